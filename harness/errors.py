@@ -1,0 +1,21 @@
+"""The two errors a user meets: wrong input, and a damaged file.
+
+Level 0. The command line prints either as one line; `InputError` ends with exit status 2.
+"""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used. One line: field, value, why, remedy."""
+
+    def __init__(self, field: str, value: object, why: str, remedy: str) -> None:
+        self.field, self.value, self.why, self.remedy = field, value, why, remedy
+        super().__init__(f"{field}={value}: {why}; {remedy}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str, str]]:
+        return (InputError, (self.field, self.value, self.why, self.remedy))  # worker processes send it to the parent
+
+
+class CorruptError(RuntimeError):
+    """A stored file does not hold what its checksum says. The message names the file."""
