@@ -1,0 +1,62 @@
+"""Reading one field of a composed config: numbers within limits, whole numbers, choices; else one InputError.
+
+Level 1. A field is a dotted path (`base.peak`); the same path appears in the message.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from harness.errors import InputError
+
+Config = dict[str, Any]
+
+
+def get(config: Config, field: str) -> Any:
+    """The value at a dotted field."""
+    value: Any = config
+    for key in field.split("."):
+        value = value[key]
+    return value
+
+
+def number(config: Config, field: str, **limits: float) -> float:
+    return as_number(field, get(config, field), **limits)
+
+
+def as_number(
+    field: str, value: Any, *, shown: Any = None, above: float | None = None, at_least: float | None = None,
+    at_most: float | None = None,
+) -> float:  # fmt: skip
+    """A finite number within limits, or InputError."""
+    shown = value if shown is None else shown
+    try:
+        if isinstance(value, bool) or value is None:
+            raise ValueError
+        parsed = float(value)
+    except (TypeError, ValueError):
+        raise InputError(field, shown, "not a number", "give a number") from None
+    if not math.isfinite(parsed):
+        raise InputError(field, shown, "not a finite number", "give a finite number")
+    if above is not None and not parsed > above:
+        raise InputError(field, shown, f"not above {above:g}", f"give a number above {above:g}")
+    if at_least is not None and parsed < at_least:
+        raise InputError(field, shown, f"below {at_least:g}", f"give at least {at_least:g}")
+    if at_most is not None and parsed > at_most:
+        raise InputError(field, shown, f"above {at_most:g}", f"give at most {at_most:g}")
+    return parsed
+
+
+def whole(config: Config, field: str, least: int) -> int:
+    value = number(config, field, at_least=least)
+    if value != int(value):
+        raise InputError(field, value, "not a whole number", "give a whole number")
+    return int(value)
+
+
+def choice(config: Config, field: str, known: tuple[str, ...], why: str = "no such choice") -> str:
+    value = get(config, field)
+    if value not in known:
+        raise InputError(field, value, why, f"choose one of: {', '.join(known)}")
+    return str(value)

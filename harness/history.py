@@ -1,0 +1,139 @@
+"""The measurements of a run: what is asked for (`Measure`), what came out (`Row`), and their text form.
+
+Level 1. A stored state carries every row since its root in `evaluations.csv`; plans, tables and figures read nothing
+else. A row is keyed by its position and by the hash of the windows measured, so that rows can be added later from
+stored weights and one history can serve runs that asked for different things.
+
+    wanted = Measure("docs", key=recipe.key, windows=64, seq_len=128)
+    rows = rows_from_csv(path.read_text())
+    covered = (position, wanted.hash) in {row.key for row in rows}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.errors import CorruptError, InputError
+from harness.identity import digest
+
+HEADER = "position,tokens,corpus,windows,windows_hash,loss_sum,token_count,byte_count"
+FINAL_POSITIONS = 3  # a single evaluation is noisy: the final loss is the mean of the last three
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A channel loss to take: `windows` windows of `seq_len` tokens of the validation split of one corpus."""
+
+    corpus: str
+    key: str  # of the corpus's recipe, so that the hash is known before the corpus is built
+    windows: int
+    seq_len: int
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex characters that name these windows; the corpus's display name plays no part."""
+        return digest(self.key, self.windows, self.seq_len)[:16]
+
+    def indices(self, available: int) -> list[int]:
+        """The windows measured, evenly spaced over the `available` ones of the split: floor((i + 1/2) * W / n)."""
+        if not 1 <= self.windows <= available:
+            raise InputError(
+                "evaluate.windows", self.windows, f"the validation split of {self.corpus} has {available} windows",
+                f"ask for 1 to {available}",
+            )  # fmt: skip
+        return [(2 * i + 1) * available // (2 * self.windows) for i in range(self.windows)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement. `position` is in optimizer steps since the root, `tokens` those trained by then."""
+
+    position: int
+    tokens: int
+    corpus: str
+    windows: int
+    windows_hash: str
+    loss_sum: float  # nats, over token_count predicted tokens
+    token_count: int
+    byte_count: int  # of the text these tokens stand for
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return (self.position, self.windows_hash)
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self.loss_sum / self.token_count
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.loss_sum / (math.log(2) * self.byte_count)
+
+
+def rows_to_csv(rows: Iterable[Row]) -> str:
+    """The text of `evaluations.csv`, sorted by position, corpus and hash, so that equal histories are equal bytes.
+
+    Floats are written with `repr`: reading them back gives the same bits. InputError for a loss that is not finite
+    (it must never be stored) and for a name that would break the format.
+    """
+    lines = [HEADER]
+    for row in sorted(rows, key=_order):
+        if not math.isfinite(row.loss_sum):
+            raise InputError("loss_sum", row.loss_sum, f"not finite on {row.corpus} at step {row.position}",
+                             "stop the run before it is stored")  # fmt: skip
+        for field, name in (("corpus", row.corpus), ("windows_hash", row.windows_hash)):
+            if not name or not name.isprintable() or any(c in name for c in ',"'):
+                raise InputError(field, repr(name), "a comma, a quote or a control character cannot be stored",
+                                 "use another name")  # fmt: skip
+        lines.append(f"{row.position},{row.tokens},{row.corpus},{row.windows},{row.windows_hash},"
+                     f"{float(row.loss_sum)!r},{row.token_count},{row.byte_count}")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def rows_from_csv(text: str, source: str = "evaluations.csv") -> list[Row]:
+    """The rows of a text that `rows_to_csv` wrote, in its order. CorruptError, naming `source`, for anything else."""
+    header, *lines = text.split("\n")
+    if header != HEADER or not lines or lines.pop() != "":  # the text ends with a newline: a cut is seen
+        raise CorruptError(f"{source}: not a complete table of evaluations")
+    rows: list[Row] = []
+    try:
+        for line in lines:
+            position, tokens, corpus, windows, hash_, loss_sum, token_count, byte_count = line.split(",")
+            loss, count = float(loss_sum), int(token_count)
+            if not math.isfinite(loss) or count <= 0:
+                raise ValueError("a loss is not finite, or is of no tokens")
+            rows.append(Row(int(position), int(tokens), corpus, int(windows), hash_, loss, count, int(byte_count)))
+    except ValueError as error:
+        raise CorruptError(f"{source}: line {len(rows) + 2} is not an evaluation ({error})") from None
+    return rows
+
+
+def merge(*histories: Iterable[Row]) -> list[Row]:
+    """One history of several: of rows with the same key the first stays. Sorted as in the file."""
+    found: dict[tuple[int, str], Row] = {}
+    for history in histories:
+        for row in history:
+            found.setdefault(row.key, row)
+    return sorted(found.values(), key=_order)
+
+
+def final_loss(rows: Iterable[Row], corpus: str, windows_hash: str | None = None) -> float:
+    """The final loss of a corpus in nats per token: the mean over the last three positions (fewer if there are fewer).
+
+    Rows of other windows of the same corpus would mix two numbers: InputError unless `windows_hash` picks one.
+    """
+    mine = [row for row in rows if row.corpus == corpus and windows_hash in (None, row.windows_hash)]
+    if not mine:
+        raise InputError("corpus", corpus, "the history has no evaluation of it", "measure it first")
+    if len({row.windows_hash for row in mine}) > 1:
+        raise InputError("corpus", corpus, "measured on more than one set of windows", "name the set")
+    last = sorted(merge(mine), key=_order)[-FINAL_POSITIONS:]
+    return math.fsum(row.loss for row in last) / len(last)
+
+
+def _order(row: Row) -> tuple[int, str, str]:
+    return (row.position, row.corpus, row.windows_hash)

@@ -1,0 +1,210 @@
+"""All runs of a sweep as one trie: what they share, what is stored, what is left to train, and what it costs.
+
+Level 2, pure: `plan(points, stored)` needs no store, no corpus and no torch. One rule makes all reuse: *to reach a
+position, start from the deepest stored state on the way that covers what is asked*. A stop is a position whose state is
+kept (phase ends, branch points, ends of runs); a segment is the stretch between two neighbouring stops.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from harness.config import Run
+from harness.history import Measure
+from harness.identity import digest
+from harness.program import Program, StageSpan, compile_run
+from harness.request import Request, RowKey, request
+
+Stored = Callable[[str], frozenset[RowKey] | None]  # rows of the state at an address; None: not stored
+
+
+@dataclass
+class Point:
+    """One distinct run of the plan. `labels` are the sweep points that turned out to be it."""
+
+    run: Run
+    program: Program
+    spans: tuple[StageSpan, ...]
+    request: Request
+    labels: list[str]
+    path: list[Segment] = field(default_factory=list)
+
+    @property
+    def base_position(self) -> int | None:
+        """Where continual pre-training starts; None from scratch."""
+        if self.run.base_stages:
+            return self.spans[self.run.base_stages - 1].stop
+        return 0 if self.run.checkpoint else None
+
+    @property
+    def key(self) -> str:
+        """The run's identity: its program and what it asks to be measured."""
+        return digest("run", self.program.address(), sorted(self.request.rows))
+
+
+@dataclass(eq=False)
+class Segment:
+    """The training between two stops, (start, stop]; its end state's address names it."""
+
+    address: str
+    start: int
+    stop: int
+    program: Program  # of some run through it
+    recipes: dict[str, object]  # corpus key -> Recipe, of all runs through it
+    path: str | None  # where the root's checkpoint lies
+    parent: Segment | None
+    runs: list[int] = field(default_factory=list)  # indices of the points through it
+    rows: set[RowKey] = field(default_factory=set)  # measured while training it (position 0 belongs to the first)
+    measures: dict[str, Measure] = field(default_factory=dict)
+    stored: frozenset[RowKey] | None = None
+    train: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return self.program.tokens(self.stop) - self.program.tokens(self.start)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows to measure from stored weights: the state at `segment`'s end, or the root (position 0)."""
+
+    segment: Segment
+    position: int
+    hashes: tuple[str, ...]
+
+
+@dataclass
+class Plan:
+    """Distinct runs, their trie (`segments`, parents first) and what is left to do."""
+
+    points: list[Point]
+    segments: list[Segment]
+    evaluations: list[Evaluation]
+
+    @property
+    def to_train(self) -> list[Segment]:
+        return [segment for segment in self.segments if segment.train]
+
+    @property
+    def tokens_planned(self) -> int:
+        return sum(segment.tokens for segment in self.to_train)
+
+    @property
+    def tokens_done(self) -> int:
+        return sum(segment.tokens for segment in self.segments) - self.tokens_planned
+
+    @property
+    def tokens_if_separate(self) -> int:
+        """Tokens of all runs if each trained its own root to its own end."""
+        return sum(point.program.tokens(point.program.steps) for point in self.points)
+
+    def is_done(self, point: Point) -> bool:
+        pending = {id(evaluation.segment) for evaluation in self.evaluations}
+        return not any(segment.train or id(segment) in pending for segment in point.path)
+
+
+def compile_points(labelled: Iterable[tuple[str, Run]]) -> list[Point]:
+    """Distinct runs: points whose program and request are equal are one, whatever they were called."""
+    points: dict[str, Point] = {}
+    for label, run in labelled:
+        program, spans = compile_run(run)
+        point = Point(run, program, spans, request(run, spans), [label])
+        known = points.setdefault(point.key, point)
+        if known is not point:
+            known.labels.append(label)
+    return list(points.values())
+
+
+def plan(points: Sequence[Point], stored: Stored = lambda _: None) -> Plan:
+    """Lay all runs into one trie and mark what must be trained and what can be measured from stored weights."""
+    stops = _stops(points)
+    segments: dict[str, Segment] = {}
+    for index, point in enumerate(points):
+        point.path = _path(index, point, stops, segments, stored)
+    for point in points:
+        _mark(point)
+    planned = Plan(list(points), list(segments.values()), [])
+    planned.evaluations = _evaluations(planned)
+    return planned
+
+
+def _stops(points: Sequence[Point]) -> dict[str, list[int]]:
+    """Per line (a phase after all that was before it): the lengths that some run of the plan stops at."""
+    stops: dict[str, set[int]] = defaultdict(set)
+    for point in points:
+        for line, phase in zip(point.program.lines, point.program.phases, strict=True):
+            stops[line].add(phase.steps)
+    return {line: sorted(lengths) for line, lengths in stops.items()}
+
+
+def _path(
+    index: int, point: Point, stops: dict[str, list[int]], segments: dict[str, Segment], stored: Stored
+) -> list[Segment]:
+    """The segments from the root to the end of a run; new ones are added to `segments`."""
+    program, path = point.program, list[Segment]()
+    rows = sorted(point.request.rows)
+    taken = 0
+    recipes = {recipe.key: recipe for recipe in point.run.recipes.values()}
+    for line, phase, start in zip(program.lines, program.phases, program.starts, strict=False):
+        for length in stops[line]:
+            if length > phase.steps:
+                break
+            stop = start + length
+            address = program.address(stop)
+            segment = segments.get(address)
+            if segment is None:
+                parent = path[-1] if path else None
+                begin = parent.stop if parent else 0
+                segment = Segment(address, begin, stop, program, {}, point.run.path, parent, stored=stored(address))
+                segments[address] = segment
+            segment.runs.append(index)
+            segment.recipes.update(recipes)
+            segment.measures.update(point.request.measures)
+            until = taken
+            while until < len(rows) and rows[until][0] <= stop:
+                until += 1
+            segment.rows.update(rows[taken:until])
+            taken = until
+            path.append(segment)
+    return path
+
+
+def _mark(point: Point) -> None:
+    """Mark the segments after the deepest stored state that covers what the run requires."""
+    deepest = -1
+    for i in range(len(point.path) - 1, -1, -1):
+        if point.path[i].stored is not None and not _missing(point, i):
+            deepest = i
+            break
+    for segment in point.path[deepest + 1 :]:
+        segment.train = True
+
+
+def _missing(point: Point, index: int) -> bool:
+    """Does a required row up to the state at `index` exist nowhere, nor can be measured from stored weights?"""
+    stop = point.path[index].stop
+    stored = [segment for segment in point.path[: index + 1] if segment.stored is not None]
+    have = set().union(*(segment.stored or () for segment in stored))
+    measurable = {0} | {segment.stop for segment in stored}
+    return any(
+        row not in have and row[0] not in measurable for row in point.request.required if row[0] <= stop
+    )
+
+
+def _evaluations(planned: Plan) -> list[Evaluation]:
+    """Rows wanted at stored positions that no state on the way holds."""
+    todo: dict[tuple[str, int], set[str]] = defaultdict(set)
+    by_address = {segment.address: segment for segment in planned.segments}
+    for point in planned.points:
+        kept = [segment for segment in point.path if segment.stored is not None and not segment.train]
+        if not kept:
+            continue
+        have = set().union(*(segment.stored or () for segment in kept))
+        places = {segment.stop: segment for segment in kept}
+        places.setdefault(0, kept[0])  # the root can always be made again
+        for position, windows in point.request.rows - have:
+            if position in places:
+                todo[places[position].address, position].add(windows)
+    return [Evaluation(by_address[a], position, tuple(sorted(h))) for (a, position), h in sorted(todo.items())]

@@ -1,0 +1,275 @@
+"""A run as data: a root and a tuple of phases. Everything that shapes the weights is in it, nothing else.
+
+Level 2. `compile_run` turns a checked `Run` into a `Program`, cut at every learning-rate and data boundary. A state is
+addressed by the prefix that made it (`Program.address`); learning rate and data are functions of (program, position),
+where position = optimizer steps since the root. Nothing here touches a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+
+from harness.config import Run
+from harness.identity import digest
+from harness.mixture import counts
+from harness.schedule import Constant, Shape, lr_at, pieces
+from harness.shape import ModelShape
+from harness.stages import Stage
+
+NUMERICS = 1  # raised when a golden loss moves: no state of another numerics is ever continued
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Random weights of a shape."""
+
+    shape: ModelShape
+    seed: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights by the hash of their content; where they lie is not part of what they are."""
+
+    content: str
+
+
+Root = Scratch | Checkpoint
+
+
+@dataclass(frozen=True)
+class Source:
+    """One corpus of a mixture. `order` seeds its permutation; `restart` reads it from its first window again."""
+
+    corpus: str  # recipe key
+    weight: int
+    order: int
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class Adam:
+    """AdamW's settings."""
+
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    clip: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`steps` optimizer steps under one learning-rate shape on one mixture; all but `steps` is its spec."""
+
+    steps: int = field(metadata={"address": False})
+    lr: Shape
+    sources: tuple[Source, ...]
+    batch: int
+    seq_len: int
+    optimizer: Adam
+    optimizer_state: str = "keep"
+    precision: str = "fp32"
+    lr_offset: int = 0  # steps of the shape that earlier phases took
+
+
+@dataclass(frozen=True)
+class Program:
+    """A root and phases. Positions run from 0 (the root) to `steps`."""
+
+    root: Root
+    phases: tuple[Phase, ...]
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Position at which each phase starts, and the end of the last."""
+        starts = [0]
+        for phase in self.phases:
+            starts.append(starts[-1] + phase.steps)
+        return tuple(starts)
+
+    @property
+    def steps(self) -> int:
+        return self.starts[-1]
+
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """One key per phase: what was before it and its spec. Programs that share a line differ in lengths only."""
+        lines, before = [], digest("root", NUMERICS, self.root)
+        for phase in self.phases:
+            lines.append(_hash(before, _spec(phase)))
+            before = _hash(lines[-1], str(phase.steps))
+        return tuple(lines)
+
+    def phase_at(self, position: int) -> tuple[int, int]:
+        """(phase index, steps done in it) of the update that starts at `position`."""
+        index = min(bisect_right(self.starts, position) - 1, len(self.phases) - 1)
+        return index, position - self.starts[index]
+
+    def address(self, position: int | None = None) -> str:
+        """32 hex characters of the prefix that ends at `position` (default: the whole program)."""
+        position = self.steps if position is None else position
+        assert 0 <= position <= self.steps
+        if position == 0:
+            return digest("root", NUMERICS, self.root)
+        index = bisect_left(self.starts, position) - 1  # the phase that holds the last update
+        return _hash(self.lines[index], str(position - self.starts[index]))
+
+    def lr(self, position: int) -> float:
+        """Learning rate of the update that starts at `position`."""
+        index, offset = self.phase_at(position)
+        phase = self.phases[index]
+        return float(lr_at(phase.lr, phase.lr_offset + offset))
+
+    @cached_property
+    def cursors(self) -> tuple[dict[str, int], ...]:
+        """Per phase: sequences of each corpus drawn since its last restart, at the phase's first step."""
+        cursors: list[dict[str, int]] = []
+        drawn: dict[str, int] = {}
+        for phase in self.phases:
+            drawn = {**drawn, **{source.corpus: 0 for source in phase.sources if source.restart}}
+            cursors.append(drawn)
+            drawn = dict(drawn)
+            for source, count in zip(phase.sources, _drawn(phase, phase.steps), strict=True):
+                drawn[source.corpus] = drawn.get(source.corpus, 0) + count
+        return tuple(cursors)
+
+    def drawn(self, position: int) -> dict[str, int]:
+        """Sequences drawn from each corpus (recipe key) since the root, up to `position`."""
+        total: dict[str, int] = {}
+        for phase, start in zip(self.phases, self.starts, strict=False):
+            steps = min(max(position - start, 0), phase.steps)
+            for source, count in zip(phase.sources, _drawn(phase, steps), strict=True):
+                total[source.corpus] = total.get(source.corpus, 0) + count
+        return total
+
+    def tokens(self, position: int) -> int:
+        """Tokens trained on from the root to `position`."""
+        pairs = zip(self.phases, self.starts, strict=False)
+        return sum(min(max(position - start, 0), p.steps) * p.batch * p.seq_len for p, start in pairs)
+
+    def prefix(self, position: int) -> Program:
+        """The program that stops at `position`."""
+        kept = []
+        for phase, start in zip(self.phases, self.starts, strict=False):
+            if start < position:
+                kept.append(replace(phase, steps=min(phase.steps, position - start)))
+        return Program(self.root, tuple(kept))
+
+
+@dataclass(frozen=True)
+class StageSpan:
+    """Where a stage of a run lies in its program: positions (start, stop]."""
+
+    start: int
+    stop: int
+    base: bool
+
+
+def compile_run(run: Run) -> tuple[Program, tuple[StageSpan, ...]]:
+    """The program of a run and the stretch of each of its stages."""
+    root: Root
+    if run.shape is not None:
+        root = Scratch(run.shape, run.init)
+    else:
+        assert run.checkpoint is not None
+        root = Checkpoint(run.checkpoint)
+    phases: list[Phase] = []
+    spans: list[StageSpan] = []
+    position, orders = 0, dict[str, int]()
+    for group in _schedule_groups(run.stages):
+        schedule = group[0].schedule
+        assert schedule is not None
+        shapes = _pieces(schedule, sum(stage.steps for stage in group))
+        offset = 0  # steps since the schedule's start
+        for stage in group:
+            sources = _sources(run, stage, orders)
+            steps = stage.steps if stage.cut is None else stage.cut
+            for k, (shape, shape_offset, length) in enumerate(_window(shapes, offset, steps)):
+                first = k == 0
+                phases.append(
+                    Phase(
+                        steps=length,
+                        lr=shape,
+                        lr_offset=0 if isinstance(shape, Constant) else shape_offset,
+                        sources=sources if first else tuple(replace(s, restart=False) for s in sources),
+                        batch=run.batch,
+                        seq_len=run.seq_len,
+                        optimizer=Adam(*run.optimizer),
+                        optimizer_state=stage.optimizer_state if first and position else "keep",
+                        precision=run.precision,
+                    )
+                )
+            spans.append(StageSpan(position, position + steps, base=len(spans) < run.base_stages))
+            position, offset = position + steps, offset + steps
+    return Program(root, _joined(phases)), tuple(spans)
+
+
+@lru_cache(maxsize=4096)
+def _pieces(schedule: object, steps: int) -> tuple[tuple[Shape, int], ...]:
+    return pieces(steps=steps, **{k: getattr(schedule, k) for k in schedule.__dataclass_fields__})  # type: ignore[attr-defined]
+
+
+def _schedule_groups(stages: tuple[Stage, ...]) -> list[list[Stage]]:
+    """Stages that share one schedule: each that names one, with those that continue it."""
+    groups: list[list[Stage]] = []
+    for stage in stages:
+        if stage.schedule is not None:
+            groups.append([stage])
+        else:
+            groups[-1].append(stage)
+    return groups
+
+
+def _window(shapes: tuple[tuple[Shape, int], ...], start: int, steps: int) -> list[tuple[Shape, int, int]]:
+    """The parts of the schedule in [start, start + steps): (shape, offset in the shape, steps)."""
+    parts, at = [], 0
+    for shape, length in shapes:
+        low, high = max(at, start), min(at + length, start + steps)
+        if low < high:
+            parts.append((shape, low - at, high - low))
+        at += length
+    return parts
+
+
+def _sources(run: Run, stage: Stage, orders: dict[str, int]) -> tuple[Source, ...]:
+    """The mixture of a stage; a restart of a corpus that was never read is no restart."""
+    sources = []
+    for name, weight in stage.mixture:
+        key = run.recipes[name].key
+        order = orders.get(key, stage.order)  # a corpus keeps its permutation, read on or read again
+        if name in stage.reshuffle:
+            order = int(digest("reshuffle", order, stage.order)[:8], 16)
+        sources.append(Source(key, weight, order, restart=name in stage.restart and key in orders))
+        orders[key] = order
+    return tuple(sources)
+
+
+def _joined(phases: list[Phase]) -> tuple[Phase, ...]:
+    """Join a phase to the one before if nothing tells them apart: one constant LR, and a neutral second."""
+    joined: list[Phase] = []
+    for phase in phases:
+        if joined and isinstance(phase.lr, Constant):
+            last = joined[-1]
+            unrestarted = tuple(replace(source, restart=False) for source in last.sources)
+            if replace(phase, steps=0) == replace(last, steps=0, sources=unrestarted, optimizer_state="keep"):
+                joined[-1] = replace(last, steps=last.steps + phase.steps)
+                continue
+        joined.append(phase)
+    return tuple(joined)
+
+
+def _drawn(phase: Phase, steps: int) -> list[int]:
+    return [int(n) for n in counts([source.weight for source in phase.sources], steps * phase.batch)]
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=65536)
+def _spec(phase: Phase) -> str:
+    return digest(phase)

@@ -1,0 +1,275 @@
+"""What a corpus is made of, and its key, without building it.
+
+Level 1: hashes and package versions only; no tokenizer, no parsing, no torch. A plan needs nothing more, so planning
+works before anything was ingested. `harness.corpus` builds what a recipe says and reads it back.
+
+    recipe = embedded("docs")                                       # from the installed packages
+    recipe = local("upstream", "data/up", companions={"upstream": "data/up", "downstream": "data/down"})
+    recipe.key                                                      # 32 hex, enters every program that trains on it
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.identity import digest
+
+CORPUS_CODE = 1
+"""Raised whenever the same sources would give other tokens: extraction, cleaning, split, tokenizer, packing."""
+
+END_OF_DOCUMENT = "<|endoftext|>"
+VOCAB_SIZE = 2048
+MINIMAL_VOCAB_SIZE = 257  # 256 bytes and the end of a document
+NOT_ADDRESSED = {"address": False}  # fields that say where something lies, not what it is
+
+SUFFIXES = (".jsonl", ".jsonl.zst", ".json", ".parquet", ".csv", ".txt")
+
+# Share of the files that the default build reads, measured so that all four take well under 45 s on two cores.
+DEFAULT_SAMPLE = {"docs": 1.0, "python": 0.25, "cpp": 1.0, "sympy": 1.0}
+# Share of the documents held out: what gives at least 1,000 windows of 128 tokens at the default sample.
+VALIDATION_SHARE = {"docs": 0.02, "python": 0.02, "cpp": 0.03, "sympy": 0.06}
+LOCAL_VALIDATION_SHARE = 0.02
+
+# Distributions of requirements.lock whose files are read; the standard library comes on top.
+PACKAGES = (
+    "accelerate", "datasets", "fonttools", "fsspec", "huggingface-hub", "hydra-core", "jinja2", "matplotlib", "mpmath",
+    "networkx", "numpy", "omegaconf", "pandas", "pillow", "pyarrow", "pygments", "pyparsing", "requests", "rich",
+    "scipy", "setuptools", "sympy", "torch", "transformers", "urllib3",
+)  # fmt: skip
+SYMPY_PACKAGES = ("mpmath", "sympy")  # their code is a corpus of its own, so `python` leaves it out
+CPP_PACKAGES = ("numpy", "pyarrow", "torch")
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """A byte-level BPE trained on `trained_on` (corpus names or file contents), or a given file (its sha256)."""
+
+    vocab_size: int
+    trained_on: tuple[str, ...] = ()
+    file: str = ""
+    end_of_document: str = END_OF_DOCUMENT
+    path: str = field(default="", metadata=NOT_ADDRESSED)  # of the given tokenizer.json
+    # (name, path, text column) of each content in trained_on
+    companions: tuple[tuple[str, str, str], ...] = field(default=(), metadata=NOT_ADDRESSED)
+
+
+@dataclass(frozen=True)
+class EmbeddedSource:
+    """Text of installed packages: a share of the files, chosen by a hash of package and path."""
+
+    corpus: str
+    sample: float
+    packages: tuple[str, ...]  # "numpy 2.4.6", all of PACKAGES, since the tokenizer is trained on all of them
+    python: str
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """A user's files in reading order, by content; where they lie and what they are called does not matter."""
+
+    files: tuple[str, ...]  # "jsonl <sha256>"
+    text: str  # name of the text column
+    path: str = field(metadata=NOT_ADDRESSED)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One corpus. `name` is how it is called in this run; the same data under two names has one key."""
+
+    name: str = field(metadata=NOT_ADDRESSED)
+    source: EmbeddedSource | LocalSource
+    tokenizer: TokenizerRecipe
+    validation: float  # share of the documents held out, by hash of the document
+    code: int  # CORPUS_CODE when it was made
+
+    @functools.cached_property
+    def key(self) -> str:
+        """32 hex characters over sources, sample, split, cleaning and tokenizer."""
+        return digest(self)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder below <root>/corpora."""
+        return f"{self.name}-{self.key[:12]}"
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, known before the tokenizer is trained."""
+        return self.tokenizer.vocab_size
+
+
+def embedded(
+    name: str,
+    *,
+    sample: float | None = None,
+    vocab_size: int = VOCAB_SIZE,
+    tokenizer: str | Path | None = None,
+    validation: float | None = None,
+) -> Recipe:
+    """The recipe of `docs`, `python`, `cpp` or `sympy`; `sample` 1 takes every file. Raises InputError."""
+    if name not in DEFAULT_SAMPLE:
+        near = difflib.get_close_matches(name, DEFAULT_SAMPLE, n=1, cutoff=0.0)[0]
+        raise InputError("corpus", name, "no such embedded corpus", f"did you mean {near}? ({_listed(DEFAULT_SAMPLE)})")
+    sample = DEFAULT_SAMPLE[name] if sample is None else sample
+    if not 0 < sample <= 1:
+        raise InputError("corpus.sample", sample, "not a share of the files", "give more than 0 and at most 1")
+    source = EmbeddedSource(name, sample, installed_packages(), platform.python_version())
+    trained = TokenizerRecipe(_vocab_size(vocab_size), tuple(sorted(DEFAULT_SAMPLE)))
+    share = _validation(VALIDATION_SHARE[name] if validation is None else validation)
+    return Recipe(name, source, given_tokenizer(tokenizer) if tokenizer else trained, share, CORPUS_CODE)
+
+
+def local(
+    name: str,
+    path: str | Path,
+    *,
+    text: str = "text",
+    vocab_size: int = VOCAB_SIZE,
+    companions: Mapping[str, str | Path] | None = None,
+    tokenizer: str | Path | None = None,
+    validation: float | None = None,
+) -> Recipe:
+    """The recipe of a file or folder of yours. `companions` = name -> path of all that the tokenizer is trained on.
+
+    `name` is the corpus's name and the field that an InputError names. The corpus itself is always among the
+    companions; give the same ones to upstream and downstream and both get one tokenizer.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise InputError("corpus", name, "not a name for a folder", "use letters, digits, . _ and -")
+    source = LocalSource(content_of(path, name), text, str(path))
+    share = _validation(LOCAL_VALIDATION_SHARE if validation is None else validation)
+    if tokenizer:
+        return Recipe(name, source, given_tokenizer(tokenizer), share, CORPUS_CODE)
+    # One entry per content, sorted: the order in which corpora are named must not change the vocabulary.
+    everything = {_combined(source.files): (name, str(path), text)}
+    for other, other_path in (companions or {}).items():
+        everything.setdefault(_combined(content_of(other_path, other)), (other, str(other_path), text))
+    ordered = sorted(everything.items())
+    trained = TokenizerRecipe(
+        _vocab_size(vocab_size),
+        tuple(content for content, _ in ordered),
+        companions=tuple(place for _, place in ordered),
+    )
+    return Recipe(name, source, trained, share, CORPUS_CODE)
+
+
+def given_tokenizer(path: str | Path) -> TokenizerRecipe:
+    """A tokenizer.json, or a folder that holds one. Its end-of-document token is found by name. Raises InputError."""
+    file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError("tokenizer", path, "no tokenizer.json there", "give a tokenizer.json or a folder holding one")
+    content = file.read_bytes()
+    try:
+        described = json.loads(content)
+        added = {str(token["content"]): int(token["id"]) for token in described.get("added_tokens") or []}
+        vocabulary = described["model"]["vocab"]
+        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+        vocab_size = max([*ids, *added.values()]) + 1
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError("tokenizer", path, "not a tokenizer.json", "give a file saved by tokenizers") from error
+    end = _configured_end(file.parent / "tokenizer_config.json")
+    usual = (end, END_OF_DOCUMENT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<|im_end|>", "[SEP]")
+    found = next((token for token in usual if token in added), None)
+    if found is None:
+        raise InputError("tokenizer", path, "has no end-of-document token", f"add {END_OF_DOCUMENT} as a special token")
+    return TokenizerRecipe(vocab_size, (), hashlib.sha256(content).hexdigest(), found, str(file))
+
+
+@functools.lru_cache(maxsize=1)
+def installed_packages() -> tuple[str, ...]:
+    """`PACKAGES` with their versions. Raises InputError for one that is missing."""
+    try:
+        return tuple(f"{package} {metadata.version(package)}" for package in PACKAGES)
+    except metadata.PackageNotFoundError as error:
+        raise InputError(
+            "corpus", error.name, "the embedded corpora are read from it and it is not installed",
+            "pip install -r requirements.lock",
+        ) from error  # fmt: skip
+
+
+def local_files(path: str | Path, field_name: str) -> list[Path]:
+    """Data files below `path` in reading order (sorted by relative path). Raises InputError.
+
+    Names that begin with `.` or `_` are markers of other tools and skipped; any other suffix is refused, since data
+    left out in silence would be another corpus than the one asked for.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise InputError(field_name, path, "no such file or folder", "give a path that exists")
+    if place.is_dir():
+        found = [file for file in place.rglob("*") if file.is_file() and not _hidden(file.relative_to(place))]
+        files = sorted(found, key=lambda file: file.relative_to(place).as_posix())
+    else:
+        files = [place]
+    for file in files:
+        if suffix_of(file) is None:
+            raise InputError(field_name, file, f"unknown suffix {file.suffix!r}", f"known are {_listed(SUFFIXES)}")
+    if not files:
+        raise InputError(field_name, path, "an empty folder", f"put files in it ({_listed(SUFFIXES)})")
+    return files
+
+
+def suffix_of(file: Path) -> str | None:
+    """The data suffix of a file name, or None."""
+    return next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
+
+
+def content_of(path: str | Path, field_name: str) -> tuple[str, ...]:
+    """`<format> <sha256>` of each data file, in reading order. Raises InputError."""
+    described = []
+    for file in local_files(path, field_name):
+        try:
+            status = file.stat()
+            described.append(f"{suffix_of(file)} {_sha256(file, status.st_size, status.st_mtime_ns)}"[1:])
+        except OSError as error:
+            raise InputError(field_name, file, f"cannot be read ({error.strerror})", "check its permissions") from error
+    return tuple(described)
+
+
+@functools.lru_cache(maxsize=65536)
+def _sha256(file: Path, size: int, changed_ns: int) -> str:  # noqa: ARG001  size and time only renew the cache
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _combined(files: tuple[str, ...]) -> str:
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()[:32]
+
+
+def _configured_end(file: Path) -> str:
+    try:
+        token = json.loads(file.read_text(encoding="utf-8")).get("eos_token") or ""
+        return str(token.get("content", "")) if isinstance(token, dict) else str(token)
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in relative.parts)
+
+
+def _vocab_size(value: int) -> int:
+    if value < MINIMAL_VOCAB_SIZE:
+        why = f"a byte-level vocabulary has at least {MINIMAL_VOCAB_SIZE} tokens"
+        raise InputError("corpus.vocab_size", value, why, f"give more, for instance {VOCAB_SIZE}")
+    return value
+
+
+def _validation(value: float) -> float:
+    if not 0 < value < 1:
+        raise InputError("corpus.validation", value, "not a share of the documents", "give more than 0, less than 1")
+    return value
+
+
+def _listed(names: Mapping[str, float] | tuple[str, ...]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,196 @@
+"""Which state training starts from, and the states it leaves: tensors between memory and the store.
+
+Level 5. A `Task` says what is asked for, a `State` is what is in memory, `States` moves between it and the store.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from harness.checkpoint import load_model, load_optimizer, save_model, save_optimizer
+from harness.corpus import Corpus, open_corpus
+from harness.errors import InputError
+from harness.history import Measure, Row, rows_to_csv
+from harness.identity import canonical
+from harness.model import build_scratch, load_checkpoint, parameter_groups
+from harness.program import NUMERICS, Phase, Program, Scratch
+from harness.recipe import Recipe
+from harness.request import RowKey
+from harness.store import Store
+
+
+@dataclass(frozen=True)
+class Task:
+    """One segment to train, picklable: (start, stop] of a program and the rows to measure on the way."""
+
+    program: Program
+    start: int
+    stop: int
+    stops: tuple[int, ...]  # positions on the way from the root whose states are kept
+    rows: frozenset[RowKey]
+    measures: Mapping[str, Measure]  # by windows hash
+    recipes: Mapping[str, Recipe]  # by key
+    path: str | None  # where the root's checkpoint lies
+    final: bool = False  # some run ends here
+
+    @property
+    def address(self) -> str:
+        return self.program.address(self.stop)
+
+
+@dataclass
+class State:
+    """Weights, optimizer, and everything measured since the root."""
+
+    address: str
+    position: int
+    model: PreTrainedModel
+    optimizer: torch.optim.AdamW
+    rows: list[Row]
+    steps: list[str]  # lines of steps.jsonl
+    timing: list[str]  # lines of timing.jsonl: kept apart, for times differ between equal runs
+
+
+@dataclass
+class States:
+    """The states of one store as one device needs them."""
+
+    store: Store
+    device: torch.device
+    keep: str = "all"  # weights: the ends of runs are stored without their optimizer
+    _corpora: dict[str, Corpus] = field(default_factory=dict)
+    _hot: State | None = None  # the state made last: its continuation need not load it
+
+    def corpus(self, recipe: Recipe) -> Corpus:
+        """The opened corpus of a recipe."""
+        corpus = self._corpora.get(recipe.key)
+        if corpus is None:
+            corpus = self._corpora[recipe.key] = open_corpus(self.store.root, recipe)
+        return corpus
+
+    def deepest(self, task: Task) -> State:
+        """The deepest state on the way that is whole and covers the rows asked for since the segment's start."""
+        program = task.program
+        hot = self._hot
+        if hot is not None and task.start and hot.address == program.address(task.start):
+            self._hot = None  # its tensors go on changing
+            if not self._stored_inside(task):
+                return hot
+        for position in self._stored_positions(program, task.stop - 1):
+            address = program.address(position)
+            held = {row.key for row in self.store.rows(address)}
+            if all(key in held for key in task.rows if task.start < key[0] <= position):
+                state = self.load(program, position)
+                if state is not None:
+                    return state
+        return self.root(task)
+
+    def keep_hot(self, state: State, address: str) -> None:
+        """Remember the state just made; whoever continues it next need not load it."""
+        state.address, self._hot = address, state
+
+    def _stored_positions(self, program: Program, last: int, first: int = 0) -> list[int]:
+        stored = self.store.addresses()
+        return [p for p in range(last, first, -1) if program.address(p) in stored] if stored else []
+
+    def _stored_inside(self, task: Task) -> bool:
+        return bool(self._stored_positions(task.program, task.stop - 1, task.start))
+
+    def load(self, program: Program, position: int) -> State | None:
+        """The stored state at `position`, verified; None if there is none or it is damaged (then it is set aside)."""
+        address = program.address(position)
+        if not self.store.verify(address):
+            return None
+        info = self.store.state(address)
+        if info is None or not (info.folder / "optimizer.safetensors").exists():
+            return None
+        for name, stored in info.meta["corpora"].items():
+            corpus = self._corpora.get(stored["key"])
+            if corpus is not None and corpus.content != stored["content"]:
+                why = f"the stored state was trained on other tokens of the same recipe {stored['key'][:12]}"
+                raise InputError("root", self.store.root, f"{name}: {why}", "use another root")
+        model = self._model(program, info.folder)
+        load_model(info.folder, model)
+        optimizer = build_optimizer(model, program.phases[program.phase_at(position - 1)[0]])
+        load_optimizer(info.folder, optimizer, model)
+        lines = [(info.folder / name).read_text().splitlines() for name in ("steps.jsonl", "timing.jsonl")]
+        return State(address, position, model, optimizer, self.store.rows(address), *lines)
+
+    def root(self, task: Task) -> State:
+        model = self._model(task.program, Path(task.path) if task.path else None)
+        return State(task.program.address(0), 0, model, build_optimizer(model, task.program.phases[0]), [], [], [])
+
+    def _model(self, program: Program, folder: Path | None) -> PreTrainedModel:
+        if isinstance(program.root, Scratch):
+            model = build_scratch(program.root.shape, program.root.seed)
+        else:
+            assert folder is not None
+            model = load_checkpoint(str(folder))
+        return model.to(self.device).train()
+
+    def save(self, task: Task, state: State, previous: int) -> None:
+        """Store the state where it stands; a save on the way replaces this segment's earlier one."""
+        program, position = task.program, state.position
+        kept = position == task.stop or position in task.stops
+        with_optimizer = self.keep == "all" or not task.final or position != task.stop
+
+        def write(folder: Path) -> None:
+            save_model(folder, state.model)
+            if with_optimizer:
+                save_optimizer(folder, state.optimizer, state.model)
+            (folder / "evaluations.csv").write_text(rows_to_csv(state.rows))
+            (folder / "steps.jsonl").write_text("".join(line + "\n" for line in state.steps))
+            (folder / "timing.jsonl").write_text("".join(line + "\n" for line in state.timing))
+
+        self.store.write_state(program.address(position), write, self._meta(program, position, kept))
+        if previous > task.start and previous not in task.stops:
+            info = self.store.state(program.address(previous))
+            if info is not None and not info.kept:
+                self.store.remove(program.address(previous))
+
+    def _meta(self, program: Program, position: int, kept: bool) -> dict[str, Any]:
+        drawn = {}
+        for key, sequences in program.drawn(position).items():
+            corpus = self._corpora[key]
+            seq_len = program.phases[0].seq_len
+            drawn[corpus.name] = {"sequences": sequences, "epochs": sequences / corpus.train.windows(seq_len)}
+        return {
+            "program": canonical(program.prefix(position)),
+            "position": position,
+            "tokens": program.tokens(position),
+            "drawn": drawn,
+            "corpora": {c.name: {"key": c.key, "content": c.content} for c in
+                        (self._corpora[key] for key in program.drawn(position))},
+            "numerics": NUMERICS,
+            "versions": _versions(),
+            "device": _device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "kept": kept,
+        }  # fmt: skip
+
+
+def build_optimizer(model: PreTrainedModel, phase: Phase) -> torch.optim.AdamW:
+    adam = phase.optimizer
+    groups = parameter_groups(model, adam.weight_decay)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(adam.beta1, adam.beta2), eps=adam.eps, fused=True)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "safetensors", "tokenizers", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

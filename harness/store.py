@@ -1,0 +1,294 @@
+"""The store on disk: states, runs, leases, failures. Folders appear complete or not at all; damage is seen and named.
+
+Level 3, without torch: tensors are files here. Reading creates nothing. Parent stores are read, never written.
+
+    <root>/store.json                     {"format": 1}
+    <root>/states/<address>/              what training wrote, state.json; evaluations-<sha12>.csv added later
+    <root>/measurements/<address>/        the same, added to a state that lies in a parent store
+    <root>/runs/<name>-<key12>/run.json   <root>/failures/<address>.json   <root>/leases/<address>.json
+
+    store = Store(Path("runs"), parents=[Path("/shared/runs")])
+    store.write_state(address, save_into_folder, {"position": 100, "tokens": 51_200})   # under store.lease(address)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import files as disk
+from harness.errors import CorruptError, InputError
+from harness.history import Row, merge, rows_from_csv, rows_to_csv
+from harness.lease import Lease, acquire
+
+FORMAT = 1
+EVALUATIONS = "evaluations.csv"
+_ADDRESS = re.compile("[0-9a-f]{32}")
+_ADDED = re.compile(r"evaluations-([0-9a-f]{12})\.csv")
+_UNREADABLE = (CorruptError, FileNotFoundError, UnicodeDecodeError)
+
+
+@dataclass(frozen=True)
+class StateInfo:
+    """A stored state: where it lies, and its state.json. `readonly`: it lies in a parent store."""
+
+    address: str
+    folder: Path
+    meta: dict[str, Any]
+    readonly: bool
+
+    @property
+    def kept(self) -> bool:
+        """False if its writer said `"kept": false`: a save on the way, which only that segment may remove later."""
+        return bool(self.meta.get("kept", True))  # not said: the careful answer
+
+
+class Store:
+    """The states under `root`, and those of `parents`. InputError for a newer format or a parent that is no store."""
+
+    def __init__(self, root: Path, parents: Sequence[Path] = ()) -> None:
+        self.root = Path(os.path.abspath(root))
+        self.parents = tuple(p for p in (Path(os.path.abspath(parent)) for parent in parents) if p != self.root)
+        self._states = self.root / "states"
+        self._ready = False  # for writing
+        self._ignored: set[Path] = set()  # damaged, but not ours to rename
+        _check_format("root", self.root, required=False)
+        for parent in self.parents:
+            _check_format("parent_stores", parent, required=True)
+
+    def addresses(self) -> set[str]:
+        """Every state of this store and its parents, by one directory listing each."""
+        found: set[str] = set()
+        for store in (self.root, *self.parents):
+            ignored = {path.name for path in self._ignored if path.parent == store / "states"}
+            found.update(n for n in disk.listing(store / "states") if _ADDRESS.fullmatch(n) and n not in ignored)
+        return found
+
+    def states_on(self, addresses: Iterable[str]) -> list[str]:
+        """Those of `addresses` that are stored, in the order given."""
+        stored = self.addresses()
+        return [address for address in addresses if address in stored]
+
+    def state(self, address: str) -> StateInfo | None:
+        """The state, from this store before its parents; None if there is none. Checks state.json, not the tensors."""
+        for store in (self.root, *self.parents):
+            folder = store / "states" / address
+            if folder not in self._ignored:
+                try:
+                    return StateInfo(address, folder, _read_meta(folder), readonly=store != self.root)
+                except CorruptError as error:
+                    self._set_aside(folder, error)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+        return None
+
+    def rows(self, address: str) -> list[Row]:
+        """Every measurement of a state: its own, then those added later, in this store and its parents.
+
+        A damaged history is a damaged state: set aside, named, and as if it had never been stored. A damaged file of
+        added rows is set aside alone.
+        """
+        found: list[list[Row]] = []
+        if info := self.state(address):
+            try:
+                if EVALUATIONS in info.meta["files"]:
+                    found.append(_checked_rows(info.folder / EVALUATIONS, info.meta["files"][EVALUATIONS]))
+            except _UNREADABLE as error:
+                self._set_aside(info.folder, error)
+                return self.rows(address)
+            found += self._added_rows(info.folder)
+        for store in (self.root, *self.parents):
+            found += self._added_rows(store / "measurements" / address)
+        return merge(*found)
+
+    def verify(self, address: str) -> bool:
+        """True if every file of the state holds what its checksum says; else it is set aside and named on stderr."""
+        if (info := self.state(address)) is None:
+            return False
+        try:
+            for name, expected in info.meta["files"].items():
+                if disk.sha256(info.folder / name) != expected:
+                    raise CorruptError(f"{info.folder / name}: the checksum does not match")
+        except _UNREADABLE as error:
+            self._set_aside(info.folder, error)
+            return False
+        return True
+
+    def write_state(self, address: str, files: Callable[[Path], None], meta: dict[str, Any]) -> Path:
+        """Store a state: `files(folder)` writes its files, `meta` and their checksums become state.json. The folder.
+
+        All or nothing: an error (a full disk, a signal, one of `files`) leaves nothing, a kill only what the next
+        writer removes. If the address appeared meanwhile the first one stays and rows it lacks are added to it.
+        """
+        assert _ADDRESS.fullmatch(address), address
+        assert not {"files", "sha256"} & meta.keys(), "state.json has these for its checksums"
+        self._begin_writing()
+        folder, target = self._states / disk.temporary_name(), self._states / address
+        try:
+            folder.mkdir()
+            files(folder)
+            checksums = {name: disk.sha256(folder / name) for name in sorted(os.listdir(folder))}
+            (folder / "state.json").write_bytes(disk.seal({**meta, "address": address, "files": checksums}))
+            disk.flush_folder(folder)
+            try:
+                os.rename(folder, target)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                if EVALUATIONS in checksums:
+                    self.add_rows(address, _checked_rows(folder / EVALUATIONS, checksums[EVALUATIONS]))
+            disk.flush(self._states)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # no longer there under this name if all went well
+        return target
+
+    def add_rows(self, address: str, rows: Iterable[Row]) -> None:
+        """Add measurements taken later. Only rows with a key of their own are written, to a new file; no file changes.
+
+        They go into the state's folder, or under measurements/ if this store does not have the state itself.
+        """
+        known = {row.key for row in self.rows(address)}
+        if new := [row for row in merge(rows) if row.key not in known]:
+            content = rows_to_csv(new).encode()
+            info = self.state(address)
+            folder = info.folder if info and not info.readonly else self.root / "measurements" / address
+            self._write_file(folder / f"evaluations-{hashlib.sha256(content).hexdigest()[:12]}.csv", content)
+
+    def remove(self, address: str) -> None:
+        """Remove a state of this store (a parent's stays). It disappears as one; rows under measurements/ stay."""
+        self._begin_writing()
+        doomed = self._states / disk.temporary_name()  # killed half-way, it is cleared away as any temporary folder
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._states / address, doomed)
+            shutil.rmtree(doomed)
+
+    def lease(self, address: str) -> Lease | None:
+        """The lease on writing a state, as a context manager; None while another holds it (see `lease.acquire`)."""
+        self._begin_writing()
+        return acquire(self.root / "leases", address)
+
+    def write_run(self, run_name: str, key: str, document: dict[str, Any]) -> Path:
+        """Record what was asked for in runs/<name>-<key12>/run.json; written again only if it differs. The file."""
+        if not re.fullmatch(r"[^\W.-][\w.=+,-]{0,199}", run_name):
+            raise InputError("name", repr(run_name), "it becomes the name of a folder",
+                             "use at most 200 letters, digits and . = + , - _")  # fmt: skip
+        path, content = self.root / "runs" / f"{run_name}-{key[:12]}" / "run.json", disk.dump(document)
+        if not path.exists() or path.read_bytes() != content:
+            self._write_file(path, content)
+        return path
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run.json of this store (not of its parents), by folder name. A damaged one is named and left out."""
+        paths = [self.root / "runs" / name / "run.json" for name in sorted(disk.listing(self.root / "runs"))]
+        return [document for path in paths if (document := _read_or_warn(path)) is not None]
+
+    def failure(self, address: str) -> dict[str, Any] | None:
+        """{position, last_good, log, reason} of the last failed try to reach a state, or None."""
+        return _read_or_warn(self.root / "failures" / f"{address}.json")
+
+    def write_failure(self, address: str, position: int, last_good: int | str | None, log: str, reason: str) -> None:
+        document = {"position": position, "last_good": last_good, "log": log, "reason": reason}
+        self._write_file(self.root / "failures" / f"{address}.json", disk.dump(document))
+
+    def clear_failure(self, address: str) -> None:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (self.root / "failures" / f"{address}.json").unlink()
+
+    def disk_free(self) -> int:
+        """Bytes this user may still write where the store lies, or will lie."""
+        return shutil.disk_usage(disk.nearest_existing(self.root)).free
+
+    def check_writable(self) -> None:
+        """InputError if the store cannot be written or made here. Tries it, and leaves nothing behind."""
+        disk.check_writable("root", self.root, ("states", "leases", "runs", "failures", "measurements"))
+
+    def _begin_writing(self) -> None:
+        """Before the first write: the folders, store.json, and away with what dead writers left."""
+        if self._ready:
+            return
+        for folder in (self._states, self.root / "leases"):
+            folder.mkdir(parents=True, exist_ok=True)
+            disk.remove_leavings(folder)
+        if not (self.root / "store.json").exists():
+            disk.write_file(self.root / "store.json", disk.dump({"format": FORMAT}), self._states)
+        self._ready = True
+
+    def _write_file(self, path: Path, content: bytes) -> None:
+        self._begin_writing()
+        if path.parent.parent != self._states:  # never a new folder in place of a state just removed
+            path.parent.mkdir(parents=True, exist_ok=True)
+        disk.write_file(path, content, self._states)
+
+    def _added_rows(self, folder: Path) -> list[list[Row]]:
+        found: list[list[Row]] = []
+        for name in sorted(disk.listing(folder)):
+            if (match := _ADDED.fullmatch(name)) and folder / name not in self._ignored:
+                try:
+                    found.append(_checked_rows(folder / name, match[1]))
+                except _UNREADABLE as error:
+                    self._set_aside(folder / name, error)
+        return found
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        """Put a damaged folder or file out of the way, and say so; where it is not ours to rename, ignore it."""
+        if not path.exists():
+            return  # removed or set aside by another process while we read
+        ours = path.is_relative_to(self._states) or path.is_relative_to(self.root / "measurements")
+        if aside := disk.set_aside(path) if ours else None:
+            told = f"set aside as {aside.name}"
+        else:
+            self._ignored.add(path)
+            told = "ignored, for it is not ours to rename"
+        print(f"warning: {error}; {path.name} is damaged: {told}", file=sys.stderr)
+
+
+def _check_format(field: str, root: Path, required: bool) -> None:
+    try:
+        document = disk.read_json(root / "store.json")
+        number = None if document is None else int(document["format"])
+    except (OSError, ValueError, KeyError, TypeError, CorruptError) as error:
+        named = str(root).replace("\0", "\\0")
+        raise InputError(field, named, f"its store.json cannot be read ({error})", "name another folder") from None
+    if number is None and required:
+        raise InputError(field, root, "there is no store (no store.json)", "name the folder that holds store.json")
+    if number is not None and number > FORMAT:
+        raise InputError(field, root, f"written by a newer version (format {number}, this one reads {FORMAT})",
+                         "update, or name another folder")  # fmt: skip
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    """state.json; CorruptError if it is damaged or of another state, FileNotFoundError if there is no state."""
+    try:
+        meta = disk.read_sealed(folder / "state.json")
+    except (FileNotFoundError, NotADirectoryError):
+        if folder.exists():
+            raise CorruptError(f"{folder / 'state.json'}: missing") from None
+        raise
+    if meta["address"] != folder.name:
+        raise CorruptError(f"{folder}: its state.json is that of {meta['address']}")
+    return meta
+
+
+def _checked_rows(path: Path, sha256: str) -> list[Row]:
+    """The rows of a file; CorruptError if its sha256 does not begin with the one given."""
+    content = path.read_bytes()
+    if not hashlib.sha256(content).hexdigest().startswith(sha256):
+        raise CorruptError(f"{path}: the checksum does not match")
+    return rows_from_csv(content.decode(), str(path))
+
+
+def _read_or_warn(path: Path) -> dict[str, Any] | None:
+    try:
+        return disk.read_json(path)
+    except CorruptError as error:
+        print(f"warning: {error}; left out", file=sys.stderr)
+        return None

@@ -1,0 +1,184 @@
+"""Train one segment of a program: from the deepest stored state on the way to the position asked for.
+
+Level 6: one straight loop. `Trainer` is what a worker keeps between segments (opened corpora, validation windows, the
+state it made last); `advance` trains and stores, `measure_stored` measures without training. What is trained is a
+function of (program, position) alone; how it is done (micro-batches, saves on the way, interruptions) leaves no trace.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from harness.batches import Batches
+from harness.history import Row, merge
+from harness.measure import Windows, measure_loss
+from harness.model import loss_sum
+from harness.program import Phase, Program
+from harness.request import RowKey
+from harness.states import State, States, Task
+
+Report = Callable[[dict[str, Any]], None]
+FLUSH_STEPS = 16  # losses are read off the device this often; a loss that is not finite is seen before any save
+
+
+class Interrupted(Exception):
+    """Asked to stop: the state of the last step boundary is stored."""
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or gradient norm at a position was not finite; nothing after the last good state was stored."""
+
+    def __init__(self, position: int, last_good: int, what: str) -> None:
+        self.position, self.last_good = position, last_good
+        super().__init__(f"{what} at step {position} is not finite; the last good state is at step {last_good}")
+
+
+@dataclass
+class Trainer:
+    """A worker's caches. One process, one device, one store."""
+
+    states: States
+    micro_batch: int | None = None
+    save_every: float = 60.0  # seconds
+    _windows: dict[str, Windows] = field(default_factory=dict)
+
+    def advance(self, task: Task, report: Report, should_stop: Callable[[], bool]) -> None:
+        """Train `task` and store the state at its end. Raises Interrupted, NonFiniteError, InputError, OSError."""
+        state = self.states.deepest(task)
+        program = task.program
+        corpora = {source.corpus: self.states.corpus(task.recipes[source.corpus]) for p in program.phases for source in p.sources}
+        batches = Batches(program, corpora)
+        model, optimizer = state.model, state.optimizer
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        pending = _pending(task.rows, state)
+        losses: list[tuple[int, float, torch.Tensor, torch.Tensor]] = []
+        saved = began = time.monotonic()
+        began_at, saved_at = state.position, state.position
+        phase_index = -1
+        for position in range(state.position, task.stop + 1):
+            state.position = position
+            interrupted = should_stop()
+            if position in pending and not interrupted:
+                self._flush(losses, state, saved_at)
+                rows = self._measure(model, task, position, pending[position])
+                state.rows = merge(state.rows, rows)
+                report({"kind": "rows", "rows": rows, "steps": state.steps[-1:]})
+            due = time.monotonic() - saved > self.save_every
+            if position == task.stop or interrupted or due or position in task.stops:
+                self._flush(losses, state, saved_at)
+                _time(state, began_at, began, program)
+                if position > saved_at or position == task.stop:
+                    self.states.save(task, state, previous=saved_at)
+                if position == task.stop:
+                    break
+                saved, saved_at = time.monotonic(), position
+                began, began_at = saved, position
+                if interrupted:
+                    raise Interrupted
+            index, offset = program.phase_at(position)
+            phase = program.phases[index]
+            if index != phase_index:
+                _enter(phase, optimizer, reset=offset == 0 and phase.optimizer_state == "reset")
+                phase_index = index
+            lr = program.lr(position)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            loss = self._backward(model, torch.from_numpy(batches.at(position)), phase.precision)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, phase.optimizer.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append((position, lr, loss, norm))
+            if len(losses) >= FLUSH_STEPS:
+                self._flush(losses, state, saved_at)
+                elapsed = time.monotonic() - began
+                rate = (program.tokens(position + 1) - program.tokens(began_at)) / max(elapsed, 1e-9)
+                report({"kind": "progress", "position": position + 1, "lr": lr, "tokens_per_second": rate})
+        self.states.keep_hot(state, task.address)
+
+    def measure_stored(self, task: Task, position: int, hashes: tuple[str, ...]) -> list[Row]:
+        """Rows of the stored state at `position` (0: the root), added to the state at the end of `task`."""
+        state = self.states.root(task) if position == 0 else self.states.load(task.program, position)
+        if state is None:
+            raise FileNotFoundError(f"no stored state at step {position}")
+        known = {row.key for row in self.states.store.rows(task.address)}
+        missing = [h for h in hashes if (position, h) not in known]
+        rows = self._measure(state.model, task, position, missing)
+        self.states.store.add_rows(task.address, rows)
+        return rows
+
+    # --- one step -----------------------------------------------------------------------------------------------------
+
+    def _backward(self, model: PreTrainedModel, batch: torch.Tensor, precision: str) -> torch.Tensor:
+        """Gradients of the token mean over the whole batch, whatever the micro-batch. The loss, in nats per token."""
+        batch = batch.to(self.states.device, non_blocking=True)
+        count = batch.shape[0] * (batch.shape[1] - 1)
+        total = torch.zeros((), device=self.states.device)
+        for part in batch.split(self.micro_batch or batch.shape[0]):
+            with torch.autocast(self.states.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                loss = loss_sum(model, part[:, :-1], part[:, 1:]) / count
+            loss.backward()
+            total = total + loss.detach()
+        return total
+
+    def _measure(self, model: PreTrainedModel, task: Task, position: int, hashes: list[str]) -> list[Row]:
+        tokens = task.program.tokens(position)
+        precision = task.program.phases[max(0, task.program.phase_at(position)[0] - 1)].precision
+        rows = []
+        for windows_hash in hashes:
+            windows = self._windows.get(windows_hash)
+            if windows is None:
+                measure = task.measures[windows_hash]
+                windows = Windows(self.states.corpus(task.recipes[measure.key]), measure, self.states.device)
+                self._windows[windows_hash] = windows
+            rows.append(measure_loss(model, windows, position=position, tokens=tokens, precision=precision))
+        return rows
+
+    def _flush(
+        self, losses: list[tuple[int, float, torch.Tensor, torch.Tensor]], state: State, last_good: int
+    ) -> None:
+        """Read the losses off the device and check them: nothing that is not finite goes further."""
+        for position, lr, loss_tensor, norm_tensor in losses:
+            loss, norm = float(loss_tensor), float(norm_tensor)
+            for what, value in (("loss", loss), ("gradient norm", norm)):
+                if not math.isfinite(value):
+                    raise NonFiniteError(position, last_good, f"the {what}")
+            state.steps.append(json.dumps({"position": position, "lr": lr, "loss": loss, "grad_norm": norm}))
+        losses.clear()
+
+
+def _pending(rows: frozenset[RowKey], state: State) -> dict[int, list[str]]:
+    """Rows still to be measured, by position."""
+    held = {row.key for row in state.rows}
+    pending: dict[int, list[str]] = {}
+    for position, windows_hash in sorted(rows - held):
+        if position >= state.position:
+            pending.setdefault(position, []).append(windows_hash)
+    return pending
+
+
+def _enter(phase: Phase, optimizer: torch.optim.AdamW, reset: bool) -> None:
+    """The optimizer settings of a phase; `reset` forgets the moments."""
+    if reset:
+        optimizer.state.clear()
+    adam = phase.optimizer
+    for group in optimizer.param_groups:
+        group["betas"], group["eps"] = (adam.beta1, adam.beta2), adam.eps
+        group["weight_decay"] = adam.weight_decay if group["weight_decay"] else 0.0
+
+
+def _time(state: State, began_at: int, began: float, program: Program) -> None:
+    seconds = time.monotonic() - began
+    if state.position > began_at:
+        tokens = program.tokens(state.position) - program.tokens(began_at)
+        line = {"from": began_at, "to": state.position, "seconds": round(seconds, 4)}
+        state.timing.append(json.dumps({**line, "tokens_per_second": round(tokens / max(seconds, 1e-9))}))
+
+
