@@ -27,8 +27,8 @@ class Measurements:
 
     windows: int
     early: tuple[int, ...]
-    every: int
-    base_every: int
+    every: float  # steps; offsets are its multiples, rounded, so that they fall on the ends of runs
+    base_every: float
     sets: tuple[str, ...]
 
 
@@ -179,12 +179,14 @@ def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe])
     for name in evaluate["sets"]:
         if name not in recipes:
             raise InputError("evaluate.sets", name, "no such corpus", f"known: {', '.join(recipes)}")
+    for field in ("evaluate.every", "evaluate.base_every"):
+        tokens.steps(field)  # at least one
     early = tuple(sorted({tokens.steps("evaluate.early", value) for value in evaluate["early"]}))
     return Measurements(
         windows=whole(config, "evaluate.windows", 1),
         early=early,
-        every=tokens.steps("evaluate.every"),
-        base_every=tokens.steps("evaluate.base_every"),
+        every=tokens.of("evaluate.every") / tokens.per_step,
+        base_every=tokens.of("evaluate.base_every") / tokens.per_step,
         sets=tuple(evaluate["sets"]),
     )
 

@@ -78,9 +78,9 @@ def assign(config: Config, field: str, value: Any) -> None:
 def unknown_key(field: str, value: object, config: Config) -> InputError:
     """The refusal of a key that does not exist, with the nearest that does."""
     known = [*fields(config), *groups()]
-    near = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
-    last = difflib.get_close_matches(field.split(".")[-1], known, n=1, cutoff=0.5)
-    remedy = f"did you mean {(near or last)[0]}?" if near or last else "`python -m harness --cfg job` shows all keys"
+    near = difflib.get_close_matches(field.split(".")[-1], known, n=1, cutoff=0.7)
+    near = near or difflib.get_close_matches(field, known, n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]}?" if near else "`python -m harness --cfg job` shows all keys"
     return InputError(field, value, "unknown key", remedy)
 
 

@@ -25,19 +25,21 @@ _LICENCE = re.compile(
     r"copyright|licen[sc]e|warrant(?:y|ies)|all rights reserved|redistribut|spdx|merchantab", re.IGNORECASE
 )
 _RULE = re.compile(r"(?m)^[\W_]*$\n?")  # lines without a letter or digit: underlines of headings, table borders
+_PRAGMA = re.compile(r"(?:type|mypy|pyre\S*|pyright|pylint|ruff|flake8|isort|fmt|yapf)\s*:|noqa|NOLINT|clang-|-\*-")
 _DOCTEST = re.compile(r"(?m)^(?:>>>|\.\.\. |In \[\d|\.\. [a-z-]+::|@\w+\()")
 # A block of code ends at an empty line before a definition, or before anything at the left margin.
 _PYTHON_BLOCK = re.compile(r"\n\n+(?=[^\s)\]}]|[ \t]+(?:def|class|async|@)\b)")
 _CPP_BLOCK = re.compile(r"\n\n+(?=[^\s)\]}])")
 _BODY_FOLLOWS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*([ \t]*)\S")
 
-_STOP_WORDS = frozenset(
+_STOP_WORD_LIST = (
     "a about after all also an and any are as at be been before but by can could do does each either else for from "
     "given has have here how if in instead into is it its itself may might more most must no not of on one only or "
     "other otherwise out over same see should since so some such than that the their them then there these they this "
     "those to two under until up use used using was we what when where whether which while will with within without "
-    "would you your".split()
+    "would you your"
 )
+_STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 _NOT_LETTERS = bytes(i for i in range(128) if not chr(i).isalpha())
 _SPACES = b" \t\n\r\f\v"
 _DIGITS = b"0123456789"
@@ -165,7 +167,10 @@ def cpp_blocks(text: str) -> tuple[list[str], list[str]]:
 
 
 def _comment_paragraphs(lines: list[str]) -> list[str]:
-    return paragraphs("\n".join(line.lstrip("#/!").strip() for line in lines)) if lines else []
+    if not lines:
+        return []
+    texts = (line.lstrip("#/!").strip() for line in lines)
+    return paragraphs("\n".join(text for text in texts if not _PRAGMA.match(text)))
 
 
 def _content(literal: str, prefix: str) -> str:

@@ -134,9 +134,11 @@ def dump(document: dict[str, Any]) -> bytes:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The document, None if there is no such file, CorruptError naming it if it is not a JSON object."""
     try:
-        document = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        document = json.loads(content)
     except ValueError:
         document = None
     if not isinstance(document, dict):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from harness.config import Run
 from harness.history import Measure
@@ -17,7 +18,8 @@ from harness.identity import digest
 from harness.program import Program, StageSpan, compile_run
 from harness.request import Request, RowKey, request
 
-Stored = Callable[[str], frozenset[RowKey] | None]  # rows of the state at an address; None: not stored
+Rows = Callable[[str], frozenset[RowKey] | None]  # of the state at an address; None: not stored
+Lengths = Callable[[str], Iterable[int]]  # steps of a line at which states are stored
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Point:
     request: Request
     labels: list[str]
     path: list[Segment] = field(default_factory=list)
+    required: frozenset[RowKey] | None = None  # what names the run, if the request no longer insists on it
 
     @property
     def base_position(self) -> int | None:
@@ -38,10 +41,11 @@ class Point:
             return self.spans[self.run.base_stages - 1].stop
         return 0 if self.run.checkpoint else None
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """The run's identity: its program and what it asks to be measured."""
-        return digest("run", self.program.address(), sorted(self.request.rows))
+        """The run's identity: its program and the rows it can't do without."""
+        required = self.request.required if self.required is None else self.required
+        return digest("run", self.program.address(), sorted(required))
 
 
 @dataclass(eq=False)
@@ -55,6 +59,7 @@ class Segment:
     recipes: dict[str, object]  # corpus key -> Recipe, of all runs through it
     path: str | None  # where the root's checkpoint lies
     parent: Segment | None
+    kept: bool  # some run's phase ends here; else a save on the way, stored by an interrupted segment
     runs: list[int] = field(default_factory=list)  # indices of the points through it
     rows: set[RowKey] = field(default_factory=set)  # measured while training it (position 0 belongs to the first)
     measures: dict[str, Measure] = field(default_factory=dict)
@@ -114,12 +119,13 @@ def compile_points(labelled: Iterable[tuple[str, Run]]) -> list[Point]:
         known = points.setdefault(point.key, point)
         if known is not point:
             known.labels.append(label)
+            known.request = known.request.joined(point.request)
     return list(points.values())
 
 
-def plan(points: Sequence[Point], stored: Stored = lambda _: None) -> Plan:
+def plan(points: Sequence[Point], stored: Rows = lambda _: None, lengths: Lengths = lambda _: ()) -> Plan:
     """Lay all runs into one trie and mark what must be trained and what can be measured from stored weights."""
-    stops = _stops(points)
+    stops = _stops(points, lengths)
     segments: dict[str, Segment] = {}
     for index, point in enumerate(points):
         point.path = _path(index, point, stops, segments, stored)
@@ -130,17 +136,17 @@ def plan(points: Sequence[Point], stored: Stored = lambda _: None) -> Plan:
     return planned
 
 
-def _stops(points: Sequence[Point]) -> dict[str, list[int]]:
-    """Per line (a phase after all that was before it): the lengths that some run of the plan stops at."""
-    stops: dict[str, set[int]] = defaultdict(set)
+def _stops(points: Sequence[Point], lengths: Lengths) -> dict[str, dict[int, bool]]:
+    """Per line (a phase after all that was before it): the lengths with a state, and whether a run's phase ends there."""
+    ends: dict[str, set[int]] = defaultdict(set)
     for point in points:
         for line, phase in zip(point.program.lines, point.program.phases, strict=True):
-            stops[line].add(phase.steps)
-    return {line: sorted(lengths) for line, lengths in stops.items()}
+            ends[line].add(phase.steps)
+    return {line: {n: n in own for n in sorted(own | set(lengths(line)))} for line, own in ends.items()}
 
 
 def _path(
-    index: int, point: Point, stops: dict[str, list[int]], segments: dict[str, Segment], stored: Stored
+    index: int, point: Point, stops: dict[str, dict[int, bool]], segments: dict[str, Segment], stored: Rows
 ) -> list[Segment]:
     """The segments from the root to the end of a run; new ones are added to `segments`."""
     program, path = point.program, list[Segment]()
@@ -148,7 +154,7 @@ def _path(
     taken = 0
     recipes = {recipe.key: recipe for recipe in point.run.recipes.values()}
     for line, phase, start in zip(program.lines, program.phases, program.starts, strict=False):
-        for length in stops[line]:
+        for length, kept in stops[line].items():
             if length > phase.steps:
                 break
             stop = start + length
@@ -157,7 +163,9 @@ def _path(
             if segment is None:
                 parent = path[-1] if path else None
                 begin = parent.stop if parent else 0
-                segment = Segment(address, begin, stop, program, {}, point.run.path, parent, stored=stored(address))
+                segment = Segment(
+                    address, begin, stop, program, {}, point.run.path, parent, kept, stored=stored(address)
+                )
                 segments[address] = segment
             segment.runs.append(index)
             segment.recipes.update(recipes)

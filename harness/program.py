@@ -115,8 +115,13 @@ class Program:
         assert 0 <= position <= self.steps
         if position == 0:
             return digest("root", NUMERICS, self.root)
+        line, steps = self.line_at(position)
+        return _hash(line, str(steps))
+
+    def line_at(self, position: int) -> tuple[str, int]:
+        """(line, steps on it) of the state at `position` > 0; its address follows from both."""
         index = bisect_left(self.starts, position) - 1  # the phase that holds the last update
-        return _hash(self.lines[index], str(position - self.starts[index]))
+        return self.lines[index], position - self.starts[index]
 
     def lr(self, position: int) -> float:
         """Learning rate of the update that starts at `position`."""

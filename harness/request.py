@@ -7,6 +7,7 @@ is *wanted*: measured wherever training passes, and at stored positions of what 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from harness.config import Run
@@ -27,6 +28,11 @@ class Request:
     @property
     def rows(self) -> frozenset[RowKey]:
         return self.required | self.wanted
+
+    def joined(self, other: Request) -> Request:
+        """Both requests at once, of runs that require the same."""
+        assert self.required == other.required
+        return Request(self.required, self.wanted | other.wanted, {**self.measures, **other.measures})
 
 
 def request(run: Run, spans: tuple[StageSpan, ...]) -> Request:
@@ -56,5 +62,6 @@ def grid(run: Run, span: StageSpan) -> list[int]:
     length = span.stop - span.start
     every = settings.base_every if span.base else settings.every
     early = () if span.base else settings.early
-    offsets = {0, length, *range(every, length, every), *(step for step in early if step < length)}
-    return sorted(span.start + offset for offset in offsets)
+    regular = (round(k * every) for k in range(1, math.ceil(length / every)))
+    offsets = {0, length, *regular, *early}
+    return sorted(span.start + offset for offset in offsets if offset <= length)

@@ -95,13 +95,13 @@ def _json_lines(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
 
 def _json(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
     """A list of records, or one record after another; decoded as it is read."""
-    values = _json_values(io.TextIOWrapper(stream, "utf-8-sig"), place)
+    values = _json_values(stream, place)
     for number, record in enumerate(values, 1):
         yield number, _text_of(record, f"record {number}", place)
 
 
-def _json_values(stream: io.TextIOWrapper, place: _Place) -> Iterator[Any]:
-    decoder = json.JSONDecoder()
+def _json_values(stream: IO[bytes], place: _Place) -> Iterator[Any]:
+    decoder, text = json.JSONDecoder(), io.TextIOWrapper(stream, "utf-8-sig")
     buffer, size, in_list, after_value, ended = "", 1 << 16, False, False, False
     while True:
         buffer = buffer.lstrip()
@@ -129,9 +129,10 @@ def _json_values(stream: io.TextIOWrapper, place: _Place) -> Iterator[Any]:
             if ended or isinstance(error, RecursionError):
                 raise place.error(f"not JSON ({error})") from None
         try:
-            more = stream.read(size)
+            more = text.read(size)
         except UnicodeDecodeError as error:
-            raise place.error(f"invalid UTF-8 near byte {stream.buffer.tell()} ({error.reason})") from None
+            at = stream.tell() - len(error.object) + error.start
+            raise place.error(f"invalid UTF-8 in byte {at} ({error.reason})", "convert the file to UTF-8") from None
         size *= 2  # a long value is decoded again a few times only
         buffer, ended = buffer + more, not more
 
@@ -162,6 +163,8 @@ def _txt(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
         if size >= _TXT_BYTES and (not line.strip() or size >= _LINE_BYTES):
             yield first, _checked("".join(lines), f"line {first}", place)
             lines, size, first = [], 0, number
+        if "\0" in line:
+            raise place.error(f"line {number} holds a null character, so it is not text")
         lines.append(line)
         size += len(line)
     if lines:
@@ -180,7 +183,8 @@ def _parquet(place: _Place) -> Iterator[tuple[int, str]]:
             kind = schema.field(place.column).type
             value = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
             if not (pyarrow.types.is_string(value) or pyarrow.types.is_large_string(value)):
-                raise place.error(f"column {place.column} holds {kind}, not text", "name a column of strings: text=NAME")
+                why = f"column {place.column} holds {kind}, not text"
+                raise place.error(why, "name a column of strings: text=NAME")
             row = 0
             for batch in file.iter_batches(batch_size=256, columns=[place.column]):
                 for cell in batch.column(0):
@@ -207,7 +211,7 @@ def _lines(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
             line = raw.decode("utf-8-sig" if not offset else "utf-8")
             rest = b""
         except UnicodeDecodeError as error:
-            if txt and error.reason == "unexpected end of data" and not raw.endswith(b"\n") and len(rest) < 4:
+            if txt and error.reason == "unexpected end of data" and not raw.endswith(b"\n"):
                 rest = raw[error.start :]  # the read ended within a character
                 line = raw[: error.start].decode("utf-8-sig" if not offset else "utf-8")
             else:
@@ -233,8 +237,6 @@ def _checked(text: object, where: str, place: _Place) -> str:
     if not isinstance(text, str):
         kind = "null" if text is None else f"a {type(text).__name__}, not text"
         raise place.error(f"{where}: {place.column} is {kind}", "drop such records, or name another column: text=NAME")
-    if "\0" in text:
-        raise place.error(f"{where} holds a null character, so it is not text")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -242,7 +244,7 @@ def _checked(text: object, where: str, place: _Place) -> str:
     return text
 
 
-def _missing_column(place: _Place, columns: list[str], where: str = "it") -> InputError:
+def _missing_column(place: _Place, columns: list[str], where: str = "") -> InputError:
     known = ", ".join(str(column)[:40] for column in columns[:12]) or "none"
-    why = f"{where} in {place.file} has no such column"
+    why = f"{where + ' of ' if where else ''}{place.file} has no such column"
     return InputError("text", place.column, why, f"name one of its columns: {known}")

@@ -1,12 +1,12 @@
 """Which state training starts from, and the states it leaves: tensors between memory and the store.
 
-Level 5. A `Task` says what is asked for, a `State` is what is in memory, `States` moves between it and the store.
+Level 5. A `Task` (`harness.task`) says what is asked for, a `State` is what is in memory, `States` moves between it and
+the store.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -19,32 +19,13 @@ from transformers import PreTrainedModel
 from harness.checkpoint import load_model, load_optimizer, save_model, save_optimizer
 from harness.corpus import Corpus, open_corpus
 from harness.errors import InputError
-from harness.history import Measure, Row, rows_to_csv
+from harness.history import Row, rows_to_csv
 from harness.identity import canonical
 from harness.model import build_scratch, load_checkpoint, parameter_groups
 from harness.program import NUMERICS, Phase, Program, Scratch
 from harness.recipe import Recipe
-from harness.request import RowKey
 from harness.store import Store
-
-
-@dataclass(frozen=True)
-class Task:
-    """One segment to train, picklable: (start, stop] of a program and the rows to measure on the way."""
-
-    program: Program
-    start: int
-    stop: int
-    stops: tuple[int, ...]  # positions on the way from the root whose states are kept
-    rows: frozenset[RowKey]
-    measures: Mapping[str, Measure]  # by windows hash
-    recipes: Mapping[str, Recipe]  # by key
-    path: str | None  # where the root's checkpoint lies
-    final: bool = False  # some run ends here
-
-    @property
-    def address(self) -> str:
-        return self.program.address(self.stop)
+from harness.task import Task
 
 
 @dataclass
@@ -152,7 +133,7 @@ class States:
             (folder / "timing.jsonl").write_text("".join(line + "\n" for line in state.timing))
 
         self.store.write_state(program.address(position), write, self._meta(program, position, kept))
-        if previous > task.start and previous not in task.stops:
+        if 0 < previous < position and previous not in task.stops:
             info = self.store.state(program.address(previous))
             if info is not None and not info.kept:
                 self.store.remove(program.address(previous))
@@ -163,7 +144,10 @@ class States:
             corpus = self._corpora[key]
             seq_len = program.phases[0].seq_len
             drawn[corpus.name] = {"sequences": sequences, "epochs": sequences / corpus.train.windows(seq_len)}
+        line, line_steps = program.line_at(position)
         return {
+            "line": line,
+            "line_steps": line_steps,
             "program": canonical(program.prefix(position)),
             "position": position,
             "tokens": program.tokens(position),

@@ -23,7 +23,8 @@ from harness.measure import Windows, measure_loss
 from harness.model import loss_sum
 from harness.program import Phase, Program
 from harness.request import RowKey
-from harness.states import State, States, Task
+from harness.states import State, States
+from harness.task import Task
 
 Report = Callable[[dict[str, Any]], None]
 FLUSH_STEPS = 16  # losses are read off the device this often; a loss that is not finite is seen before any save
@@ -63,14 +64,15 @@ class Trainer:
         saved = began = time.monotonic()
         began_at, saved_at = state.position, state.position
         phase_index = -1
+        report({"kind": "start", "position": state.position})
         for position in range(state.position, task.stop + 1):
             state.position = position
-            interrupted = should_stop()
-            if position in pending and not interrupted:
+            if position in pending:  # before a stop is looked for: a state is stored with its rows or not at all
                 self._flush(losses, state, saved_at)
                 rows = self._measure(model, task, position, pending[position])
                 state.rows = merge(state.rows, rows)
                 report({"kind": "rows", "rows": rows, "steps": state.steps[-1:]})
+            interrupted = should_stop()
             due = time.monotonic() - saved > self.save_every
             if position == task.stop or interrupted or due or position in task.stops:
                 self._flush(losses, state, saved_at)
@@ -100,7 +102,8 @@ class Trainer:
                 self._flush(losses, state, saved_at)
                 elapsed = time.monotonic() - began
                 rate = (program.tokens(position + 1) - program.tokens(began_at)) / max(elapsed, 1e-9)
-                report({"kind": "progress", "position": position + 1, "lr": lr, "tokens_per_second": rate})
+                report({"kind": "progress", "position": position + 1, "lr": lr, "tokens_per_second": rate,
+                        "steps": state.steps[-1:]})  # fmt: skip
         self.states.keep_hot(state, task.address)
 
     def measure_stored(self, task: Task, position: int, hashes: tuple[str, ...]) -> list[Row]:

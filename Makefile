@@ -1,0 +1,63 @@
+# Everything from a fresh clone: `make demo`. Needs Python 3.11 or later; another one than python3: `make PYTHON=... demo`.
+# ARGS= goes to the command behind a target: `make demo ARGS="seed=1 root=/elsewhere"`, `make test ARGS="-k schedule"`.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test test-slow test-all bench figures lint hooks clean
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+# Where the runs of the demo go: the root=... of ARGS, as for every command.
+ROOT := $(or $(lastword $(patsubst root=%,%,$(filter root=%,$(ARGS)))),runs)
+
+# Reference data that some tests compare with; they are skipped where it is missing.
+ifneq ($(wildcard ../shared/data),)
+export REWARM_REFERENCE_DATA ?= $(abspath ../shared/data)
+endif
+
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(READY)  ## .venv with the versions of requirements.lock; every target does it when needed
+
+# The stamp comes last, so that an interrupted installation is taken up again.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Rewarm needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true). Give one: make PYTHON=python3.11 ..." >&2; \
+	    exit 2; }
+	@echo "Installing requirements.lock into .venv (once; some minutes, mostly torch)" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)  ## train the runs of sweeps/demo.yaml and draw their figures
+	$(BIN)/python -m harness -cd sweeps -cn demo $(ARGS)
+	$(BIN)/python -m paper_figures --live --sweep demo --root $(ROOT)
+
+test: $(READY)  ## the fast tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(READY)  ## the slow tests alone
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-all: $(READY)  ## all tests
+	$(BIN)/python -m pytest -m "" $(ARGS)
+
+bench: $(READY)  ## speed against a bare loop and against transformers' Trainer
+	$(BIN)/python -m benchmarks $(ARGS)
+
+figures: $(READY)  ## the papers' figures from the committed tables, no training
+	$(BIN)/python -m paper_figures $(ARGS)
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+hooks: $(READY)  ## run the linters before every commit
+	$(BIN)/pre-commit install
+
+clean:  ## remove .venv and caches; runs/ and figures/ stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

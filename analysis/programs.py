@@ -1,0 +1,104 @@
+"""A run's program, read back from its run.json: the phases, and what a table needs of them.
+
+Between `harness.program` and the tables. The recorded form is enough: neither the data nor the packages that the run
+was trained with have to be there.
+
+    program = program_of(document)
+    program.lr(position), program.drawn(position), peak_lr(program, base), shares(program, base)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from harness.errors import CorruptError
+from harness.program import Adam, Checkpoint, Phase, Program, Root, Scratch, Source
+from harness.schedule import Constant, Cosine, CosineClipped, Exponential, InverseSqrt, Linear, Ramp
+from harness.shape import ModelShape
+
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (Adam, Checkpoint, Constant, Cosine, CosineClipped, Exponential, InverseSqrt, Linear, ModelShape,
+                 Phase, Ramp, Scratch, Source)
+}  # fmt: skip
+
+
+def program_of(document: Mapping[str, Any]) -> Program:
+    """The program of a run.json. CorruptError if it is not the one that its addresses name."""
+    where = f"run.json of {document['name']}"
+    try:
+        root, phases = _value(document["program"]["root"]), _value(document["program"]["phases"])
+        if all(phase.steps for phase in phases):
+            return Program(root, phases)
+        return Program(root, _with_steps(root, phases, document["path"]))
+    except (KeyError, TypeError, IndexError) as error:
+        raise CorruptError(f"{where}: not a program, or not its path ({error!r})") from None
+
+
+def cpt_phases(program: Program, base_position: int) -> Iterator[tuple[Phase, int]]:
+    """The phases after the base, each with its steps there."""
+    for phase, start in zip(program.phases, program.starts, strict=False):
+        steps = start + phase.steps - max(start, base_position)
+        if steps > 0:
+            yield phase, steps
+
+
+def peak_lr(program: Program, base_position: int) -> float:
+    """The peak learning rate of continual pre-training: that of its shapes, reached or not.
+
+    A warm-up knows no peak; where nothing follows it, the peak is the learning rate it ends at.
+    """
+    shapes = [(phase.lr, phase.lr_offset + steps) for phase, steps in cpt_phases(program, base_position)]
+    peaks = [s.lr if isinstance(s, Constant) else s.max_lr for s, _ in shapes if not isinstance(s, Ramp)]
+    return max(peaks or [s.start + s.slope * n for s, n in shapes if isinstance(s, Ramp)], default=0.0)
+
+
+def warmup_steps(program: Program, base_position: int) -> int:
+    """Steps of the first warm-up after the base."""
+    first = next(cpt_phases(program, base_position), None)
+    return first[1] if first and isinstance(first[0].lr, Ramp) else 0
+
+
+def shares(program: Program, base_position: int) -> dict[str, float]:
+    """Share of each corpus (by recipe key) in the stream of continual pre-training, over all of its stages."""
+    stretches = list(cpt_phases(program, base_position))
+    total = sum(steps for _, steps in stretches)
+    mixtures = {tuple((s.corpus, s.weight) for s in phase.sources) for phase, _ in stretches}
+    found: dict[str, float] = {}
+    for phase, steps in stretches:
+        weights = sum(source.weight for source in phase.sources)
+        for source in phase.sources:
+            share = source.weight / weights  # one mixture all through: no rounding on top
+            if len(mixtures) > 1:
+                share = found.get(source.corpus, 0.0) + share * steps / total
+            found[source.corpus] = share
+    return found
+
+
+def _value(form: Any) -> Any:
+    """The dataclasses that `identity.canonical` wrote; the neutral fields it left out have their defaults."""
+    if isinstance(form, list):
+        return tuple(_value(item) for item in form)
+    if not isinstance(form, dict):
+        return form
+    given = {name: _value(item) for name, item in form.items() if name != "kind"}
+    if form["kind"] == "Phase":
+        given.setdefault("steps", 0)  # not part of what a phase is: `_with_steps` finds it
+    return _KINDS[form["kind"]](**given)
+
+
+def _with_steps(root: Root, phases: Sequence[Phase], path: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
+    """The phases with their lengths, which the addresses on the path tell: every end of a phase is a stop."""
+    done: list[Phase] = []
+    start = last = 0
+    for stop in sorted(path, key=lambda stop: int(stop["position"])):
+        position = int(stop["position"])
+        while position and Program(root, (*done, replace(phases[len(done)], steps=position - start))).address() != (
+            stop["address"]
+        ):
+            done.append(replace(phases[len(done)], steps=last - start))
+            start = last
+        last = position
+    return (*done, replace(phases[len(done)], steps=last - start))

@@ -1,0 +1,247 @@
+"""One run, or what tells two apart: `show` and `diff`, as documents and as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from analysis.programs import program_of
+from analysis.runs import Document, RunRecord, summary
+from harness.errors import CorruptError
+from harness.history import FINAL_POSITIONS
+from harness.program import Program
+from harness.schedule import lr_at
+from harness.store import Store
+
+WIDTH, HEIGHT = 64, 7  # of the learning-rate curve, in characters
+DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille character, by column and row
+
+
+def show_document(store: Store, run: RunRecord) -> dict[str, Any]:
+    """All that is known of a run: program, learning rates, states on its path, tokens and epochs, losses."""
+    document, program = run.document, program_of(run.document)
+    if program.address() != document["address"]:
+        raise CorruptError(f"run.json of {document['name']}: its program does not have its address")
+    base = document["base_position"]
+    return {
+        **summary(run),
+        "labels": list(document["labels"]),
+        "steps": program.steps,
+        "tokens": program.tokens(program.steps),
+        "tokens_per_step": program.phases[0].batch * program.phases[0].seq_len,
+        "base_position": base,
+        "phases": phases(document, program),
+        "path": _path(store, document, program),
+        "data": _data(store, document, program),
+    }
+
+
+def phases(document: Document, program: Program) -> list[dict[str, Any]]:
+    """The phases with realised steps; `lr_first` and `lr_last` are those of their first and last update."""
+    names = {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
+    base, found = document["base_position"] or 0, []
+    for phase, start in zip(program.phases, program.starts, strict=False):
+        total = sum(source.weight for source in phase.sources)
+        found.append(
+            {
+                "start": start,
+                "steps": phase.steps,
+                "tokens": phase.steps * phase.batch * phase.seq_len,
+                "base": start < base,
+                "shape": type(phase.lr).__name__,
+                "lr_first": float(lr_at(phase.lr, phase.lr_offset)),
+                "lr_last": float(lr_at(phase.lr, phase.lr_offset + phase.steps - 1)),
+                "mixture": {names.get(s.corpus, s.corpus[:12]): s.weight / total for s in phase.sources},
+                "restart": [names.get(s.corpus, s.corpus[:12]) for s in phase.sources if s.restart],
+                "optimizer_state": phase.optimizer_state,
+            }
+        )
+    return found
+
+
+def diff_document(a: RunRecord, b: RunRecord) -> dict[str, Any]:
+    """Where two runs differ: config fields, phases, where their programs part, and final losses (b - a)."""
+    programs = program_of(a.document), program_of(b.document)
+    of_a, of_b = _flat(a.document["config"]), _flat(b.document["config"])
+    fields = [field for field in dict.fromkeys([*of_a, *of_b]) if of_a.get(field) != of_b.get(field)]
+    common = _common_steps(*programs)
+    losses = summary(a)["loss"], summary(b)["loss"]
+    both = [corpus for corpus in losses[0] if corpus in losses[1]]
+    return {
+        "a": a.facts.run,
+        "b": b.facts.run,
+        "config": {field: {"a": of_a.get(field), "b": of_b.get(field)} for field in fields},
+        "common_steps": common,
+        "common_tokens": programs[0].tokens(common),
+        "phases": {name: [phase for phase in phases(run.document, program) if phase["start"] + phase["steps"] > common]
+                   for name, run, program in (("a", a, programs[0]), ("b", b, programs[1]))},
+        "loss": {corpus: {"a": losses[0][corpus], "b": losses[1][corpus],
+                          "difference": losses[1][corpus] - losses[0][corpus]} for corpus in both},
+        "status": {"a": a.status, "b": b.status},
+    }  # fmt: skip
+
+
+def show_lines(document: Mapping[str, Any], program: Program) -> list[str]:
+    """`show` for a terminal."""
+    size = ""
+    if document["N"] is not None:
+        size = f", {_count(document['N'])} parameters outside the embeddings of {_count(document['N_total'])}"
+    lines = [
+        f"{document['run']}  ({document['status']})",
+        f"model {document['model']}{size}; {document['tokens_per_step']} tokens a step",
+        "",
+        f"{'steps':>17} {'tokens':>8}  {'learning rate':<21}  {'shape':<13}  data",
+    ]
+    for phase in document["phases"]:
+        lines += _phase_lines(phase, document["base_position"])
+    lines += ["", "learning rate over steps" + ("; ┊ = start of continual pre-training" if _inside(document) else "")]
+    lines += lr_curve(program, document["base_position"])
+    lines += ["", f"{'stops':>9} {'tokens':>8}  stored  address"]
+    lines += [
+        f"{stop['position']:>9} {_count(stop['tokens']):>8}  {'yes' if stop['stored'] else 'no':<6}  "
+        f"{stop['address']}{'  base' if stop['base'] else ''}"
+        for stop in document["path"]
+    ]
+    lines += ["", f"{'corpus':<12} {'tokens':>8} {'of them after the base':>23} {'sequences':>10} {'epochs':>7}"]
+    for corpus, drawn in document["data"].items():
+        epochs = "?" if drawn["epochs"] is None else f"{drawn['epochs']:.3g}"
+        lines.append(f"{corpus:<12} {_count(drawn['tokens']):>8} {_count(drawn['cpt_tokens']):>23} "
+                     f"{drawn['sequences']:>10} {epochs:>7}")  # fmt: skip
+    return [*lines, "", *_loss_lines(document)]
+
+
+def diff_lines(document: Mapping[str, Any]) -> list[str]:
+    """`diff` for a terminal."""
+    lines = [f"a  {document['a']}  ({document['status']['a']})", f"b  {document['b']}  ({document['status']['b']})", ""]
+    if not document["config"]:
+        lines.append("the configs are equal")
+    width = max((len(field) for field in document["config"]), default=0)
+    for field, pair in document["config"].items():
+        lines.append(f"{field:<{width}}  {_text(pair['a'])}  ->  {_text(pair['b'])}")
+    steps, tokens = document["common_steps"], _count(document["common_tokens"])
+    lines += ["", f"the first {steps} steps ({tokens} tokens) are the same"]
+    for name in ("a", "b"):
+        if document["phases"][name]:
+            lines.append(f"then {name}:")
+            for phase in document["phases"][name]:
+                lines += _phase_lines(phase, None)
+    if document["loss"]:
+        lines += ["", f"{'final loss':<12} {'a':>8} {'b':>8} {'b - a':>8}"]
+    for corpus, pair in document["loss"].items():
+        lines.append(f"{corpus:<12} {pair['a']:8.4f} {pair['b']:8.4f} {pair['difference']:+8.4f}")
+    return lines
+
+
+def lr_curve(program: Program, base_position: int | None, width: int = WIDTH, height: int = HEIGHT) -> list[str]:
+    """The learning rate from the root to the end, drawn in braille; the top line is its maximum, the bottom zero."""
+    positions = np.unique(np.linspace(0, program.steps - 1, 2 * width).round().astype(int))
+    rates = np.array([program.lr(int(position)) for position in positions])
+    columns = np.minimum(positions * 2 * width // program.steps, 2 * width - 1)
+    top = max(float(rates.max()), 1e-300)
+    levels = np.round(rates / top * (4 * height - 1)).astype(int)
+    cells = np.zeros((height, width), dtype=int)
+    for i, (column, level) in enumerate(zip(columns, levels, strict=True)):
+        before = levels[i - 1] if i else level
+        jump = abs(level - before) > 1  # drawn as a line up or down
+        for dot in range(min(level, before + 1), max(level, before - 1) + 1) if jump else (level,):
+            row = 4 * height - 1 - dot
+            cells[row // 4, column // 2] |= DOTS[column % 2][row % 4]
+    mark = None if not base_position else min(base_position * width // program.steps, width - 1)
+    lines = []
+    for row in range(height):
+        label = f"{top:9.3g} ┤" if row == 0 else f"{0:9d} ┤" if row == height - 1 else " " * 10 + "│"
+        text = ["┊" if not cell and column == mark else chr(0x2800 + cell) for column, cell in enumerate(cells[row])]
+        lines.append(label + "".join(text).replace("\u2800", " ").rstrip())
+    end = str(program.steps)
+    return [*lines, " " * 10 + "└" + "─" * width, " " * 11 + "0" + end.rjust(width - 1)]
+
+
+def _phase_lines(phase: Mapping[str, Any], base_position: int | None) -> list[str]:
+    data = " + ".join(f"{share:.4g} {name}" if share < 1 else name for name, share in phase["mixture"].items())
+    notes = [f"{name} from its first window" for name in phase["restart"]]
+    notes += ["optimizer reset"] if phase["optimizer_state"] == "reset" else []
+    heading = ["  continual pre-training"] if base_position and phase["start"] == base_position else []
+    span = f"{phase['start']} to {phase['start'] + phase['steps']}"
+    rates = f"{phase['lr_first']:.3g} to {phase['lr_last']:.3g}"
+    tail = f"  ({'; '.join(notes)})" if notes else ""
+    return [*heading, f"{span:>17} {_count(phase['tokens']):>8}  {rates:<21}  {phase['shape']:<13}  {data}{tail}"]
+
+
+def _loss_lines(document: Mapping[str, Any]) -> list[str]:
+    if not document["loss"]:
+        return ["no final loss yet"]
+    lines = [f"final loss (mean of the last {FINAL_POSITIONS} evaluations, nats per token)"]
+    for corpus, loss in document["loss"].items():
+        base = document["base_loss"].get(corpus)
+        lines.append(f"{corpus:<12} {loss:.4f}" + ("" if base is None else f"   base {base:.4f}"))
+    if document["forgetting"] is not None:
+        lines.append(f"forgetting {document['forgetting']:+.4f}   adaptation {document['adaptation']:+.4f}")
+    return lines
+
+
+def _path(store: Store, document: Document, program: Program) -> list[dict[str, Any]]:
+    stored = store.addresses()
+    return [
+        {
+            "position": stop["position"],
+            "tokens": program.tokens(stop["position"]),
+            "address": stop["address"],
+            "stored": stop["address"] in stored,
+            "base": stop["address"] == document["base_address"],
+        }
+        for stop in document["path"]
+    ]
+
+
+def _data(store: Store, document: Document, program: Program) -> dict[str, dict[str, Any]]:
+    """Per corpus what was drawn since the root. Epochs are known once the final state is stored."""
+    state, seq_len = store.state(document["address"]), program.phases[0].seq_len
+    known = state.meta.get("drawn", {}) if state else {}
+    names = {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
+    at_base = program.drawn(document["base_position"] or 0)
+    found = {}
+    for key, sequences in program.drawn(program.steps).items():
+        corpus = names.get(key, key[:12])
+        found[corpus] = {
+            "sequences": sequences,
+            "tokens": sequences * seq_len,
+            "cpt_tokens": (sequences - at_base.get(key, 0)) * seq_len,
+            "epochs": known.get(corpus, {}).get("epochs"),
+        }
+    return found
+
+
+def _common_steps(a: Program, b: Program) -> int:
+    """How many steps two programs share from the root."""
+    steps = 0
+    for line_a, line_b, phase_a, phase_b in zip(a.lines, b.lines, a.phases, b.phases, strict=False):
+        if line_a != line_b:
+            break
+        steps += min(phase_a.steps, phase_b.steps)
+    return steps
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def _inside(document: Mapping[str, Any]) -> bool:
+    return bool(document["base_position"])
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _count(number: float) -> str:
+    for size, unit in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+

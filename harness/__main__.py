@@ -1,0 +1,18 @@
+"""`python -m harness`: one run, or a grid with -m, or a sweep file with -cd FOLDER -cn NAME. Hydra's flags apply."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from harness.cli import carry_out, guarded
+from harness.compose import collect
+
+
+def main(arguments: Sequence[str]) -> int:
+    points = collect(arguments)
+    return carry_out(points) if points else 0  # none: --help, --cfg and the like
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -1,0 +1,87 @@
+"""From collected points to an exit status: check all, plan together, show or launch.
+
+Level 8, shared by the commands. Status: 0 done, 1 some point failed, 2 wrong input (one line), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import config
+from harness.errors import CorruptError, InputError
+from harness.expand import Point
+from harness.plan import Plan, compile_points, plan
+from harness.plan import Point as RunPoint
+from harness.report import plan_document, plan_lines
+from harness.request import RowKey
+from harness.store import Store
+
+
+def guarded(command: Callable[[Sequence[str]], int]) -> int:
+    """Run a command on sys.argv; what a user gave wrong becomes one line and status 2."""
+    try:
+        return command(sys.argv[1:])
+    except (InputError, CorruptError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was started", file=sys.stderr)
+        return 130
+
+
+def carry_out(points: list[Point]) -> int:
+    """Plan the points together and do what `do=` says."""
+    settings = points[0].config
+    for key in ("root", "parent_stores", "do", "json", "launch", "tracker"):
+        if any(point.config[key] != settings[key] for point in points):
+            raise InputError(key, "different", "all points of a call share it", "give one value")
+    do = config.choice(settings, "do", ("run", "plan"))
+    as_json = settings["json"]
+    if not isinstance(as_json, bool):
+        raise InputError("json", as_json, "not true or false", "give json=true")
+    store = Store(Path(settings["root"]), [Path(path) for path in settings["parent_stores"]])
+    planned = plan_points(points, store)
+    if do == "plan":
+        document = plan_document(planned, store)
+        print(json.dumps(document)) if as_json else print("\n".join(plan_lines(planned, document)))
+        return 0
+    from harness.launch import launch
+
+    outcome = launch(planned, settings["launch"], store, tracker=settings["tracker"], progress=True)
+    if as_json:
+        print(json.dumps(plan_document(plan_points(points, store), store)))
+    if outcome.interrupted:
+        return 130
+    return 1 if outcome.failures else 0
+
+
+def plan_points(points: Sequence[Point], store: Store) -> Plan:
+    """Check every point before anything starts; the first bad one is named."""
+    runs = []
+    for number, point in enumerate(points, start=1):
+        try:
+            runs.append((point.label, config.read(point.config)))
+        except InputError as error:
+            if len(points) == 1:
+                raise
+            where = f"point {number} of {len(points)} ({point.label or 'no choices'}): "
+            raise InputError(where + error.field, error.value, error.why, error.remedy) from None
+    return plan_over(compile_points(runs), store)
+
+
+def plan_over(points: Sequence[RunPoint], store: Store) -> Plan:
+    """The plan of compiled runs over what the store holds."""
+    stored = store.addresses()
+    lengths: dict[str, list[int]] = {}
+    for address in stored:
+        state = store.state(address)
+        if state is not None and "line" in state.meta:
+            lengths.setdefault(state.meta["line"], []).append(state.meta["line_steps"])
+
+    def rows(address: str) -> frozenset[RowKey] | None:
+        return frozenset(row.key for row in store.rows(address)) if address in stored else None
+
+    return plan(points, rows, lambda line: lengths.get(line, ()))

@@ -1,0 +1,74 @@
+"""run.json: what was asked for, written before anything is trained. What became of it is derived from states, never stored.
+
+Level 4: `harness.recorded` and analysis read it. Asking for more of the same run adds to its document.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.identity import canonical
+from harness.plan import Plan, Point
+from harness.shape import flops_per_token, non_embedding, parameters
+from harness.store import Store
+
+
+def write_documents(plan: Plan, store: Store) -> None:
+    """A run.json for every distinct run of the plan."""
+    known = {document.get("key"): document for document in store.runs()}
+    for point in plan.points:
+        store.write_run(point.run.name, point.key, merged(run_document(point), known.get(point.key)))
+
+
+def run_document(point: Point) -> dict[str, Any]:
+    """The document of a run: `path` = its kept states in order, `requested` = the rows that make its table."""
+    run, program, request = point.run, point.program, point.request
+    return {
+        "key": point.key,
+        "name": run.name,
+        "labels": sorted(set(point.labels)),
+        "config": run.config,
+        "program": canonical(program),
+        "phase_steps": [phase.steps for phase in program.phases],  # a canonical phase leaves its length out
+        "address": program.address(),
+        "base_address": None if point.base_position is None else program.address(point.base_position),
+        "base_position": point.base_position,
+        "path": [{"position": s.stop, "address": s.address} for s in point.path if s.kept],
+        "requested": [{"position": position, "windows_hash": name} for position, name in sorted(request.rows)],
+        "measures": {
+            name: {"corpus": m.corpus, "key": m.key, "windows": m.windows, "seq_len": m.seq_len}
+            for name, m in request.measures.items()
+        },
+        "upstream": run.upstream,
+        "downstream": run.downstream,
+        "model": run.config["model"]["name"] if run.shape is not None else run.path,
+        "shape": _shape(point),
+        "steps": program.steps,
+        "tokens": program.tokens(program.steps),
+    }
+
+
+def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
+    """The new document, with what was asked of the same run before."""
+    if old is None:
+        return new
+    rows = {(row["position"], row["windows_hash"]) for row in [*old["requested"], *new["requested"]]}
+    requested = [{"position": position, "windows_hash": name} for position, name in sorted(rows)]
+    labels = sorted({*old["labels"], *new["labels"]})
+    return {**new, "labels": labels, "requested": requested, "measures": {**old["measures"], **new["measures"]}}
+
+
+def _shape(point: Point) -> dict[str, Any] | None:
+    """Sizes by formula; None for a checkpoint."""
+    shape = point.run.shape
+    if shape is None:
+        return None
+    return {
+        "layers": shape.layers,
+        "hidden": shape.hidden,
+        "heads": shape.heads,
+        "vocab_size": shape.vocab_size,
+        "parameters": parameters(shape),
+        "non_embedding": non_embedding(shape),
+        "flops_per_token": flops_per_token(shape, point.run.seq_len),
+    }

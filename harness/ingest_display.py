@@ -1,0 +1,78 @@
+"""What a user sees of an ingest, on stderr: one bar on a terminal, elsewhere two lines a corpus.
+
+Level 4, beneath `corpus`, which calls begin, report and end.
+
+    with display_of(recipes, progress=True) as display:
+        display.begin(recipe)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harness.ingest import SPLITS, count_files
+from harness.recipe import Recipe
+
+
+class PlainDisplay:
+    """A line when a corpus begins and one when it is done."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled, self.started = enabled, time.monotonic()
+
+    def begin(self, recipe: Recipe) -> None:
+        self.recipe, self.started = recipe, time.monotonic()
+        self.say(f"corpus {recipe.name}: reading {count_files(recipe):,} files")
+
+    def report(self, files_read: int, tokens: int) -> None:
+        pass
+
+    def end(self, manifest: dict[str, Any]) -> None:
+        train, validation = (manifest["splits"][split]["tokens"] for split in SPLITS)
+        seconds = time.monotonic() - self.started
+        self.say(f"corpus {self.recipe.name}: {train:,} + {validation:,} validation tokens in {seconds:.0f} s")
+
+    def say(self, line: str) -> None:
+        if self.enabled:
+            print(line, file=sys.stderr, flush=True)
+
+
+class BarDisplay(PlainDisplay):
+    """One bar over all corpora, on a terminal."""
+
+    def __init__(self, bar: Any, recipes: Sequence[Recipe]) -> None:
+        super().__init__(True)
+        self.bar, self.before, self.total = bar, 0, {r.folder: count_files(r) for r in recipes}
+        self.task = bar.add_task("corpora", total=sum(self.total.values()))
+
+    def begin(self, recipe: Recipe) -> None:
+        self.recipe, self.started = recipe, time.monotonic()
+        self.bar.update(self.task, description=f"corpus {recipe.name}")
+
+    def report(self, files_read: int, tokens: int) -> None:
+        description = f"corpus {self.recipe.name} · {tokens / 1e6:.1f} M tokens"
+        self.bar.update(self.task, completed=self.before + files_read, description=description)
+
+    def end(self, manifest: dict[str, Any]) -> None:
+        self.before += self.total[self.recipe.folder]
+        super().end(manifest)
+
+    def say(self, line: str) -> None:
+        self.bar.console.print(line, highlight=False)
+
+
+@contextlib.contextmanager
+def display_of(recipes: Sequence[Recipe], progress: bool) -> Iterator[PlainDisplay]:
+    """The display that fits stderr; says nothing unless `progress`."""
+    if not (progress and sys.stderr.isatty()):
+        yield PlainDisplay(progress)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        yield BarDisplay(bar, recipes)

@@ -1,0 +1,141 @@
+"""What is left of a plan, as jobs with an order: which may start now, and which of those should.
+
+Level 7, pure: no process, no clock. A segment may start when its parent is stored and what is measured from the
+parent's weights has been measured (its own history carries those rows). Of the jobs that may start, the one with the
+longest path of tokens behind it goes first; among those within `NEAR` of it, a worker gets the continuation of what it
+has just made, whose tensors are still in its memory.
+
+    jobs = Jobs(plan)
+    job = jobs.take(after=None, now=0.0); jobs.done(job)      # or failed(job), busy(job, until)
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+from harness.plan import Plan, Segment
+from harness.recipe import Recipe
+from harness.task import Task, task_of
+
+NEAR = 0.9  # share of the longest path at which a hot state outweighs the order: loading one takes milliseconds
+MEASURED_COST = 1 / 3  # a token measured costs a forward pass, one trained three
+
+
+@dataclass(eq=False)
+class Job:
+    """A segment to train (`position` None), or rows to measure from the state or root at `position`."""
+
+    segment: Segment
+    task: Task
+    name: str
+    position: int | None = None
+    hashes: tuple[str, ...] = ()
+    waits_for: list[Job] = field(default_factory=list)
+    path: float = 0.0  # tokens of the longest path that starts with this job
+    status: str = "waiting"  # waiting running done failed blocked
+    not_before: float = 0.0
+
+    @property
+    def trains(self) -> bool:
+        return self.position is None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens to train."""
+        return self.segment.tokens if self.trains else 0
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("done", "failed", "blocked")
+
+
+class Jobs:
+    """All jobs of a plan, parents first, and what has become of them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.recipes: dict[str, Recipe] = {
+            key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()
+        }
+        self.all: list[Job] = []
+        evaluations: dict[Segment, list[Job]] = {}
+        for evaluation in plan.evaluations:
+            segment = evaluation.segment
+            task = task_of(plan, segment, self.recipes)
+            job = Job(segment, task, f"{name_of(plan, segment)}, measured", evaluation.position, evaluation.hashes)
+            evaluations.setdefault(segment, []).append(job)
+            self.all.append(job)
+        trained: dict[Segment, Job] = {}
+        for segment in plan.to_train:
+            job = trained[segment] = Job(segment, task_of(plan, segment, self.recipes), name_of(plan, segment))
+            if segment.parent is not None:
+                parent = trained.get(segment.parent)
+                job.waits_for = [*evaluations.get(segment.parent, ()), *([parent] if parent else [])]
+            self.all.append(job)
+        for job in reversed(self.all):
+            job.path += _cost(job)
+            for earlier in job.waits_for:
+                earlier.path = max(earlier.path, job.path)
+
+    @property
+    def open(self) -> bool:
+        """Is anything left that can still be done?"""
+        return any(not job.ended for job in self.all)
+
+    @property
+    def width(self) -> int:
+        """How many workers can ever be busy at once, at most: the jobs that nothing waits for."""
+        waited_for = {id(earlier) for job in self.all for earlier in job.waits_for}
+        return sum(id(job) not in waited_for for job in self.all)
+
+    @property
+    def longest_path(self) -> float:
+        """Tokens of the longest path among what has not ended."""
+        return max((job.path for job in self.all if not job.ended), default=0.0)
+
+    def take(self, after: Job | None, now: float) -> Job | None:
+        """The job to start now, marked as running; `after`: what the worker that asks made last."""
+        ready = [job for job in self.all if job.status == "waiting" and job.not_before <= now
+                 and all(earlier.ended for earlier in job.waits_for)]  # fmt: skip
+        if not ready:
+            return None
+        chosen = max(ready, key=lambda job: job.path)
+        if after is not None:
+            hot = [job for job in ready if job.segment.parent is after.segment and job.path >= NEAR * chosen.path]
+            chosen = max(hot, key=lambda job: job.path, default=chosen)
+        chosen.status = "running"
+        return chosen
+
+    def done(self, job: Job) -> None:
+        job.status = "done"
+
+    def busy(self, job: Job, until: float) -> None:
+        """Another process is at it: look again at `until`."""
+        job.status, job.not_before = "waiting", until
+
+    def failed(self, job: Job) -> None:
+        """A failure blocks what continues from it. A measurement that failed blocks nothing: it only went before."""
+        job.status = "failed"
+        for later in self.all:  # parents first
+            if any(earlier.trains and earlier.status in ("failed", "blocked") for earlier in later.waits_for):
+                later.status = "blocked"
+
+
+def name_of(plan: Plan, segment: Segment) -> str:
+    """What a segment is called on a display: the run, or how many runs share it."""
+    points = [plan.points[i] for i in segment.runs]
+    names = [point.labels[0] or point.run.name for point in points]
+    if all(point.base_position and segment.stop <= point.base_position for point in points):
+        what = "base"
+    elif len(names) == 1:
+        return names[0]
+    else:
+        same = itertools.takewhile(lambda characters: len(set(characters)) == 1, zip(*names, strict=False))
+        what = "".join(characters[0] for characters in same).rstrip(" -=.,0123456789") or "trunk"
+    return what if len(names) == 1 else f"{what} of {len(names)} runs"
+
+
+def _cost(job: Job) -> float:
+    measures, rows = job.task.measures, job.task.own_rows if job.trains else [(0, name) for name in job.hashes]
+    measured = sum(measures[name].windows * measures[name].seq_len for _, name in rows)
+    return job.tokens + MEASURED_COST * measured

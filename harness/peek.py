@@ -1,0 +1,47 @@
+"""`python -m harness.peek RUN --at POSITION [--root R]`: the decoded windows of a batch, each with its source."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.cli import guarded
+from harness.errors import InputError
+from harness.recorded import find_run, recorded_point
+from harness.store import Store
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m harness.peek", description=__doc__)
+    parser.add_argument("run", help="a run's name, folder or key (a beginning that is unique will do)")
+    parser.add_argument("--at", type=int, required=True, metavar="POSITION", help="optimizer steps since the root")
+    parser.add_argument("--root", default="runs", help="the store (default: runs)")
+    options = parser.parse_args(arguments)
+    store = Store(Path(options.root))
+    point = recorded_point(find_run(store, options.run))
+    program = point.program
+    if not 0 <= options.at < program.steps:
+        raise InputError("--at", options.at, f"the run has {program.steps} steps", f"give 0 to {program.steps - 1}")
+
+    from harness.batches import Batches  # after the checks: it imports the tokenizers
+    from harness.corpus import open_corpus
+
+    corpora = {recipe.key: open_corpus(store.root, recipe) for recipe in point.run.recipes.values()}
+    index, _ = program.phase_at(options.at)
+    phase = program.phases[index]
+    sources, epochs, windows = Batches(program, corpora).draws(options.at)
+    print(f"step {options.at} of {program.steps}, phase {index + 1} of {len(program.phases)}, "
+          f"lr {program.lr(options.at):.4g}")  # fmt: skip
+    for slot, (j, epoch, window) in enumerate(zip(sources, epochs, windows, strict=True)):
+        corpus = corpora[phase.sources[j].corpus]
+        tokens = corpus.train.read(windows[slot : slot + 1], phase.seq_len)[0]
+        origins = ", ".join(corpus.source("train", int(window), phase.seq_len))
+        print(f"\n--- slot {slot}: {corpus.name}, epoch {epoch}, window {window}: {origins}")
+        print(corpus.tokenizer().decode(tokens.tolist(), skip_special_tokens=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -1,0 +1,141 @@
+"""A plan as a person reads it, and as one JSON document (`do=plan`, `do=plan json=true`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.plan import Plan, Point
+from harness.program import Program
+from harness.schedule import lr_at
+from harness.shape import ModelShape, flops_per_token, parameters
+from harness.store import Store
+
+BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
+
+
+def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
+    """What the plan shares, what is done, and what the rest costs. FLOPs are those of training and measuring."""
+    train = sum(segment.tokens * _flops(plan.points[segment.runs[0]]) for segment in plan.to_train)
+    measured = sum(
+        plan.points[s.runs[0]].run.measurements.windows * plan.points[s.runs[0]].run.seq_len * _flops(plan.points[s.runs[0]])
+        / 3 * len(s.rows)
+        for s in plan.to_train
+    )  # fmt: skip
+    flops = train + measured
+    rate = min((float(point.run.config["scale"]["flop_rate"]) for point in plan.points), default=1.0)
+    size = sum(BYTES_PER_PARAMETER * _parameters(plan.points[segment.runs[0]]) for segment in plan.to_train)
+    return {
+        "schema": "rewarm.plan/1",
+        "runs": len(plan.points),
+        "segments": len(plan.segments),
+        "segments_to_train": len(plan.to_train),
+        "evaluations": len(plan.evaluations),
+        "tokens_if_separate": plan.tokens_if_separate,
+        "tokens_planned": plan.tokens_planned,
+        "tokens_done": plan.tokens_done,
+        "flops": flops,
+        "hours": flops / rate / 3600,
+        "disk_bytes": size,
+        "points": [_point(plan, point, store) for point in plan.points],
+    }
+
+
+def plan_lines(plan: Plan, document: dict[str, Any]) -> list[str]:
+    """The plan for a terminal: a line or two per run, then the totals."""
+    lines = []
+    for entry in document["points"]:
+        lines.append(f"{entry['status']:8} {entry['run']}")
+        for phase in entry["phases"]:
+            own = "" if phase["shared_by"] == 1 else f", shared by {phase['shared_by']} runs"
+            mixture = " + ".join(f"{share:.4g} {name}" for name, share in phase["mixture"].items())
+            lines.append(
+                f"           {phase['steps']:>7} steps  {phase['tokens']:>9} tokens  {phase['schedule']:<13}"
+                f" lr {phase['lr_first']:.3g} to {phase['lr_last']:.3g}  {mixture}{own}"
+            )
+        if entry.get("failure"):
+            lines.append(f"           failed at step {entry['failure']['position']}: {entry['failure']['reason']}")
+        if len(entry["labels"]) > 1:
+            lines.append(f"           one run for the points: {'; '.join(label or '(defaults)' for label in entry['labels'])}")
+    separate, planned, done = (document[key] for key in ("tokens_if_separate", "tokens_planned", "tokens_done"))
+    shared = separate - planned - done
+    lines += [
+        "",
+        f"{document['runs']} runs: {_count(separate)} tokens if each were trained alone; sharing saves {_count(shared)}"
+        f" ({shared / separate:.0%}), {_count(done)} are done, {_count(planned)} are to train"
+        f" in {document['segments_to_train']} segments",
+        f"{document['flops']:.3g} FLOPs, about {_duration(document['hours'])} on one worker,"
+        f" {_size(document['disk_bytes'])} of states; {document['evaluations']} measurements of stored states",
+    ]
+    return lines
+
+
+def _point(plan: Plan, point: Point, store: Store) -> dict[str, Any]:
+    program, end = point.program, point.path[-1].address
+    failure = store.failure(end) if point.path[-1].train else None
+    if plan.is_done(point):
+        status = "done"
+    else:
+        status = "failed" if failure else "to train" if any(s.train for s in point.path) else "to measure"
+    return {
+        "run": point.run.name,
+        "key": point.key,
+        "labels": point.labels,
+        "status": status,
+        "address": end,
+        "steps": program.steps,
+        "tokens": program.tokens(program.steps),
+        "tokens_to_train": sum(segment.tokens for segment in point.path if segment.train),
+        "phases": _phases(plan, point, program),
+        "failure": failure,
+    }
+
+
+def _phases(plan: Plan, point: Point, program: Program) -> list[dict[str, Any]]:
+    names = {recipe.key: recipe.name for recipe in point.run.recipes.values()}
+    users = {segment.stop: len(segment.runs) for segment in point.path}
+    phases = []
+    for phase, start in zip(program.phases, program.starts, strict=False):
+        total = sum(source.weight for source in phase.sources)
+        phases.append(
+            {
+                "steps": phase.steps,
+                "tokens": phase.steps * phase.batch * phase.seq_len,
+                "schedule": type(phase.lr).__name__,
+                "lr_first": float(lr_at(phase.lr, phase.lr_offset)),
+                "lr_last": float(lr_at(phase.lr, phase.lr_offset + phase.steps - 1)),
+                "optimizer_state": phase.optimizer_state,
+                "mixture": {names[source.corpus]: source.weight / total for source in phase.sources},
+                "shared_by": users[start + phase.steps],
+            }
+        )
+    return phases
+
+
+def _flops(point: Point) -> float:
+    shape = point.run.shape
+    if shape is None:  # a checkpoint: the usual estimate from its parameters
+        return 6.0 * _parameters(point)
+    return float(flops_per_token(shape, point.run.seq_len))
+
+
+def _parameters(point: Point) -> int:
+    root = point.run.shape
+    return parameters(root) if isinstance(root, ModelShape) else point.run.checkpoint_parameters
+
+
+def _count(tokens: float) -> str:
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if tokens >= size:
+            return f"{tokens / size:.3g} {unit}"
+    return f"{tokens:.0f}"
+
+
+def _size(size: float) -> str:
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if size >= limit:
+            return f"{size / limit:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"
+
+
+def _duration(hours: float) -> str:
+    return f"{hours * 60:.2g} minutes" if hours < 2 else f"{hours:.3g} hours"

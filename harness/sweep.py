@@ -1,0 +1,22 @@
+"""`python -m harness.sweep NAME... [overrides]`: several sweep files planned as one, so that they share what they can."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from harness.cli import carry_out, guarded
+from harness.compose import SWEEPS, sweep_points
+from harness.errors import InputError
+
+
+def main(arguments: Sequence[str]) -> int:
+    names = [argument for argument in arguments if "=" not in argument]
+    if not names:
+        known = ", ".join(sorted(file.stem for file in SWEEPS.glob("*.yaml")))
+        raise InputError("sweep", "none", "no sweep file named", f"name some of: {known}")
+    return carry_out(sweep_points(names, [argument for argument in arguments if "=" in argument]))
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

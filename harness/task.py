@@ -1,0 +1,57 @@
+"""One piece of work, as it goes to a worker: a segment to train, or rows to measure from a stored state.
+
+Level 3, without torch, so that the process that plans can make tasks and the one that trains can unpickle them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.history import Measure
+from harness.plan import Plan, Segment
+from harness.program import Program
+from harness.recipe import Recipe
+from harness.request import RowKey
+
+
+@dataclass(frozen=True)
+class Task:
+    """One segment to train, picklable: (start, stop] of a program and the rows to measure on the way."""
+
+    program: Program
+    start: int
+    stop: int
+    stops: tuple[int, ...]  # positions on the way from the root whose states are kept
+    rows: frozenset[RowKey]  # from the root on: if a state on the way turns out damaged, it is made again whole
+    measures: Mapping[str, Measure]  # by windows hash
+    recipes: Mapping[str, Recipe]  # by key
+    path: str | None  # where the root's checkpoint lies
+    final: bool = False  # some run ends here
+
+    @property
+    def address(self) -> str:
+        return self.program.address(self.stop)
+
+    @property
+    def own_rows(self) -> frozenset[RowKey]:
+        """Rows measured on the segment itself; position 0 belongs to the first."""
+        return frozenset(key for key in self.rows if key[0] > self.start or not self.start)
+
+
+def task_of(plan: Plan, segment: Segment, recipes: Mapping[str, Recipe]) -> Task:
+    """The task of training a segment. `recipes`: of the whole plan by key, so that one corpus has one folder."""
+    path = [segment]
+    while path[-1].parent is not None:
+        path.append(path[-1].parent)
+    return Task(
+        program=segment.program,
+        start=segment.start,
+        stop=segment.stop,
+        stops=tuple(sorted(s.stop for s in path[1:] if s.kept)),
+        rows=frozenset().union(*(s.rows for s in path)),
+        measures={name: measure for s in path for name, measure in s.measures.items()},
+        recipes={key: recipes[key] for key in segment.recipes},
+        path=segment.path,
+        final=any(plan.points[i].path[-1] is segment for i in segment.runs),
+    )

@@ -1,0 +1,167 @@
+"""A mirror of the runs in wandb, online or offline. The store is the record: nothing is ever read back from here.
+
+Level 7, in the launcher's process, on a thread of its own: a slow network holds up no worker, and a failing wandb costs
+one warning. One wandb run per run, its id the run's key. It is opened when the run's own part starts, with the history
+it shares with other runs; a run that shares all of it is written when its last segment ends.
+
+    with Tracker({"kind": "wandb", "mode": "offline", "project": "rewarm"}, store, plan) as mirror:
+        mirror.event(job, event)                  # the events of harness.worker
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from harness.history import Row, final_loss
+from harness.jobs import Job
+from harness.plan import Plan, Point
+from harness.program import Program
+from harness.store import Store
+
+EVERY_STEPS = 16  # of the steps.jsonl of a stored state, one line in so many; live, what the worker flushes
+KINDS_USED = ("start", "progress", "rows", "done", "failed")
+
+Entries = dict[int, dict[str, Any]]  # by position: what wandb logs there
+
+
+class Tracker:
+    """Mirrors events if `settings` say so (`kind: wandb`); else does nothing, and imports nothing."""
+
+    def __init__(self, settings: Mapping[str, Any], store: Store, plan: Plan) -> None:
+        self.settings, self.store, self.plan = settings, store, plan
+        self._queue: queue.SimpleQueue[tuple[Job, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._runs: dict[str, Any] = {}  # open wandb runs by run key
+        self._thread: threading.Thread | None = None
+
+    def event(self, job: Job, event: dict[str, Any]) -> None:
+        """Take in an event; returns at once."""
+        if self._thread is not None and job.trains and event["kind"] in KINDS_USED:
+            self._queue.put((job, event))
+
+    def __enter__(self) -> Tracker:
+        if self.settings["kind"] == "wandb":
+            self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+
+    # --- on the thread ------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while (item := self._queue.get()) is not None:
+                self._mirror(*item)
+            for run in self._runs.values():  # interrupted: the next call goes on with them
+                run.finish()
+        except Exception as error:
+            print(f"warning: wandb is left out from here on: {type(error).__name__}: {error}", file=sys.stderr)
+
+    def _mirror(self, job: Job, event: dict[str, Any]) -> None:
+        kind, segment, program = event["kind"], job.segment, job.task.program
+        own = self.plan.points[segment.runs[0]] if len(segment.runs) == 1 else None
+        if kind == "start" and own is not None and own.key not in self._runs:
+            self._open(own)
+            if event["position"]:
+                self._log(own, stored_entries(self.store, program, event["position"]))
+        elif kind in ("progress", "rows") and own is not None:
+            entries: Entries = {}
+            add_steps(entries, program, event["steps"])
+            add_rows(entries, event.get("rows", ()))
+            if "tokens_per_second" in event:
+                entries.setdefault(event["position"] - 1, {})["tokens_per_second"] = event["tokens_per_second"]
+            self._log(own, entries)
+        elif kind == "done":
+            for i in segment.runs:
+                if self.plan.points[i].path[-1] is segment:
+                    self._finish(self.plan.points[i])
+        elif kind == "failed" and own is not None and own.key in self._runs:
+            self._runs.pop(own.key).finish(exit_code=1)
+
+    def _open(self, point: Point) -> None:
+        import wandb
+
+        self._runs[point.key] = run = wandb.init(
+            id=point.key,
+            name=point.run.name,
+            project=self.settings["project"],
+            mode=self.settings["mode"],
+            dir=str(self.store.root),  # wandb makes a folder `wandb` in it
+            config={**point.run.config, "address": point.program.address()},
+            resume="allow",
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True, console="off", disable_git=True, disable_code=True, save_code=False, x_disable_stats=True,
+                x_disable_meta=True, disable_job_creation=True,
+            ),
+        )  # fmt: skip
+        run.define_metric("tokens")
+        run.define_metric("*", step_metric="tokens")
+
+    def _log(self, point: Point, entries: Entries) -> None:
+        """In order of position: wandb drops what lies before its last step, so nothing is logged twice."""
+        for position, values in sorted(entries.items()):
+            self._runs[point.key].log(values, step=position)
+
+    def _finish(self, point: Point) -> None:
+        if point.key not in self._runs:
+            self._open(point)
+            self._log(point, stored_entries(self.store, point.program, point.program.steps))
+        run = self._runs.pop(point.key)
+        run.summary.update(summary(point, self.store.rows(point.program.address())))
+        run.finish()
+
+
+def stored_entries(store: Store, program: Program, position: int) -> Entries:
+    """The history of the state at a position: every evaluation, and one step in `EVERY_STEPS`."""
+    entries: Entries = {}
+    address = program.address(position)
+    info = store.state(address)
+    if info is not None:
+        add_steps(entries, program, (info.folder / "steps.jsonl").read_text().splitlines()[EVERY_STEPS - 1 :: EVERY_STEPS])
+    add_rows(entries, store.rows(address))
+    return entries
+
+
+def add_steps(entries: Entries, program: Program, lines: Iterable[str]) -> None:
+    """Lines of steps.jsonl: the update that starts at a position."""
+    for line in lines:
+        step = json.loads(line)
+        values = {f"train/{name}": step[name] for name in ("loss", "lr", "grad_norm")}
+        entry = entries.setdefault(step["position"], {})
+        entry.update({"tokens": program.tokens(step["position"] + 1), **values})
+
+
+def add_rows(entries: Entries, rows: Iterable[Row]) -> None:
+    """Channel losses. The weights at a position saw the tokens before it: that is what the row's tokens count."""
+    for row in rows:
+        entry = entries.setdefault(row.position, {})
+        entry.update(
+            {"tokens": row.tokens, f"loss/{row.corpus}": row.loss, f"bits_per_byte/{row.corpus}": row.bits_per_byte}
+        )
+
+
+def summary(point: Point, rows: list[Row]) -> dict[str, float]:
+    """Final losses, and where there is a base forgetting = U(run) - U(base) and adaptation = V(base) - V(run)."""
+    run, found = point.run, dict[str, float]()
+    mine = [row for row in rows if row.windows_hash in point.request.measures]
+    for corpus in sorted({row.corpus for row in mine}):
+        found[f"final/{corpus}"] = final_loss(mine, corpus)
+    base = [row for row in mine if point.base_position is not None and row.position <= point.base_position]
+    corpora = {row.corpus for row in base}
+    if run.upstream in corpora and f"final/{run.upstream}" in found:
+        found["forgetting"] = found[f"final/{run.upstream}"] - final_loss(base, run.upstream)
+    if run.downstream in corpora and f"final/{run.downstream}" in found:
+        found["adaptation"] = final_loss(base, run.downstream) - found[f"final/{run.downstream}"]
+    return found

@@ -1,0 +1,215 @@
+"""What trains: the body of a job, and the process around it.
+
+Level 7. The launcher runs `python -m harness.worker FD` once per core or GPU and speaks with it over the pipe FD; in
+`launch=inline` it calls `carry_out` itself. A worker imports torch and transformers at once, while the launcher still
+builds corpora, and keeps what is dear between jobs: opened corpora, validation windows, the state it made last.
+
+Launcher to worker: a `Setup` first, then a `Work` each time the worker is free; None, or the end of the pipe, means stop
+(a job under way is stopped at its next step boundary, and its state stored).
+Worker to launcher, plain dicts by "kind":
+    ready {seconds}                                         imports done
+    start {position}                                        training goes on from this stored position (or the root)
+    progress {position, lr, tokens_per_second, steps}       every few steps; steps: last line of steps.jsonl
+    rows {rows, steps}                                      measured
+and one of these ends every job, with {trained: tokens, said: warnings}:
+    done · busy (another process has the lease) · interrupted · failed {reason, position, last_good}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import CorruptError, InputError
+from harness.store import Store
+from harness.task import Task
+
+if TYPE_CHECKING:
+    from harness.train import Trainer
+
+Event = dict[str, Any]
+LOOK_SECONDS = 0.05  # between two looks at the pipe while training: 20 microseconds each
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker is told once."""
+
+    root: Path
+    parents: tuple[Path, ...]
+    save_every: float
+    micro_batch: int | None
+    keep: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """One job: train the task, or (with a position) measure `hashes` from the stored state at that position."""
+
+    task: Task
+    position: int | None = None
+    hashes: tuple[str, ...] = ()
+
+
+def log_path(root: Path, address: str) -> Path:
+    return root / "jobs" / f"{address}.log"
+
+
+def prepare(setup: Setup) -> Trainer:
+    """Import torch and all that training needs, set one thread, and make the trainer of this process."""
+    import torch
+
+    from harness.model import tune_process
+    from harness.states import States
+    from harness.train import Trainer
+
+    tune_process()
+    torch.set_num_threads(1)  # the number of threads changes bits
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    states = States(Store(setup.root, setup.parents), device, setup.keep)
+    return Trainer(states, micro_batch=setup.micro_batch, save_every=setup.save_every)
+
+
+def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
+    """Do one job under its lease. The event that ends it; every error becomes one, with the traceback in the log."""
+    from harness.train import Interrupted, NonFiniteError
+
+    task, store = work.task, trainer.states.store
+    started = reached = task.stop
+
+    def watched(event: Event) -> None:
+        nonlocal started, reached
+        if event["kind"] == "start":
+            started = reached = event["position"]
+        reached = event.get("position", reached)
+        report(event)
+
+    def ending(kind: str, **more: Any) -> Event:
+        trained = task.program.tokens(reached) - task.program.tokens(started)
+        return {"kind": kind, "trained": trained, "said": [], **more}
+
+    try:
+        lease = store.lease(task.address)
+        if lease is None:
+            return ending("busy")
+        with lease:
+            if work.position is not None:
+                rows = trainer.measure_stored(task, work.position, work.hashes)
+                report({"kind": "rows", "rows": rows, "steps": []})
+            elif not _stored(store, task):  # another process may have finished it just before
+                trainer.advance(task, watched, should_stop)
+                reached = task.stop
+        return ending("done")
+    except Interrupted:
+        return ending("interrupted")
+    except Exception as error:
+        last_good = error.last_good if isinstance(error, NonFiniteError) else None
+        position = error.position if isinstance(error, NonFiniteError) else reached
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            log = log_path(store.root, task.address)
+            log.parent.mkdir(exist_ok=True)
+            with log.open("a") as stream:
+                stream.write(traceback.format_exc())
+        known = isinstance(error, NonFiniteError | InputError | CorruptError | OSError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        return ending("failed", reason=reason.splitlines()[0] if reason else "", position=position, last_good=last_good)
+
+
+def _stored(store: Store, task: Task) -> bool:
+    if task.address not in store.addresses():
+        return False
+    return task.own_rows <= {row.key for row in store.rows(task.address)}
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+def main(connection: Connection) -> None:
+    """Serve jobs until told to stop. Ctrl-C is the launcher's affair: it tells the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process was made
+    faulthandler.enable()
+    began = time.monotonic()
+    setup = connection.recv()
+    trainer = prepare(setup)
+    link = _Link(connection)
+    link.report({"kind": "ready", "seconds": time.monotonic() - began})
+    while not link.closed and (work := link.receive()) is not None:
+        log = log_path(setup.root, work.task.address)
+        before = _say_into(log)
+        ending = carry_out(work, trainer, link.report, link.should_stop)
+        link.report({**ending, "said": _said(log, before)})
+
+
+class _Link:
+    """The worker's end of the pipe. A launcher that died reads as a request to stop."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.closed = connection, False
+        self._looked = 0.0
+
+    def receive(self) -> Work | None:
+        try:
+            work = self.connection.recv()
+        except (EOFError, OSError):
+            return None
+        assert work is None or isinstance(work, Work)
+        return work
+
+    def report(self, event: Event) -> None:
+        if not self.closed:
+            try:
+                self.connection.send(event)
+            except OSError:
+                self.closed = True
+
+    def should_stop(self) -> bool:
+        """While a job runs nothing is sent to this end but None, so anything to read (the end, too) means stop."""
+        if self.closed:
+            return True
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = now
+        return self.connection.poll()
+
+
+def _say_into(log: Path) -> int:
+    """Send what this process prints to a log from here on. Where the log ends now."""
+    with contextlib.suppress(OSError):  # a full disk: then it goes where it went before
+        log.parent.mkdir(exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+        return log.stat().st_size
+    return 0
+
+
+def _said(log: Path, before: int) -> list[str]:
+    """The warnings printed since, for the launcher to show. An empty log is removed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        with log.open("rb") as stream:
+            stream.seek(before)
+            text = stream.read(100_000).decode(errors="replace")
+        if log.stat().st_size == 0:
+            log.unlink()
+        return [line for line in text.splitlines() if line.startswith("warning: ")]
+    return []
+
+
+if __name__ == "__main__":
+    main(Connection(int(sys.argv[1])))
+    os._exit(0)  # at once: nothing is left to tidy up, and torch takes half a second to

@@ -1,0 +1,66 @@
+"""Stores whose numbers are known, for the tests of analysis and of the figures: no corpus, no training, no torch.
+
+`write` plans the runs of a sweep as the harness does and stores every state on their paths with rows of a given
+formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from analysis.runs import point_document
+from harness import config
+from harness.compose import sweep_points
+from harness.history import Row, rows_to_csv
+from harness.plan import Plan, Point, compile_points, plan
+from harness.store import Store
+
+BYTES = 1000
+Loss = Callable[[Point, str, int, int], float]  # (point, corpus, CPT tokens, CPT tokens at the end) -> nats per token
+
+
+def points_of(sweeps: Sequence[str], overrides: Sequence[str] = (), folder: Path | None = None) -> list[Point]:
+    composed = sweep_points(sweeps, overrides, **({"folder": folder} if folder else {}))
+    return compile_points((point.label, config.read(point.config)) for point in composed)
+
+
+def write(
+    root: Path, points: Sequence[Point], loss: Loss, stop_before: Callable[[Point], bool] = lambda _: False
+) -> Plan:
+    """Store every run of `points`; those of `stop_before` only up to their base."""
+    store, planned = Store(root), plan(points)
+    for point in planned.points:
+        base = point.base_position or 0
+        document = dict(point_document(point))
+        document["path"] = [{"position": s.stop, "address": s.address} for s in point.path]
+        store.write_run(point.run.name, point.key, document)
+        for segment in point.path:
+            if store.state(segment.address) is not None or (stop_before(point) and segment.stop > base):
+                continue
+            program = point.program
+            rows = [
+                row_of(point, program.tokens(position), position, hash_, loss)
+                for position, hash_ in sorted(point.request.rows)
+                if position <= segment.stop
+            ]
+
+            def save(folder: Path, rows: list[Row] = rows) -> None:
+                (folder / "weights.safetensors").write_bytes(b"weights")
+                (folder / "evaluations.csv").write_text(rows_to_csv(rows))
+
+            drawn = {
+                measure.corpus: {"sequences": program.drawn(segment.stop)[measure.key], "epochs": 0.5}
+                for measure in point.request.measures.values()
+                if measure.key in program.drawn(segment.stop)
+            }
+            store.write_state(segment.address, save, {"position": segment.stop, "drawn": drawn, "kept": True})
+    return planned
+
+
+def row_of(point: Point, tokens: int, position: int, hash_: str, loss: Loss) -> Row:
+    measure = point.request.measures[hash_]
+    base = point.program.tokens(point.base_position or 0)
+    end = point.program.tokens(point.program.steps)
+    value = loss(point, measure.corpus, tokens - base, end - base)
+    return Row(position, tokens, measure.corpus, measure.windows, hash_, value * 500, 500, BYTES)

@@ -1,0 +1,135 @@
+"""What a user can give wrong, and what the knobs mean in steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import config
+from harness.compose import collect, sweep_points
+from harness.errors import InputError
+from tests.composed import run_of
+
+BAD = {
+    "replay=1.5": "replay=1.5: above 1",
+    "replay=-0.1": "replay=-0.1: below 0",
+    "warmup=-1": "warmup=-1: below 0",
+    "warmup=1.5": "warmup=1.5: above 1",
+    "warmup_tokens=2x": "warmup_tokens=2x: longer than the horizon",
+    "warmup=1e-6": "warmup=1e-06: a non-zero share of zero steps",
+    "lr=0": "lr=0: not above 0",
+    "lr=nan": "lr=nan: not a finite number",
+    "lr=inf": "lr=inf: not a finite number",
+    "lr=big": "lr=big: not a number",
+    "peak=-1": "peak=-1: not above 0",
+    "tokens=100": "tokens=100: fewer tokens than one batch of 512",
+    "tokens=0x": "tokens=0x: not above 0",
+    "tokens=x": "tokens=x: not a number",
+    "seed=-1": "seed=-1: below 0",
+    "seed=0.5": "seed=0.5: not a whole number",
+    "batch.seq_len=4096": "batch.seq_len=4096: the model has 128 positions",
+    "precision=fp16": "precision=fp16: pure fp16",
+    "optimizer_state=drop": "optimizer_state=drop: no such choice",
+    "start.at=0": "start.at=0: not above 0",
+    "start.at=1e-9": "start.at=1e-09: no step of the base's",
+    "evaluate.windows=0": "evaluate.windows=0: below 1",
+    "evaluate.sets=[latin]": "latin",
+    "do=fly": "do=fly: no such choice",
+    "stages=3": "stages=3: not a list of stages",
+    "stages=[{tokens:1x}]": "has no mixture",
+    "stages=[{mixture:{upstream:0.5},tokens:1x}]": "sums to 0.5",
+    "stages=[{mixture:{latin:1},tokens:1x}]": "latin",
+    "stages=[{mixture:{upstream:1},tokens:1x,warmpu:0}]": "stages[0].warmpu=0: unknown key",
+    "+shift.upstream=latin": "latin",
+    "lrr=1": "lrr=1: unknown key; did you mean lr?",
+    "replya=0.1": "replya=0.1: unknown key; did you mean replay?",
+    "schedule.warmpu=0.1": "did you mean warmup?",
+    "schedule=cosin": "schedule=cosin: no such choice; known: constant, cosine",
+    "scale=huge": "scale=huge: no such choice",
+    "hydra/launcher=joblib": "launch=local",
+    "hydra/sweeper=optuna": "hydra/sweeper=optuna",
+    "lr=1,2": "arguments=lr=1,2",
+}
+
+
+@pytest.mark.parametrize("override", BAD)
+def test_bad_input_is_refused_by_name(override: str) -> None:
+    with pytest.raises(InputError) as caught:
+        points = collect([override])
+        config.choice(points[0].config, "do", ("run", "plan"))
+        config.read(points[0].config)
+    message = str(caught.value)
+    assert BAD[override] in message
+    assert "\n" not in message
+    assert len(message) < 450
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("lr=1e-3", "peak=2"), "lr=0.001: peak=2 is given too"),
+        (("shift=docs_to_docs", "replay=0.1"), "upstream and downstream are both docs"),
+        (("shift=local",), "upstream=null: shift=local needs"),
+        (("shift=local", "upstream=/nowhere", "downstream=/nowhere"), "/nowhere"),
+        (("start=hf",), "path=null: start=hf needs a checkpoint"),
+        (("schedule=infinite_cosine", "min_ratio=0"), "never reaches 0"),
+        (("schedule=infinite_cosine", "tokens=0.011x", "anneal_tokens=0.01x"), "warm-up"),
+        (("shift=docs_to_docs", "order=7"), "goes on in the base's order 0"),
+        (("stages=[{mixture:{upstream:1},tokens:1x}]", "replay=0.1"), "stages state their own mixtures"),
+        (("base.schedule=cosin",), "base.schedule=cosin: no such schedule"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        from harness.program import compile_run
+
+        compile_run(run_of(*overrides))
+    assert message in str(caught.value)
+
+
+def test_numbers_written_differently_are_one_run() -> None:
+    assert run_of("lr=1e-3").stages == run_of("lr=0.001").stages
+    assert run_of("tokens=600000").stages == run_of("tokens=1x").stages
+    assert run_of("peak=1").stages == run_of("lr=0.003").stages
+
+
+def test_shares_and_tokens_become_steps() -> None:
+    base, cpt = run_of("tokens=0.5x", "warmup=0.02", "replay=0.25", "peak=2").stages
+    assert base.steps == 3_000_000 // 512
+    assert cpt.steps == round(300_000 / 512)
+    assert cpt.schedule is not None
+    assert cpt.schedule.horizon_steps == cpt.steps  # closed: the horizon is what is trained
+    assert cpt.schedule.warmup_steps == round(0.02 * cpt.steps)
+    assert cpt.schedule.max_lr == pytest.approx(6e-3)
+    assert cpt.schedule.min_lr == pytest.approx(6e-4)
+    assert dict(cpt.mixture) == {"docs": 1, "python": 3}
+    assert cpt.restart == ("docs",)
+
+
+def test_the_horizon_of_an_open_ended_schedule_is_the_scales() -> None:
+    short, long = (run_of("schedule=infinite_cosine", f"tokens={t}").stages[1].schedule for t in ("1x", "3x"))
+    assert short is not None
+    assert long is not None
+    assert short.horizon_steps == long.horizon_steps == round(600_000 / 512)
+    assert short.warmup_steps == long.warmup_steps
+    assert 2.9 < long.anneal_steps / short.anneal_steps < 3.1
+
+
+def test_a_knob_both_swept_and_given_is_refused() -> None:
+    with pytest.raises(InputError, match="this sweep file sweeps it"):
+        sweep_points(["rewarm_warmup"], ["warmup=0.3"])
+
+
+def test_seeds_multiply_a_sweep_and_stay_apart() -> None:
+    points = sweep_points(["rewarm_warmup"], ["seed=0,1"])
+    assert len(points) == 8
+    assert {point.config["seed"] for point in points} == {0, 1}
+
+
+def test_composing_leaves_nothing_behind(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(str(tmp_path))
+    collect(["-m", "lr=1e-3,2e-3"])
+    with pytest.raises(InputError):
+        collect(["-m", "lrr=1e-3,2e-3"])
+    import os
+
+    assert os.listdir(".") == []

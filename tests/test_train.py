@@ -1,0 +1,207 @@
+"""What training promises: the same bits however it was cut, the losses of today, exact mixtures, nothing non-finite."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness.batches import Batches
+from harness.corpus import open_corpus
+from harness.store import Store
+from harness.task import task_of
+from harness.states import States
+from harness.train import Interrupted, NonFiniteError, Trainer
+from tests.tiny import end_of, files_of, planned, train, write_texts
+
+GOLDEN = Path(__file__).parent / "golden" / "losses.json"
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    write_texts(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store in which a few runs were trained without any disturbance."""
+    torch.set_num_threads(1)
+    store = Store(tmp_path_factory.mktemp("undisturbed"))
+    train(planned(texts, store, "replay=0.25", "schedule=infinite_cosine"), store)
+    return store
+
+
+def steps_of(store: Store, address: str) -> list[dict[str, float]]:
+    lines = (store.root / "states" / address / "steps.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_golden_losses(texts: Path, undisturbed: Store) -> None:
+    """Twenty losses of a run with replay. If they move, training has changed: raise program.NUMERICS."""
+    plan = planned(texts, undisturbed, "replay=0.25")
+    losses = [step["loss"] for step in steps_of(undisturbed, end_of(plan.points[0]))][::5][:20]
+    if not GOLDEN.exists():
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_text(json.dumps(losses, indent=1) + "\n")
+        pytest.fail(f"wrote {GOLDEN}: commit it")
+    np.testing.assert_allclose(losses, json.loads(GOLDEN.read_text()), rtol=2e-6)
+
+
+def test_a_stored_run_is_complete(texts: Path, undisturbed: Store) -> None:
+    plan = planned(texts, undisturbed, "replay=0.25")
+    assert plan.to_train == []
+    assert plan.evaluations == []
+    point = plan.points[0]
+    rows = undisturbed.rows(end_of(point))
+    assert {row.key for row in rows} >= point.request.required
+    steps = steps_of(undisturbed, end_of(point))
+    assert [step["position"] for step in steps] == list(range(point.program.steps))
+    assert [step["lr"] for step in steps] == [point.program.lr(p) for p in range(point.program.steps)]
+    first, last = ([r.loss for r in rows if r.corpus == "downstream" and r.position == p] for p in (60, 100))
+    assert last[0] < first[0] - 0.1  # it learns
+    state = undisturbed.state(end_of(point))
+    assert state is not None
+    assert state.meta["drawn"]["upstream"]["sequences"] == 240 + 40
+    assert state.meta["drawn"]["downstream"]["sequences"] == 120
+
+
+@pytest.mark.parametrize("at", [1, 2, 17, 31, 59])
+def test_an_interrupted_run_ends_with_the_same_bits(at: int, texts: Path, undisturbed: Store, tmp_path: Path) -> None:
+    """Cuts inside a warm-up (1), a cosine, an anneal."""
+    for knobs in ("replay=0.25", "schedule=infinite_cosine"):
+        store = Store(tmp_path / knobs)
+        end = end_of(planned(texts, store, knobs).points[0])
+        for _ in range(200):
+            plan = planned(texts, store, knobs)
+            if not plan.to_train:
+                break
+            try:
+                train(plan, store, stop_at=at)
+            except Interrupted:
+                continue
+        assert files_of(store, end) == files_of(undisturbed, end)
+
+
+def test_saves_on_the_way_leave_no_trace_and_are_pruned(texts: Path, undisturbed: Store, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = planned(texts, store, "replay=0.25")
+    train(plan, store, Trainer(States(store, torch.device("cpu")), save_every=0.0))
+    end = end_of(plan.points[0])
+    assert files_of(store, end) == files_of(undisturbed, end)
+    assert store.addresses() == {segment.address for segment in plan.segments}
+
+
+def test_two_micro_batch_sizes_are_alike(texts: Path, undisturbed: Store, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = planned(texts, store, "replay=0.25")
+    train(plan, store, Trainer(States(store, torch.device("cpu")), micro_batch=1))
+    end = end_of(plan.points[0])
+    ours, theirs = (np.array([s["loss"] for s in steps_of(which, end)]) for which in (store, undisturbed))
+    np.testing.assert_allclose(ours[:20], theirs[:20], rtol=2e-6)
+
+
+def test_measuring_leaves_no_trace_in_training(texts: Path, undisturbed: Store, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = planned(texts, store, "replay=0.25 evaluate.every=10x evaluate.base_every=10x evaluate.early=[]")
+    train(plan, store)
+    end = end_of(plan.points[0])
+    assert len(store.rows(end)) < len(undisturbed.rows(end))
+    for name in ("weights.safetensors", "optimizer.safetensors", "steps.jsonl"):
+        assert files_of(store, end)[name] == files_of(undisturbed, end)[name]
+
+
+def test_rows_measured_from_stored_weights_equal_those_measured_along_the_way(
+    texts: Path, undisturbed: Store, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    train(planned(texts, store, "replay=0.25 evaluate.windows=3"), store)
+    plan = planned(texts, store, "replay=0.25")
+    recipes = {key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()}
+    end = plan.points[0].path[-1]
+    task = task_of(plan, end, recipes)
+    hashes = tuple(sorted({h for position, h in plan.points[0].request.rows if position == end.stop}))
+    rows = Trainer(States(store, torch.device("cpu"))).measure_stored(task, end.stop, hashes)
+    known = {row.key: row for row in undisturbed.rows(end.address)}
+    assert rows
+    assert all(known[row.key] == row for row in rows)
+
+
+def test_a_run_reads_on_across_an_epoch_boundary(texts: Path, tmp_path: Path) -> None:
+    knobs = "shift=local tokens=20x schedule=constant evaluate.every=10x"
+    store = Store(tmp_path / "whole")
+    plan = planned(texts, store, knobs)
+    train(plan, store)
+    end = end_of(plan.points[0])
+    state = store.state(end)
+    assert state is not None
+    assert state.meta["drawn"]["downstream"]["epochs"] > 1
+    cut = Store(tmp_path / "cut")
+    with pytest.raises(Interrupted):
+        train(planned(texts, cut, knobs), cut, stop_at=50)
+    for _ in range(3):
+        try:
+            train(planned(texts, cut, knobs), cut, stop_at=333)
+        except Interrupted:
+            continue
+    train(planned(texts, cut, knobs), cut)
+    assert files_of(cut, end) == files_of(store, end)
+
+
+def test_batches_are_exact_and_a_function_of_position(texts: Path, undisturbed: Store) -> None:
+    (point,) = planned(texts, undisturbed, "replay=0.01 tokens=25x evaluate.every=10x").points
+    corpora = {r.key: open_corpus(undisturbed.root, r) for r in point.run.recipes.values()}
+    batches = Batches(point.program, corpora)
+    start, stop = point.program.starts[-2], point.program.steps
+    upstream = [i for i, s in enumerate(point.program.phases[-1].sources) if corpora[s.corpus].name == "upstream"][0]
+    drawn = 0
+    for done, position in enumerate(range(start, stop), start=1):
+        sources, _, windows = batches.draws(position)
+        drawn += int((sources == upstream).sum())
+        assert abs(drawn - 0.01 * 4 * done) < 1  # exact at 1 % of batches of 4
+        assert len(windows) == 4
+    assert drawn == round(0.01 * 4 * (stop - start))
+    for position in (stop - 1, start, start + 63, start + 64):  # any order, any process: the same tokens
+        np.testing.assert_array_equal(batches.at(position), Batches(point.program, corpora).at(position))
+
+
+def test_the_first_epoch_reads_every_window_once(texts: Path, undisturbed: Store) -> None:
+    (point,) = planned(texts, undisturbed, "start=scratch tokens=10x schedule=constant schedule.lr=0.01").points
+    corpora = {r.key: open_corpus(undisturbed.root, r) for r in point.run.recipes.values()}
+    batches = Batches(point.program, corpora)
+    downstream = corpora[point.run.recipes["downstream"].key]
+    size = downstream.train.windows(16)
+    windows = np.concatenate([batches.draws(position)[2] for position in range(size // 4)])
+    assert len(np.unique(windows)) == len(windows)
+
+
+def test_a_loss_that_is_not_finite_never_reaches_a_stored_state(texts: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = planned(texts, store, "lr=1e30 warmup=0 optimizer.clip=1e30")
+    with pytest.raises(NonFiniteError, match=r"at step \d+ is not finite; the last good state is at step 60"):
+        train(plan, store)
+    assert end_of(plan.points[0]) not in store.addresses()
+    assert all(np.isfinite(row.loss_sum) for address in store.addresses() for row in store.rows(address))
+
+
+def test_a_damaged_state_is_set_aside_and_the_next_deepest_serves(
+    texts: Path, undisturbed: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path)
+    plan = planned(texts, store, "replay=0.25")
+    train(plan, store)
+    before = plan.points[0].path[-2].address
+    end = end_of(plan.points[0])
+    store.remove(end)
+    weights = store.root / "states" / before / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    train(planned(texts, store, "replay=0.25"), store)
+    assert before in capsys.readouterr().err
+    assert files_of(store, end) == files_of(undisturbed, end)
+    assert before in store.addresses()  # made again on the way
