@@ -51,7 +51,7 @@ class Facts:
     run_tokens: int  # of continual pre-training
     horizon: str | None
     lr: float  # peak of continual pre-training
-    peak: float | None  # the same as a multiple of the base's peak
+    peak: float | None  # the same as a multiple of the base's peak (that the config names, if it is a checkpoint)
     warmup: float  # share of the horizon
     warmup_tokens: int
     replay: float
@@ -148,7 +148,7 @@ def facts(document: Document, windows: int | None = None) -> Facts:
     share = {names.get(key, key): value for key, value in shares(program, base).items()}
     shape = getattr(program.root, "shape", None)
     lr = peak_lr(program, base)
-    base_peak = config["base"]["peak"] if config["start"]["kind"] != "hf" else None
+    base_peak = config["base"]["peak"]
     warmup = warmup_steps(program, base)
     upstream, downstream = document["upstream"], document["downstream"]
     tokens = program.tokens(program.steps) - program.tokens(base)

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness import config
 from harness.errors import CorruptError, InputError
 from harness.expand import Point
+from harness.fields import choice
 from harness.plan import Plan, compile_points, plan
 from harness.plan import Point as RunPoint
 from harness.report import plan_document, plan_lines
@@ -38,7 +39,7 @@ def carry_out(points: list[Point]) -> int:
     for key in ("root", "parent_stores", "do", "json", "launch", "tracker"):
         if any(point.config[key] != settings[key] for point in points):
             raise InputError(key, "different", "all points of a call share it", "give one value")
-    do = config.choice(settings, "do", ("run", "plan"))
+    do = choice(settings, "do", ("run", "plan"))
     as_json = settings["json"]
     if not isinstance(as_json, bool):
         raise InputError("json", as_json, "not true or false", "give json=true")
@@ -46,7 +47,7 @@ def carry_out(points: list[Point]) -> int:
     planned = plan_points(points, store)
     if do == "plan":
         document = plan_document(planned, store)
-        print(json.dumps(document)) if as_json else print("\n".join(plan_lines(planned, document)))
+        print(json.dumps(document)) if as_json else print("\n".join(plan_lines(document)))
         return 0
     from harness.launch import launch
 

@@ -72,7 +72,7 @@ def _points(composed: Any) -> list[Point]:
 
     settings = HydraConfig.get()
     for part in ("launcher", "sweeper"):
-        target = str(settings[part]["_target_"])
+        target = str(getattr(settings, part)["_target_"])
         if not target.endswith(f"Basic{part.capitalize()}"):
             raise _plugin(part, target)
     given = [str(override) for override in settings.overrides.task]

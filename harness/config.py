@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from harness import hub, recipe
 from harness.errors import InputError
 from harness.fields import Config, choice, number, whole
 from harness.identity import rounded
 from harness.recipe import Recipe
-from harness.shape import ModelShape
+from harness.shape import ModelShape, non_embedding, parameters
 from harness.stages import Stage, Tokens, base_stage, cpt_stages, seed_of
 
 
@@ -42,6 +41,8 @@ class Run:
     init: int
     checkpoint: str | None  # content hash
     path: str | None
+    parameters: int
+    non_embedding: int
     stages: tuple[Stage, ...]
     base_stages: int  # how many of them make the base: 0 or 1
     recipes: Mapping[str, Recipe]  # by corpus name
@@ -68,9 +69,13 @@ def read(config: Config) -> Run:
     init = base_seed if start == "pretrain" else seed
     shape, content, path = None, None, None
     if start == "hf":
-        shape, content, path = None, *_checkpoint(config)
+        path = _path(config)
+        content, facts = hub.checkpoint_content(path), hub.checkpoint_shape_facts(path)
+        total, inner, vocab_size, positions = facts.parameters, facts.non_embedding, facts.vocab_size, facts.seq_len
     else:
-        shape = _shape(config, "init", init, seq_len)
+        shape = _shape(config)
+        total, inner, vocab_size, positions = parameters(shape), non_embedding(shape), shape.vocab_size, shape.seq_len
+    _check_fit(config, recipes, vocab_size, positions)
     tokens = Tokens(config, batch * seq_len)
     base = [base_stage(config, tokens, upstream, base_seed)] if start == "pretrain" else []
     base_order = base_seed if base else None
@@ -85,6 +90,8 @@ def read(config: Config) -> Run:
         init=seed_of(config, "init", init),
         checkpoint=content,
         path=path,
+        parameters=total,
+        non_embedding=inner,
         stages=tuple(base) + stages,
         base_stages=len(base),
         recipes=recipes,
@@ -119,7 +126,7 @@ def _corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     upstream, downstream = str(shift["upstream"]), str(shift["downstream"])
     tokenizer = config["tokenizer"]
     if tokenizer is None and config["start"]["kind"] == "hf":
-        tokenizer = hub.tokenizer_file(_path(config))
+        tokenizer = str(hub.tokenizer_file(_path(config)))
     if shift["kind"] == "embedded":
         names = [upstream, downstream, *config["evaluate"]["sets"]]
         for stage in config["stages"] if isinstance(config["stages"], list) else []:
@@ -136,7 +143,9 @@ def _corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
 
 
 @lru_cache(maxsize=4096)  # the points of a grid share their corpora
-def _embedded(names: tuple[str, ...], sample: float | None, vocab_size: int, tokenizer: str | None) -> dict[str, Recipe]:
+def _embedded(
+    names: tuple[str, ...], sample: float | None, vocab_size: int, tokenizer: str | None
+) -> dict[str, Recipe]:
     return {n: recipe.embedded(n, sample=sample, vocab_size=vocab_size, tokenizer=tokenizer) for n in names}
 
 
@@ -155,23 +164,23 @@ def _path(config: Config) -> str:
     return str(config["path"])
 
 
-def _checkpoint(config: Config) -> tuple[str, str]:
-    path = _path(config)
-    return hub.checkpoint_content(path), path
-
-
-def _shape(config: Config, field: str, init: int, seq_len: int) -> ModelShape:
+def _shape(config: Config) -> ModelShape:
     model = config["model"]
-    if seq_len > model["seq_len"]:
-        why = f"the model has {model['seq_len']} positions"
-        raise InputError("batch.seq_len", seq_len, why, f"give at most {model['seq_len']}, or model.seq_len=")
-    vocab_size = config["corpus"]["vocab_size"]
-    if vocab_size is not None and vocab_size > model["vocab_size"]:
-        why = f"the model embeds {model['vocab_size']} tokens"
-        raise InputError("corpus.vocab_size", vocab_size, why, f"give at most {model['vocab_size']}")
     if model["hidden"] % model["heads"]:
         raise InputError("model.heads", model["heads"], f"does not divide hidden={model['hidden']}", "choose a divisor")
     return ModelShape(**{key: model[key] for key in ("layers", "hidden", "heads", "vocab_size", "seq_len")})
+
+
+def _check_fit(config: Config, recipes: Mapping[str, Recipe], vocab_size: int, positions: int | None) -> None:
+    """The batches must fit the model: its positions and its vocabulary."""
+    seq_len = config["batch"]["seq_len"]
+    if positions is not None and seq_len > positions:
+        raise InputError("batch.seq_len", seq_len, f"the model has {positions} positions", f"give at most {positions}")
+    for corpus in recipes.values():
+        if corpus.vocab_size > vocab_size:
+            why = f"the corpora's tokenizer has {corpus.vocab_size} tokens, the model embeds {vocab_size}"
+            field = "corpus.vocab_size" if config["tokenizer"] is None else "tokenizer"
+            raise InputError(field, config["tokenizer"] or corpus.vocab_size, why, "give a smaller tokenizer")
 
 
 def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe]) -> Measurements:

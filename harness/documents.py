@@ -1,10 +1,11 @@
-"""run.json: what was asked for, written before anything is trained. What became of it is derived from states, never stored.
+"""run.json: what was asked for, written before anything is trained. What became of it is derived from states.
 
-Level 4: `harness.recorded` and analysis read it. Asking for more of the same run adds to its document.
+Level 3: `harness.recorded` and analysis read it. Asking for more of the same run adds to its document.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from harness.identity import canonical
@@ -41,8 +42,7 @@ def run_document(point: Point) -> dict[str, Any]:
         },
         "upstream": run.upstream,
         "downstream": run.downstream,
-        "model": run.config["model"]["name"] if run.shape is not None else run.path,
-        "shape": _shape(point),
+        **_model(point),
         "steps": program.steps,
         "tokens": program.tokens(program.steps),
     }
@@ -58,17 +58,11 @@ def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     return {**new, "labels": labels, "requested": requested, "measures": {**old["measures"], **new["measures"]}}
 
 
-def _shape(point: Point) -> dict[str, Any] | None:
-    """Sizes by formula; None for a checkpoint."""
-    shape = point.run.shape
+def _model(point: Point) -> dict[str, Any]:
+    """What the model is called and its sizes, by formula; of a checkpoint only the number of parameters is known."""
+    run, shape = point.run, point.run.shape
     if shape is None:
-        return None
-    return {
-        "layers": shape.layers,
-        "hidden": shape.hidden,
-        "heads": shape.heads,
-        "vocab_size": shape.vocab_size,
-        "parameters": parameters(shape),
-        "non_embedding": non_embedding(shape),
-        "flops_per_token": flops_per_token(shape, point.run.seq_len),
-    }
+        sizes = {"parameters": run.checkpoint_parameters, "non_embedding": None, "flops_per_token": None}
+        return {"model": Path(run.path or "").name, **sizes}
+    sizes = {"parameters": parameters(shape), "non_embedding": non_embedding(shape)}
+    return {"model": run.config["model"]["name"], **sizes, "flops_per_token": flops_per_token(shape, run.seq_len)}

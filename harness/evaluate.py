@@ -56,7 +56,8 @@ def _extended(document: dict[str, object], given: dict[str, str]) -> Point:
     if given.get("windows"):
         settings["evaluate"]["windows"] = int(as_number("windows", given["windows"], at_least=1))
     more = compile_points([("", config.read({**settings, "name": point.run.name}))])[0]
-    asked = Request(frozenset(), more.request.rows | point.request.rows, {**point.request.measures, **more.request.measures})
+    measures = {**point.request.measures, **more.request.measures}
+    asked = Request(frozenset(), more.request.rows | point.request.rows, measures)
     return Point(more.run, point.program, point.spans, asked, point.labels, required=point.request.required)
 
 

@@ -119,7 +119,7 @@ def python_blocks(text: str) -> tuple[list[str], list[str]]:
         prefix = text[opened:start].lower()
         line = text.rfind("\n", 0, opened) + 1
         indent = text[line:opened]
-        before = text[max(0, line - 400) : line].rstrip()[-1:] if not indent.strip() else "="
+        before = _last_character(code, text[done:line]) if not indent.strip() else "="
         after = text.find("\n", end)
         alone = not text[end : after if after >= 0 else len(text)].strip()
         documents = alone and (before in ("", ":") or (triple and before not in "([{,=+%\\|&"))
@@ -171,6 +171,11 @@ def _comment_paragraphs(lines: list[str]) -> list[str]:
         return []
     texts = (line.lstrip("#/!").strip() for line in lines)
     return paragraphs("\n".join(text for text in texts if not _PRAGMA.match(text)))
+
+
+def _last_character(code: list[str], since: str) -> str:
+    """The last visible character of the code so far, in which comments are gone."""
+    return next((piece.rstrip()[-1] for piece in (since, *reversed(code)) if not piece.isspace() and piece), "")
 
 
 def _content(literal: str, prefix: str) -> str:

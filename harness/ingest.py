@@ -70,7 +70,8 @@ def workers(processes: int) -> Iterator[OrderedMap]:
         # Ctrl-C is the parent's to handle: workers inherit the blocked signal before their first line of Python.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            pool.submit(int)
+            for _ in range(processes):  # each starts a worker, as none is idle yet
+                pool.submit(int)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         yield ordered_map
@@ -81,6 +82,7 @@ def workers(processes: int) -> Iterator[OrderedMap]:
 
 
 def _start_worker() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

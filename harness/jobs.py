@@ -15,7 +15,6 @@ import itertools
 from dataclasses import dataclass, field
 
 from harness.plan import Plan, Segment
-from harness.recipe import Recipe
 from harness.task import Task, task_of
 
 NEAR = 0.9  # share of the longest path at which a hot state outweighs the order: loading one takes milliseconds
@@ -54,9 +53,7 @@ class Jobs:
     """All jobs of a plan, parents first, and what has become of them."""
 
     def __init__(self, plan: Plan) -> None:
-        self.recipes: dict[str, Recipe] = {
-            key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()
-        }
+        self.recipes = {key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()}
         self.all: list[Job] = []
         evaluations: dict[Segment, list[Job]] = {}
         for evaluation in plan.evaluations:

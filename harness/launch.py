@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any
@@ -55,7 +55,9 @@ class Outcome:
     interrupted: bool = False
 
 
-def launch(plan: Plan, settings: Mapping[str, Any], store: Store, *, tracker: Mapping[str, Any], progress: bool) -> Outcome:
+def launch(
+    plan: Plan, settings: Mapping[str, Any], store: Store, *, tracker: Mapping[str, Any], progress: bool
+) -> Outcome:
     """Do all that is left of a plan. Raises InputError for wrong settings and texts too short, before any training."""
     kind = choice({"launch": dict(settings)}, "launch.kind", ("inline", "local"))
     setup = _setup(settings, store)
@@ -193,7 +195,7 @@ class _Session:
     def _died(self, one: pool.Worker) -> None:
         """A worker that died costs its segment, and is replaced; one that never was ready is not."""
         self.workers.remove(one)
-        reason, job = one.close(grace_seconds=1.0), one.job
+        reason, job = one.close(grace_seconds=5.0), one.job
         reached = self.display.board.lines[one.index].position if job else 0
         self._show(one.index, job, {"kind": "died"})
         if job is not None:
@@ -271,15 +273,15 @@ class _Stop:
 
     def __enter__(self) -> _Stop:
         if threading.current_thread() is threading.main_thread():  # only there can signals be handled
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+            for which in (signal.SIGINT, signal.SIGTERM):
+                self._before[which] = signal.signal(which, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for which, handler in self._before.items():
+            signal.signal(which, handler)
 
-    def _handle(self, number: int, _: object) -> None:
-        if self.asked and number == signal.SIGINT:
+    def _handle(self, which: int, _: object) -> None:
+        if self.asked and which == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True

@@ -1,7 +1,7 @@
 """Channel losses: the validation loss of one corpus, on the same windows always.
 
-Level 5. The windows are cut into chunks of a fixed size, whatever the micro-batch of training is, so that a loss has the
-same bits wherever in a run it is measured.
+Level 5. The windows are cut into chunks of a fixed size, whatever the micro-batch of training is, so that a loss
+has the same bits wherever in a run it is measured.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from harness.corpus import Corpus
 from harness.history import Measure, Row
-from harness.model import loss_sum
+from harness.model import loss_of
 
 CHUNK_TOKENS = 2048
 
@@ -38,7 +38,7 @@ def measure_loss(model: PreTrainedModel, windows: Windows, *, position: int, tok
     total = torch.zeros((), dtype=torch.float64, device=device)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for part in windows.tokens.split(chunk):
-            total += loss_sum(model, part[:, :-1], part[:, 1:]).double()
+            total += loss_of(model, part[:, :-1], part[:, 1:])[0].double()
     model.train()
     measure = windows.measure
     count = measure.windows * measure.seq_len

@@ -137,7 +137,7 @@ def plan(points: Sequence[Point], stored: Rows = lambda _: None, lengths: Length
 
 
 def _stops(points: Sequence[Point], lengths: Lengths) -> dict[str, dict[int, bool]]:
-    """Per line (a phase after all that was before it): the lengths with a state, and whether a run's phase ends there."""
+    """Per line (a phase after all before it): the lengths with a state, and whether some run's phase ends there."""
     ends: dict[str, set[int]] = defaultdict(set)
     for point in points:
         for line, phase in zip(point.program.lines, point.program.phases, strict=True):

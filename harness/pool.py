@@ -1,6 +1,6 @@
 """Worker processes: how many, on which device, started early, replaced when they die.
 
-Level 7, without torch. A worker is a fresh `python -m harness.worker`, not a fork (threads of torch and CUDA do not
+Level 7, without torch. A worker is a fresh interpreter in `harness.worker.main`, not a fork (threads of torch and CUDA do not
 survive one) and not a `multiprocessing` child (which would import the launcher's main module again, Hydra and all).
 """
 
@@ -25,9 +25,7 @@ import harness
 from harness.jobs import Job
 from harness.worker import Setup, Work
 
-ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(eq=False)
@@ -84,7 +82,7 @@ def start(index: int, setup: Setup, gpu: str | None) -> Worker:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness.worker", str(theirs.fileno())],
+            [sys.executable, "-c", f"from harness.worker import main; main({theirs.fileno()})"],
             pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 from harness.plan import Plan, Point
 from harness.program import Program
 from harness.schedule import lr_at
-from harness.shape import ModelShape, flops_per_token, parameters
+from harness.shape import flops_per_token
 from harness.store import Store
 
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
@@ -15,15 +15,13 @@ BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
 
 def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
     """What the plan shares, what is done, and what the rest costs. FLOPs are those of training and measuring."""
-    train = sum(segment.tokens * _flops(plan.points[segment.runs[0]]) for segment in plan.to_train)
-    measured = sum(
-        plan.points[s.runs[0]].run.measurements.windows * plan.points[s.runs[0]].run.seq_len * _flops(plan.points[s.runs[0]])
-        / 3 * len(s.rows)
-        for s in plan.to_train
-    )  # fmt: skip
-    flops = train + measured
+    flops = 0.0
+    for segment in plan.to_train:
+        point = plan.points[segment.runs[0]]
+        measured = len(segment.rows) * point.run.measurements.windows * point.run.seq_len
+        flops += (segment.tokens + measured / 3) * _flops(point)  # a measured token costs a forward pass
     rate = min((float(point.run.config["scale"]["flop_rate"]) for point in plan.points), default=1.0)
-    size = sum(BYTES_PER_PARAMETER * _parameters(plan.points[segment.runs[0]]) for segment in plan.to_train)
+    size = sum(BYTES_PER_PARAMETER * plan.points[segment.runs[0]].run.parameters for segment in plan.to_train)
     return {
         "schema": "rewarm.plan/1",
         "runs": len(plan.points),
@@ -40,7 +38,7 @@ def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
     }
 
 
-def plan_lines(plan: Plan, document: dict[str, Any]) -> list[str]:
+def plan_lines(document: dict[str, Any]) -> list[str]:
     """The plan for a terminal: a line or two per run, then the totals."""
     lines = []
     for entry in document["points"]:
@@ -55,7 +53,7 @@ def plan_lines(plan: Plan, document: dict[str, Any]) -> list[str]:
         if entry.get("failure"):
             lines.append(f"           failed at step {entry['failure']['position']}: {entry['failure']['reason']}")
         if len(entry["labels"]) > 1:
-            lines.append(f"           one run for the points: {'; '.join(label or '(defaults)' for label in entry['labels'])}")
+            lines.append(f"           one run for the points: {'; '.join(entry['labels'])}")
     separate, planned, done = (document[key] for key in ("tokens_if_separate", "tokens_planned", "tokens_done"))
     shared = separate - planned - done
     lines += [
@@ -85,12 +83,12 @@ def _point(plan: Plan, point: Point, store: Store) -> dict[str, Any]:
         "steps": program.steps,
         "tokens": program.tokens(program.steps),
         "tokens_to_train": sum(segment.tokens for segment in point.path if segment.train),
-        "phases": _phases(plan, point, program),
+        "phases": _phases(point, program),
         "failure": failure,
     }
 
 
-def _phases(plan: Plan, point: Point, program: Program) -> list[dict[str, Any]]:
+def _phases(point: Point, program: Program) -> list[dict[str, Any]]:
     names = {recipe.key: recipe.name for recipe in point.run.recipes.values()}
     users = {segment.stop: len(segment.runs) for segment in point.path}
     phases = []
@@ -114,13 +112,8 @@ def _phases(plan: Plan, point: Point, program: Program) -> list[dict[str, Any]]:
 def _flops(point: Point) -> float:
     shape = point.run.shape
     if shape is None:  # a checkpoint: the usual estimate from its parameters
-        return 6.0 * _parameters(point)
+        return 6.0 * point.run.parameters
     return float(flops_per_token(shape, point.run.seq_len))
-
-
-def _parameters(point: Point) -> int:
-    root = point.run.shape
-    return parameters(root) if isinstance(root, ModelShape) else point.run.checkpoint_parameters
 
 
 def _count(tokens: float) -> str:

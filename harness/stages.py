@@ -88,10 +88,10 @@ def base_stage(config: Config, tokens: Tokens, upstream: str, seed: int) -> Stag
 
 
 def cpt_stages(
-    config: Config, tokens: Tokens, upstream: str, downstream: str, corpora: Collection[str], base_order: int | None,
-    seed: int,
+    config: Config, tokens: Tokens, upstream: str, downstream: str, corpora: Collection[str],
+    base_order: int | None, seed: int,
 ) -> tuple[Stage, ...]:  # fmt: skip
-    """Continual pre-training: one stage from the flat knobs, or the `stages` list. `base_order`: None without a base."""
+    """Continual pre-training: one stage from the flat knobs, or the `stages` list. `base_order` None: no base."""
     base = base_order is not None
     order = seed_of(config, "order", seed)
     state = choice(config, "optimizer_state", ("keep", "reset"))
@@ -246,7 +246,8 @@ def _schedule_settings(field: str, given: Any) -> Config:
     known = _schedule_file(str(name))
     for key in settings:
         if key not in known:
-            raise InputError(f"{field}.{key}", settings[key], f"{name} has no such setting", f"known: {', '.join(known)}")
+            why = f"{name} has no such setting"
+            raise InputError(f"{field}.{key}", settings[key], why, f"known: {', '.join(known)}")
     return {**known, **settings}
 
 

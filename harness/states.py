@@ -70,7 +70,7 @@ class States:
             address = program.address(position)
             held = {row.key for row in self.store.rows(address)}
             if all(key in held for key in task.rows if task.start < key[0] <= position):
-                state = self.load(program, position)
+                state = self.load(task, position)
                 if state is not None:
                     return state
         return self.root(task)
@@ -86,8 +86,9 @@ class States:
     def _stored_inside(self, task: Task) -> bool:
         return bool(self._stored_positions(task.program, task.stop - 1, task.start))
 
-    def load(self, program: Program, position: int) -> State | None:
+    def load(self, task: Task, position: int) -> State | None:
         """The stored state at `position`, verified; None if there is none or it is damaged (then it is set aside)."""
+        program = task.program
         address = program.address(position)
         if not self.store.verify(address):
             return None
@@ -99,7 +100,7 @@ class States:
             if corpus is not None and corpus.content != stored["content"]:
                 why = f"the stored state was trained on other tokens of the same recipe {stored['key'][:12]}"
                 raise InputError("root", self.store.root, f"{name}: {why}", "use another root")
-        model = self._model(program, info.folder)
+        model = self._model(task)
         load_model(info.folder, model)
         optimizer = build_optimizer(model, program.phases[program.phase_at(position - 1)[0]])
         load_optimizer(info.folder, optimizer, model)
@@ -107,16 +108,19 @@ class States:
         return State(address, position, model, optimizer, self.store.rows(address), *lines)
 
     def root(self, task: Task) -> State:
-        model = self._model(task.program, Path(task.path) if task.path else None)
+        model = self._model(task)
         return State(task.program.address(0), 0, model, build_optimizer(model, task.program.phases[0]), [], [], [])
 
-    def _model(self, program: Program, folder: Path | None) -> PreTrainedModel:
-        if isinstance(program.root, Scratch):
-            model = build_scratch(program.root.shape, program.root.seed)
+    def _model(self, task: Task) -> PreTrainedModel:
+        """The model at the root of the task's program."""
+        root = task.program.root
+        if isinstance(root, Scratch):
+            model = build_scratch(root.shape, root.seed)
         else:
-            assert folder is not None
-            model = load_checkpoint(str(folder))
-        return model.to(self.device).train()
+            assert task.path is not None
+            model = load_checkpoint(task.path)
+        model.train()
+        return model.to(self.device)  # type: ignore[arg-type,no-any-return]
 
     def save(self, task: Task, state: State, previous: int) -> None:
         """Store the state where it stands; a save on the way replaces this segment's earlier one."""

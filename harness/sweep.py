@@ -1,4 +1,4 @@
-"""`python -m harness.sweep NAME... [overrides]`: several sweep files planned as one, so that they share what they can."""
+"""`python -m harness.sweep NAME... [overrides]`: several sweep files planned as one, sharing what they can."""
 
 from __future__ import annotations
 

@@ -129,7 +129,8 @@ def stored_entries(store: Store, program: Program, position: int) -> Entries:
     address = program.address(position)
     info = store.state(address)
     if info is not None:
-        add_steps(entries, program, (info.folder / "steps.jsonl").read_text().splitlines()[EVERY_STEPS - 1 :: EVERY_STEPS])
+        lines = (info.folder / "steps.jsonl").read_text().splitlines()
+        add_steps(entries, program, lines[EVERY_STEPS - 1 :: EVERY_STEPS])
     add_rows(entries, store.rows(address))
     return entries
 
@@ -154,14 +155,14 @@ def add_rows(entries: Entries, rows: Iterable[Row]) -> None:
 
 def summary(point: Point, rows: list[Row]) -> dict[str, float]:
     """Final losses, and where there is a base forgetting = U(run) - U(base) and adaptation = V(base) - V(run)."""
-    run, found = point.run, dict[str, float]()
-    mine = [row for row in rows if row.windows_hash in point.request.measures]
-    for corpus in sorted({row.corpus for row in mine}):
-        found[f"final/{corpus}"] = final_loss(mine, corpus)
-    base = [row for row in mine if point.base_position is not None and row.position <= point.base_position]
-    corpora = {row.corpus for row in base}
-    if run.upstream in corpora and f"final/{run.upstream}" in found:
-        found["forgetting"] = found[f"final/{run.upstream}"] - final_loss(base, run.upstream)
-    if run.downstream in corpora and f"final/{run.downstream}" in found:
-        found["adaptation"] = final_loss(base, run.downstream) - found[f"final/{run.downstream}"]
+    run, start = point.run, point.base_position
+    mine = [row for row in rows if row.key in point.request.rows]
+    after = [row for row in mine if start is None or row.position > start]
+    final = {corpus: final_loss(after, corpus) for corpus in sorted({row.corpus for row in after})}
+    base = {row.corpus: row.loss for row in mine if row.position == start}
+    found = {f"final/{corpus}": loss for corpus, loss in final.items()}
+    if run.upstream in base and run.upstream in final:
+        found["forgetting"] = final[run.upstream] - base[run.upstream]
+    if run.downstream in base and run.downstream in final:
+        found["adaptation"] = base[run.downstream] - final[run.downstream]
     return found

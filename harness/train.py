@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from harness.batches import Batches
 from harness.history import Row, merge
 from harness.measure import Windows, measure_loss
-from harness.model import loss_sum
+from harness.model import loss_of
 from harness.program import Phase, Program
 from harness.request import RowKey
 from harness.states import State, States
@@ -30,7 +30,7 @@ Report = Callable[[dict[str, Any]], None]
 FLUSH_STEPS = 16  # losses are read off the device this often; a loss that is not finite is seen before any save
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818  not an error: somebody asked
     """Asked to stop: the state of the last step boundary is stored."""
 
 
@@ -55,7 +55,8 @@ class Trainer:
         """Train `task` and store the state at its end. Raises Interrupted, NonFiniteError, InputError, OSError."""
         state = self.states.deepest(task)
         program = task.program
-        corpora = {source.corpus: self.states.corpus(task.recipes[source.corpus]) for p in program.phases for source in p.sources}
+        keys = {source.corpus for phase in program.phases for source in phase.sources}
+        corpora = {key: self.states.corpus(task.recipes[key]) for key in keys}
         batches = Batches(program, corpora)
         model, optimizer = state.model, state.optimizer
         parameters = [p for p in model.parameters() if p.requires_grad]
@@ -108,7 +109,7 @@ class Trainer:
 
     def measure_stored(self, task: Task, position: int, hashes: tuple[str, ...]) -> list[Row]:
         """Rows of the stored state at `position` (0: the root), added to the state at the end of `task`."""
-        state = self.states.root(task) if position == 0 else self.states.load(task.program, position)
+        state = self.states.root(task) if position == 0 else self.states.load(task, position)
         if state is None:
             raise FileNotFoundError(f"no stored state at step {position}")
         known = {row.key for row in self.states.store.rows(task.address)}
@@ -126,7 +127,7 @@ class Trainer:
         total = torch.zeros((), device=self.states.device)
         for part in batch.split(self.micro_batch or batch.shape[0]):
             with torch.autocast(self.states.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                loss = loss_sum(model, part[:, :-1], part[:, 1:]) / count
+                loss = loss_of(model, part[:, :-1], part[:, 1:])[0] / count
             loss.backward()
             total = total + loss.detach()
         return total

@@ -1,11 +1,11 @@
 """What trains: the body of a job, and the process around it.
 
-Level 7. The launcher runs `python -m harness.worker FD` once per core or GPU and speaks with it over the pipe FD; in
+Level 7. The launcher runs `main` in a fresh process per core or GPU (`harness.pool`) and speaks with it over a pipe; in
 `launch=inline` it calls `carry_out` itself. A worker imports torch and transformers at once, while the launcher still
 builds corpora, and keeps what is dear between jobs: opened corpora, validation windows, the state it made last.
 
-Launcher to worker: a `Setup` first, then a `Work` each time the worker is free; None, or the end of the pipe, means stop
-(a job under way is stopped at its next step boundary, and its state stored).
+Launcher to worker: a `Setup` first, then a `Work` each time the worker is free; None, or the end of the pipe, means
+stop (a job under way is stopped at its next step boundary, and its state stored).
 Worker to launcher, plain dicts by "kind":
     ready {seconds}                                         imports done
     start {position}                                        training goes on from this stored position (or the root)
@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.errors import CorruptError, InputError
 from harness.store import Store
@@ -134,11 +134,21 @@ def _stored(store: Store, task: Task) -> bool:
 # --- the process ------------------------------------------------------------------------------------------------------
 
 
-def main(connection: Connection) -> None:
-    """Serve jobs until told to stop. Ctrl-C is the launcher's affair: it tells the workers."""
+def main(descriptor: int) -> NoReturn:
+    """The whole life of a worker process. Ctrl-C is the launcher's affair: it tells the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process was made
     faulthandler.enable()
+    try:
+        _serve(Connection(descriptor))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)  # at once: nothing is left to tidy up, and torch takes half a second to
+
+
+def _serve(connection: Connection) -> None:
+    """Do jobs until told to stop."""
     began = time.monotonic()
     setup = connection.recv()
     trainer = prepare(setup)
@@ -208,8 +218,3 @@ def _said(log: Path, before: int) -> list[str]:
             log.unlink()
         return [line for line in text.splitlines() if line.startswith("warning: ")]
     return []
-
-
-if __name__ == "__main__":
-    main(Connection(int(sys.argv[1])))
-    os._exit(0)  # at once: nothing is left to tidy up, and torch takes half a second to

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 import pytest
 
 from harness import config
 from harness.compose import collect, sweep_points
 from harness.errors import InputError
+from harness.fields import choice
+from harness.program import compile_run
 from tests.composed import run_of
 
 BAD = {
@@ -51,12 +56,16 @@ BAD = {
 }
 
 
+def read_all(overrides: Sequence[str]) -> None:
+    (point,) = collect(overrides)
+    choice(point.config, "do", ("run", "plan"))
+    compile_run(config.read(point.config))
+
+
 @pytest.mark.parametrize("override", BAD)
 def test_bad_input_is_refused_by_name(override: str) -> None:
     with pytest.raises(InputError) as caught:
-        points = collect([override])
-        config.choice(points[0].config, "do", ("run", "plan"))
-        config.read(points[0].config)
+        read_all([override])
     message = str(caught.value)
     assert BAD[override] in message
     assert "\n" not in message
@@ -80,9 +89,7 @@ def test_bad_input_is_refused_by_name(override: str) -> None:
 )
 def test_what_does_not_go_together_is_refused(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        from harness.program import compile_run
-
-        compile_run(run_of(*overrides))
+        read_all(overrides)
     assert message in str(caught.value)
 
 
@@ -130,6 +137,4 @@ def test_composing_leaves_nothing_behind(tmp_path: object, monkeypatch: pytest.M
     collect(["-m", "lr=1e-3,2e-3"])
     with pytest.raises(InputError):
         collect(["-m", "lrr=1e-3,2e-3"])
-    import os
-
     assert os.listdir(".") == []

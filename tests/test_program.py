@@ -53,7 +53,8 @@ def test_everything_that_shapes_training_is_in_the_address() -> None:
 
 
 def test_a_constant_run_joins_what_nothing_tells_apart() -> None:
-    two = program_of("schedule=constant", "stages=[{mixture:{downstream:1},tokens:1x},{mixture:{downstream:1},tokens:1x}]")
+    stage = "{mixture:{downstream:1},tokens:1x}"
+    two = program_of("schedule=constant", f"stages=[{stage},{stage}]")
     one = program_of("schedule=constant", "tokens=2x")
     assert len(two.phases) == len(one.phases) == 3
     assert two.address() == one.address()
@@ -74,8 +75,9 @@ def test_the_trunk_of_an_infinite_schedule_does_not_depend_on_tokens() -> None:
 
 
 def test_three_corpora_under_one_infinite_schedule() -> None:
-    stages = "stages=[{mixture:{docs:1},tokens:1x},{mixture:{docs:0.1,python:0.9},tokens:1x},{mixture:{cpp:1},tokens:1x}]"
-    program = program_of("start=scratch", "schedule=infinite_cosine", stages)
+    mixtures = ("{docs:1}", "{docs:0.1,python:0.9}", "{cpp:1}")
+    stages = ",".join(f"{{mixture:{mixture},tokens:1x}}" for mixture in mixtures)
+    program = program_of("start=scratch", "schedule=infinite_cosine", f"stages=[{stages}]")
     lr = [program.lr(position) for position in range(program.steps)]
     warmup, step = 12, 1172
     assert lr[0] == 0
@@ -88,7 +90,7 @@ def test_three_corpora_under_one_infinite_schedule() -> None:
     assert boundaries == [step, 2 * step]
     assert program.drawn(3 * step) == program.drawn(program.steps)
     docs = program.phases[0].sources[0].corpus
-    assert program.cursors[-1][docs] == 4 * step + round(0.1 * 4 * step)  # the second stage read on, from unseen windows
+    assert program.cursors[-1][docs] == 4 * step + round(0.1 * 4 * step)  # the second stage read on, unseen windows
 
 
 def test_repeated_cosines() -> None:

@@ -140,7 +140,7 @@ def test_bad_places_name_the_field(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^downstream=.*empty folder"):
         local("downstream", write(tmp_path / "empty"))
     (write(tmp_path / "odd", a="one") / "b.docx").write_text("x")
-    with pytest.raises(InputError, match=r"^upstream=.*b\.docx: unknown suffix '\.docx'; known are jsonl"):
+    with pytest.raises(InputError, match=r"^upstream=.*b\.docx: unknown suffix '\.docx'; known are \.jsonl"):
         local("upstream", tmp_path / "odd")
     with pytest.raises(InputError, match=r"^downstream="):
         local("upstream", write(tmp_path / "fine", a="one"), companions={"downstream": tmp_path / "missing"})

@@ -244,9 +244,10 @@ def test_kill_at_random_moments_never_shows_half_a_state(tmp_path: Path, capfd: 
 
 
 def _flip(path: Path, at: int = -5) -> None:  # a digit of evaluations.csv: still a table, but not the same
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
+    with open(path, "r+b") as file:
+        content = file.read()
+        file.seek(at % len(content))
+        file.write(bytes([content[at] ^ 1]))
 
 
 def _cut(path: Path) -> None:

@@ -28,7 +28,7 @@ LEVELS = {
     1: "shape recipe hub history stages config expand compose files",
     2: "program request plan",
     3: "store lease recorded task",
-    4: "extract embedded sources tokenizer ingest_display ingest corpus model",
+    4: "documents extract embedded sources tokenizer ingest_display ingest corpus model",
     5: "batches measure checkpoint states",
     6: "train",
     7: "launch jobs pool worker display tracker",
@@ -155,6 +155,7 @@ def test_no_module_is_longer_than_300_lines() -> None:
         ("where packages come from", rb"index[-_]url|find[-_]links|https?://[^\s\"')]*(?:pypi|pythonhosted|/whl\b)"),
         ("a local build in the lock", rb"(?m)^[\w.-]+==[\w.]+\+(?:cpu|cu\d+)|^[\w.-]+ @ "),
     ],
+    ids=["paths", "indexes", "builds"],
 )
 def test_no_file_names(what: str, pattern: bytes) -> None:
     found = [

@@ -11,9 +11,9 @@ import torch
 
 from harness.batches import Batches
 from harness.corpus import open_corpus
+from harness.states import States
 from harness.store import Store
 from harness.task import task_of
-from harness.states import States
 from harness.train import Interrupted, NonFiniteError, Trainer
 from tests.tiny import end_of, files_of, planned, train, write_texts
 
@@ -157,7 +157,7 @@ def test_batches_are_exact_and_a_function_of_position(texts: Path, undisturbed: 
     corpora = {r.key: open_corpus(undisturbed.root, r) for r in point.run.recipes.values()}
     batches = Batches(point.program, corpora)
     start, stop = point.program.starts[-2], point.program.steps
-    upstream = [i for i, s in enumerate(point.program.phases[-1].sources) if corpora[s.corpus].name == "upstream"][0]
+    upstream = [corpora[s.corpus].name for s in point.program.phases[-1].sources].index("upstream")
     drawn = 0
     for done, position in enumerate(range(start, stop), start=1):
         sources, _, windows = batches.draws(position)

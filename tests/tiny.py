@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from harness import corpus
 from harness.cli import plan_over
-from harness.history import Row
 from harness.plan import Plan, Point
+from harness.states import States
 from harness.store import Store
 from harness.task import task_of
-from harness.states import States
 from harness.train import Trainer
 from tests.composed import points_of
 
 KNOBS = (
     "shift=local model.layers=1 model.hidden=16 model.heads=2 model.vocab_size=300 model.seq_len=16 "
     "batch.sequences=4 batch.seq_len=16 scale.tokens=2560 scale.horizon=2560 base.tokens=3840 base.peak=0.01 "
-    "warmup=0.1 base.warmup=0.1 evaluate.windows=4 evaluate.early=[0.1x] evaluate.every=0.25x evaluate.base_every=0.5x launch=inline"
+    "warmup=0.1 base.warmup=0.1 evaluate.windows=4 evaluate.early=[0.1x] evaluate.every=0.25x "
+    "evaluate.base_every=0.5x launch=inline"
 )  # 40 steps of 64 tokens downstream, after 60 steps upstream
 
 
@@ -65,7 +63,7 @@ def train(plan: Plan, store: Store, trainer: Trainer | None = None, *, stop_at: 
         return stop_at is not None and polls[0] > stop_at
 
     for segment in plan.to_train:
-        trainer.advance(task_of(plan, segment, recipes), lambda event: None, should_stop)
+        trainer.advance(task_of(plan, segment, recipes), lambda _: None, should_stop)
     return trainer
 
 
@@ -78,14 +76,3 @@ def files_of(store: Store, address: str) -> dict[str, bytes]:
 
 def end_of(point: Point) -> str:
     return point.program.address()
-
-
-def losses(store: Store, address: str) -> list[Row]:
-    return store.rows(address)
-
-
-Change = Callable[[Trainer], Trainer]
-
-
-def with_micro_batch(trainer: Trainer, size: int) -> Trainer:
-    return replace(trainer, micro_batch=size)

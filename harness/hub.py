@@ -1,0 +1,200 @@
+"""What a checkpoint folder holds, read without torch: its identity, its sizes, its tokenizer.
+
+Level 1. `start=hf path=FOLDER` names a folder as `save_pretrained` writes it or a model hub serves it: `config.json`
+and safetensors (`model.safetensors`, or shards with an index). A plan needs its content hash (it enters the address of
+every state trained from it) and its sizes (for cost and limits); both come from here, and every reason why the folder
+cannot be used is found here, before anything starts. `harness.model.load_checkpoint` then reads the tensors.
+
+    checkpoint_content(path)         # 64 hex digits: the same weights and config anywhere have the same
+    checkpoint_shape_facts(path)     # ShapeFacts(vocab_size=50304, parameters=405334016, ...)
+    tokenizer_file(path)             # Path of tokenizer.json
+
+All raise InputError with field `path`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# Constants that older checkpoints store beside their parameters: causal masks and rotary frequencies.
+BUFFERS = (".attention.bias", ".attn.bias", ".masked_bias", ".inv_freq")
+POSITIONS = ("wpe.weight", "embed_positions.weight")  # learned positions: looked up, never multiplied
+OUTPUT_HEADS = ("lm_head.weight", "embed_out.weight")
+LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
+
+
+@dataclass(frozen=True)
+class ShapeFacts:
+    """Sizes of a checkpoint as far as a plan needs them. Tied weights count once; None: the config does not say."""
+
+    vocab_size: int
+    seq_len: int | None  # the longest sequence the positions allow, in tokens
+    parameters: int
+    non_embedding: int  # without token embeddings, output head and learned positions
+    layers: int | None
+    hidden: int | None
+
+
+def checkpoint_content(path: str | Path) -> str:
+    """SHA-256 (64 hex digits) over `config.json` and the safetensors that loading reads, names included."""
+    folder = _folder(path)
+    whole = hashlib.sha256()
+    for file in [folder / "config.json", *weight_files(folder)]:
+        status = file.stat()
+        whole.update(f"{file.name} {_file_hash(file, status.st_size, status.st_mtime_ns)}\n".encode())
+    return whole.hexdigest()
+
+
+def checkpoint_shape_facts(path: str | Path) -> ShapeFacts:
+    """Sizes from `config.json` and the headers of the safetensors; no tensor is read."""
+    folder = _folder(path)
+    config = read_config(folder)
+    shapes: dict[str, list[int]] = {}
+    for file in weight_files(folder):
+        shapes.update(_header(folder, file))
+    vocab_size = _size(config, "vocab_size")
+    if vocab_size is None:
+        raise InputError("path", path, "config.json has no vocab_size", "give the folder of a causal language model")
+    if config.get("tie_word_embeddings"):
+        embeddings = [name for name, sides in shapes.items() if sides[:1] == [vocab_size] and len(sides) == 2]
+        for name in [name for name in embeddings if name.endswith(OUTPUT_HEADS)] if len(embeddings) > 1 else []:
+            del shapes[name]  # some writers store a tied matrix twice
+    counts = {name: math.prod(sides) for name, sides in shapes.items() if not name.endswith(BUFFERS)}
+    looked_up = [
+        name
+        for name in counts
+        if name.endswith(POSITIONS) or (len(shapes[name]) == 2 and shapes[name][0] == vocab_size)
+    ]
+    total = sum(counts.values())
+    return ShapeFacts(
+        vocab_size=vocab_size,
+        seq_len=_size(config, "max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"),
+        parameters=total,
+        non_embedding=total - sum(counts[name] for name in looked_up),
+        layers=_size(config, "num_hidden_layers", "n_layer", "num_layers"),
+        hidden=_size(config, "hidden_size", "n_embd", "d_model"),
+    )
+
+
+def tokenizer_file(path: str | Path) -> Path:
+    """The fast tokenizer (`tokenizer.json`) of the folder."""
+    folder = _existing_folder(path)
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        remedy = "save the fast tokenizer into the folder, or give tokenizer=FILE"
+        raise InputError("path", path, "the folder has no tokenizer.json", remedy)
+    return file
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """`config.json` as a mapping; refuses what cannot be trained: remote code, quantized weights, encoder-decoders."""
+    file = _existing_folder(path) / "config.json"
+    if not file.is_file():
+        remedy = "give the folder that save_pretrained wrote"
+        raise InputError("path", path, "the folder has no config.json", remedy)
+    config = _json(path, file)
+    if config.get("auto_map"):
+        why = "its config.json asks for code of its own (auto_map), which is never run here"
+        raise InputError("path", path, why, "save it as an architecture that transformers has")
+    if config.get("quantization_config"):
+        raise InputError("path", path, "its weights are quantized", "give the unquantized checkpoint")
+    if config.get("is_encoder_decoder"):
+        raise InputError("path", path, "is an encoder-decoder", "give a causal language model")
+    return config
+
+
+def weight_files(path: str | Path) -> list[Path]:
+    """The safetensors that loading reads, sorted: `model.safetensors`, else the shards its index names."""
+    folder = _existing_folder(path)
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if (folder / INDEX).is_file():
+        weight_map = _json(path, folder / INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise InputError("path", path, f"{INDEX} has no weight_map", "fetch the checkpoint again")
+        names = sorted({str(name) for name in weight_map.values()})
+        for name in names:
+            if Path(name).name != name or not (folder / name).is_file():
+                raise InputError("path", path, f"the shard {name} of its index is missing", "fetch the whole folder")
+        return [folder / name for name in names]
+    pickled = sorted(file.name for pattern in PICKLED for file in folder.glob(pattern))
+    if pickled:
+        why = f"has only pickled weights ({pickled[0]}), which can run code when read"
+        raise InputError("path", path, why, "convert it: save_pretrained writes safetensors")
+    raise InputError("path", path, f"has neither {SINGLE} nor {INDEX}", "give a folder with safetensors weights")
+
+
+def _folder(path: str | Path) -> Path:
+    """The folder, with everything checked that the two public functions rely on."""
+    read_config(path)
+    weight_files(path)
+    return _existing_folder(path)
+
+
+def _existing_folder(path: str | Path) -> Path:
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise InputError("path", path, "is a file, not a folder", "give the folder that holds config.json")
+    if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", str(path)):
+        why = "is no folder here; a repository's name is not fetched for now"
+        raise InputError("path", path, why, "download it and give the local folder")
+    raise InputError("path", path, "there is no such folder", "give the folder that holds config.json")
+
+
+def _json(path: str | Path, file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError("path", path, f"{file.name} cannot be read ({reason})", "fetch it again") from error
+    if not isinstance(content, dict):
+        raise InputError("path", path, f"{file.name} is not a JSON object", "fetch it again")
+    return content
+
+
+def _size(config: dict[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def _header(path: str | Path, file: Path) -> dict[str, list[int]]:
+    """Tensor name -> shape from a safetensors header: 8 bytes of length, then JSON; the file's size must fit it."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > LARGEST_HEADER_BYTES:
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(stream.read(length))
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        shapes = {name: [int(side) for side in entry["shape"]] for name, entry in tensors.items()}
+        end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error, OSError) as error:
+        why = f"{file.name} is not a safetensors file"
+        raise InputError("path", path, why, "fetch it again") from error
+    if end != file.stat().st_size:
+        why = f"{file.name} has {file.stat().st_size} bytes where its header says {end}"
+        raise InputError("path", path, why, "fetch it again")
+    return shapes
+
+
+@functools.lru_cache(maxsize=1024)
+def _file_hash(file: Path, size: int, modified_ns: int) -> str:  # noqa: ARG001  (they key the cache)
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

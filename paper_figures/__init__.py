@@ -1,0 +1,1 @@
+"""The papers' figures: one short script each, drawn from tables, for print."""

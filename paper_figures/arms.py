@@ -1,0 +1,219 @@
+"""From a table to what a figure draws: arms (runs that differ in seed only), their curves and final losses, captions.
+
+An arm is picked by what its runs are, not by the sweep they came from, so that one table can serve several figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from harness.history import FINAL_POSITIONS
+from paper_figures.style import CONSTANT, NO_DECAY, SCRATCH, Look, amount, joined, ordered, times, token_unit
+
+DECAYING = ("cosine", "cosine_clipped")
+W1 = {"warmup": 0.01, "peak": 1.0, "replay": 0.0}  # the arm that others are compared with
+PEAKS = (0.25, 0.5, 1.0, 2.0, 4.0)
+EARLY = 0.1  # share of a run that the panels of its beginning show
+Select = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ in seed only. `table` has their rows at D >= 0."""
+
+    label: str
+    value: float | None  # of the knob that orders the arms; None: a baseline
+    look: Look
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Loss of one role against tokens of continual pre-training: mean over seeds, and their range."""
+
+    D: Any
+    mean: Any
+    low: Any
+    high: Any
+    seeds: int
+
+
+def rewarmed(table: pd.DataFrame, *, same_data: bool = False, **knobs: float) -> pd.DataFrame:
+    """Runs that re-warm and re-decay from the finished base, with the given knobs at their values."""
+    chosen = table[continued(table, same_data) & table.schedule.isin(DECAYING)]
+    for knob, value in knobs.items():
+        chosen = chosen[np.isclose(chosen[knob].astype(float), value)]
+    return chosen
+
+
+def continued(table: pd.DataFrame, same_data: bool = False) -> Any:
+    """Mask: runs from the finished base with a fresh optimizer, onto other data or on the same."""
+    finished = (table.start != "scratch") & (table["at"] == 1) & (table.optimizer_state == "reset")
+    return finished & ((table.upstream == table.downstream) == same_data)
+
+
+def baseline(table: pd.DataFrame, schedule: str, same_data: bool = False) -> pd.DataFrame:
+    """The arm of another schedule, everything else as in w1."""
+    chosen = table[continued(table, same_data) & (table.schedule == schedule) & (table.replay == 0)]
+    if schedule == "constant":  # the one at the base's final learning rate: the lowest
+        return chosen[np.isclose(chosen.lr, chosen.lr.min())] if len(chosen) else chosen
+    return chosen[np.isclose(chosen.peak.astype(float), 1) & np.isclose(chosen.warmup, W1["warmup"])]
+
+
+def scratch(table: pd.DataFrame) -> pd.DataFrame:
+    """Trained on the downstream corpus alone, from random weights."""
+    plain = table.schedule.isin(DECAYING) & (table.replay == 0) & np.isclose(table.peak.astype(float), 1)
+    return table[(table.start == "scratch") & (table.upstream != table.downstream) & plain]
+
+
+def grid(table: pd.DataFrame, knob: str, label: Callable[[float], str]) -> list[Arm]:
+    """One arm per value of a knob, in order. A peak looks the same whichever others are there."""
+    values = sorted(table[knob].astype(float).unique())
+    looks = ordered(len(values))
+    if knob == "peak" and set(values) <= set(PEAKS):
+        looks = [ordered(len(PEAKS))[PEAKS.index(value)] for value in values]
+    return [
+        Arm(label(value), value, look, table[np.isclose(table[knob].astype(float), value) & (table.D >= 0)])
+        for value, look in zip(values, looks, strict=True)
+    ]
+
+
+def peaks(table: pd.DataFrame, same_data: bool = False) -> list[Arm]:
+    """The arms of the paper's learning-rate figures: peaks, and the baselines that are there."""
+    knobs = {"warmup": W1["warmup"], "replay": 0.0}
+    arms = grid(rewarmed(table, same_data=same_data, **knobs), "peak", lambda peak: f"peak {times(peak)}")
+    others = [
+        ("re-warmed, no decay", NO_DECAY, baseline(table, "warmup_constant", same_data)),
+        ("constant", CONSTANT, baseline(table, "constant", same_data)),
+        ("from scratch", SCRATCH, scratch(table) if not same_data else table[:0]),
+    ]
+    return arms + [Arm(label, None, look, rows[rows.D >= 0]) for label, look, rows in others if len(rows)]
+
+
+def select_peaks(table: pd.DataFrame, same_data: bool = False) -> pd.DataFrame:
+    """The runs that `peaks` draws."""
+    parts = [rewarmed(table, same_data=same_data, warmup=W1["warmup"], replay=0.0)]
+    parts += [baseline(table, schedule, same_data) for schedule in ("constant", "warmup_constant")]
+    parts += [] if same_data else [scratch(table)]
+    return table.loc[sorted(set().union(*(part.index for part in parts)))]
+
+
+def curve(arm: Arm, role: str) -> Curve:
+    """The loss of one role at the positions that all seeds of an arm have."""
+    rows = arm.table[arm.table.role == role]
+    seeds = rows.run.nunique()
+    at = rows.groupby("D").loss.agg(["mean", "min", "max", "count"])
+    at = at[at["count"] == seeds]
+    return Curve(at.index.to_numpy(), at["mean"].to_numpy(), at["min"].to_numpy(), at["max"].to_numpy(), seeds)
+
+
+def finals(arm: Arm, role: str) -> Any:
+    """Final loss of each run of an arm: the mean of its last three evaluations after the base."""
+    rows = arm.table[(arm.table.role == role) & (arm.table.D > 0)].sort_values("D")
+    return rows.groupby("run").loss.apply(lambda loss: loss.tail(FINAL_POSITIONS).mean()).to_numpy()
+
+
+def base_loss(arms: Sequence[Arm], role: str) -> float | None:
+    """Loss of the base, the mean over its seeds; None if all arms are from scratch."""
+    rows = pd.concat([arm.table for arm in arms])
+    rows = rows[(rows.role == role) & (rows.D == 0) & (rows.start != "scratch")].drop_duplicates("base_address")
+    return None if rows.empty else float(rows.loss.mean())
+
+
+def draw_curves(axes: Axes, arms: Sequence[Arm], role: str, *, until: float = 1.0) -> None:
+    """Lines of a role over tokens, with the range over seeds as a band; `until` = share of the run to show."""
+    total = max(float(arm.table.run_tokens.max()) for arm in arms)
+    size, unit = token_unit(total * until)
+    end = total * until * (1 + 1e-9)
+    for arm in arms:
+        found = curve(arm, role)
+        shown = np.less_equal(found.D, end)
+        x = found.D[shown] / size
+        axes.plot(x, found.mean[shown], label=arm.label, **arm.look.plot(markevery=max(1, int(shown.sum()) // 12)))
+        if found.seeds > 1:
+            axes.fill_between(x, found.low[shown], found.high[shown], color=arm.look.color, alpha=0.18, linewidth=0)
+    axes.set_xlabel(f"continual pre-training ({unit} tokens)")
+    axes.margins(x=0.02)
+
+
+def draw_finals(axes: Axes, arms: Sequence[Arm], role: str, x: Callable[[float], float]) -> None:
+    """Final losses of the ordered arms at x(value) with the range over seeds; baselines as lines across."""
+    points = [(x(arm.value), finals(arm, role), arm.look) for arm in arms if arm.value is not None]
+    axes.plot([p[0] for p in points], [p[1].mean() for p in points], color="0.6", linewidth=0.8, zorder=1)
+    for at, losses, look in points:
+        spread = [[losses.mean() - losses.min()], [losses.max() - losses.mean()]]
+        axes.errorbar([at], [losses.mean()], yerr=spread, color=look.color, marker=look.marker, markersize=4.5)
+    for arm in arms:
+        if arm.value is None:
+            axes.axhline(finals(arm, role).mean(), color=arm.look.color, linestyle=arm.look.line, linewidth=1.2)
+
+
+def crop(axes: Axes, arms: Sequence[Arm], role: str, after: float) -> bool:
+    """Limit y to what lies after the share `after` of a run, if the beginning would hide it. True if something is cut.
+
+    Of a run from scratch only the end has to be seen.
+    """
+    total = max(float(arm.table.run_tokens.max()) for arm in arms)
+    everything, shown = [], []
+    for arm in arms:
+        found, start = curve(arm, role), 0.95 if arm.look is SCRATCH else after
+        everything += [*found.low, *found.high]
+        late = np.greater_equal(found.D, start * total)
+        shown += [*found.low[late], *found.high[late]]
+    if not shown or max(everything) - min(everything) < 1.6 * (max(shown) - min(shown)):
+        return False
+    margin = 0.06 * (max(shown) - min(shown))
+    axes.set_ylim(min(shown) - margin, max(shown) + margin)
+    return True
+
+
+def setting(arms: Sequence[Arm]) -> str:
+    """The sentences every caption has: scale, model and size, tokens, corpora, seeds."""
+    table = pd.concat([arm.table for arm in arms])
+    one, started = table.iloc[0], table[table.start != "scratch"]
+    size = ""
+    if pd.notna(one.N):
+        size = f" ({amount(one.N)} parameters outside the embeddings, {amount(one.N_total)} in all)"
+    upstream, downstream = one.upstream, one.downstream
+    base = f"{amount(started.base_tokens.max())} tokens of {upstream}" if len(started) else "none"
+    base = "a checkpoint" if (started.start == "hf").any() else base
+    onto = f"unseen windows of {upstream}" if upstream == downstream else downstream
+    return (f"Scale {one.scale}; model {one.model}{size}; base: {base}; continued on "
+            f"{amount(table.run_tokens.max())} tokens of {onto}; {seeds_text(arms)}.")  # fmt: skip
+
+
+def seeds_text(arms: Sequence[Arm]) -> str:
+    """How many seeds, and what a band is."""
+    counts = sorted({arm.table.seed.nunique() for arm in arms})
+    if counts == [1]:
+        return "one seed"
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{number} seeds, lines are their mean and bands their range"
+
+
+def loss_of(arms: Sequence[Arm], role: str) -> str:
+    """The label of a loss axis."""
+    one = arms[0].table.iloc[0]
+    return f"{role} loss ({one[role]})"
+
+
+def learning_rates(arms: Sequence[Arm]) -> str:
+    """What a peak of 1x is, and a constant learning rate, in numbers."""
+    decayed = pd.concat([arm.table for arm in arms])
+    decayed = decayed[decayed.schedule.isin(DECAYING) & np.isclose(decayed.peak.astype(float), 1)]
+    said = [f"peak 1× = {decayed.lr.iloc[0]:.3g}"] if len(decayed) else []
+    said += [f"constant = {arm.table.lr.iloc[0]:.3g}, the base's final one" for arm in arms if arm.label == "constant"]
+    return f"Learning rate: {joined(said)}." if said else ""
+
+
+def least_span(axes: Axes, span: float) -> None:
+    """Do not magnify: the y axis covers at least `span`."""
+    low, high = axes.get_ylim()
+    if high - low < span:
+        axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)

@@ -1,0 +1,109 @@
+"""Forgetting and adaptation of every arm side by side: what each choice costs upstream and gains downstream."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paper_figures import arms, style
+from paper_figures.arms import Arm
+
+SWEEP = "demo"
+SPLIT = ("scale", "model", "upstream", "run_tokens")  # same-data runs belong to the picture of their upstream corpus
+MIXED = arms.Look("#0072b2", "-", "o")
+SAME = arms.Look("#d55e00", "-", "s")
+
+
+def select(table: pd.DataFrame) -> pd.DataFrame:
+    parts = [select_ for _, select_ in groups(table)]
+    return table.loc[sorted(set().union(*(part.index for part in parts)))]
+
+
+def groups(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The knobs of the paper, each with the runs that turn it and nothing else; w1 is in several of them."""
+    rewarmed = arms.rewarmed(table, replay=0.0)
+    usual = np.isclose(rewarmed.warmup, arms.W1["warmup"])
+    same = arms.rewarmed(table, same_data=True, warmup=arms.W1["warmup"])
+    return [
+        ("warmup", rewarmed[np.isclose(rewarmed.peak.astype(float), 1)]),
+        ("peak", rewarmed[usual]),
+        ("warmup_constant", arms.baseline(table, "warmup_constant")),
+        ("constant", arms.baseline(table, "constant")),
+        ("replay", arms.rewarmed(table, warmup=arms.W1["warmup"], peak=1.0)),
+        ("same constant", arms.baseline(table, "constant", same_data=True)),
+        ("same peak", same),
+    ]
+
+
+def arms_of(table: pd.DataFrame) -> list[tuple[str, list[Arm]]]:
+    """(heading, arms) of each group that is there."""
+    found = dict(groups(table))
+
+    def one(label: str, name: str, look: arms.Look) -> list[Arm]:
+        return [Arm(label, None, look, found[name][found[name].D >= 0])] if len(found[name]) else []
+
+    def several(name: str, knob: str, text: str, look: arms.Look) -> list[Arm]:
+        label = style.times if knob == "peak" else style.percent
+        made = arms.grid(found[name], knob, label) if len(found[name]) else []
+        return [Arm(f"{text} {arm.label}", arm.value, look, arm.table) for arm in made]
+
+    onto = [
+        ("warm-up", several("warmup", "warmup", "warm-up", MIXED)),
+        ("learning rate", one("constant, the base's last", "constant", MIXED)
+         + several("peak", "peak", "re-warmed to", MIXED) + one("re-warmed to 1×, no decay", "warmup_constant", MIXED)),
+        ("replay", several("replay", "replay", "replay", MIXED)),
+        ("same data", one("same data, constant", "same constant", SAME)
+         + several("same peak", "peak", "same data, re-warmed to", SAME)),
+    ]  # fmt: skip
+    return [(heading, group) for heading, group in onto if group]
+
+
+def differences(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
+    """Forgetting and adaptation of each run of an arm (adaptation is empty on the same data)."""
+    base = arm.table[arm.table.D == 0].set_index("run").sort_index()
+    forgetting = arms.finals(arm, "upstream") - base[base.role == "upstream"].loss.to_numpy()
+    downstream = base[base.role == "downstream"].loss.to_numpy()
+    return forgetting, downstream - arms.finals(arm, "downstream") if len(downstream) else np.array([])
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    grouped = arms_of(table)
+    everything = [arm for _, group in grouped for arm in group]
+    height = 0.165 * len(everything) + 0.09 * len(grouped) + 0.35
+    figure, [[left, right]] = style.panels(1, 2, row_height=height, sharey=True)
+    reference = set(arms.rewarmed(table, **arms.W1).run)
+    y, ticks, labels = 0.0, [], []
+    for _, group in grouped:
+        for arm in group:
+            for axes, values in zip((left, right), differences(arm), strict=True):
+                if len(values):
+                    axes.plot([values.min(), values.max()], [y, y], color=arm.look.color, linewidth=2.5, alpha=0.35)
+                    usual = arm.look is MIXED and set(arm.table.run) == reference
+                    axes.plot([values.mean()], [y], color=arm.look.color, marker=arm.look.marker, markersize=4.5,
+                              markerfacecolor="white" if usual else None)  # fmt: skip
+                    axes.annotate(f"{values.mean():+.3f}".replace("-", "−"), (values.max(), y), (6, 0), textcoords="offset points",
+                                  va="center", fontsize=style.SMALL)  # fmt: skip
+            ticks.append(y)
+            labels.append(arm.label)
+            y += 1
+        y += 0.6
+    left.set_yticks(ticks, labels)
+    left.set_ylim(y - 0.8, -0.8)
+    left.axvline(0, color="0.35", linewidth=0.8)
+    left.set_xlabel("forgetting (nats, less is better)")
+    right.set_xlabel("adaptation (nats, more is better)")
+    left.margins(x=0.2)
+    right.margins(x=0.2)
+    right.tick_params(axis="y", length=0)
+    shifted = [arm for arm in everything if arm.look is MIXED]
+    said = arms.setting(shifted or everything).replace("lines are their mean and bands", "points are their mean and bars")
+    words = [
+        "What each choice costs upstream and gains downstream. Forgetting: final upstream loss minus the base's.",
+        "Adaptation: the base's downstream loss minus the final one. Final: mean of the last 3 evaluations; nats per",
+        "token. Unless said otherwise: warm-up 1 %, re-warmed to 1× the base's peak, re-decayed to a tenth of it, no",
+        "replay (open circles: that very arm). Same data: upstream continued on unseen windows, where adaptation is",
+        "forgetting with the other sign. From scratch has neither.",
+        said,
+    ]
+    return style.caption(figure, " ".join(words))

@@ -1,0 +1,15 @@
+"""2308.04014, figure 3: the upstream loss for a range of peak learning rates, constant, and from scratch."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paper_figures import arms, peaks
+
+SWEEP = "rewarm_max_lr"
+select = arms.select_peaks
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    return peaks.draw(select(table), "upstream")

@@ -1,0 +1,45 @@
+"""2403.08763, section 6.2: replay. Curves of both corpora, and final losses against the share of replay."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paper_figures import arms, style
+
+SWEEP = "scalable_replay"
+
+
+def select(table: pd.DataFrame) -> pd.DataFrame:
+    return arms.rewarmed(table, warmup=arms.W1["warmup"], peak=1.0)
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    drawn = arms.grid(select(table), "replay", lambda share: f"replay {style.percent(share)}")
+    figure, axes = style.panels(2, 2, sharex="col", width_ratios=[3, 2])
+    shares = [arm.value for arm in drawn if arm.value is not None]
+    cut = False
+    for row, role in zip(axes, ("downstream", "upstream"), strict=True):
+        arms.draw_curves(row[0], drawn, role)
+        cut |= arms.crop(row[0], drawn, role, 0.1)
+        arms.draw_finals(row[1], drawn, role, lambda share: float(shares.index(share)))
+        row[0].set_ylabel(arms.loss_of(drawn, role))
+        row[1].set_xticks(range(len(shares)), [f"{100 * share:g}" for share in shares])
+    base = arms.base_loss(drawn, "upstream")
+    if base is not None:
+        for panel in axes[1]:
+            panel.axhline(base, color="0.35", linewidth=0.8, linestyle=(0, (1, 2)), label="base", zorder=1)
+    axes[0][0].set_xlabel("")
+    axes[1][1].set_xlabel("replay (% of the stream)")
+    axes[0][0].set_title("along the run")
+    axes[0][1].set_title("final loss")
+    style.legend_above(figure, axes[1][0], min(len(drawn) + 1, 4))
+    words = [
+        "Replay. Validation loss (nats per token) of both corpora when a share of the stream of sequences is drawn from",
+        "upstream; the number of tokens is the same for all. Final loss: mean of the last 3 evaluations. Dotted: the",
+        "upstream loss of the base.",
+        arms.learning_rates(drawn),
+        arms.setting(drawn),
+        "The steep beginning is cut off." if cut else "",
+    ]
+    return style.caption(figure, " ".join(words))
