@@ -1,8 +1,8 @@
 """`python -m analysis runs | show RUN | diff A B`: what a store holds. `--json`: one document on stdout.
 
-    python -m analysis runs --sweep demo              members of a sweep, those not started too
-    python -m analysis runs --sweep demo seed=0,1     with the overrides that the sweep was called with
-    python -m analysis show docs_to_python-cosine     a run by name, folder or key, or the beginning of one
+python -m analysis runs --sweep demo              members of a sweep, those not started too
+python -m analysis runs --sweep demo seed=0,1     with the overrides that the sweep was called with
+python -m analysis show docs_to_python-cosine     a run by name, folder or key, or the beginning of one
 """
 
 from __future__ import annotations

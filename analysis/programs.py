@@ -9,12 +9,12 @@ was trained with have to be there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from harness.errors import CorruptError
-from harness.program import Adam, Checkpoint, Phase, Program, Root, Scratch, Source
+from harness.program import Adam, Checkpoint, Phase, Program, Scratch, Source
 from harness.schedule import Constant, Cosine, CosineClipped, Exponential, InverseSqrt, Linear, Ramp
 from harness.shape import ModelShape
 
@@ -26,15 +26,13 @@ _KINDS: dict[str, Any] = {
 
 
 def program_of(document: Mapping[str, Any]) -> Program:
-    """The program of a run.json. CorruptError if it is not the one that its addresses name."""
-    where = f"run.json of {document['name']}"
+    """The program of a run.json. CorruptError if there is none in it."""
     try:
         root, phases = _value(document["program"]["root"]), _value(document["program"]["phases"])
-        if all(phase.steps for phase in phases):
-            return Program(root, phases)
-        return Program(root, _with_steps(root, phases, document["path"]))
-    except (KeyError, TypeError, IndexError) as error:
-        raise CorruptError(f"{where}: not a program, or not its path ({error!r})") from None
+        pairs = zip(phases, document["phase_steps"], strict=True)
+        return Program(root, tuple(replace(phase, steps=steps) for phase, steps in pairs))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"run.json of {document.get('name')}: not a program ({error!r})") from None
 
 
 def cpt_phases(program: Program, base_position: int) -> Iterator[tuple[Phase, int]]:
@@ -85,20 +83,5 @@ def _value(form: Any) -> Any:
         return form
     given = {name: _value(item) for name, item in form.items() if name != "kind"}
     if form["kind"] == "Phase":
-        given.setdefault("steps", 0)  # not part of what a phase is: `_with_steps` finds it
+        given["steps"] = 0  # not part of what a phase is: it stands beside the program
     return _KINDS[form["kind"]](**given)
-
-
-def _with_steps(root: Root, phases: Sequence[Phase], path: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
-    """The phases with their lengths, which the addresses on the path tell: every end of a phase is a stop."""
-    done: list[Phase] = []
-    start = last = 0
-    for stop in sorted(path, key=lambda stop: int(stop["position"])):
-        position = int(stop["position"])
-        while position and Program(root, (*done, replace(phases[len(done)], steps=position - start))).address() != (
-            stop["address"]
-        ):
-            done.append(replace(phases[len(done)], steps=last - start))
-            start = last
-        last = position
-    return (*done, replace(phases[len(done)], steps=last - start))

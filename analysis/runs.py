@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from analysis.programs import peak_lr, program_of, shares, warmup_steps
-from harness import config as configs
+from harness import config
 from harness.compose import sweep_points
+from harness.documents import run_document
 from harness.errors import InputError
 from harness.history import Row, final_loss
-from harness.identity import canonical, rounded
-from harness.plan import Point, compile_points
-from harness.shape import ModelShape, non_embedding, parameters
+from harness.identity import rounded
+from harness.plan import compile_points, plan
 from harness.store import Store
 
 Document = Mapping[str, Any]  # a run.json
@@ -113,42 +113,18 @@ def read_runs(
 def sweep_documents(names: Sequence[str], overrides: Sequence[str]) -> list[Document]:
     """What the run.json of every member of the sweeps says, whether it was ever started or not."""
     points = sweep_points(names, overrides)
-    return [point_document(point) for point in compile_points((p.label, configs.read(p.config)) for p in points)]
-
-
-def point_document(point: Point) -> Document:
-    """The run.json of a compiled point, with the ends of its phases as its path."""
-    program, run, base = point.program, point.run, point.base_position
-    return {
-        "key": point.key,
-        "name": run.name,
-        "config": run.config,
-        "program": canonical(program),
-        "address": program.address(),
-        "base_address": None if base is None else program.address(base),
-        "base_position": base,
-        "model": run.config["model"]["name"],
-        "path": [{"position": stop, "address": program.address(stop)} for stop in program.starts[1:]],
-        "requested": [{"position": position, "windows_hash": hash_} for position, hash_ in sorted(point.request.rows)],
-        "measures": {
-            hash_: {"corpus": m.corpus, "key": m.key, "windows": m.windows, "seq_len": m.seq_len}
-            for hash_, m in point.request.measures.items()
-        },
-        "upstream": run.upstream,
-        "downstream": run.downstream,
-        "labels": point.labels,
-    }
+    planned = plan(compile_points((point.label, config.read(point.config)) for point in points))
+    return [run_document(point) for point in planned.points]
 
 
 def facts(document: Document, windows: int | None = None) -> Facts:
     """What a run.json says about its run."""
-    config, program = document["config"], program_of(document)
+    settings, program = document["config"], program_of(document)
     base = document["base_position"] or 0
     names = {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
     share = {names.get(key, key): value for key, value in shares(program, base).items()}
-    shape = getattr(program.root, "shape", None)
     lr = peak_lr(program, base)
-    base_peak = config["base"]["peak"]
+    base_peak = settings["base"]["peak"]
     warmup = warmup_steps(program, base)
     upstream, downstream = document["upstream"], document["downstream"]
     tokens = program.tokens(program.steps) - program.tokens(base)
@@ -159,27 +135,27 @@ def facts(document: Document, windows: int | None = None) -> Facts:
         address=document["address"],
         base_address=document["base_address"],
         model=document["model"],
-        scale=config["scale"]["name"],
-        shift=config["shift"]["name"],
+        scale=settings["scale"]["name"],
+        shift=settings["shift"]["name"],
         upstream=upstream,
         downstream=downstream,
-        N=non_embedding(shape) if isinstance(shape, ModelShape) else document.get("non_embedding"),
-        N_total=parameters(shape) if isinstance(shape, ModelShape) else document.get("parameters"),
+        N=document["non_embedding"],
+        N_total=document["parameters"],
         base_tokens=program.tokens(base),
         run_tokens=tokens,
-        horizon=None if config["horizon"] is None else str(config["horizon"]),
+        horizon=None if settings["horizon"] is None else str(settings["horizon"]),
         lr=lr,
         peak=None if base_peak is None else rounded(lr / float(base_peak)),
-        warmup=_warmup(config),
+        warmup=_warmup(settings),
         warmup_tokens=program.tokens(base + warmup) - program.tokens(base),
         replay=share.get(upstream, 0.0) if upstream != downstream else 0.0,
-        schedule=_schedule(config),
-        start=config["start"]["kind"],
-        at=float(config["start"].get("at", 1)),
-        optimizer_state=config["optimizer_state"],
-        seed=int(config["seed"]),
+        schedule=_schedule(settings),
+        start=settings["start"]["kind"],
+        at=float(settings["start"].get("at", 1)),
+        optimizer_state=settings["optimizer_state"],
+        seed=int(settings["seed"]),
         shares=share,
-        windows=_windows(document, windows or config["evaluate"]["windows"]),
+        windows=_windows(document, windows or settings["evaluate"]["windows"]),
     )
 
 
@@ -273,25 +249,25 @@ def _windows(document: Document, asked: int) -> dict[str, str]:
     return chosen
 
 
-def _schedule(config: Mapping[str, Any]) -> str:
-    default = config["schedule"]["name"]
-    if config["stages"] is None:
+def _schedule(settings: Mapping[str, Any]) -> str:
+    default = settings["schedule"]["name"]
+    if settings["stages"] is None:
         return str(default)
-    named = [stage.get("schedule", None if i else default) for i, stage in enumerate(config["stages"])]
+    named = [stage.get("schedule", None if i else default) for i, stage in enumerate(settings["stages"])]
     return "+".join(str(s["name"] if isinstance(s, dict) else s) for s in named if s is not None)
 
 
-def _warmup(config: Mapping[str, Any]) -> float:
-    """Share of the horizon that the first warm-up takes, as the config gives it."""
-    first = config["stages"][0] if config["stages"] else {}
-    if _schedule(config).split("+")[0] == "constant":
+def _warmup(settings: Mapping[str, Any]) -> float:
+    """Share of the horizon that the first warm-up takes, as the settings gives it."""
+    first = settings["stages"][0] if settings["stages"] else {}
+    if _schedule(settings).split("+")[0] == "constant":
         return 0.0
-    if config["warmup_tokens"] is not None and not first:
-        horizon = _tokens(config, config["horizon"] or config["tokens"])
-        return rounded(_tokens(config, config["warmup_tokens"]) / horizon)
-    return float(first.get("warmup", config["warmup"]))
+    if settings["warmup_tokens"] is not None and not first:
+        horizon = _tokens(settings, settings["horizon"] or settings["tokens"])
+        return rounded(_tokens(settings, settings["warmup_tokens"]) / horizon)
+    return float(first.get("warmup", settings["warmup"]))
 
 
-def _tokens(config: Mapping[str, Any], amount: Any) -> float:
+def _tokens(settings: Mapping[str, Any], amount: Any) -> float:
     text = str(amount)
-    return float(text[:-1]) * float(config["scale"]["tokens"]) if text.endswith("x") else float(text)
+    return float(text[:-1]) * float(settings["scale"]["tokens"]) if text.endswith("x") else float(text)

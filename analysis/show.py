@@ -85,9 +85,9 @@ def diff_document(a: RunRecord, b: RunRecord) -> dict[str, Any]:
 
 def show_lines(document: Mapping[str, Any], program: Program) -> list[str]:
     """`show` for a terminal."""
-    size = ""
+    size = f", {_count(document['N_total'])} parameters"
     if document["N"] is not None:
-        size = f", {_count(document['N'])} parameters outside the embeddings of {_count(document['N_total'])}"
+        size += f", {_count(document['N'])} of them outside the embeddings"
     lines = [
         f"{document['run']}  ({document['status']})",
         f"model {document['model']}{size}; {document['tokens_per_step']} tokens a step",
@@ -243,5 +243,3 @@ def _count(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.0f}"
-
-

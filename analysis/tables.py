@@ -1,7 +1,7 @@
 """Results as a DataFrame: one row per (run, position, corpus). What figures, fits and claims start from.
 
-    table = load(Path("runs"), sweep="demo")
-    table[(table.role == "upstream") & (table.D >= 0)]
+table = load(Path("runs"), sweep="demo")
+table[(table.role == "upstream") & (table.D >= 0)]
 """
 
 from __future__ import annotations

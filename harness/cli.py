@@ -49,6 +49,9 @@ def carry_out(points: list[Point]) -> int:
         document = plan_document(planned, store)
         print(json.dumps(document)) if as_json else print("\n".join(plan_lines(document)))
         return 0
+    store.check_writable()
+    planned = _verified(points, planned, store) if settings["launch"]["verify"] else planned
+    _check_space(plan_document(planned, store)["disk_bytes"], store)
     from harness.launch import launch
 
     outcome = launch(planned, settings["launch"], store, tracker=settings["tracker"], progress=True)
@@ -57,6 +60,20 @@ def carry_out(points: list[Point]) -> int:
     if outcome.interrupted:
         return 130
     return 1 if outcome.failures else 0
+
+
+def _verified(points: Sequence[Point], planned: Plan, store: Store) -> Plan:
+    """The plan over whole states: those that turn out damaged are set aside, named, and planned again."""
+    while not all([store.verify(s.address) for s in planned.segments if s.stored is not None]):
+        planned = plan_points(points, store)
+    return planned
+
+
+def _check_space(needed: int, store: Store) -> None:
+    free = store.disk_free()
+    if needed > free:
+        why = f"the plan stores {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free"
+        raise InputError("root", store.root, why, "free some, name another root, or give launch.keep=weights")
 
 
 def plan_points(points: Sequence[Point], store: Store) -> Plan:

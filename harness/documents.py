@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.identity import canonical
 from harness.plan import Plan, Point
-from harness.shape import flops_per_token, non_embedding, parameters
+from harness.shape import flops_per_token
 from harness.store import Store
 
 
@@ -18,7 +18,8 @@ def write_documents(plan: Plan, store: Store) -> None:
     """A run.json for every distinct run of the plan."""
     known = {document.get("key"): document for document in store.runs()}
     for point in plan.points:
-        store.write_run(point.run.name, point.key, merged(run_document(point), known.get(point.key)))
+        document = merged(run_document(point), known.get(point.key))
+        store.write_run(document["name"], point.key, document)
 
 
 def run_document(point: Point) -> dict[str, Any]:
@@ -55,14 +56,17 @@ def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     rows = {(row["position"], row["windows_hash"]) for row in [*old["requested"], *new["requested"]]}
     requested = [{"position": position, "windows_hash": name} for position, name in sorted(rows)]
     labels = sorted({*old["labels"], *new["labels"]})
-    return {**new, "labels": labels, "requested": requested, "measures": {**old["measures"], **new["measures"]}}
+    return {**new, "name": old["name"], "labels": labels, "requested": requested, "measures": {**old["measures"], **new["measures"]}}
 
 
 def _model(point: Point) -> dict[str, Any]:
-    """What the model is called and its sizes, by formula; of a checkpoint only the number of parameters is known."""
-    run, shape = point.run, point.run.shape
-    if shape is None:
-        sizes = {"parameters": run.checkpoint_parameters, "non_embedding": None, "flops_per_token": None}
-        return {"model": Path(run.path or "").name, **sizes}
-    sizes = {"parameters": parameters(shape), "non_embedding": non_embedding(shape)}
-    return {"model": run.config["model"]["name"], **sizes, "flops_per_token": flops_per_token(shape, run.seq_len)}
+    """What the model is called, and its sizes."""
+    run = point.run
+    name = run.config["model"]["name"] if run.shape is not None else Path(run.path or "").name
+    flops = None if run.shape is None else flops_per_token(run.shape, run.seq_len)
+    return {
+        "model": name,
+        "parameters": run.parameters,
+        "non_embedding": run.non_embedding,
+        "flops_per_token": flops,
+    }

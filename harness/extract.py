@@ -169,7 +169,7 @@ def cpp_blocks(text: str) -> tuple[list[str], list[str]]:
 def _comment_paragraphs(lines: list[str]) -> list[str]:
     if not lines:
         return []
-    texts = (line.lstrip("#/!").strip() for line in lines)
+    texts = (line.lstrip("#/!").strip().removeprefix("\\brief ") for line in lines)
     return paragraphs("\n".join(text for text in texts if not _PRAGMA.match(text)))
 
 

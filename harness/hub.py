@@ -32,6 +32,7 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 BUFFERS = (".attention.bias", ".attn.bias", ".masked_bias", ".inv_freq")
 POSITIONS = ("wpe.weight", "embed_positions.weight")  # learned positions: looked up, never multiplied
 OUTPUT_HEADS = ("lm_head.weight", "embed_out.weight")
+NUMBERED = re.compile(r"\.\d+\.")
 LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
 
 
@@ -67,22 +68,23 @@ def checkpoint_shape_facts(path: str | Path) -> ShapeFacts:
     vocab_size = _size(config, "vocab_size")
     if vocab_size is None:
         raise InputError("path", path, "config.json has no vocab_size", "give the folder of a causal language model")
-    if config.get("tie_word_embeddings"):
-        embeddings = [name for name, sides in shapes.items() if sides[:1] == [vocab_size] and len(sides) == 2]
-        for name in [name for name in embeddings if name.endswith(OUTPUT_HEADS)] if len(embeddings) > 1 else []:
-            del shapes[name]  # some writers store a tied matrix twice
-    counts = {name: math.prod(sides) for name, sides in shapes.items() if not name.endswith(BUFFERS)}
-    looked_up = [
+    # Outside the layers (whose names are numbered), a matrix with a row per token is an embedding or the output head.
+    tables = [
         name
-        for name in counts
-        if name.endswith(POSITIONS) or (len(shapes[name]) == 2 and shapes[name][0] == vocab_size)
+        for name, sides in shapes.items()
+        if len(sides) == 2 and sides[0] == vocab_size and not NUMBERED.search(name)
     ]
+    if config.get("tie_word_embeddings") and len(tables) > 1:  # some writers store a tied matrix twice
+        for name in tables:
+            if name.endswith(OUTPUT_HEADS):
+                del shapes[name]
+    counts = {name: math.prod(sides) for name, sides in shapes.items() if not name.endswith(BUFFERS)}
     total = sum(counts.values())
     return ShapeFacts(
         vocab_size=vocab_size,
         seq_len=_size(config, "max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"),
         parameters=total,
-        non_embedding=total - sum(counts[name] for name in looked_up),
+        non_embedding=total - sum(counts[name] for name in counts if name in tables or name.endswith(POSITIONS)),
         layers=_size(config, "num_hidden_layers", "n_layer", "num_layers"),
         hidden=_size(config, "hidden_size", "n_embd", "d_model"),
     )

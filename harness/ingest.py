@@ -125,7 +125,8 @@ def ingest(recipe: Recipe, folder: Path, ordered_map: OrderedMap, report: Report
         for writer in writers.values():
             writer.close()
     if not names:
-        raise InputError(recipe.name, _where(recipe), "holds no documents", "give files with some text in them")
+        where = recipe.source.path if isinstance(recipe.source, LocalSource) else recipe.folder
+        raise InputError(recipe.name, where, "holds no documents", "give files with some text in them")
     (folder / "files.json").write_text(json.dumps(list(names), indent=0), encoding="utf-8")
     return {
         "format": FORMAT,
@@ -148,7 +149,7 @@ def ingest(recipe: Recipe, folder: Path, ordered_map: OrderedMap, report: Report
 
 
 def documents_of(recipe: Recipe, ordered_map: OrderedMap) -> Iterator[Document]:
-    """All documents of a corpus in their fixed order. Local files must be what they were when the recipe was made."""
+    """All documents of a corpus in order. Raises InputError for local files that changed since the recipe was made."""
     source = recipe.source
     if isinstance(source, EmbeddedSource):
         yield from embedded.documents(source.corpus, source.sample, ordered_map)
@@ -295,7 +296,3 @@ def _unchanged_tokenizer(given: TokenizerRecipe) -> bytes:
 def _place(identity: str) -> float:
     """In [0, 1), evenly spread; independent of the hash that samples installed files."""
     return int.from_bytes(hashlib.sha256(b"validation\n" + identity.encode()).digest()[:6], "big") / 2**48
-
-
-def _where(recipe: Recipe) -> str:
-    return recipe.source.path if isinstance(recipe.source, LocalSource) else recipe.source.corpus

@@ -63,13 +63,14 @@ def launch(
     setup = _setup(settings, store)
     jobs, outcome = Jobs(plan), Outcome()
     count = _workers(settings, jobs) if kind == "local" else 0
-    write_documents(plan, store)
     if not jobs.all:
+        write_documents(plan, store)
         return outcome
     gpus = pool.devices() if count else []
     workers = [pool.start(i, setup, gpus[i % len(gpus)] if gpus else None) for i in range(count)]
     try:
         _corpora(plan, jobs, store, progress)  # the workers import torch meanwhile
+        write_documents(plan, store)
         with (
             _Stop() as stop,
             Display(sum(job.tokens for job in jobs.all), progress) as display,

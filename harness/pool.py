@@ -1,6 +1,6 @@
 """Worker processes: how many, on which device, started early, replaced when they die.
 
-Level 7, without torch. A worker is a fresh interpreter in `harness.worker.main`, not a fork (threads of torch and CUDA do not
+Level 7, without torch. A worker is a fresh interpreter in `harness.worker.main`, not a fork (threads and CUDA do not
 survive one) and not a `multiprocessing` child (which would import the launcher's main module again, Hydra and all).
 """
 

@@ -28,6 +28,9 @@ from harness.store import Store
 from harness.task import Task
 
 
+OPTIMIZER = "optimizer.safetensors"
+
+
 @dataclass
 class State:
     """Weights, optimizer, and everything measured since the root."""
@@ -86,14 +89,17 @@ class States:
     def _stored_inside(self, task: Task) -> bool:
         return bool(self._stored_positions(task.program, task.stop - 1, task.start))
 
-    def load(self, task: Task, position: int) -> State | None:
-        """The stored state at `position`, verified; None if there is none or it is damaged (then it is set aside)."""
+    def load(self, task: Task, position: int, *, to_train: bool = True) -> State | None:
+        """The stored state at `position`, verified; None if there is none or it is damaged (then it is set aside).
+
+        To be trained on, it must hold its optimizer; to be measured, weights will do.
+        """
         program = task.program
         address = program.address(position)
         if not self.store.verify(address):
             return None
         info = self.store.state(address)
-        if info is None or not (info.folder / "optimizer.safetensors").exists():
+        if info is None or (to_train and OPTIMIZER not in info.meta["files"]):
             return None
         for name, stored in info.meta["corpora"].items():
             corpus = self._corpora.get(stored["key"])
@@ -103,7 +109,8 @@ class States:
         model = self._model(task)
         load_model(info.folder, model)
         optimizer = build_optimizer(model, program.phases[program.phase_at(position - 1)[0]])
-        load_optimizer(info.folder, optimizer, model)
+        if to_train:
+            load_optimizer(info.folder, optimizer, model)
         lines = [(info.folder / name).read_text().splitlines() for name in ("steps.jsonl", "timing.jsonl")]
         return State(address, position, model, optimizer, self.store.rows(address), *lines)
 

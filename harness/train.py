@@ -109,7 +109,7 @@ class Trainer:
 
     def measure_stored(self, task: Task, position: int, hashes: tuple[str, ...]) -> list[Row]:
         """Rows of the stored state at `position` (0: the root), added to the state at the end of `task`."""
-        state = self.states.root(task) if position == 0 else self.states.load(task, position)
+        state = self.states.root(task) if position == 0 else self.states.load(task, position, to_train=False)
         if state is None:
             raise FileNotFoundError(f"no stored state at step {position}")
         known = {row.key for row in self.states.store.rows(task.address)}

@@ -136,7 +136,8 @@ def _stored(store: Store, task: Task) -> bool:
 
 def main(descriptor: int) -> NoReturn:
     """The whole life of a worker process. Ctrl-C is the launcher's affair: it tells the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for which in (signal.SIGINT, signal.SIGTERM):  # often sent to the whole group
+        signal.signal(which, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process was made
     faulthandler.enable()
     try:

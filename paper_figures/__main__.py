@@ -1,9 +1,9 @@
 """`python -m paper_figures [FIGURE ...]`: draw figures from the committed tables, or from a store with --live.
 
-    python -m paper_figures                                        all of them, without any training
-    python -m paper_figures rewarm_fig1 --live --sweep demo        one, from the runs of a sweep in ./runs
-    python -m paper_figures --live --sweep demo seed=0,1,2         with the overrides that the sweep was called with
-    python -m paper_figures --freeze demo --sweep demo             a store's results into paper_figures/data/demo.csv
+python -m paper_figures                                        all of them, without any training
+python -m paper_figures rewarm_fig1 --live --sweep demo        one, from the runs of a sweep in ./runs
+python -m paper_figures --live --sweep demo seed=0,1,2         with the overrides that the sweep was called with
+python -m paper_figures --freeze demo --sweep demo             a store's results into paper_figures/data/demo.csv
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def _check(options: argparse.Namespace, names: Sequence[str], overrides: Sequenc
 def _parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     usage = "python -m paper_figures [FIGURE ...] [options] [--sweep NAME [KNOB=VALUE ...]]"
-    parser = Parser(prog="python -m paper_figures", usage=usage, description=f"{__doc__}\nFigures: {', '.join(FIGURES)}",
-                    formatter_class=plain)  # fmt: skip
+    described = f"{__doc__}\nFigures: {', '.join(FIGURES)}"
+    parser = Parser(prog="python -m paper_figures", usage=usage, description=described, formatter_class=plain)
     parser.add_argument("--live", action="store_true", help="read a store (default: the committed tables)")
     parser.add_argument("--root", type=Path, default=Path("runs"), help="the store (default: runs)")
     parser.add_argument("--sweep", action="append", metavar="NAME", help="only the members of sweeps/NAME.yaml; live")

@@ -20,7 +20,6 @@ DECAYING = ("cosine", "cosine_clipped")
 W1 = {"warmup": 0.01, "peak": 1.0, "replay": 0.0}  # the arm that others are compared with
 PEAKS = (0.25, 0.5, 1.0, 2.0, 4.0)
 EARLY = 0.1  # share of a run that the panels of its beginning show
-Select = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Curve:
 
 def rewarmed(table: pd.DataFrame, *, same_data: bool = False, **knobs: float) -> pd.DataFrame:
     """Runs that re-warm and re-decay from the finished base, with the given knobs at their values."""
-    chosen = table[continued(table, same_data) & table.schedule.isin(DECAYING)]
+    chosen: pd.DataFrame = table[continued(table, same_data) & table.schedule.isin(DECAYING)]
     for knob, value in knobs.items():
         chosen = chosen[np.isclose(chosen[knob].astype(float), value)]
     return chosen
@@ -60,10 +59,12 @@ def continued(table: pd.DataFrame, same_data: bool = False) -> Any:
 
 def baseline(table: pd.DataFrame, schedule: str, same_data: bool = False) -> pd.DataFrame:
     """The arm of another schedule, everything else as in w1."""
-    chosen = table[continued(table, same_data) & (table.schedule == schedule) & (table.replay == 0)]
+    chosen: pd.DataFrame = table[continued(table, same_data) & (table.schedule == schedule) & (table.replay == 0)]
     if schedule == "constant":  # the one at the base's final learning rate: the lowest
-        return chosen[np.isclose(chosen.lr, chosen.lr.min())] if len(chosen) else chosen
-    return chosen[np.isclose(chosen.peak.astype(float), 1) & np.isclose(chosen.warmup, W1["warmup"])]
+        usual = np.isclose(chosen.lr.astype(float), chosen.lr.min())
+    else:
+        usual = np.isclose(chosen.peak.astype(float), 1) & np.isclose(chosen.warmup.astype(float), W1["warmup"])
+    return chosen[usual]
 
 
 def scratch(table: pd.DataFrame) -> pd.DataFrame:
@@ -155,46 +156,54 @@ def draw_finals(axes: Axes, arms: Sequence[Arm], role: str, x: Callable[[float],
 
 
 def crop(axes: Axes, arms: Sequence[Arm], role: str, after: float) -> bool:
-    """Limit y to what lies after the share `after` of a run, if the beginning would hide it. True if something is cut.
+    """Cut off from above what lies before the share `after` of a run, if it would hide the rest. True if something is.
 
     Of a run from scratch only the end has to be seen.
     """
     total = max(float(arm.table.run_tokens.max()) for arm in arms)
-    everything, shown = [], []
+    everything: list[float] = []
+    shown: list[float] = []
     for arm in arms:
         found, start = curve(arm, role), 0.95 if arm.look is SCRATCH else after
         everything += [*found.low, *found.high]
         late = np.greater_equal(found.D, start * total)
         shown += [*found.low[late], *found.high[late]]
-    if not shown or max(everything) - min(everything) < 1.6 * (max(shown) - min(shown)):
+    low = min(everything)
+    if not shown or max(everything) - low < 1.6 * (max(shown) - low):
         return False
-    margin = 0.06 * (max(shown) - min(shown))
-    axes.set_ylim(min(shown) - margin, max(shown) + margin)
+    margin = 0.06 * (max(shown) - low)
+    axes.set_ylim(low - margin, max(shown) + margin)
     return True
 
 
-def setting(arms: Sequence[Arm]) -> str:
-    """The sentences every caption has: scale, model and size, tokens, corpora, seeds."""
+def draw_base(axes: Axes, arms: Sequence[Arm], role: str) -> None:
+    """A dotted line across at the loss of the base."""
+    loss = base_loss(arms, role)
+    if loss is not None:
+        axes.axhline(loss, color="0.35", linewidth=0.8, linestyle=(0, (1, 2)), label="base", zorder=1)
+
+
+def setting(arms: Sequence[Arm], spread: str = "lines are their mean and bands their range") -> str:
+    """The sentence every caption has: scale, model and size, tokens, corpora, seeds."""
     table = pd.concat([arm.table for arm in arms])
     one, started = table.iloc[0], table[table.start != "scratch"]
-    size = ""
-    if pd.notna(one.N):
-        size = f" ({amount(one.N)} parameters outside the embeddings, {amount(one.N_total)} in all)"
+    size = f"{amount(one.N)} parameters outside the embeddings, " if pd.notna(one.N) else ""
+    size += f"{amount(one.N_total)}{' in all' if size else ' parameters'}"
     upstream, downstream = one.upstream, one.downstream
     base = f"{amount(started.base_tokens.max())} tokens of {upstream}" if len(started) else "none"
     base = "a checkpoint" if (started.start == "hf").any() else base
     onto = f"unseen windows of {upstream}" if upstream == downstream else downstream
-    return (f"Scale {one.scale}; model {one.model}{size}; base: {base}; continued on "
-            f"{amount(table.run_tokens.max())} tokens of {onto}; {seeds_text(arms)}.")  # fmt: skip
+    return (f"Scale {one.scale}; model {one.model} ({size}); base: {base}; continued on "
+            f"{amount(table.run_tokens.max())} tokens of {onto}; {seeds_text(arms, spread)}.")  # fmt: skip
 
 
-def seeds_text(arms: Sequence[Arm]) -> str:
-    """How many seeds, and what a band is."""
+def seeds_text(arms: Sequence[Arm], spread: str) -> str:
+    """How many seeds, and how they are drawn."""
     counts = sorted({arm.table.seed.nunique() for arm in arms})
     if counts == [1]:
         return "one seed"
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{number} seeds, lines are their mean and bands their range"
+    return f"{number} seeds, {spread}"
 
 
 def loss_of(arms: Sequence[Arm], role: str) -> str:

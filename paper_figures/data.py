@@ -32,8 +32,13 @@ class Results:
 
 
 def from_store(root: Path, sweeps: Sequence[str] | None, overrides: Sequence[str]) -> Results:
-    """The runs of a store, or the members of sweeps. Raises InputError."""
+    """The runs of a store, or the members of sweeps. Raises InputError.
+
+    One training that was measured on several grids is one line in a figure: the densest.
+    """
     runs = read_runs(root, sweeps, overrides=overrides)
+    densest = {run.facts.address: run for run in sorted(runs, key=lambda run: (run.status == "done", len(run.rows)))}
+    runs = [run for run in runs if densest[run.facts.address] is run]
     bare = [dataclasses.replace(run, rows=[]) for run in runs if run.status != "done"]
     facts = pd.DataFrame([{**{name: getattr(r.facts, name) for name in SHARED}, "status": r.status} for r in bare])
     source = f"{root}" if sweeps is None else f"{' '.join(sweeps)} in {root}"
@@ -69,5 +74,5 @@ def freeze(results: Results, name: str, arguments: Sequence[str]) -> Path:
     FROZEN.mkdir(exist_ok=True)
     path = FROZEN / f"{name}.csv"
     command = shlex.join(["python", "-m", "paper_figures", *arguments])
-    path.write_text(f"# {command}\n" + rows.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    path.write_text(f"# {command}\n" + rows.to_csv(index=False, lineterminator="\n"))
     return path

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from paper_figures import arms, style
 from paper_figures.arms import Arm
+from paper_figures.style import Look
 
 SWEEP = "demo"
 SPLIT = ("scale", "model", "upstream", "run_tokens")  # same-data runs belong to the picture of their upstream corpus
-MIXED = arms.Look("#0072b2", "-", "o")
-SAME = arms.Look("#d55e00", "-", "s")
+MIXED = Look("#0072b2", "-", "o")
+SAME = Look("#d55e00", "-", "s")
 
 
 def select(table: pd.DataFrame) -> pd.DataFrame:
@@ -40,10 +41,10 @@ def arms_of(table: pd.DataFrame) -> list[tuple[str, list[Arm]]]:
     """(heading, arms) of each group that is there."""
     found = dict(groups(table))
 
-    def one(label: str, name: str, look: arms.Look) -> list[Arm]:
+    def one(label: str, name: str, look: Look) -> list[Arm]:
         return [Arm(label, None, look, found[name][found[name].D >= 0])] if len(found[name]) else []
 
-    def several(name: str, knob: str, text: str, look: arms.Look) -> list[Arm]:
+    def several(name: str, knob: str, text: str, look: Look) -> list[Arm]:
         label = style.times if knob == "peak" else style.percent
         made = arms.grid(found[name], knob, label) if len(found[name]) else []
         return [Arm(f"{text} {arm.label}", arm.value, look, arm.table) for arm in made]
@@ -72,18 +73,18 @@ def draw(table: pd.DataFrame) -> Figure:
     everything = [arm for _, group in grouped for arm in group]
     height = 0.165 * len(everything) + 0.09 * len(grouped) + 0.35
     figure, [[left, right]] = style.panels(1, 2, row_height=height, sharey=True)
-    reference = set(arms.rewarmed(table, **arms.W1).run)
+    reference = set(arms.rewarmed(table, warmup=arms.W1["warmup"], peak=1.0, replay=0.0).run)
     y, ticks, labels = 0.0, [], []
     for _, group in grouped:
         for arm in group:
             for axes, values in zip((left, right), differences(arm), strict=True):
                 if len(values):
-                    axes.plot([values.min(), values.max()], [y, y], color=arm.look.color, linewidth=2.5, alpha=0.35)
-                    usual = arm.look is MIXED and set(arm.table.run) == reference
-                    axes.plot([values.mean()], [y], color=arm.look.color, marker=arm.look.marker, markersize=4.5,
-                              markerfacecolor="white" if usual else None)  # fmt: skip
-                    axes.annotate(f"{values.mean():+.3f}".replace("-", "−"), (values.max(), y), (6, 0), textcoords="offset points",
-                                  va="center", fontsize=style.SMALL)  # fmt: skip
+                    look, face = arm.look, "white" if set(arm.table.run) == reference else arm.look.color
+                    axes.plot([values.min(), values.max()], [y, y], color=look.color, linewidth=2.5, alpha=0.35)
+                    axes.plot([values.mean()], [y], look.marker, color=look.color, markersize=4.5, markerfacecolor=face)
+                    number = f"{values.mean():+.3f}".replace("-", "−")
+                    axes.annotate(number, (values.max(), y), (6, 0), textcoords="offset points", va="center",
+                                  fontsize=style.SMALL)  # fmt: skip
             ticks.append(y)
             labels.append(arm.label)
             y += 1
@@ -97,13 +98,12 @@ def draw(table: pd.DataFrame) -> Figure:
     right.margins(x=0.2)
     right.tick_params(axis="y", length=0)
     shifted = [arm for arm in everything if arm.look is MIXED]
-    said = arms.setting(shifted or everything).replace("lines are their mean and bands", "points are their mean and bars")
     words = [
         "What each choice costs upstream and gains downstream. Forgetting: final upstream loss minus the base's.",
         "Adaptation: the base's downstream loss minus the final one. Final: mean of the last 3 evaluations; nats per",
         "token. Unless said otherwise: warm-up 1 %, re-warmed to 1× the base's peak, re-decayed to a tenth of it, no",
         "replay (open circles: that very arm). Same data: upstream continued on unseen windows, where adaptation is",
         "forgetting with the other sign. From scratch has neither.",
-        said,
+        arms.setting(shifted or everything, "points are their mean and bars their range"),
     ]
     return style.caption(figure, " ".join(words))

@@ -18,6 +18,9 @@ def draw(table: pd.DataFrame, role: str) -> Figure:
     figure, [[left, right]] = style.panels(1, 2, row_height=2.5, width_ratios=[3, 2], sharey=True)
     arms.draw_curves(left, drawn, role)
     cut = arms.crop(left, drawn, role, CROP)
+    if role == "upstream":
+        arms.draw_base(left, drawn, role)
+        arms.draw_base(right, drawn, role)
     left.set_ylabel(arms.loss_of(drawn, role))
     grid = [arm.value for arm in drawn if arm.value is not None]
     arms.draw_finals(right, drawn, role, math.log2)
@@ -25,11 +28,12 @@ def draw(table: pd.DataFrame, role: str) -> Figure:
     right.set_xlabel("peak / peak of the base")
     left.set_title("along the run")
     right.set_title("final loss")
-    style.legend_above(figure, left, math.ceil(len(drawn) / 2) if len(drawn) > 5 else len(drawn))
+    entries = len(drawn) + (role == "upstream")
+    style.legend_above(figure, left, math.ceil(entries / 2) if entries > 5 else entries)
     words = [
         f"Peak learning rate, {role} loss. Validation loss on {table.iloc[0][role]} (nats per token) along continual",
-        "pre-training that is re-warmed over 1 % of its tokens to multiples of the base's peak and re-decayed to a tenth",
-        "of that, against baselines. Final loss: mean of the last 3 evaluations; lines across are the baselines.",
+        "pre-training that is re-warmed over 1 % of its tokens to multiples of the base's peak and re-decayed to a",
+        "tenth of that, against baselines. Final loss: mean of the last 3 evaluations; lines across are the baselines.",
         arms.learning_rates(drawn),
         arms.setting(drawn),
         "The steep beginning is cut off." if cut else "",

@@ -36,9 +36,9 @@ def draw(table: pd.DataFrame) -> Figure:
         upper.set_xlabel("")
     style.legend_above(figure, axes[0][1], len(lengths))
     words = [
-        "Warm-up length. Validation loss (nats per token) of both corpora along continual pre-training with warm-ups of",
-        "different lengths (share of the run), then re-decayed by a cosine to a tenth of the peak. Final loss: mean of",
-        "the last 3 evaluations.",
+        "Warm-up length. Validation loss (nats per token) of both corpora along continual pre-training with",
+        "warm-ups of different lengths (share of the run), then re-decayed by a cosine to a tenth of the peak. Final",
+        "loss: mean of the last 3 evaluations.",
         arms.learning_rates(lengths),
         arms.setting(lengths),
         "In the middle the steep beginning is cut off." if cut else "",

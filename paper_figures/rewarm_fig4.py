@@ -56,11 +56,11 @@ def draw(table: pd.DataFrame) -> Figure:
     ]
     figure.legend(handles=marks, loc="outside upper center", ncols=2, fontsize=style.SMALL, frameon=False)
     words = [
-        "Upstream and downstream validation perplexity (per token, logarithmic axes) along continual pre-training, from",
-        "the base past the end of the warm-up to the end of the run, where the peak learning rate is written as a",
+        "Upstream and downstream validation perplexity (per token, logarithmic axes) along continual pre-training,",
+        "from the base past the end of the warm-up to the end of the run, where the peak learning rate is written as a",
         "multiple of the base's. Colour: tokens trained. Dashed: constant learning rate.",
         arms.learning_rates(drawn),
-        arms.setting(drawn),
+        arms.setting(drawn, "lines are their mean"),
     ]
     return style.caption(figure, " ".join(words))
 

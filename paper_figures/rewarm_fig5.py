@@ -17,19 +17,17 @@ def select(table: pd.DataFrame) -> pd.DataFrame:
 def draw(table: pd.DataFrame) -> Figure:
     drawn = arms.peaks(select(table), same_data=True)
     figure, [[left, right]] = style.panels(1, 2, row_height=2.3, sharey=True)
-    base = arms.base_loss(drawn, "upstream")
     for axes, until in ((left, arms.EARLY), (right, 1.0)):
         arms.draw_curves(axes, drawn, "upstream", until=until)
-        if base is not None:
-            axes.axhline(base, color="0.35", linewidth=0.8, linestyle=(0, (1, 2)), label="base", zorder=1)
+        arms.draw_base(axes, drawn, "upstream")
     left.set_ylabel(arms.loss_of(drawn, "upstream"))
     left.set_title(f"the first {style.percent(arms.EARLY)}")
     right.set_title("the whole run")
     style.legend_above(figure, right, len(drawn) + 1)
     words = [
-        "Re-warming on the same data. Validation loss on upstream (nats per token) when the base goes on with windows of",
-        "it that it has not seen, at its final learning rate or re-warmed over 1 % of the tokens and re-decayed to a",
-        "tenth of the peak.",
+        "Re-warming on the same data. Validation loss on upstream (nats per token) when the base goes on with windows",
+        "of it that it has not seen, at its final learning rate, or re-warmed over 1 % of the tokens and re-decayed",
+        "to a tenth of the peak.",
         arms.learning_rates(drawn),
         arms.setting(drawn),
     ]

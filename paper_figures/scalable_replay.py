@@ -25,19 +25,17 @@ def draw(table: pd.DataFrame) -> Figure:
         arms.draw_finals(row[1], drawn, role, lambda share: float(shares.index(share)))
         row[0].set_ylabel(arms.loss_of(drawn, role))
         row[1].set_xticks(range(len(shares)), [f"{100 * share:g}" for share in shares])
-    base = arms.base_loss(drawn, "upstream")
-    if base is not None:
-        for panel in axes[1]:
-            panel.axhline(base, color="0.35", linewidth=0.8, linestyle=(0, (1, 2)), label="base", zorder=1)
+    for panel in axes[1]:
+        arms.draw_base(panel, drawn, "upstream")
     axes[0][0].set_xlabel("")
     axes[1][1].set_xlabel("replay (% of the stream)")
     axes[0][0].set_title("along the run")
     axes[0][1].set_title("final loss")
     style.legend_above(figure, axes[1][0], min(len(drawn) + 1, 4))
     words = [
-        "Replay. Validation loss (nats per token) of both corpora when a share of the stream of sequences is drawn from",
-        "upstream; the number of tokens is the same for all. Final loss: mean of the last 3 evaluations. Dotted: the",
-        "upstream loss of the base.",
+        "Replay. Validation loss (nats per token) of both corpora when a share of the stream of sequences is drawn",
+        "from upstream; the number of tokens is the same for all. Final loss: mean of the last 3 evaluations. Dotted:",
+        "the upstream loss of the base.",
         arms.learning_rates(drawn),
         arms.setting(drawn),
         "The steep beginning is cut off." if cut else "",

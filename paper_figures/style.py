@@ -24,7 +24,7 @@ DPI = 200
 SMALL = 7  # points: the smallest text
 CAPTION = "caption"  # gid of the caption's text in a figure
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": SMALL, "xtick.labelsize": SMALL,
     "ytick.labelsize": SMALL, "lines.linewidth": 1.2, "lines.markersize": 3.5, "axes.linewidth": 0.6,
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "axes.spines.top": False, "axes.spines.right": False,
@@ -79,7 +79,8 @@ def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
 def caption(figure: Figure, text: str) -> Figure:
     """Write the caption below the axes; the figure grows by its height."""
     width, height = figure.get_size_inches()
-    lines = textwrap.wrap(" ".join(text.split()), int(width * 18.5))  # characters of 7 points in an inch
+    words = " ".join(word for word in text.split(" ") if word)  # a no-break space stays
+    lines = textwrap.wrap(words, int(width * 19.5))  # characters of 7 points in an inch
     depth = (len(lines) * SMALL * 1.25 + 8) / 72
     figure.set_size_inches(width, height + depth)
     share = depth / (height + depth)
@@ -95,8 +96,8 @@ def caption(figure: Figure, text: str) -> Figure:
 
 
 def caption_of(figure: Figure) -> str:
-    """The caption as one line."""
-    return next(" ".join(text.get_text().split("\n")) for text in figure.texts if text.get_gid() == CAPTION)
+    """The caption as one line, with plain spaces."""
+    return next(" ".join(text.get_text().split()) for text in figure.texts if text.get_gid() == CAPTION)
 
 
 def save(figure: Figure, out: Path, name: str) -> list[Path]:
@@ -111,14 +112,13 @@ def save(figure: Figure, out: Path, name: str) -> list[Path]:
 
 def token_unit(tokens: float) -> tuple[float, str]:
     """The unit in which to write amounts up to `tokens`."""
-    units = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
-    return next(((size, unit) for size, unit in units if tokens >= 0.1 * size), (1e3, "k"))
+    return next(((size, unit) for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if tokens >= size), (1e3, "k"))
 
 
 def amount(number: float) -> str:
-    """`0.36 M`, `405 M`, `299 B`."""
+    """`362 k`, `405 M`, `299 B`, without a line break inside."""
     size, unit = token_unit(number)
-    return f"{number / size:.3g} {unit}"
+    return f"{number / size:.3g}\N{NO-BREAK SPACE}{unit}"
 
 
 def times(multiple: float) -> str:
@@ -127,7 +127,7 @@ def times(multiple: float) -> str:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:g} %"
+    return f"{100 * share:g}\N{NO-BREAK SPACE}%"
 
 
 def joined(words: Sequence[str]) -> str:

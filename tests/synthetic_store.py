@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
-from analysis.runs import point_document
 from harness import config
 from harness.compose import sweep_points
+from harness.documents import write_documents
 from harness.history import Row, rows_to_csv
 from harness.plan import Plan, Point, compile_points, plan
 from harness.store import Store
@@ -20,8 +21,8 @@ BYTES = 1000
 Loss = Callable[[Point, str, int, int], float]  # (point, corpus, CPT tokens, CPT tokens at the end) -> nats per token
 
 
-def points_of(sweeps: Sequence[str], overrides: Sequence[str] = (), folder: Path | None = None) -> list[Point]:
-    composed = sweep_points(sweeps, overrides, **({"folder": folder} if folder else {}))
+def points_of(sweeps: Sequence[str], overrides: Sequence[str] = ()) -> list[Point]:
+    composed = sweep_points(sweeps, overrides)
     return compile_points((point.label, config.read(point.config)) for point in composed)
 
 
@@ -29,14 +30,16 @@ def write(
     root: Path, points: Sequence[Point], loss: Loss, stop_before: Callable[[Point], bool] = lambda _: False
 ) -> Plan:
     """Store every run of `points`; those of `stop_before` only up to their base."""
-    store, planned = Store(root), plan(points)
+    with mock.patch("harness.files.flush"):  # these stores need not survive a crash
+        return _write(Store(root), plan(points), loss, stop_before)
+
+
+def _write(store: Store, planned: Plan, loss: Loss, stop_before: Callable[[Point], bool]) -> Plan:
+    write_documents(planned, store)
     for point in planned.points:
         base = point.base_position or 0
-        document = dict(point_document(point))
-        document["path"] = [{"position": s.stop, "address": s.address} for s in point.path]
-        store.write_run(point.run.name, point.key, document)
         for segment in point.path:
-            if store.state(segment.address) is not None or (stop_before(point) and segment.stop > base):
+            if stop_before(point) and segment.stop > base:
                 continue
             program = point.program
             rows = [
@@ -44,6 +47,9 @@ def write(
                 for position, hash_ in sorted(point.request.rows)
                 if position <= segment.stop
             ]
+            if store.state(segment.address) is not None:
+                store.add_rows(segment.address, rows)
+                continue
 
             def save(folder: Path, rows: list[Row] = rows) -> None:
                 (folder / "weights.safetensors").write_bytes(b"weights")

@@ -441,7 +441,7 @@ def test_python_is_code_without_comments(installed: dict[str, Corpus]) -> None:
                 continue
             parsed += 1
             definitions = [n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
-            prose += sum(ast.get_docstring(node) is not None for node in definitions)
+            prose += sum(bool(ast.get_docstring(node)) for node in definitions)
             assert not any(line.lstrip().startswith("# ") for line in text.split("\n"))
         assert parsed >= 0.93 * len(documents), "deduplication takes whole blocks"
         assert prose == 0

@@ -64,6 +64,7 @@ def test_content_changes_with_a_single_byte(copied: Path, name: str) -> None:
 def test_facts_are_those_of_the_model(neox: Path) -> None:
     model = GPTNeoXForCausalLM.from_pretrained(neox)
     total = sum(parameter.numel() for parameter in model.parameters())
+    # A vocabulary of 96 is also the height of the query_key_value matrices here, which are no embeddings.
     assert hub.checkpoint_shape_facts(neox) == hub.ShapeFacts(
         vocab_size=96, seq_len=48, parameters=total, non_embedding=total - 2 * 96 * 32, layers=2, hidden=32
     )
@@ -147,7 +148,7 @@ def test_unusable_folders_say_why_in_one_line(copied: Path, breakage: str) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_a_repository_name_and_a_file_are_no_folders(neox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repository_and_a_file_are_no_folders(neox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="give the local folder"):
         hub.checkpoint_content("EleutherAI/pythia-70m")

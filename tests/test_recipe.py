@@ -36,7 +36,7 @@ def test_embedded_key_says_what_changes_the_tokens(monkeypatch: pytest.MonkeyPat
     assert embedded("docs").key == key
     others = [embedded("python"), embedded("docs", sample=0.5), embedded("docs", vocab_size=4096)]
     others.append(embedded("docs", validation=0.1))
-    monkeypatch.setattr(recipe.platform, "python_version", lambda: "3.99.0")
+    monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
     others.append(embedded("docs"))
     monkeypatch.undo()
     monkeypatch.setattr(recipe, "CORPUS_CODE", recipe.CORPUS_CODE + 1)

@@ -1,0 +1,304 @@
+"""The figures: what is drawn is what the table says, what is written fits, and what is missing is named."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from synthetic_store import points_of, write
+
+from harness.plan import Point
+from harness.store import Store
+from paper_figures import arms, data, overview, style
+from paper_figures.__main__ import FIGURES, guarded, main
+from paper_figures.data import Results
+
+SEEDS = ["seed=0,1"]
+
+
+def loss(point: Point, corpus: str, tokens: int, end: int) -> float:
+    """Shaped like the real thing: upstream rises with the peak and falls with replay, downstream falls."""
+    config, x = point.run.config, max(tokens, 0) / end
+    strength = 0.1 if config["schedule"]["name"] == "constant" else config["peak"] or 1.0
+    seed = 0.02 * config["seed"] * (1 + x)
+    if config["start"]["kind"] == "scratch":
+        return (4.0 if corpus == "docs" else 3.2) + 4 * math.exp(-8 * x) + seed
+    if corpus == "docs":
+        rise = strength**0.5 * (1 - math.exp(-9 * x)) / (1 + 20 * config["replay"])
+        return 3.5 + rise + 5 * config["warmup"] * x + seed
+    return 2.7 + 2.5 * math.exp(-12 * x) + 0.02 * math.log2(strength / 2) ** 2 + 0.2 * config["replay"] + seed
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures") / "store"
+    write(folder, points_of(["demo", "rewarm_max_lr"], SEEDS), loss)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(root: Path) -> Results:
+    return data.from_store(root, None, [])
+
+
+@pytest.fixture(scope="module")
+def figures(results: Results) -> dict[str, Figure]:
+    drawn = {}
+    for name in FIGURES:
+        module = importlib.import_module(f"paper_figures.{name}")
+        table = module.select(results.table)
+        drawn[name] = module.draw(table)
+    return drawn
+
+
+def lines(figure: Figure, panel: int) -> dict[str, Any]:
+    """Label -> (x, y) of the lines of a panel."""
+    return {str(line.get_label()): line.get_xydata() for line in figure.axes[panel].get_lines()}
+
+
+def expected(results: Results, role: str, **knobs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """D, the lowest and the highest loss of the two seeds, straight from the table."""
+    rows = results.table[(results.table.role == role) & (results.table.D >= 0)]
+    usual = {"shift": "docs_to_python", "schedule": "cosine", "start": "pretrain", "peak": 1.0, "warmup": 0.01,
+             "replay": 0.0}  # fmt: skip
+    for knob, value in {**usual, **knobs}.items():
+        rows = rows[rows[knob] == value]
+    assert rows.run.nunique() == 2
+    wide = rows.pivot(index="D", columns="seed", values="loss").sort_index()
+    return wide.index.to_numpy(), wide.min(axis=1).to_numpy(), wide.max(axis=1).to_numpy()
+
+
+def check_curve(figure: Figure, panel: int, label: str, wanted: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    tokens, low, high = wanted
+    drawn = lines(figure, panel)[label]
+    np.testing.assert_allclose(drawn[:, 0] * 1e3, tokens)  # the axis is in thousands of tokens
+    np.testing.assert_allclose(drawn[:, 1], (low + high) / 2)
+    bands = [band.get_paths()[0].vertices for band in figure.axes[panel].collections]
+    assert any(np.isclose(band[:, 1].min(), low.min()) and np.isclose(band[:, 1].max(), high.max()) for band in bands)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.01, 0.02])
+def test_warmup_curves_are_the_table(figures: dict[str, Figure], results: Results, share: float) -> None:
+    label = f"warm-up {style.percent(share)}"
+    for panel, role in ((1, "downstream"), (4, "upstream")):
+        check_curve(figures["rewarm_fig1"], panel, label, expected(results, role, warmup=share))
+    tokens, low, high = expected(results, "upstream", warmup=share)
+    early = lines(figures["rewarm_fig1"], 3)[label]
+    np.testing.assert_allclose(early[:, 1], ((low + high) / 2)[tokens <= 0.1 * tokens.max()])
+
+
+def test_peak_figures_are_the_table(figures: dict[str, Figure], results: Results) -> None:
+    for name, role in (("rewarm_fig2", "downstream"), ("rewarm_fig3", "upstream")):
+        figure = figures[name]
+        for peak in (0.25, 0.5, 1.0, 2.0, 4.0):
+            check_curve(figure, 0, f"peak {style.times(peak)}", expected(results, role, peak=peak))
+        constant = {"schedule": "constant", "peak": 0.1, "warmup": 0.0}
+        check_curve(figure, 0, "constant", expected(results, role, **constant))
+        check_curve(figure, 0, "from scratch", expected(results, role, start="scratch"))
+        check_curve(figure, 0, "re-warmed, no decay", expected(results, role, schedule="warmup_constant"))
+        final = {peak: np.mean(expected(results, role, peak=peak)[1:], axis=0)[-3:].mean() for peak in (0.25, 4.0)}
+        points = [line.get_xydata()[0] for line in figure.axes[1].get_lines() if len(line.get_xydata()) == 1]
+        assert [math.log2(0.25), final[0.25]] == pytest.approx(list(points[0]))
+        assert [math.log2(4.0), final[4.0]] == pytest.approx(list(points[-1]))
+
+
+def test_perplexities_are_the_table(figures: dict[str, Figure], results: Results) -> None:
+    paths = [c for c in figures["rewarm_fig4"].axes[0].collections if isinstance(c, LineCollection)]
+    by_label = {path.get_gid(): path for path in paths}
+    assert set(by_label) == {*(f"peak {style.times(peak)}" for peak in arms.PEAKS), "constant"}
+    for peak in arms.PEAKS:
+        drawn = np.array(by_label[f"peak {style.times(peak)}"].get_segments())
+        for axis, role in ((0, "downstream"), (1, "upstream")):
+            _, low, high = expected(results, role, peak=peak)
+            np.testing.assert_allclose(drawn[:, 0, axis], np.exp((low + high) / 2)[:-1])
+            np.testing.assert_allclose(drawn[-1, 1, axis], np.exp((low + high) / 2)[-1])
+    tokens, low, high = expected(results, "upstream")
+    warm = np.exp((low + high) / 2)[tokens == 6144]  # 12 steps of 512 tokens
+    diamonds = [line.get_ydata()[0] for line in figures["rewarm_fig4"].axes[0].get_lines() if line.get_marker() == "D"]
+    assert any(np.isclose(diamond, warm) for diamond in diamonds)
+
+
+def test_same_data_and_replay_are_the_table(figures: dict[str, Figure], results: Results) -> None:
+    same = {"shift": "docs_to_docs"}
+    check_curve(figures["rewarm_fig5"], 1, "peak 1×", expected(results, "upstream", **same))
+    constant = {**same, "schedule": "constant", "peak": 0.1, "warmup": 0.0}
+    check_curve(figures["rewarm_fig5"], 1, "constant", expected(results, "upstream", **constant))
+    base = lines(figures["rewarm_fig5"], 1)["base"][:, 1]
+    np.testing.assert_allclose(base, 3.51)  # the mean over two bases, 3.50 and 3.52
+    for share in (0.0, 0.01, 0.05, 0.25, 0.5):
+        for panel, role in ((0, "downstream"), (2, "upstream")):
+            wanted = expected(results, role, replay=share)
+            check_curve(figures["scalable_replay"], panel, f"replay {style.percent(share)}", wanted)
+
+
+def test_overview_shows_forgetting_and_adaptation(figures: dict[str, Figure], results: Results) -> None:
+    left, right = figures["overview"].axes
+    rows = dict(zip([label.get_text() for label in left.get_yticklabels()], left.get_yticks(), strict=True))
+    text = {float(note.xy[1]): note.get_text() for note in left.texts}
+    forgetting, adaptation = overview.differences(
+        arms.grid(arms.rewarmed(results.table, peak=4.0, replay=0.0), "peak", style.times)[0]
+    )
+    assert len(forgetting) == len(adaptation) == 2
+    last = np.mean([np.array(expected(results, "upstream", peak=4.0)[1:])[i][-3:].mean() for i in (0, 1)])
+    assert forgetting.mean() == pytest.approx(last - 3.51)
+    assert text[rows["re-warmed to 4×"]] == f"{forgetting.mean():+.3f}"
+    assert len(left.texts) - len(right.texts) == 2  # adaptation has no place on the same data
+    assert not any("scratch" in label for label in rows)
+
+
+def test_captions_say_what_was_run(figures: dict[str, Figure]) -> None:
+    for name, figure in figures.items():
+        caption = style.caption_of(figure)
+        facts = "Scale mini, model mini, 100 k parameters, 362 k in all, 600 k tokens, 3 M tokens of docs, 2 seeds"
+        for fact in facts.split(", "):
+            assert fact in caption, (name, fact)
+        assert ("python" in caption) == (name != "rewarm_fig5")
+
+
+def test_one_seed_is_a_line_without_a_band(results: Results) -> None:
+    from paper_figures import rewarm_fig1
+
+    figure = rewarm_fig1.draw(results.table[results.table.seed == 0])
+    assert not figure.axes[1].collections
+    assert "one seed" in style.caption_of(figure)
+
+
+def test_everything_written_is_legible_inside_and_apart(figures: dict[str, Figure]) -> None:
+    for name, figure in figures.items():
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        width, height = figure.bbox.width, figure.bbox.height
+        assert figure.get_size_inches()[0] <= style.PAGE
+        notes = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+        for text in notes:
+            assert text.get_fontsize() >= style.SMALL, (name, text.get_text())
+        caption = next(text for text in figure.texts if text.get_gid() == style.CAPTION)
+        below = caption.get_window_extent(renderer)
+        assert below.x0 >= 0 and below.x1 <= width and below.y0 >= 0, name  # noqa: PT018
+        for axes in figure.axes:
+            box = axes.get_tightbbox(renderer)
+            assert box.y0 >= below.y1 and box.x1 <= width and box.y1 <= height, (name, axes.get_ylabel())  # noqa: PT018
+            for legend in figure.legends:
+                assert not legend.get_window_extent(renderer).overlaps(box), name
+
+
+def test_arms_are_told_apart_without_colour() -> None:
+    looks = [*style.ordered(7), style.CONSTANT, style.NO_DECAY, style.SCRATCH]
+    assert len({look.marker for look in looks}) == len(looks)
+    grey = [float(np.dot(look.color[:3], (0.299, 0.587, 0.114))) for look in style.ordered(7)]
+    assert grey == sorted(grey)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["paper_figures", *arguments])
+    return guarded()
+
+
+def test_the_command_writes_figures_captions_and_a_page(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    arguments = ["rewarm_fig1", "rewarm_fig5", "--live", "--root", str(root), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--report", str(page)]) == 0
+    assert capsys.readouterr().err == ""
+    files = {file.name for file in (tmp_path / "out").iterdir()}
+    assert files == {f"{name}.{kind}" for name in ("rewarm_fig1", "rewarm_fig5") for kind in ("pdf", "png", "md")}
+    text = page.read_text()
+    assert text.count("<img") == 2
+    assert text.count("data:image/png;base64,") == 2
+    assert "Scale mini" in text
+    assert "Scale mini" in (tmp_path / "out" / "rewarm_fig1.md").read_text()
+    before = (tmp_path / "out" / "rewarm_fig5.pdf").read_bytes()
+    assert main(["rewarm_fig5", *arguments[2:], "--report", str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "out" / "rewarm_fig5.pdf").read_bytes() == before  # equal figures are equal bytes
+    assert "![rewarm_fig5](out/rewarm_fig5.png)" in (tmp_path / "page.md").read_text()
+
+
+def test_frozen_results_draw_the_same_figure(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data, "FROZEN", tmp_path / "data")
+    arguments = ["--freeze", "demo", "--root", str(root), "--sweep", "rewarm_warmup", "seed=0,1,2"]
+    assert main(arguments) == 0
+    text = (tmp_path / "data" / "demo.csv").read_text()
+    assert text.splitlines()[0] == "# python -m paper_figures " + " ".join(arguments)
+    frozen, live = data.frozen("demo"), data.from_store(root, ["rewarm_warmup"], ["seed=0,1,2"])
+    assert len(frozen.lacking) == len(live.lacking) == 4  # nobody ran seed 2
+    assert frozen.table.dtypes["D"] == np.int64
+    np.testing.assert_allclose(frozen.table.loss, live.table[live.table.D >= 0].loss, rtol=0)
+    capsys.readouterr()
+    assert main(["rewarm_fig1", "--out", str(tmp_path / "frozen")]) == 0
+    assert "rewarm_fig1: missing: docs_to_python-co" in capsys.readouterr().err
+    assert main(["rewarm_fig1", "--live", "--root", str(root), "--out", str(tmp_path / "live")]) == 0
+    images = [(tmp_path / folder / "rewarm_fig1.png").read_bytes() for folder in ("frozen", "live")]
+    assert images[0] == images[1]
+
+
+def test_missing_runs_are_named_and_the_rest_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = points_of(["rewarm_warmup"])
+    gone = next(point for point in points if point.run.config["warmup"] == 0.02)
+    write(tmp_path / "store", points, loss, stop_before=lambda point: point.key == gone.key)
+    arguments = ["--live", "--root", str(tmp_path / "store"), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0  # other figures have nothing: said, not fatal
+    errors = capsys.readouterr().err.splitlines()
+    assert any(line.startswith(f"rewarm_fig1: missing: {gone.run.name} ") for line in errors)
+    assert any(line.startswith("rewarm_fig5: no run of it") for line in errors)
+    assert (tmp_path / "out" / "rewarm_fig1.png").exists()
+    assert run(monkeypatch, "rewarm_fig5", *arguments) == 2  # asked for by name: refused
+    assert "no run of it is done" in capsys.readouterr().err
+
+
+def test_settings_are_never_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for overrides in (["seed=0"], ["shift=docs_to_cpp"]):
+        write(tmp_path / "store", points_of(["rewarm_warmup"], overrides), loss)
+    main(["rewarm_fig1", "--live", "--root", str(tmp_path / "store"), "--out", str(tmp_path / "out")])
+    names = {file.name for file in (tmp_path / "out").glob("*.png")}
+    assert names == {"rewarm_fig1-docs_to_cpp.png", "rewarm_fig1-docs_to_python.png"}
+    assert "of cpp" in (tmp_path / "out" / "rewarm_fig1-docs_to_cpp.md").read_text()
+    capsys.readouterr()
+
+
+def test_one_training_measured_twice_is_one_line(tmp_path: Path) -> None:
+    points = points_of(["rewarm_warmup"]) + points_of(["rewarm_warmup"], ["evaluate.every=0.05x"])
+    write(tmp_path, points, loss)
+    assert len(Store(tmp_path).runs()) == 8
+    results = data.from_store(tmp_path, None, [])
+    assert results.table.run.nunique() == results.table.address.nunique() == 4
+    assert results.table[results.table.D > 0].groupby("run").size().min() > 2 * 20  # the denser of the two
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected_text"),
+    [
+        (["rewarm_fig11"], "did you mean rewarm_fig1?"),
+        (["--live", "--root", "nowhere"], "there is no store"),
+        (["--sweep", "demmo", "--root", "ROOT"], "sweep=demmo"),
+        (["--live", "seed=1"], "overrides need a sweep"),
+        (["--report", "page.txt"], "neither .html nor .md"),
+        (["--lives"], "not known here"),
+        (["rewarm_fig1", "--live", "--sweep", "demo", "seed=9", "--root", "ROOT"], "no run of it is done"),
+        (["--freeze", "x", "--sweep", "demo", "seed=9", "--root", "ROOT"], "no run of demo in"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    arguments: list[str], expected_text: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "FROZEN", tmp_path / "data")
+    assert run(monkeypatch, *(str(root) if argument == "ROOT" else argument for argument in arguments)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert expected_text in error
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,280 @@
+"""Carrying out plans with real (tiny) training: equal bytes whatever happens, and failures that stay small."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.cli import plan_over
+from harness.errors import InputError
+from harness.launch import Outcome, launch
+from harness.request import Request
+from harness.store import Store
+from tests.composed import points_of
+from tests.launched import OFF, in_process, kept_files, launched, leavings, settings
+from tests.tiny import command, write_texts
+
+RUNS = ("warmup=0.1", "warmup=0.2", "start=scratch", "replay=0.25 lr=1e30")  # the last one overflows
+GOOD = RUNS[:3]
+LONG = ("warmup=0.1 tokens=20x",)  # 800 steps after the base: time to interrupt it
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    write_texts(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inline(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    root = tmp_path_factory.mktemp("inline")
+    return root, launched(texts, root, RUNS)
+
+
+@pytest.fixture(scope="module")
+def local(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    root = tmp_path_factory.mktemp("local")
+    return root, launched(texts, root, RUNS, "local")
+
+
+def test_workers_and_this_process_store_the_same_bytes(
+    inline: tuple[Path, Outcome], local: tuple[Path, Outcome]
+) -> None:
+    files = kept_files(inline[0])
+    assert len(files) == 8 * 4  # base in 2 phases, 3 runs in 2 each
+    assert kept_files(local[0]) == files
+    assert inline[1].trained == local[1].trained
+
+
+def test_nothing_is_left_lying_about(inline: tuple[Path, Outcome], local: tuple[Path, Outcome]) -> None:
+    assert leavings(inline[0]) == []
+    assert leavings(local[0]) == []
+
+
+def test_a_failure_costs_its_run_and_no_other(inline: tuple[Path, Outcome], local: tuple[Path, Outcome]) -> None:
+    for root, outcome in (inline, local):
+        (failure,) = outcome.failures
+        assert failure.runs == ["local-cosine-lr1e+30-warmup0.1-replay0.25-seed0"]
+        assert failure.last_good == 60  # the end of the base
+        assert "not finite" in failure.reason
+        assert "NonFiniteError" in Path(failure.log).read_text()
+        recorded = Store(root).failure(failure.address)
+        assert recorded is not None
+        assert recorded["reason"] == failure.reason
+
+
+def test_a_second_call_trains_nothing_and_only_retries_what_failed(
+    texts: Path, inline: tuple[Path, Outcome]
+) -> None:
+    before = kept_files(inline[0])
+    again = launched(texts, inline[0], RUNS)
+    assert again.trained == 0
+    assert [failure.address for failure in again.failures] == [failure.address for failure in inline[1].failures]
+    assert kept_files(inline[0]) == before
+
+
+def test_a_finished_sweep_starts_no_worker(
+    texts: Path, inline: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.pool.start", lambda *_: pytest.fail("a worker was started"))
+    assert launched(texts, inline[0], GOOD, "local") == Outcome()
+
+
+def test_every_run_is_recorded_before_it_is_trained(texts: Path, inline: tuple[Path, Outcome]) -> None:
+    documents = {document["name"]: document for document in Store(inline[0]).runs()}
+    assert len(documents) == len(RUNS)
+    for point in points_of(*(command(texts, knobs) for knobs in RUNS)):
+        document = documents[point.run.name]
+        assert document["address"] == point.program.address()
+        assert document["path"][-1] == {"position": point.program.steps, "address": point.program.address()}
+        assert {(row["position"], row["windows_hash"]) for row in document["requested"]} == set(point.request.rows)
+        assert sum(document["phase_steps"]) == point.program.steps
+
+
+def test_a_success_clears_the_failure_of_before(texts: Path, tmp_path: Path) -> None:
+    (point,) = points_of(command(texts, "start=scratch"))
+    store = Store(tmp_path)
+    store.write_failure(point.program.address(), 3, None, "log", "the disk was full")
+    assert launched(texts, tmp_path, ["start=scratch"]).failures == []
+    assert store.failure(point.program.address()) is None
+
+
+def test_rows_wanted_later_are_measured_without_training(texts: Path, inline: tuple[Path, Outcome]) -> None:
+    """More windows of a finished run, wherever its states are stored; its own rows and files stay as they are."""
+    store, before = Store(inline[0]), kept_files(inline[0])
+    (point,) = points_of(command(texts, "warmup=0.1 evaluate.windows=8"))
+    point = replace(point, request=Request(frozenset(), point.request.rows, point.request.measures))
+    outcome = launch(plan_over([point], store), settings("inline"), store, tracker=OFF, progress=False)
+    assert outcome == Outcome()
+    assert kept_files(inline[0]) == before
+    stops = {0, *point.program.starts[1:]}
+    assert len(stops) == 5
+    rows = {row.key for stop in stops for row in store.rows(point.program.address(stop))}
+    assert {key for key in point.request.rows if key[0] in stops} <= rows
+    assert plan_over([point], store).evaluations == []
+
+
+def test_texts_too_short_are_refused_before_anything_is_trained(texts: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="windows"):
+        launched(texts, tmp_path, ["evaluate.windows=100000"], "local")
+    assert Store(tmp_path).addresses() == set()
+
+
+def test_a_worker_that_dies_costs_its_segment_only(texts: Path, tmp_path: Path) -> None:
+    (point,) = points_of(command(texts, LONG[0]))
+    killer = threading.Thread(target=_kill_the_worker_on, args=(tmp_path, point.program.address()))
+    killer.start()
+    outcome = launched(texts, tmp_path, [*LONG, "start=scratch"], "local", workers=1)
+    killer.join()
+    (failure,) = outcome.failures
+    assert "signal 9" in failure.reason
+    assert failure.address == point.program.address()
+    (scratch,) = points_of(command(texts, "start=scratch"))
+    assert scratch.program.address() in Store(tmp_path).addresses()  # by the worker that replaced it
+
+
+def _kill_the_worker_on(root: Path, address: str) -> None:
+    lease = root / "leases" / f"{address}.json"
+    _until(lease.exists)
+    time.sleep(0.2)
+    os.kill(json.loads(lease.read_text())["pid"], signal.SIGKILL)
+
+
+def _until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.005)
+
+
+# --- interruptions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long_run(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of the long run, undisturbed."""
+    root = tmp_path_factory.mktemp("long")
+    assert launched(texts, root, LONG).failures == []
+    return kept_files(root)
+
+
+def test_ctrl_c_stops_within_seconds_and_the_next_call_goes_on(
+    texts: Path, tmp_path: Path, long_run: dict[str, bytes]
+) -> None:
+    (point,) = points_of(command(texts, LONG[0]))
+    process = in_process(texts, tmp_path, LONG, kind="local")
+    _until((tmp_path / "leases" / f"{point.program.address()}.json").exists)
+    time.sleep(0.3)
+    began = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(20)
+    assert process.exitcode == 130
+    assert time.monotonic() - began < 5
+    assert list((tmp_path / "leases").glob("*.json")) == []
+    stored = [info for address in Store(tmp_path).addresses() if (info := Store(tmp_path).state(address))]
+    (on_the_way,) = [info for info in stored if not info.kept]
+    assert 60 < on_the_way.meta["position"] < point.program.steps
+    outcome = launched(texts, tmp_path, LONG)
+    assert outcome.trained == point.program.tokens(point.program.steps) - on_the_way.meta["tokens"]
+    assert kept_files(tmp_path) == long_run
+    assert leavings(tmp_path) == []
+
+
+def test_two_processes_at_once_train_each_segment_once(
+    texts: Path, tmp_path: Path, inline: tuple[Path, Outcome]
+) -> None:
+    processes = [in_process(texts, tmp_path / "root", GOOD, report=tmp_path / f"{i}") for i in range(2)]
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    points = points_of(*(command(texts, knobs) for knobs in GOOD))
+    programs = {stop: p.program for p in points for stop in map(p.program.address, p.program.starts[1:])}
+    once = 60 + 40 + 40 + 40  # steps: the base, two continuations, one from scratch
+    assert len(programs) == 8
+    assert sum(int((tmp_path / f"{i}").read_text()) for i in range(2)) == once * 64
+    assert kept_files(tmp_path / "root") == kept_files(inline[0])
+
+
+DEATHS = [("save", 0), ("save", 2), ("evaluation", 0), ("evaluation", 5), ("step", 30)]
+
+
+def test_killed_at_any_moment_the_same_command_ends_at_the_same_bytes(
+    texts: Path, tmp_path: Path, inline: tuple[Path, Outcome]
+) -> None:
+    _kill_again_and_again(texts, tmp_path, inline[0], DEATHS, save_every=60)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(texts: Path, tmp_path: Path, inline: tuple[Path, Outcome]) -> None:
+    generator = random.Random(1)
+    deaths = [(what, generator.randrange(12)) for what in ("save", "evaluation", "step") * 7][:20]
+    _kill_again_and_again(texts, tmp_path, inline[0], deaths, save_every=0.002)  # so that each try gets a bit further
+
+
+def _kill_again_and_again(
+    texts: Path, root: Path, reference: Path, deaths: list[tuple[str, int]], save_every: float
+) -> None:
+    killed = 0
+    for death in deaths:
+        process = in_process(texts, root, GOOD, die=death, save_every=save_every)
+        process.join(60)
+        assert process.exitcode in (-signal.SIGKILL, 0)
+        killed += process.exitcode != 0
+    assert killed >= len(deaths) // 2
+    assert launched(texts, root, GOOD).failures == []
+    assert kept_files(root) == kept_files(reference)
+    assert leavings(root) == []
+
+
+def test_a_full_disk_loses_nothing_stored(texts: Path, tmp_path: Path, inline: tuple[Path, Outcome]) -> None:
+    assert launched(texts, tmp_path, ["start=scratch"]).failures == []
+    before = kept_files(tmp_path)
+    process = in_process(texts, tmp_path, GOOD, largest_file=20_000)  # less than the weights
+    process.join(60)
+    assert process.exitcode == 1
+    assert kept_files(tmp_path) == before
+    assert leavings(tmp_path) == []
+    assert launched(texts, tmp_path, GOOD).failures == []
+    assert kept_files(tmp_path) == kept_files(inline[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("everyone", [True, False], ids=["all processes", "the launcher alone"])
+def test_a_sweep_of_the_command_line_killed_at_random_moments(
+    texts: Path, tmp_path: Path, inline: tuple[Path, Outcome], everyone: bool
+) -> None:
+    """The whole command with its workers; killed alone, the launcher leaves workers that store their state and end."""
+    generator = random.Random(2)
+    knobs = command(texts, "").replace("warmup=0.1 ", "", 1).replace("launch=inline", "launch=local")
+    arguments = [sys.executable, "-m", "harness", "-m", *knobs.split(), "warmup=0.1,0.2", "launch.workers=2",
+                 "launch.save_every=0.002", f"root={tmp_path}/root"]  # fmt: skip
+    for _ in range(5):
+        process = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("worker"):
+                break
+        time.sleep(generator.random())
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL) if everyone else process.kill()
+        process.wait()
+        process.stderr.close()
+    assert subprocess.run(arguments, check=False).returncode == 0
+    expected = kept_files(inline[0])
+    found = kept_files(tmp_path / "root")
+    assert len(found) == 6 * 4
+    assert all(expected[name] == content for name, content in found.items())
+    assert leavings(tmp_path / "root") == []
