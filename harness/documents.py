@@ -56,7 +56,9 @@ def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     rows = {(row["position"], row["windows_hash"]) for row in [*old["requested"], *new["requested"]]}
     requested = [{"position": position, "windows_hash": name} for position, name in sorted(rows)]
     labels = sorted({*old["labels"], *new["labels"]})
-    return {**new, "name": old["name"], "labels": labels, "requested": requested, "measures": {**old["measures"], **new["measures"]}}
+    first = {"name": old["name"], "config": old["config"]}  # its key follows from them
+    measures = {**old["measures"], **new["measures"]}
+    return {**new, **first, "labels": labels, "requested": requested, "measures": measures}
 
 
 def _model(point: Point) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from synthetic_store import points_of, write
 
 from harness.plan import Point
 from harness.store import Store
-from paper_figures import arms, data, overview, style
+from paper_figures import arms, data, overview, rewarm_fig1, style
 from paper_figures.__main__ import FIGURES, guarded, main
 from paper_figures.data import Results
 
@@ -165,8 +165,6 @@ def test_captions_say_what_was_run(figures: dict[str, Figure]) -> None:
 
 
 def test_one_seed_is_a_line_without_a_band(results: Results) -> None:
-    from paper_figures import rewarm_fig1
-
     figure = rewarm_fig1.draw(results.table[results.table.seed == 0])
     assert not figure.axes[1].collections
     assert "one seed" in style.caption_of(figure)
@@ -196,11 +194,6 @@ def test_arms_are_told_apart_without_colour() -> None:
     assert len({look.marker for look in looks}) == len(looks)
     grey = [float(np.dot(look.color[:3], (0.299, 0.587, 0.114))) for look in style.ordered(7)]
     assert grey == sorted(grey)
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["paper_figures", *arguments])
-    return guarded()
 
 
 def test_the_command_writes_figures_captions_and_a_page(
@@ -255,7 +248,8 @@ def test_missing_runs_are_named_and_the_rest_is_drawn(
     assert any(line.startswith(f"rewarm_fig1: missing: {gone.run.name} ") for line in errors)
     assert any(line.startswith("rewarm_fig5: no run of it") for line in errors)
     assert (tmp_path / "out" / "rewarm_fig1.png").exists()
-    assert run(monkeypatch, "rewarm_fig5", *arguments) == 2  # asked for by name: refused
+    monkeypatch.setattr(sys, "argv", ["paper_figures", "rewarm_fig5", *arguments])
+    assert guarded() == 2  # asked for by name: refused
     assert "no run of it is done" in capsys.readouterr().err
 
 
@@ -297,7 +291,9 @@ def test_wrong_input_is_one_line_and_status_2(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "FROZEN", tmp_path / "data")
-    assert run(monkeypatch, *(str(root) if argument == "ROOT" else argument for argument in arguments)) == 2
+    given = [str(root) if argument == "ROOT" else argument for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["paper_figures", *given])
+    assert guarded() == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert expected_text in error
