@@ -22,7 +22,7 @@ from analysis.programs import peak_lr, program_of, shares, warmup_steps
 from harness import config
 from harness.compose import sweep_points
 from harness.documents import run_document
-from harness.errors import InputError
+from harness.errors import CorruptError, InputError
 from harness.history import Row, final_loss
 from harness.identity import rounded
 from harness.plan import compile_points, plan
@@ -94,7 +94,8 @@ def read_runs(
     """The runs recorded in a store, or the members of sweeps (those never started are `missing`).
 
     `windows` picks the measurements on so many windows where a run has several (default: those its config asks for).
-    Raises InputError for an unknown sweep or override, and for a root that is no store.
+    Raises InputError for an unknown sweep or override and for a root that is no store, CorruptError for a run.json that
+    says too little.
     """
     if not (root / "store.json").exists():
         raise InputError("root", root, "there is no store (no store.json)", "name the folder of a store: --root")
@@ -107,7 +108,15 @@ def read_runs(
     elif overrides:
         raise InputError("arguments", " ".join(overrides), "overrides need a sweep", "give --sweep NAME")
     stored, shared = store.addresses(), dict[str, list[Row]]()
-    return [_read(store, document, stored, shared, windows) for document in documents]
+    runs = []
+    for document in documents:
+        try:
+            runs.append(_read(store, document, stored, shared, windows))
+        except (KeyError, TypeError) as error:
+            raise CorruptError(
+                f"run.json of {document.get('name')}: not as this version writes it ({error!r})"
+            ) from None
+    return runs
 
 
 def sweep_documents(names: Sequence[str], overrides: Sequence[str]) -> list[Document]:

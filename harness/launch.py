@@ -138,6 +138,8 @@ class _Session:
 
     def local(self) -> None:
         """Give jobs to workers as they come free, until none is left or someone asks to stop."""
+        for one in self.workers:
+            self._show(one.index, None, {"kind": "starting"})
         while self.jobs.open and not self.stop.asked:
             self._assign()
             self._listen(WAKE_SECONDS)

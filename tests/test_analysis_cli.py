@@ -188,6 +188,9 @@ def test_a_run_json_of_another_program_is_refused(
     store.write_run(first["name"], first["key"], {**first, "phase_steps": [1]})
     with pytest.raises(CorruptError, match="not a program"):
         main(["runs", "--root", str(tmp_path)])
+    store.write_run(first["name"], first["key"], {name: first[name] for name in first if name != "parameters"})
+    with pytest.raises(CorruptError, match="parameters"):
+        main(["runs", "--root", str(tmp_path)])
     assert capsys.readouterr().out == ""
 
 

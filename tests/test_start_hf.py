@@ -1,0 +1,97 @@
+"""A checkpoint folder as the root of a program: planned by its content, trained on, resumed, its sizes checked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from harness import config
+from harness.checkpoint import load_model
+from harness.compose import collect
+from harness.corpus import open_corpus
+from harness.errors import InputError
+from harness.model import load_checkpoint
+from harness.store import Store
+from harness.train import Interrupted
+from tests.tiny import command, end_of, files_of, planned, train, write_texts
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts, and beside them a folder as a hub serves it: a tiny Llama with its own tokenizer."""
+    folder = tmp_path_factory.mktemp("hf")
+    write_texts(folder)
+    store = Store(folder / "store")
+    (point,) = planned(folder, store, "").points
+    corpus = open_corpus(store.root, point.run.recipes["upstream"])
+    torch.manual_seed(0)
+    shape = LlamaConfig(vocab_size=320, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+                        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=16)  # fmt: skip
+    LlamaForCausalLM(shape).save_pretrained(folder / "model")
+    shutil.copy(corpus.folder / "tokenizer.json", folder / "model" / "tokenizer.json")
+    return folder
+
+
+def knobs(world: Path, more: str = "") -> str:
+    return f"start=hf path={world}/model lr=0.01 {more}"
+
+
+def test_training_starts_from_the_checkpoints_weights(world: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = planned(world, store, knobs(world, "replay=0.25"))
+    (point,) = plan.points
+    assert point.base_position == 0
+    assert point.program.steps == 40
+    train(plan, store)
+    rows = {(row.position, row.corpus): row.loss for row in store.rows(end_of(point))}
+    assert rows[40, "downstream"] < rows[0, "downstream"] - 0.1
+    model = load_checkpoint(world / "model")
+    state = store.state(end_of(point))
+    assert state is not None
+    load_model(state.folder, model)  # what was stored fits the architecture it came from
+
+
+def test_a_checkpoint_is_its_content_not_its_path(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "model", tmp_path / "copy")
+    store = Store(tmp_path / "store")
+    one, other = (
+        end_of(planned(world, store, f"start=hf path={path} lr=0.01").points[0])
+        for path in (world / "model", tmp_path / "copy")
+    )
+    assert one == other
+
+
+def test_an_interrupted_run_from_a_checkpoint_ends_with_the_same_bits(world: Path, tmp_path: Path) -> None:
+    whole, cut = Store(tmp_path / "whole"), Store(tmp_path / "cut")
+    plan = planned(world, whole, knobs(world))
+    train(plan, whole)
+    for _ in range(20):
+        try:
+            train(planned(world, cut, knobs(world)), cut, stop_at=7)
+            break
+        except Interrupted:
+            continue
+    end = end_of(plan.points[0])
+    train(planned(world, cut, knobs(world)), cut)
+    assert files_of(cut, end) == files_of(whole, end)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("path=nowhere", "path=nowhere"),
+        ("lr=null", "lr=null: a checkpoint does not tell"),
+        ("schedule=constant", "schedule.lr=null: no base tells"),
+        ("batch.seq_len=32", "batch.seq_len=32: the model has 16 positions"),
+        ("start.at=0.5", "start.at=0.5: unknown key"),
+    ],
+)
+def test_what_a_checkpoint_cannot_do_is_refused(world: Path, more: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        (point,) = collect(command(world, f"{knobs(world)} {more}").split())
+        config.read(point.config)
+    assert message in str(caught.value)
