@@ -1,1 +1,1 @@
-"""Speed on this machine, against what a user would have otherwise: `make bench`, or `python -m benchmarks [name ...]`."""
+"""Speed on this machine against what a user would have otherwise: `make bench`, `python -m benchmarks [name ...]`."""

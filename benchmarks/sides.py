@@ -59,9 +59,7 @@ class Pending(Generic[T]):
         return cast(T, result)
 
 
-def interleaved(
-    name: str, pairs: int, calls: Mapping[str, Callable[[], float]]
-) -> dict[str, tuple[float, ...]]:
+def interleaved(name: str, pairs: int, calls: Mapping[str, Callable[[], float]]) -> dict[str, tuple[float, ...]]:
     """Each call once per pair, right after the other; every second pair in reverse, so that a drift favours nobody."""
     measured: dict[str, list[float]] = {key: [] for key in calls}
     for pair in range(pairs):

@@ -78,9 +78,8 @@ def lines(facts: dict[str, Any], rows: Sequence[Row]) -> list[str]:
                       row.verdict))  # fmt: skip
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    header = f"{facts['cpu']}, {facts['cores']} cores, load {facts['load']} at the start; {facts['system']}, " + ", ".join(
-        f"{name} {facts[name]}" for name in ("python", "torch", "transformers")
-    )
+    versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "transformers"))
+    header = f"{facts['cpu']}, {facts['cores']} cores, load {facts['load']} at the start; {facts['system']}, {versions}"
     return [header, "", *text, "", *(f"({number}) {note}" for note, number in notes.items())]
 
 

@@ -52,12 +52,14 @@ def planned(arguments: Sequence[str], store: Store) -> Plan:
     return plan_over(compile_points((point.label, config.read(point.config)) for point in collect(arguments)), store)
 
 
-def workload(model: str, tokens: int, *, measured: bool = True, warmup: float = 0.01) -> Workload:
+def workload(
+    model: str, tokens: int, *, measured: bool = True, warmup: float = 0.01, more: Sequence[str] = ()
+) -> Workload:
     """A run from random weights at scale=mini with a quarter of replay, of the embedded corpora, `tokens` long.
 
     `measured`: with the evaluations of conf/evaluate, as dense as in every run (per token a little denser: `early`).
     """
-    knobs = [f"model={model}", "start=scratch", "replay=0.25", f"tokens={tokens}", f"warmup={warmup}"]
+    knobs = [f"model={model}", "start=scratch", "replay=0.25", f"tokens={tokens}", f"warmup={warmup}", *more]
     plan = planned(knobs, Store(Path("no store")))
     recipes: Mapping[str, object] = {key: r for segment in plan.segments for key, r in segment.recipes.items()}
     tasks = [task_of(plan, segment, recipes) for segment in plan.to_train]
@@ -79,7 +81,7 @@ def training(bench: Bench, model: str, *, measured: bool = True) -> Workload:
 def corpora(recipes: Sequence[Recipe], scratch: Path, root: Path) -> None:
     """<scratch>/corpora: those built under `root` as links, the others built here."""
     (scratch / "corpora").mkdir()
-    for recipe in recipes:
+    for recipe in {recipe.folder: recipe for recipe in recipes}.values():
         with contextlib.suppress(FileNotFoundError, CorruptError):
             (scratch / "corpora" / recipe.folder).symlink_to(open_corpus(root, recipe).folder.resolve())
     build(recipes, scratch, progress=True)

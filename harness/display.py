@@ -172,7 +172,7 @@ class Display:
             print(text, file=self.stream, flush=True)
 
     def event(self, worker: int, job: Job | None, event: dict[str, Any]) -> None:
-        """Take in what a worker told. `job`: the one it is at; "starting", "assigned" and "died" are the launcher's own."""
+        """Take in what a worker told. `job`: the one it is at. The launcher adds "starting", "assigned", "died"."""
         line = self.board.lines.setdefault(worker, Line())
         match event["kind"]:
             case "ready":

@@ -144,10 +144,17 @@ class States:
             (folder / "timing.jsonl").write_text("".join(line + "\n" for line in state.timing))
 
         self.store.write_state(program.address(position), write, self._meta(program, position, kept))
-        if 0 < previous < position and previous not in task.stops:
-            info = self.store.state(program.address(previous))
-            if info is not None and not info.kept:
-                self.store.remove(program.address(previous))
+        if position == task.stop:
+            self._prune(self._stored_positions(program, position - 1, max(task.stops, default=0)), task)
+        elif previous:
+            self._prune([previous], task)
+
+    def _prune(self, positions: list[int], task: Task) -> None:
+        """Remove saves on the way: a deeper one is stored. Those a killed process left are among them."""
+        for address in (task.program.address(position) for position in positions):
+            info = self.store.state(address)
+            if info is not None and not info.kept and not info.readonly:
+                self.store.remove(address)
 
     def _meta(self, program: Program, position: int, kept: bool) -> dict[str, Any]:
         drawn = {}

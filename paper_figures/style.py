@@ -80,7 +80,7 @@ def caption(figure: Figure, text: str) -> Figure:
     """Write the caption below the axes; the figure grows by its height."""
     width, height = figure.get_size_inches()
     words = " ".join(word for word in text.split(" ") if word)  # a no-break space stays
-    lines = textwrap.wrap(words, int(width * 19.5))  # characters of 7 points in an inch
+    lines = textwrap.wrap(words, int(width * 19.5), break_on_hyphens=False)  # characters of 7 points in an inch
     depth = (len(lines) * SMALL * 1.25 + 8) / 72
     figure.set_size_inches(width, height + depth)
     share = depth / (height + depth)

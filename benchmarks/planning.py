@@ -1,0 +1,73 @@
+"""How long planning takes: in this process for compiled runs, and as a command."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+
+from benchmarks.table import Row
+from benchmarks.workload import Bench, command, fresh_store, say
+from harness import config
+from harness.cli import plan_over
+from harness.compose import collect
+from harness.expand import assign
+from harness.plan import compile_points
+from harness.store import Store
+
+GRID = {
+    "lr": [f"{1e-4 * 1.2**k:.4g}" for k in range(20)],
+    "warmup": ["0", "0.005", "0.01", "0.02", "0.05"],
+    "replay": ["0", "0.05", "0.25"],
+}  # 300 points
+
+
+def plan(bench: Bench) -> list[Row]:
+    """10,000 runs; 300 points of a sweep file and of -m; a single one from a cold start."""
+    count, pairs = (200 if bench.quick else 10_000), (1 if bench.quick else min(bench.pairs, 3))
+    compiling, planning = zip(*(_many(bench, count) for _ in range(pairs)), strict=True)
+    rows = [
+        Row(f"plan: {count:,} compiled runs planned", "s", planning, target=10.0, at_most=True,
+            note="one base, distinct peak learning rates, an empty store"),
+        Row(f"plan: {count:,} configs checked and compiled", "s", compiling, note="before the row above"),
+    ]  # fmt: skip
+    grid = {**GRID, "lr": GRID["lr"][:1]} if bench.quick else GRID
+    points = len(grid["lr"]) * len(grid["warmup"]) * len(grid["replay"])
+    products = [f"{knob}={','.join(values)}" for knob, values in grid.items()]
+    with fresh_store(bench.scratch) as root:
+        lists = ", ".join(f"{knob}: [{', '.join(values)}]" for knob, values in grid.items())
+        (root / "points.yaml").write_text(f"defaults: [config, _self_]\ngrids:\n  - {{{lists}}}\n")
+        file = ("-cd", str(root), "-cn", "points", "do=plan", f"root={root}")
+        calls: dict[str, tuple[tuple[str, ...], float | None]] = {
+            f"{points} points of a sweep file, do=plan": (file, 5.0),
+            f"{points} points through -m, do=plan": (("-m", *products, "do=plan", f"root={root}"), 90.0),
+            "one run, do=plan, a fresh process": (("do=plan", f"root={root}"), None),
+        }
+        for name, (arguments, target) in calls.items():
+            seconds = _timed(pairs, lambda arguments=arguments: command(*arguments))  # type: ignore[misc]
+            rows.append(Row(f"plan: {name}", "s", seconds, target=target, at_most=True, note="whole command"))
+            say(f"plan: {name}: {min(seconds):.2f} s")
+    return rows
+
+
+def _many(bench: Bench, count: int) -> tuple[float, float]:
+    """Seconds to check and compile so many runs, and to plan them."""
+    (point,) = collect([])
+    configs = [copy.deepcopy(point.config) for _ in range(count)]
+    for number, one in enumerate(configs):
+        assign(one, "lr", 1e-4 + 1e-7 * number)
+    began = time.perf_counter()
+    points = compile_points((str(number), config.read(one)) for number, one in enumerate(configs))
+    compiled = time.perf_counter() - began
+    assert len(points) == count
+    with fresh_store(bench.scratch) as root:
+        began = time.perf_counter()
+        planned = plan_over(points, Store(root))
+        seconds = time.perf_counter() - began
+    assert len(planned.points) == count
+    say(f"plan: {count:,} runs compiled in {compiled:.1f} s, planned in {seconds:.1f} s")
+    return compiled, seconds
+
+
+def _timed(repeats: int, call: Callable[[], float]) -> tuple[float, ...]:
+    return tuple(call() for _ in range(repeats))
