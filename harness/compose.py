@@ -37,9 +37,14 @@ def collect(arguments: Sequence[str]) -> list[Point]:
 
     _refuse_plugins(arguments)
     points: list[Point] = []
+    refusals: list[Exception] = []
+    hydras = (HydraException, OmegaConfBaseException)
 
     def task(composed: Any) -> None:
-        points.extend(_points(composed))
+        try:
+            points.extend(_points(composed))
+        except (InputError, *hydras) as error:  # raised through Hydra it would print a line of its own
+            refusals.append(error)
 
     task.__module__ = "harness"  # the name in Hydra's own messages
     decorated = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)
@@ -47,10 +52,12 @@ def collect(arguments: Sequence[str]) -> list[Point]:
         GlobalHydra.instance().clear()
         try:
             decorated()
-        except (HydraException, OmegaConfBaseException) as error:
-            raise _translated(error, arguments) from None
+        except hydras as error:
+            refusals.append(error)
         finally:
             GlobalHydra.instance().clear()
+        for refusal in refusals[:1]:
+            raise refusal if isinstance(refusal, InputError) else _translated(refusal, arguments)
     return points
 
 
