@@ -42,7 +42,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--demo-pairs", type=int, default=1, help="repetitions of demo and infinite, minutes each (1)")
     parser.add_argument("--all", action="store_true", help="run all points of the demo separately, not 4 of them")
     parser.add_argument("--quick", action="store_true", help="tiny amounts, one pair: only shows that all of it works")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="corpora are read from here if they are built")
+    about_root = "corpora are read from here if they are built (else made, then removed); scratch space, too"
+    parser.add_argument("--root", type=Path, default=Path("runs"), help=about_root)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout in place of the table")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in ALL]

@@ -6,6 +6,7 @@ A `Side` runs functions of modules that are slow to import; only one side works 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -76,6 +77,7 @@ def _serve(connection: Connection, tuned: bool) -> None:
 
     from harness.model import tune_process
 
+    os.dup2(2, 1)  # stdout is the table's
     torch.set_num_threads(1)
     if tuned:
         tune_process()

@@ -85,7 +85,8 @@ def flops(bench: Bench) -> list[Row]:
             per_run = work.tokens * flops_per_token(work.shape, work.seq_len) / 1e9
             note = (
                 "6 N + 6 V d + 12 L d T per token (shape.flops_per_token) over the whole of a run, against the same "
-                "products by torch.matmul into ready memory, forward and both backward, weighted by their FLOPs"
+                "products by torch.matmul into ready memory, forward and both backward, weighted by their FLOPs, "
+                "the best of 5 rounds each"
             )
             rows.append(Row(f"flops {model}: model FLOP/s / torch.matmul", "GFLOP/s",
                             tuple(per_run / seconds for seconds in measured["harness"]),

@@ -16,7 +16,7 @@ from harness.expand import Point
 from harness.fields import choice
 from harness.plan import Plan, compile_points, plan
 from harness.plan import Point as RunPoint
-from harness.report import plan_document, plan_lines
+from harness.report import plan_document, plan_lines, total_lines
 from harness.request import RowKey
 from harness.store import Store
 
@@ -51,7 +51,9 @@ def carry_out(points: list[Point]) -> int:
         return 0
     store.check_writable()
     planned = _verified(points, planned, store) if settings["launch"]["verify"] else planned
-    _check_space(plan_document(planned, store)["disk_bytes"], store)
+    document = plan_document(planned, store)
+    _check_space(document["disk_bytes"], store)
+    print("\n".join(total_lines(document)), file=sys.stderr)
     from harness.launch import launch
 
     outcome = launch(planned, settings["launch"], store, tracker=settings["tracker"], progress=True)
@@ -64,8 +66,9 @@ def carry_out(points: list[Point]) -> int:
 
 def _verified(points: Sequence[Point], planned: Plan, store: Store) -> Plan:
     """The plan over whole states: those that turn out damaged are set aside, named, and planned again."""
-    while not all([store.verify(s.address) for s in planned.segments if s.stored is not None]):
+    while damaged := [s for s in planned.segments if s.stored is not None and not store.verify(s.address)]:
         planned = plan_points(points, store)
+        assert damaged[0].address not in store.addresses()
     return planned
 
 

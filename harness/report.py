@@ -54,17 +54,22 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
             lines.append(f"           failed at step {entry['failure']['position']}: {entry['failure']['reason']}")
         if len(entry["labels"]) > 1:
             lines.append(f"           one run for the points: {'; '.join(entry['labels'])}")
+    return [*lines, "", *total_lines(document)]
+
+
+def total_lines(document: dict[str, Any]) -> list[str]:
+    """What is shared, done and left, and what it costs."""
     separate, planned, done = (document[key] for key in ("tokens_if_separate", "tokens_planned", "tokens_done"))
     shared = separate - planned - done
-    lines += [
-        "",
+    if not document["segments_to_train"] and not document["evaluations"]:
+        return [f"{document['runs']} runs: all done, nothing to train"]
+    return [
         f"{document['runs']} runs: {_count(separate)} tokens if each were trained alone; sharing saves {_count(shared)}"
         f" ({shared / separate:.0%}), {_count(done)} are done, {_count(planned)} are to train"
         f" in {document['segments_to_train']} segments",
         f"{document['flops']:.3g} FLOPs, about {_duration(document['hours'])} on one worker,"
         f" {_size(document['disk_bytes'])} of states; {document['evaluations']} measurements of stored states",
     ]
-    return lines
 
 
 def _point(plan: Plan, point: Point, store: Store) -> dict[str, Any]:
@@ -131,4 +136,4 @@ def _size(size: float) -> str:
 
 
 def _duration(hours: float) -> str:
-    return f"{hours * 60:.2g} minutes" if hours < 2 else f"{hours:.3g} hours"
+    return f"{max(hours * 60, 0.1):.2g} minutes" if hours < 2 else f"{hours:.3g} hours"

@@ -27,7 +27,6 @@ from harness.recipe import Recipe
 from harness.store import Store
 from harness.task import Task
 
-
 OPTIMIZER = "optimizer.safetensors"
 
 

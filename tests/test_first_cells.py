@@ -1,0 +1,40 @@
+"""The first cell of every sweep file, trained on the embedded corpus at a fifth of the mini budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import config
+from harness.cli import plan_over
+from harness.compose import SWEEPS, sweep_points
+from harness.history import final_loss
+from harness.launch import launch
+from harness.plan import compile_points
+from harness.store import Store
+
+SMALLER = ["scale.tokens=120000", "scale.horizon=120000", "base.tokens=600000", "warmup=0.05"]
+
+
+@pytest.mark.slow
+def test_the_first_cell_of_every_sweep_trains(tmp_path: Path) -> None:
+    labelled = []
+    for file in sorted(SWEEPS.glob("*.yaml")):
+        swept = file.stem not in ("demo", "rewarm_warmup", "rewarm_checkpoints")  # those sweep the warm-up themselves
+        point = sweep_points([file.stem], SMALLER if swept else SMALLER[:-1])[0]
+        labelled.append((file.stem, config.read(point.config)))
+        settings = point.config["launch"]
+    store = Store(tmp_path)
+    plan = plan_over(compile_points(labelled), store)
+    outcome = launch(plan, settings, store, tracker={"kind": "off"}, progress=False)
+    assert outcome.failures == []
+    assert outcome.trained == plan.tokens_planned
+    again = plan_over(compile_points(labelled), store)
+    assert (again.to_train, again.evaluations) == ([], [])
+    for point in again.points:
+        rows = store.rows(point.program.address())
+        trained = [name for name, _ in point.run.stages[-1].mixture]
+        for name in trained:
+            first = next(row.loss for row in rows if row.corpus == name)
+            assert final_loss(rows, name) < first - 0.05, point.run.name
