@@ -75,7 +75,7 @@ def training(bench: Bench, model: str, *, measured: bool = True) -> Workload:
     in a run three times as long: what costs once weighs more here than for a user."""
     if bench.quick:
         return workload(model, 16384, measured=measured, warmup=0.1)
-    return workload(model, 300_000 if model == "mini" else 200_000, measured=measured)
+    return workload(model, 200_000 if model == "mini" else 80_000, measured=measured)
 
 
 def corpora(recipes: Sequence[Recipe], scratch: Path, root: Path) -> None:
