@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)  ## train the runs of sweeps/demo.yaml and draw their figures
 	$(BIN)/python -m harness -cd sweeps -cn demo $(ARGS)
-	$(BIN)/python -m paper_figures --live --sweep demo --root $(ROOT) $(filter-out root=% launch%,$(ARGS))
+	$(BIN)/python -m paper_figures --live --sweep demo --root $(ROOT) $(filter-out -m root=% launch%,$(ARGS))
 
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -14,7 +14,7 @@ V(base) - V(run); both are undefined from scratch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,11 @@ def _read(
                 found.setdefault(row.key, row)
     described = facts(document, windows)
     names = {hash_: corpus for corpus, hash_ in described.windows.items()}
-    rows = [row for _, row in sorted(found.items()) if row.windows_hash in names]
+    rows = [  # a corpus has the name this run gives it, whoever measured it first
+        replace(row, corpus=names[row.windows_hash])
+        for _, row in sorted(found.items())
+        if row.windows_hash in names
+    ]
     return RunRecord(described, document, rows, _status(store, document, stored, stops, asked - found.keys()))
 
 

@@ -10,8 +10,7 @@ from harness.compose import collect
 
 
 def main(arguments: Sequence[str]) -> int:
-    points = collect(arguments)
-    return carry_out(points) if points else 0  # none: --help, --cfg and the like
+    return carry_out(collect(arguments))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from pathlib import Path
 from harness import config
 from harness.errors import CorruptError, InputError
 from harness.expand import Point
-from harness.fields import choice
+from harness.fields import choice, listing, text
 from harness.plan import Plan, compile_points, plan
 from harness.plan import Point as RunPoint
+from harness.program import compile_run
 from harness.report import plan_document, plan_lines, total_lines
 from harness.request import RowKey
 from harness.store import Store
@@ -31,10 +32,18 @@ def guarded(command: Callable[[Sequence[str]], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was started", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `| head`
+        sys.stderr.close()
+        return 0
+    except OSError as error:  # a disk that fills up while corpora are made, say: what is stored stays
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def carry_out(points: list[Point]) -> int:
     """Plan the points together and do what `do=` says."""
+    if not points:
+        return 0  # --help, --cfg and the like
     settings = points[0].config
     for key in ("root", "parent_stores", "do", "json", "launch", "tracker"):
         if any(point.config[key] != settings[key] for point in points):
@@ -43,7 +52,7 @@ def carry_out(points: list[Point]) -> int:
     as_json = settings["json"]
     if not isinstance(as_json, bool):
         raise InputError("json", as_json, "not true or false", "give json=true")
-    store = Store(Path(settings["root"]), [Path(path) for path in settings["parent_stores"]])
+    store = Store(Path(text(settings, "root")), [Path(str(path)) for path in listing(settings, "parent_stores")])
     planned = plan_points(points, store)
     if do == "plan":
         document = plan_document(planned, store)
@@ -66,9 +75,8 @@ def carry_out(points: list[Point]) -> int:
 
 def _verified(points: Sequence[Point], planned: Plan, store: Store) -> Plan:
     """The plan over whole states: those that turn out damaged are set aside, named, and planned again."""
-    while damaged := [s for s in planned.segments if s.stored is not None and not store.verify(s.address)]:
+    while any([not store.verify(s.address) for s in planned.segments if s.stored is not None]):  # noqa: C419  all
         planned = plan_points(points, store)
-        assert damaged[0].address not in store.addresses()
     return planned
 
 
@@ -76,7 +84,7 @@ def _check_space(needed: int, store: Store) -> None:
     free = store.disk_free()
     if needed > free:
         why = f"the plan stores {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free"
-        raise InputError("root", store.root, why, "free some, name another root, or give launch.keep=weights")
+        raise InputError("root", store.root, why, "free some, or name another root")
 
 
 def plan_points(points: Sequence[Point], store: Store) -> Plan:
@@ -84,7 +92,9 @@ def plan_points(points: Sequence[Point], store: Store) -> Plan:
     runs = []
     for number, point in enumerate(points, start=1):
         try:
-            runs.append((point.label, config.read(point.config)))
+            run = config.read(point.config)
+            compile_run(run)
+            runs.append((point.label, run))
         except InputError as error:
             if len(points) == 1:
                 raise
@@ -103,6 +113,9 @@ def plan_over(points: Sequence[RunPoint], store: Store) -> Plan:
             lengths.setdefault(state.meta["line"], []).append(state.meta["line_steps"])
 
     def rows(address: str) -> frozenset[RowKey] | None:
-        return frozenset(row.key for row in store.rows(address)) if address in stored else None
+        if address not in stored:
+            return None
+        found = store.rows(address)
+        return frozenset(row.key for row in found) if store.state(address) else None  # reading may show it damaged
 
     return plan(points, rows, lambda line: lengths.get(line, ()))

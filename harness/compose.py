@@ -20,7 +20,7 @@ from typing import Any
 from harness.errors import InputError
 from harness.expand import Point, expand, unknown_key
 from harness.fields import Config
-from harness.stages import CONF
+from harness.schedule_config import CONF
 
 SWEEPS = CONF.parent / "sweeps"
 
@@ -125,7 +125,7 @@ def _refuse_plugins(arguments: Sequence[str]) -> None:
 
 
 def _plugin(part: str, name: str) -> InputError:
-    remedy = "use launch=local (or launch=slurm on a cluster)" if part == "launcher" else "use -m or grids"
+    remedy = "use launch=local" if part == "launcher" else "use -m or grids"
     return InputError(f"hydra/{part}", name, "the harness collects all points before it plans them", remedy)
 
 

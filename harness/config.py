@@ -7,17 +7,19 @@ Tokens in configs, steps from here on. Every refusal is an `InputError`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from harness import hub, recipe
 from harness.errors import InputError
-from harness.fields import Config, choice, number, whole
+from harness.fields import Config, as_number, choice, listing, number, whole
 from harness.identity import rounded
 from harness.recipe import Recipe
+from harness.schedule_config import Tokens
 from harness.shape import ModelShape, non_embedding, parameters
-from harness.stages import Stage, Tokens, base_stage, cpt_stages, seed_of
+from harness.stages import Stage, base_stage, cpt_stages, seed_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Run:
 
 def read(config: Config) -> Run:
     """Check a composed config. Raises InputError naming field, value, why and remedy."""
+    _check_kinds(config)
     batch, seq_len = whole(config, "batch.sequences", 1), whole(config, "batch.seq_len", 1)
     recipes, upstream, downstream = _corpora(config)
     seed = whole(config, "seed", 0)
@@ -75,14 +78,15 @@ def read(config: Config) -> Run:
     else:
         shape = _shape(config)
         total, inner, vocab_size, positions = parameters(shape), non_embedding(shape), shape.vocab_size, shape.seq_len
-    _check_fit(config, recipes, vocab_size, positions)
+    _check_fit(config, seq_len, recipes, vocab_size, positions)
     tokens = Tokens(config, batch * seq_len)
     base = [base_stage(config, tokens, upstream, base_seed)] if start == "pretrain" else []
-    base_order = base_seed if base else None
-    stages = cpt_stages(config, tokens, upstream, downstream, recipes, base_order, seed)
+    stages = cpt_stages(config, tokens, upstream, downstream, recipes, base[0] if base else None, seed)
     precision = choice(config, "precision", ("fp32", "bf16"), "pure fp16 has no fp32 masters and is refused")
-    optimizer = config["optimizer"]
-    beta1, beta2 = optimizer["betas"]
+    betas = listing(config, "optimizer.betas")
+    if len(betas) != 2:
+        raise InputError("optimizer.betas", betas, "not two numbers", "give optimizer.betas=[0.9,0.95]")
+    beta1, beta2 = (as_number("optimizer.betas", beta, at_least=0, at_most=1 - 1e-9) for beta in betas)
     return Run(
         name=config["name"] or _name(config),
         config={key: value for key, value in config.items() if key not in NOT_OF_A_RUN},
@@ -111,10 +115,33 @@ def read(config: Config) -> Run:
     )
 
 
+RUN_NAME = re.compile(r"[^\W.-][\w.=+,-]{0,199}")
 NOT_OF_A_RUN = ("grids", "launch", "tracker", "root", "parent_stores", "do", "json", "hydra", "name")
 
 
 # --- the parts of a run ----------------------------------------------------------------------------------------------
+
+
+def _check_kinds(config: Config) -> None:
+    """Choices that exist, a usable name, and no knob that would play no part."""
+    start = choice(config, "start.kind", ("pretrain", "hf", "scratch"))
+    shift = choice(config, "shift.kind", ("embedded", "local"))
+    number(config, "scale.flop_rate", above=0)
+    if start != "hf":
+        _unused(config, ("path", "revision"), "only start=hf reads a checkpoint", "add start=hf")
+    elif config["revision"] is not None:
+        raise InputError("revision", config["revision"], "a folder has no revisions", "leave it out")
+    if shift != "local":
+        _unused(config, ("upstream", "downstream"), "only shift=local reads texts of yours", "add shift=local")
+    name = config["name"]
+    if name is not None and not (isinstance(name, str) and RUN_NAME.fullmatch(name)):
+        raise InputError("name", name, "it becomes the name of a folder", "use letters, digits and . = + , - _")
+
+
+def _unused(config: Config, knobs: tuple[str, ...], why: str, remedy: str) -> None:
+    for knob in knobs:
+        if config[knob] is not None:
+            raise InputError(knob, config[knob], why, remedy)
 
 
 def _corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
@@ -122,24 +149,35 @@ def _corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     if sample is not None:
         sample = number(config, "corpus.sample", above=0, at_most=1)
     given = config["corpus"]["vocab_size"]
-    vocab_size = whole(config, "corpus.vocab_size", 257) if given is not None else int(config["model"]["vocab_size"])
+    vocab_size = whole(config, "corpus.vocab_size" if given is not None else "model.vocab_size", 257)
     upstream, downstream = str(shift["upstream"]), str(shift["downstream"])
-    tokenizer = config["tokenizer"]
+    tokenizer = None if config["tokenizer"] is None else str(config["tokenizer"])
     if tokenizer is None and config["start"]["kind"] == "hf":
         tokenizer = str(hub.tokenizer_file(_path(config)))
     if shift["kind"] == "embedded":
-        names = [upstream, downstream, *config["evaluate"]["sets"]]
+        names = [upstream, downstream, *(str(name) for name in listing(config, "evaluate.sets"))]
         for stage in config["stages"] if isinstance(config["stages"], list) else []:
             mixture = stage.get("mixture") if isinstance(stage, dict) else None
-            names += [n for n in mixture or {} if n not in ("upstream", "downstream")]
+            named = mixture if isinstance(mixture, dict) else {}
+            names += [str(name) for name in named if name not in ("upstream", "downstream")]
         unique = tuple(dict.fromkeys(names))
         return _embedded(unique, sample, vocab_size, tokenizer), upstream, downstream
+    further = shift["further"]
+    if not isinstance(further, dict):
+        raise InputError("shift.further", further, "not a mapping", "give '+shift.further={name: PATH}'")
     paths = {}
-    for name, path in {"upstream": config["upstream"], "downstream": config["downstream"], **shift["further"]}.items():
+    for name, path in {"upstream": config["upstream"], "downstream": config["downstream"], **further}.items():
         if path is None:
             raise InputError(name, "null", "shift=local needs a folder or file of texts", f"give {name}=PATH")
         paths[name] = str(path)
-    return _local(tuple(paths.items()), str(config["text"]), vocab_size, tokenizer), upstream, downstream
+    recipes = _local(tuple(paths.items()), str(config["text"]), vocab_size, tokenizer)
+    if recipes[downstream].key == recipes[upstream].key:  # the same texts: upstream continued
+        downstream = upstream
+    own: dict[str, str] = {}
+    for name, one in recipes.items():
+        if own.setdefault(one.key, name) != name and name not in ("upstream", "downstream"):
+            raise InputError(f"shift.further.{name}", paths[name], f"the same texts as {own[one.key]}", "leave it out")
+    return {name: one for name, one in recipes.items() if own[one.key] == name}, upstream, downstream
 
 
 @lru_cache(maxsize=4096)  # the points of a grid share their corpora
@@ -165,15 +203,14 @@ def _path(config: Config) -> str:
 
 
 def _shape(config: Config) -> ModelShape:
-    model = config["model"]
-    if model["hidden"] % model["heads"]:
-        raise InputError("model.heads", model["heads"], f"does not divide hidden={model['hidden']}", "choose a divisor")
-    return ModelShape(**{key: model[key] for key in ("layers", "hidden", "heads", "vocab_size", "seq_len")})
+    keys = ("layers", "hidden", "heads", "vocab_size", "seq_len")
+    return ModelShape(**{key: whole(config, f"model.{key}", 1) for key in keys})
 
 
-def _check_fit(config: Config, recipes: Mapping[str, Recipe], vocab_size: int, positions: int | None) -> None:
+def _check_fit(
+    config: Config, seq_len: int, recipes: Mapping[str, Recipe], vocab_size: int, positions: int | None
+) -> None:
     """The batches must fit the model: its positions and its vocabulary."""
-    seq_len = config["batch"]["seq_len"]
     if positions is not None and seq_len > positions:
         raise InputError("batch.seq_len", seq_len, f"the model has {positions} positions", f"give at most {positions}")
     for corpus in recipes.values():
@@ -185,12 +222,12 @@ def _check_fit(config: Config, recipes: Mapping[str, Recipe], vocab_size: int, p
 
 def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe]) -> Measurements:
     evaluate = config["evaluate"]
-    for name in evaluate["sets"]:
+    for name in listing(config, "evaluate.sets"):
         if name not in recipes:
             raise InputError("evaluate.sets", name, "no such corpus", f"known: {', '.join(recipes)}")
     for field in ("evaluate.every", "evaluate.base_every"):
         tokens.steps(field)  # at least one
-    early = tuple(sorted({tokens.steps("evaluate.early", value) for value in evaluate["early"]}))
+    early = tuple(sorted({tokens.steps("evaluate.early", value) for value in listing(config, "evaluate.early")}))
     return Measurements(
         windows=whole(config, "evaluate.windows", 1),
         early=early,
@@ -203,21 +240,28 @@ def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe])
 def _name(config: Config) -> str:
     """A readable name for folders and tables; the key behind it tells runs apart, not the name."""
     start, schedule = config["start"], config["schedule"]["name"]
-    parts = [config["shift"]["name"], schedule]
+    parts = [str(config["shift"]["name"]), schedule]
     if start["kind"] == "pretrain":
-        parts += [f"at{start['at']:g}"] if start["at"] != 1 else []
+        parts += [f"at{_short(start['at'])}"] if float(start["at"]) != 1 else []
     else:
         parts.append(start["kind"])
     if config["stages"] is not None:
         parts.append(f"{len(config['stages'])}stages")
     if schedule != "constant":
-        parts.append(f"lr{config['lr']:g}" if config["lr"] is not None else f"peak{config['peak'] or 1:g}x")
-        warmup = config["warmup_tokens"]
-        parts.append(f"warmup{config['warmup']:g}" if warmup is None else f"warmup{warmup}")
-    if config["replay"]:
-        parts.append(f"replay{config['replay']:g}")
+        lr = config["lr"]
+        parts.append(f"peak{_short(config['peak'] or 1)}x" if lr is None else f"lr{_short(lr)}")
+        tokens = config["warmup_tokens"]
+        parts.append(f"warmup{_short(config['warmup'])}" if tokens is None else f"warmup{_short(tokens)}")
+    if float(config["replay"]):
+        parts.append(f"replay{_short(config['replay'])}")
     if config["optimizer_state"] != "reset":
         parts.append("keep")
     if config["tokens"] != "1x" and config["stages"] is None:
-        parts.append(f"tokens{config['tokens']}")
+        parts.append(f"tokens{_short(config['tokens'])}")
     return "-".join([*parts, f"seed{config['seed']}"])
+
+
+def _short(value: object) -> str:
+    """A checked number, or a multiple like 0.5x, as it stands in a name."""
+    text = str(value)
+    return text if text.endswith("x") else f"{float(text):g}"

@@ -35,7 +35,7 @@ def run_document(point: Point) -> dict[str, Any]:
         "address": program.address(),
         "base_address": None if point.base_position is None else program.address(point.base_position),
         "base_position": point.base_position,
-        "path": [{"position": s.stop, "address": s.address} for s in point.path if s.kept],
+        "path": [{"position": s.stop, "address": s.address} for s in point.path if s.kept or s.stored is not None],
         "requested": [{"position": position, "windows_hash": name} for position, name in sorted(request.rows)],
         "measures": {
             name: {"corpus": m.corpus, "key": m.key, "windows": m.windows, "seq_len": m.seq_len}
@@ -56,7 +56,8 @@ def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     rows = {(row["position"], row["windows_hash"]) for row in [*old["requested"], *new["requested"]]}
     requested = [{"position": position, "windows_hash": name} for position, name in sorted(rows)]
     labels = sorted({*old["labels"], *new["labels"]})
-    first = {"name": old["name"], "config": old["config"]}  # its key follows from them
+    places = {key: new["config"][key] for key in ("path", "upstream", "downstream", "tokenizer")}  # may have moved
+    first = {"name": old["name"], "config": {**old["config"], **places}}  # its key follows from the config
     measures = {**old["measures"], **new["measures"]}
     return {**new, **first, "labels": labels, "requested": requested, "measures": measures}
 

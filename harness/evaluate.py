@@ -15,7 +15,7 @@ from harness import config
 from harness.cli import guarded, plan_over
 from harness.compose import collect
 from harness.errors import InputError
-from harness.fields import as_number
+from harness.fields import whole
 from harness.plan import Point, compile_points
 from harness.recorded import find_run, recorded_point
 from harness.request import Request
@@ -54,7 +54,7 @@ def _extended(document: dict[str, object], given: dict[str, str]) -> Point:
         sets = [name for name in given["sets"].split(",") if name]
         settings["evaluate"]["sets"] = [*dict.fromkeys([*settings["evaluate"]["sets"], *sets])]
     if given.get("windows"):
-        settings["evaluate"]["windows"] = int(as_number("windows", given["windows"], at_least=1))
+        settings["evaluate"]["windows"] = whole(given, "windows", 1)
     more = compile_points([("", config.read({**settings, "name": point.run.name}))])[0]
     measures = {**point.request.measures, **more.request.measures}
     asked = Request(frozenset(), more.request.rows | point.request.rows, measures)

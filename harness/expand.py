@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.fields import Config
-from harness.stages import CONF
+from harness.schedule_config import CONF
 
 Compose = Callable[[tuple[str, ...]], Config]  # group overrides, e.g. ("schedule=wsd",) -> composed config
 
@@ -98,6 +98,8 @@ def _products(product: Any) -> Iterable[dict[str, Any]]:
     if not isinstance(product, dict):
         raise InputError("grids", product, "not a mapping of lists", "give knobs and lists of values")
     values: list[Sequence[Any]] = [v if isinstance(v, list) else [v] for v in product.values()]
+    if not product or not all(values):
+        raise InputError("grids", product, "a product of nothing", "give each knob at least one value")
     for combination in itertools.product(*values):
         yield dict(zip(product, combination, strict=True))
 

@@ -50,8 +50,8 @@ def as_number(
 
 def whole(config: Config, field: str, least: int) -> int:
     value = number(config, field, at_least=least)
-    if value != int(value):
-        raise InputError(field, value, "not a whole number", "give a whole number")
+    if value != int(value) or value > 2**53:
+        raise InputError(field, get(config, field), "not a whole number below 2^53", "give a whole number")
     return int(value)
 
 
@@ -60,3 +60,19 @@ def choice(config: Config, field: str, known: tuple[str, ...], why: str = "no su
     if value not in known:
         raise InputError(field, value, why, f"choose one of: {', '.join(known)}")
     return str(value)
+
+
+def listing(config: Config, field: str) -> list[Any]:
+    """A list, or InputError (a string is no list of letters)."""
+    value = get(config, field)
+    if not isinstance(value, list):
+        raise InputError(field, value, "not a list", f"give {field}=[...]")
+    return value
+
+
+def text(config: Config, field: str) -> str:
+    """A text, or InputError."""
+    value = get(config, field)
+    if not isinstance(value, str) or not value:
+        raise InputError(field, value, "not a text", f"give {field}=TEXT")
+    return value

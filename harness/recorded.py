@@ -32,4 +32,8 @@ def find_run(store: Store, text: str) -> dict[str, Any]:
 def recorded_point(document: dict[str, Any]) -> Point:
     """The run of a run.json, compiled."""
     run = config.read({**document["config"], "name": document["name"]})
-    return compile_points([(document["labels"][0] if document["labels"] else "", run)])[0]
+    point = compile_points([(document["labels"][0] if document["labels"] else "", run)])[0]
+    if point.key != document["key"]:
+        why = "its texts, checkpoint or packages are no longer those it was made with"
+        raise InputError("run", document["name"], why, "restore them, or run it anew")
+    return point

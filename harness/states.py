@@ -101,8 +101,8 @@ class States:
         if info is None or (to_train and OPTIMIZER not in info.meta["files"]):
             return None
         for name, stored in info.meta["corpora"].items():
-            corpus = self._corpora.get(stored["key"])
-            if corpus is not None and corpus.content != stored["content"]:
+            recipe = task.recipes.get(stored["key"])
+            if recipe is not None and self.corpus(recipe).content != stored["content"]:
                 why = f"the stored state was trained on other tokens of the same recipe {stored['key'][:12]}"
                 raise InputError("root", self.store.root, f"{name}: {why}", "use another root")
         model = self._model(task)
@@ -145,7 +145,7 @@ class States:
         self.store.write_state(program.address(position), write, self._meta(program, position, kept))
         if position == task.stop:
             self._prune(self._stored_positions(program, position - 1, max(task.stops, default=0)), task)
-        elif previous:
+        elif previous and previous not in task.stops:
             self._prune([previous], task)
 
     def _prune(self, positions: list[int], task: Task) -> None:

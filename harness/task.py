@@ -28,7 +28,7 @@ class Task:
     measures: Mapping[str, Measure]  # by windows hash
     recipes: Mapping[str, Recipe]  # by key
     path: str | None  # where the root's checkpoint lies
-    final: bool = False  # some run ends here
+    final: bool = False  # every run through it ends here
 
     @property
     def address(self) -> str:
@@ -54,5 +54,5 @@ def task_of(plan: Plan, segment: Segment, recipes: Mapping[str, object]) -> Task
         measures={name: measure for s in path for name, measure in s.measures.items()},
         recipes={key: cast(Recipe, recipes[key]) for key in segment.recipes},
         path=segment.path,
-        final=any(plan.points[i].path[-1] is segment for i in segment.runs),
+        final=all(plan.points[i].path[-1] is segment for i in segment.runs),
     )

@@ -15,6 +15,7 @@ import queue
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -156,7 +157,8 @@ def add_rows(entries: Entries, rows: Iterable[Row]) -> None:
 def summary(point: Point, rows: list[Row]) -> dict[str, float]:
     """Final losses, and where there is a base forgetting = U(run) - U(base) and adaptation = V(base) - V(run)."""
     run, start = point.run, point.base_position
-    mine = [row for row in rows if row.key in point.request.rows]
+    names = {name: measure.corpus for name, measure in point.request.measures.items()}
+    mine = [replace(row, corpus=names[row.windows_hash]) for row in rows if row.key in point.request.rows]
     after = [row for row in mine if start is None or row.position > start]
     final = {corpus: final_loss(after, corpus) for corpus in sorted({row.corpus for row in after})}
     base = {row.corpus: row.loss for row in mine if row.position == start}

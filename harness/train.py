@@ -53,10 +53,10 @@ class Trainer:
 
     def advance(self, task: Task, report: Report, should_stop: Callable[[], bool]) -> None:
         """Train `task` and store the state at its end. Raises Interrupted, NonFiniteError, InputError, OSError."""
-        state = self.states.deepest(task)
         program = task.program
         keys = {source.corpus for phase in program.phases for source in phase.sources}
         corpora = {key: self.states.corpus(task.recipes[key]) for key in keys}
+        state = self.states.deepest(task)
         batches = Batches(program, corpora)
         model, optimizer = state.model, state.optimizer
         parameters = [p for p in model.parameters() if p.requires_grad]
@@ -134,7 +134,7 @@ class Trainer:
 
     def _measure(self, model: PreTrainedModel, task: Task, position: int, hashes: list[str]) -> list[Row]:
         tokens = task.program.tokens(position)
-        precision = task.program.phases[max(0, task.program.phase_at(position)[0] - 1)].precision
+        precision = task.program.phases[0].precision  # one for a run
         rows = []
         for windows_hash in hashes:
             windows = self._windows.get(windows_hash)

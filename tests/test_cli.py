@@ -64,7 +64,7 @@ def refused(capsys: pytest.CaptureFixture[str], status: int, *words: str, progre
         ("lr=0", ("lr=0",)),
         ("lr=nan", ("lr=nan",)),
         ("tokens=10", ("tokens=10", "one batch")),
-        ("hydra/launcher=submitit_slurm", ("hydra/launcher=submitit_slurm", "launch=slurm")),
+        ("hydra/launcher=submitit_slurm", ("hydra/launcher=submitit_slurm", "launch=local")),
         ("hydra/sweeper=optuna", ("hydra/sweeper=optuna",)),
         ("launch=moon", ("launch=moon", "inline, local")),
         ("lr=[", ("lr=[",)),

@@ -53,6 +53,24 @@ BAD = {
     "hydra/launcher=joblib": "launch=local",
     "hydra/sweeper=optuna": "hydra/sweeper=optuna",
     "lr=1,2": "arguments=lr=1,2",
+    "optimizer.betas=3": "optimizer.betas=3: not a list",
+    "optimizer.betas=[0.9]": "not two numbers",
+    "optimizer.betas=[1.5,2]": "optimizer.betas=1.5: above 1",
+    "model.heads=0": "model.heads=0: below 1",
+    "model.hidden=x": "model.hidden=x: not a number",
+    "model.vocab_size=null": "model.vocab_size=None: not a number",
+    "evaluate.sets=cpp": "evaluate.sets=cpp: not a list",
+    "evaluate.early=1000": "evaluate.early=1000: not a list",
+    "scale.flop_rate=0": "scale.flop_rate=0: not above 0",
+    "name=a/b": "name=a/b: it becomes the name of a folder",
+    "path=folder": "path=folder: only start=hf reads a checkpoint",
+    "upstream=texts": "upstream=texts: only shift=local",
+    "anneal_tokens=1x": "anneal_tokens=1x: cosine has no anneal",
+    "start.kind=foo": "start.kind=foo: no such choice",
+    "stages=[{mixture:docs,tokens:1x}]": "stages[0].mixture=docs: not a mapping",
+    "stages=[{mixture:{docs:1},tokens:null}]": "stages[0].tokens=None: not a number",
+    "stages=[{mixture:{docs:1},tokens:1x,restart:null}]": "restart=None: not a list",
+    "seed=1e30": "seed=1e+30: not a whole number below 2^53",
 }
 
 
@@ -119,6 +137,34 @@ def test_the_horizon_of_an_open_ended_schedule_is_the_scales() -> None:
     assert short.horizon_steps == long.horizon_steps == round(600_000 / 512)
     assert short.warmup_steps == long.warmup_steps
     assert 2.9 < long.anneal_steps / short.anneal_steps < 3.1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "ratio"),
+    [("cosine", 0.1), ("warmup_constant", 1.0), ("wsd", 0.1), ("infinite_cosine", 0.1), ("constant", 1.0)],
+)
+def test_constant_goes_on_at_the_learning_rate_where_the_base_ended(schedule: str, ratio: float) -> None:
+    program, _ = compile_run(run_of(f"base.schedule={schedule}", "schedule=constant"))
+    assert program.lr(program.steps - 1) == pytest.approx(ratio * 3e-3)
+
+
+def test_the_horizon_of_an_open_ended_base_is_its_own() -> None:
+    base = run_of("base.schedule=infinite_cosine").stages[0]
+    assert base.schedule is not None
+    assert base.schedule.horizon_steps == base.steps
+
+
+def test_warmup_tokens_replace_the_share() -> None:
+    schedule = run_of("tokens=20000", "warmup_tokens=1024").stages[1].schedule
+    assert schedule is not None
+    assert schedule.warmup_steps == 2
+
+
+def test_all_replay_is_replay() -> None:
+    assert run_of("replay=1").stages[1].restart == ("docs",)
+    assert run_of("replay=0.5").stages[1].restart == ("docs",)
+    zero = run_of("stages=[{mixture:{upstream:1,downstream:0},tokens:1x}]").stages[1]
+    assert zero.restart == run_of("stages=[{mixture:{upstream:1},tokens:1x}]").stages[1].restart == ()
 
 
 def test_a_knob_both_swept_and_given_is_refused() -> None:

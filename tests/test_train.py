@@ -11,6 +11,7 @@ import torch
 
 from harness.batches import Batches
 from harness.corpus import open_corpus
+from harness.errors import InputError
 from harness.states import States
 from harness.store import Store
 from harness.task import task_of
@@ -201,3 +202,41 @@ def test_a_damaged_state_is_set_aside_and_the_next_deepest_serves(
     assert before in capsys.readouterr().err
     assert files_of(store, end) == files_of(undisturbed, end)
     assert before in store.addresses()  # made again on the way
+
+
+def test_a_state_trained_on_other_tokens_of_the_same_recipe_is_refused(texts: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = planned(texts, store, "")
+    train(plan, store)
+    state = store.state(plan.points[0].path[-1].address)
+    assert state is not None
+    meta = {k: v for k, v in state.meta.items() if k not in ("files", "sha256", "address")}
+    meta["corpora"]["upstream"]["content"] = "0" * 32
+    address = plan.points[0].path[1].address
+    kept = {name: (store.root / "states" / address / name).read_bytes() for name in state.meta["files"]}
+    store.remove(address)
+    store.remove(plan.points[0].path[-1].address)
+    store.remove(plan.points[0].path[-2].address)
+    store.write_state(address, lambda folder: [(folder / n).write_bytes(c) for n, c in kept.items()] and None, meta)
+    with pytest.raises(InputError, match="other tokens of the same recipe"):
+        train(planned(texts, store, ""), store)
+
+
+def test_ends_without_optimizer_keep_it_where_another_run_goes_on(texts: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = planned(texts, store, "schedule=constant", "schedule=constant tokens=2x")
+    train(plan, store, Trainer(States(store, torch.device("cpu"), keep="weights")))
+    ends = {point.run.config["tokens"]: store.root / "states" / end_of(point) for point in plan.points}
+    assert (ends["1x"] / "optimizer.safetensors").exists()
+    assert not (ends["2x"] / "optimizer.safetensors").exists()
+
+
+def test_the_same_texts_twice_are_the_same_data(texts: Path, tmp_path: Path) -> None:
+    plan = planned(texts, Store(tmp_path), f"downstream={texts}/upstream")
+    (point,) = plan.points
+    assert point.run.downstream == point.run.upstream
+    assert {source.corpus for phase in point.program.phases for source in phase.sources} == {
+        point.run.recipes["upstream"].key
+    }
+    with pytest.raises(InputError, match="upstream and downstream are both upstream"):
+        planned(texts, Store(tmp_path), f"downstream={texts}/upstream replay=0.1")

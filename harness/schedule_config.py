@@ -1,0 +1,138 @@
+"""A learning-rate schedule drawn in steps: from shares, tokens and multiples of a peak to what `schedule.pieces` takes.
+
+Level 1, a part of `config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.fields import Config, as_number, get, number
+from harness.identity import rounded
+from harness.schedule import NAMES, OPEN_ENDED, lr_at, pieces
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning-rate schedule drawn in steps; `schedule.pieces` takes exactly these."""
+
+    name: str
+    max_lr: float
+    min_lr: float
+    warmup_steps: int
+    horizon_steps: int
+    cooldown_steps: int = 0
+    constant_lr: float | None = None
+    anneal_steps: int = 0
+    timescale: float = 1.0
+
+
+class Tokens:
+    """Amounts of tokens: numbers or multiples of the scale's CPT budget, and their steps."""
+
+    def __init__(self, config: Config, per_step: int) -> None:
+        self.config, self.per_step = config, per_step
+        self.budget = number(config, "scale.tokens", above=0)
+
+    def of(self, field: str, value: Any = ...) -> float:
+        """Tokens of a field; `value`, where it is not in the config under that name."""
+        value = get(self.config, field) if value is ... else value
+        if isinstance(value, str) and value.endswith("x"):
+            return as_number(field, value[:-1], shown=value, above=0) * self.budget
+        return as_number(field, value, above=0)
+
+    def steps(self, field: str, value: Any = ...) -> int:
+        """Steps of at least one; fewer tokens than one batch are refused."""
+        tokens = self.of(field, value)
+        if tokens < self.per_step:
+            why = f"fewer tokens than one batch of {self.per_step}"
+            shown = get(self.config, field) if value is ... else value
+            raise InputError(field, shown, why, "ask for more tokens")
+        return round(tokens / self.per_step)
+
+
+def schedule_of(
+    field: str, given: Any, peak: float | None, steps: int, closed_horizon: int, knobs: Mapping[str, Any],
+    tokens: Tokens, base_lr: float | None, *, prefix: str,
+) -> Schedule:  # fmt: skip
+    """The schedule of `steps` steps. `peak`: None for a constant one; `base_lr`: where the base ended, if any."""
+    settings = _schedule_settings(field, given)
+    name = settings["name"]
+    if name == "constant":
+        lr = settings["lr"] if settings["lr"] is not None else base_lr
+        if lr is None:
+            raise InputError(f"{field}.lr", "null", "no base tells a final learning rate", "give schedule.lr=...")
+        lr = as_number(f"{field}.lr", lr, above=0)
+        return Schedule(name, rounded(lr), rounded(lr), 0, steps)
+    assert peak is not None
+    if knobs["horizon"] is not None:
+        horizon = tokens.steps(f"{prefix}horizon", knobs["horizon"])
+    else:
+        horizon = tokens.steps("scale.horizon") if name in OPEN_ENDED else closed_horizon
+    if knobs.get("warmup_tokens") is None:
+        warmup = _share_of_steps(f"{prefix}warmup", knobs["warmup"], horizon)
+    else:
+        warmup = tokens.steps("warmup_tokens", knobs["warmup_tokens"])
+        if warmup > horizon:
+            why = f"longer than the horizon of {horizon * tokens.per_step} tokens"
+            raise InputError("warmup_tokens", knobs["warmup_tokens"], why, "shorten it or raise horizon=")
+    min_lr = rounded(as_number(f"{prefix}min_ratio", knobs["min_ratio"], at_least=0, at_most=1) * peak)
+    anneal = cooldown = 0
+    constant_lr = None
+    if knobs["anneal_tokens"] is not None:
+        if "anneal" not in settings:
+            raise InputError(f"{prefix}anneal_tokens", knobs["anneal_tokens"], f"{name} has no anneal", "leave it out")
+        anneal = tokens.steps(f"{prefix}anneal_tokens", knobs["anneal_tokens"])
+    elif "anneal" in settings:
+        anneal = _share_of_steps(f"{field}.anneal", settings["anneal"], steps)
+    if "cooldown" in settings:
+        cooldown = _share_of_steps(f"{field}.cooldown", settings["cooldown"], horizon)
+        ratio = as_number(f"{field}.constant_ratio", settings["constant_ratio"], above=0, at_most=1)
+        constant_lr = rounded(ratio * peak)
+        if min_lr == 0:
+            raise InputError(f"{prefix}min_ratio", 0, "an exponential anneal never reaches 0", "give a floor above 0")
+    timescale = as_number(f"{field}.timescale", settings.get("timescale", 1.0), above=0)
+    return Schedule(name, rounded(peak), min_lr, warmup, horizon, cooldown, constant_lr, anneal, timescale)
+
+
+def final_lr(schedule: Schedule, steps: int) -> float:
+    """The learning rate at which a schedule of so many steps ends."""
+    shape, length = pieces(steps=steps, **asdict(schedule))[-1]
+    return rounded(float(lr_at(shape, length)))
+
+
+def _schedule_settings(field: str, given: Any) -> Config:
+    """A schedule by name (its settings come from conf/schedule) or a mapping that overrides some of them."""
+    settings = dict(given) if isinstance(given, dict) else {"name": given}
+    name = settings.get("name")
+    if name not in NAMES:
+        raise InputError(field, name, "no such schedule", f"known: {', '.join(sorted(NAMES))}")
+    known = _schedule_file(str(name))
+    for key in settings:
+        if key not in known:
+            why = f"{name} has no such setting"
+            raise InputError(f"{field}.{key}", settings[key], why, f"known: {', '.join(known)}")
+    return {**known, **settings}
+
+
+@lru_cache
+def _schedule_file(name: str) -> Config:
+    from omegaconf import OmegaConf  # only when a schedule is named inside a stage or a base
+
+    return dict(OmegaConf.to_container(OmegaConf.load(CONF / "schedule" / f"{name}.yaml")))  # type: ignore[arg-type]
+
+
+def _share_of_steps(field: str, share: Any, steps: int) -> int:
+    value = as_number(field, share, at_least=0, at_most=1)
+    count = round(value * steps)
+    if value and not count:
+        why = f"a non-zero share of zero steps ({value} of {steps})"
+        raise InputError(field, share, why, "raise it, give 0, or train for longer")
+    return count
