@@ -105,7 +105,8 @@ def _quiet_hydra(arguments: Sequence[str]) -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="rewarm-hydra-")
     before, argv = dict(os.environ), sys.argv
     os.environ.update(HYDRA_FULL_ERROR="1", REWARM_HYDRA_DIR=folder)
-    sys.argv = ["python -m harness", *arguments]
+    in_order = sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))  # argparse wants overrides together
+    sys.argv = ["python -m harness", *in_order]
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ def draw(table: pd.DataFrame) -> Figure:
         if arm.value is not None:
             axes.plot(*path[warm], marker="D", color="black", markersize=4, zorder=5, fillstyle="none", linestyle="")
         axes.annotate(arm.label.removeprefix("peak "), (path[-1, 0], path[-1, 1]), (-5, 0), textcoords="offset points",
-                      ha="right", va="center", fontsize=style.SMALL)  # fmt: skip
+                      ha="right", va="center" if arm.value is not None else "top", fontsize=style.SMALL)  # fmt: skip
     start = [arms.base_loss(drawn, role) for role in ("downstream", "upstream")]
     axes.plot(*np.exp(np.array(start, dtype=float)), marker="o", color="black", markersize=6, linestyle="", zorder=5)
     axes.set(xscale="log", yscale="log", xlabel="downstream perplexity (" + table.downstream.iloc[0] + ")",

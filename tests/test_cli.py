@@ -166,6 +166,14 @@ def test_sweeps_by_name(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert os.listdir(here) == []
 
 
+def test_flags_and_overrides_come_in_any_order(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "two.yaml").write_text("defaults: [config, _self_]\ngrids:\n  - {seed: [0, 1]}\n")
+    assert call(monkeypatch, "scale=paper", "-cd", str(here), "json=true", "-cn", "two", "do=plan") == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == 2
+
+
 def test_help_says_what_there_is() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "harness", "--help"], capture_output=True, text=True, timeout=60, check=False
