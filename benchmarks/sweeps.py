@@ -31,18 +31,24 @@ def demo(bench: Bench) -> list[Row]:
     with fresh_store(bench.scratch) as root:
         plan = planned(arguments, Store(root))
     workers = min(pool.cores(), Jobs(plan).width)
-    ours, bounds = [], []
+    ours, bounds, loose = [], [], []
     for repetition in range(bench.sweep_pairs):
-        bounds.append(_bound(bench, plan, workers))
+        bound, loose_bound = _bounds(bench, plan, workers)
+        bounds.append(bound)
+        loose.append(loose_bound)
         with fresh_store(bench.scratch) as root:
             ours.append(command(*arguments, f"root={root}", f"launch.workers={workers}"))
         say(f"demo, repetition {repetition + 1} of {bench.sweep_pairs}: {ours[-1]:.1f} s, bound {bounds[-1]:.1f} s")
     note = (
         f"{len(plan.points)} runs, {plan.tokens_planned:,} tokens, {workers} workers, whole command; bound = start of "
-        f"the workers + max(longest path, total / workers), trained and measured at the speed of {workers} bare loops "
-        "side by side; corpora were there"
+        "the workers + the most, over all segments, of the path to its end + what depends on it / workers, trained and "
+        f"measured at the speed of {workers} bare loops side by side; corpora were there"
     )
-    rows = [Row("demo: wall-clock / bound", "s", tuple(ours), tuple(bounds), 1.1, at_most=True, note=note)]
+    loosely = "the same against start + max(longest path, total / workers), as if nothing had to wait for the base"
+    rows = [
+        Row("demo: wall-clock / bound", "s", tuple(ours), tuple(bounds), 1.1, at_most=True, note=note),
+        Row("demo: wall-clock / loose bound", "s", tuple(ours), tuple(loose), 1.1, at_most=True, note=loosely),
+    ]
     seconds, note = _separate(bench, plan, more)
     rows.append(Row("demo: separate runs / demo", "s", tuple(ours), (seconds,) * len(ours), 3.0, inverse=True,
                     note=note))  # fmt: skip
@@ -86,8 +92,9 @@ def infinite(bench: Bench) -> list[Row]:
     ]  # fmt: skip
 
 
-def _bound(bench: Bench, plan: Plan, workers: int) -> float:
-    """Seconds that no schedule of the plan's segments can beat with bare loops on that many workers."""
+def _bounds(bench: Bench, plan: Plan, workers: int) -> tuple[float, float]:
+    """Seconds that no schedule of the plan's segments can beat with bare loops on that many workers: with what has to
+    wait for what, and (looser) without."""
     start = _start_seconds(bench, workers)
     train, measure = _bare_rates(bench, workers)
     path: dict[str, float] = {}
@@ -96,9 +103,15 @@ def _bound(bench: Bench, plan: Plan, workers: int) -> float:
         cost = _cost(segment, train, measure)
         total += cost
         path[segment.address] = cost + (path[segment.parent.address] if segment.parent else 0.0)
+    below = dict.fromkeys(path, 0.0)  # of all that depends on a segment
+    for segment in reversed(plan.segments):
+        if segment.parent:
+            below[segment.parent.address] += below[segment.address] + _cost(segment, train, measure)
+    bound = max(path[address] + below[address] / workers for address in path)
     say(f"bare loops side by side: {train:,.0f} tokens/s trained, {measure:,.0f} measured; start {start:.1f} s; "
         f"longest path {max(path.values()):.1f} s, total {total:.1f} s")  # fmt: skip
-    return start + max(*path.values(), total / workers)
+    loose = max(*path.values(), total / workers)
+    return start + max(bound, loose), start + loose
 
 
 def _cost(segment: Segment, train: float, measure: float) -> float:

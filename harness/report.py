@@ -122,7 +122,7 @@ def _flops(point: Point) -> float:
 
 
 def _count(tokens: float) -> str:
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if tokens >= size:
             return f"{tokens / size:.3g} {unit}"
     return f"{tokens:.0f}"
