@@ -81,9 +81,9 @@ class Jobs:
 
     @property
     def width(self) -> int:
-        """How many workers can ever be busy at once, at most: the jobs that nothing waits for."""
+        """How many workers are worth starting: the jobs that can start at once, or all end at once."""
         waited_for = {id(earlier) for job in self.all for earlier in job.waits_for}
-        return sum(id(job) not in waited_for for job in self.all)
+        return max(sum(not job.waits_for for job in self.all), sum(id(job) not in waited_for for job in self.all))
 
     @property
     def longest_path(self) -> float:
