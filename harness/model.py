@@ -93,14 +93,12 @@ def scratch_config(shape: ModelShape) -> GPTNeoXConfig:
     )
 
 
-def load_checkpoint(path: str | Path, revision: str | None = None) -> PreTrainedModel:
+def load_checkpoint(path: str | Path) -> PreTrainedModel:
     """Any causal language model from a local folder: float32 on CPU, dropout off, in training mode. No network.
 
-    Raises InputError, field `path` or `revision`, where the folder is unusable, holds other tensors than its config
+    Raises InputError, field `path`, where the folder is unusable, holds other tensors than its config
     describes, or its model sees later tokens.
     """
-    if revision is not None:
-        raise InputError("revision", revision, "a local folder has no revisions", "leave it out")
     hub.read_config(path)  # this and the next refuse, with their reasons, what cannot be loaded
     hub.weight_files(path)
     folder = Path(path).expanduser()

@@ -73,11 +73,6 @@ class Store:
             found.update(n for n in disk.listing(store / "states") if _ADDRESS.fullmatch(n) and n not in ignored)
         return found
 
-    def states_on(self, addresses: Iterable[str]) -> list[str]:
-        """Those of `addresses` that are stored, in the order given."""
-        stored = self.addresses()
-        return [address for address in addresses if address in stored]
-
     def state(self, address: str) -> StateInfo | None:
         """The state, from this store before its parents; None if there is none. Checks state.json, not the tensors."""
         for store in (self.root, *self.parents):

@@ -184,12 +184,6 @@ def test_tied_weights_stay_one_parameter(tmp_path: Path) -> None:
     assert len({id(parameter) for parameter in grouped}) == len(grouped) == len(list(model.parameters()))
 
 
-def test_a_revision_of_a_folder_is_refused(tmp_path: Path) -> None:
-    neox().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="revision=main"):
-        load_checkpoint(tmp_path, revision="main")
-
-
 def test_weights_that_are_not_the_configs_are_refused(tmp_path: Path) -> None:
     neox().save_pretrained(tmp_path)
     whole = load_file(tmp_path / "model.safetensors")

@@ -88,6 +88,7 @@ def test_an_interrupted_run_from_a_checkpoint_ends_with_the_same_bits(world: Pat
         ("schedule=constant", "schedule.lr=null: no base tells"),
         ("batch.seq_len=32", "batch.seq_len=32: the model has 16 positions"),
         ("start.at=0.5", "start.at=0.5: unknown key"),
+        ("revision=main", "revision=main: a folder has no revisions"),
     ],
 )
 def test_what_a_checkpoint_cannot_do_is_refused(world: Path, more: str, message: str) -> None:

@@ -122,7 +122,6 @@ def test_reading_creates_nothing(tmp_path: Path) -> None:
     root = tmp_path / "none" / "runs"
     store = Store(root)
     assert store.addresses() == set()
-    assert store.states_on([A, B]) == []
     assert store.state(A) is None
     assert store.rows(A) == []
     assert not store.verify(A)
@@ -132,13 +131,6 @@ def test_reading_creates_nothing(tmp_path: Path) -> None:
     assert store.disk_free() > 0
     store.check_writable()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_states_on_keeps_the_order(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    for address in (A, B):
-        store.write_state(address, writer([]), META)
-    assert store.states_on([C, B, A]) == [B, A]
 
 
 def test_thousands_of_states_are_listed_at_once(tmp_path: Path) -> None:
