@@ -23,7 +23,7 @@ from harness import config
 from harness.compose import sweep_points
 from harness.documents import run_document
 from harness.errors import CorruptError, InputError
-from harness.history import Row, final_loss
+from harness.history import FINAL_POSITIONS, Row, final_loss
 from harness.identity import rounded
 from harness.plan import compile_points, plan
 from harness.store import Store
@@ -176,8 +176,13 @@ def base_losses(run: RunRecord) -> dict[str, float]:
 
 
 def final_losses(run: RunRecord) -> dict[str, float]:
-    """Final loss per corpus: the mean of the last three evaluations after the base. Empty unless the run is done."""
-    rows = run.cpt_rows() if run.status == "done" else []
+    """Final loss per corpus: the mean of the last three evaluations after the base. Empty unless the run is done.
+
+    The last three positions are those of the run's grid: a corpus measured later, at stored positions only, has fewer
+    of them, and what it has of earlier positions (the end of a warm-up, say) is no final loss.
+    """
+    last = sorted({int(row["position"]) for row in run.document["requested"]})[-FINAL_POSITIONS:]
+    rows = [row for row in run.cpt_rows() if row.position in last] if run.status == "done" else []
     return {corpus: final_loss(rows, corpus) for corpus in dict.fromkeys(row.corpus for row in rows)}
 
 
@@ -234,15 +239,18 @@ def _status(
     store: Store, document: Document, stored: set[str], stops: Sequence[tuple[int, str]],
     lacking: set[tuple[int, str]],
 ) -> str:  # fmt: skip
-    """done: the end is stored and nothing is lacking that a plan would train or measure."""
+    """done: the end is stored with every row of the channels and of what was trained on; further sets don't count."""
     channels = {document["upstream"], document["downstream"]}
     base = document["base_position"] or 0
     measurable = {0} | {position for position, address in stops if address in stored}
-    due = [
-        position
-        for position, hash_ in lacking
-        if position in measurable or (position >= base and document["measures"][hash_]["corpus"] in channels)
-    ]
+    trained = {source["corpus"] for phase in document["program"]["phases"] for source in phase["sources"]}
+    own = {  # what `harness.evaluate` asked for later is not among them
+        hash_
+        for hash_, measure in document["measures"].items()
+        if measure["windows"] == document["config"]["evaluate"]["windows"]
+        and (measure["corpus"] in channels or measure["key"] in trained)
+    }
+    due = [position for position, hash_ in lacking if hash_ in own and (position in measurable or position >= base)]
     if document["address"] in stored and not due:
         return "done"
     if any(address not in stored and store.failure(address) for _, address in stops):

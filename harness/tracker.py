@@ -19,7 +19,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from harness.history import Row, final_loss
+from harness.history import FINAL_POSITIONS, Row, final_loss
 from harness.jobs import Job
 from harness.plan import Plan, Point
 from harness.program import Program
@@ -159,7 +159,8 @@ def summary(point: Point, rows: list[Row]) -> dict[str, float]:
     run, start = point.run, point.base_position
     names = {name: measure.corpus for name, measure in point.request.measures.items()}
     mine = [replace(row, corpus=names[row.windows_hash]) for row in rows if row.key in point.request.rows]
-    after = [row for row in mine if start is None or row.position > start]
+    last = sorted({position for position, _ in point.request.rows})[-FINAL_POSITIONS:]
+    after = [row for row in mine if row.position in last and (start is None or row.position > start)]
     final = {corpus: final_loss(after, corpus) for corpus in sorted({row.corpus for row in after})}
     base = {row.corpus: row.loss for row in mine if row.position == start}
     found = {f"final/{corpus}": loss for corpus, loss in final.items()}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.runs import final_losses, read_runs
 from harness import __main__ as harness_main
 from harness import evaluate, peek, sweep
 from harness.cli import guarded
@@ -147,6 +148,12 @@ def test_a_run_from_the_command_line_then_again_then_measured_then_looked_at(
     assert "0 tokens trained" in capsys.readouterr().err
     assert call(monkeypatch, "mine", "windows=5", "launch=inline", main=evaluate.main) == 0
     assert capsys.readouterr().err.startswith("0 measurements")
+    (run,) = read_runs(Path("runs"), windows=5)  # measured at stored positions: the end of the warm-up is no final loss
+    assert {row.position for row in run.cpt_rows()} == {64, 100}
+    assert final_losses(run) == {row.corpus: row.loss for row in run.rows if row.position == 100}
+    for added in Path("runs/states").glob(f"{run.facts.address}/evaluations-*.csv"):
+        added.unlink()  # as if the state had been damaged and made again
+    assert read_runs(Path("runs"))[0].status == "done"
     refused(capsys, call(monkeypatch, "mine", main=evaluate.main), "sets=")
     refused(capsys, call(monkeypatch, "yours", "sets=cpp", main=evaluate.main), "run=yours")
 
