@@ -1,0 +1,270 @@
+"""Fitting a law to a table of losses: what the parameters are, how sure that is, and whether to believe it.
+
+    fit = fit_law(LAWS["dcpt"], table, bootstrap=1000)     # columns N, D, r, loss and run
+    fit.parameters, fit.interval, fit.converged, fit.unidentified
+    fit.predict({"N": 1.8e9, "D": 1e10, "r": 0.9}), fit.predict_draws(...)
+
+One engine for every law and loss: starts by variable projection (`analysis.starts`), batched Newton steps
+(`analysis.newton`), more starts until several agree (`analysis.search`). A fit that has not converged says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.checks import check
+from analysis.formula import Array
+from analysis.information import Information, inform
+from analysis.law import Bound, Law
+from analysis.objective import Loss, Objective
+from analysis.profile import profile_interval
+from analysis.search import Found, Progress, refit, search
+from harness.errors import InputError
+
+LEVEL = 0.9  # of every interval
+FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled
+MOST_FAILED = 0.05  # of the resamples may end without a minimum before the bootstrap is refused
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Parameters of the law fitted to resamples: `parameters` (B, P). `groups`: digest of the runs resampled, in order.
+
+    Draws of two fits are paired (each pair saw the same runs) if `groups`, `seed` and the number of draws agree.
+    """
+
+    parameters: Array
+    group: str  # the column resampled by; "rows" if rows were
+    groups: str
+    seed: int
+    failed: int  # resamples whose fit did not converge; their draws are left out of no pair: they are NaN
+
+    def paired(self, other: Draws) -> bool:
+        return (self.groups, self.seed, self.group, len(self.parameters)) == (
+            other.groups, other.seed, other.group, len(other.parameters),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted law. Losses in nats per token; intervals at LEVEL.
+
+    `interval` comes from the bootstrap, else from standard errors; `profile` holds those of flat parameters, open
+    (None) on a side where the objective never rises enough. `r2_within_run` is what is explained along the runs, after
+    each run's mean. `max_abs_z`: the largest residual over their robust spread. `requirements`: share of the rows at
+    which each holds. `range`: the data's, outside of which a prediction extrapolates.
+    """
+
+    law: Law  # what was fitted: fixed parameters are numbers in its formula
+    fixed: dict[str, float]
+    target: str
+    loss: Loss
+    parameters: dict[str, float]
+    se: dict[str, float]
+    cramer_rao: dict[str, float]
+    interval: dict[str, tuple[float, float]]
+    profile: dict[str, tuple[float | None, float | None]]
+    objective: float
+    n_points: int
+    n_runs: int | None
+    starts: dict[str, int]
+    converged: bool
+    on_bound: tuple[str, ...]
+    unidentified: tuple[str, ...]
+    condition: float
+    r2: float
+    r2_within_run: float | None
+    mre: float
+    max_abs_z: float
+    requirements: dict[str, float]
+    range: dict[str, tuple[float, float]]
+    draws: Draws | None = None
+    columns: dict[str, str] = field(default_factory=dict)  # how the table's columns were mapped
+
+    def predict(self, columns: Mapping[str, Any]) -> Array:
+        """Losses at columns that broadcast to one shape."""
+        return self.law.value(self.parameters, columns)
+
+    def predict_draws(self, columns: Mapping[str, Any]) -> Array:
+        """Losses of every bootstrap draw, (B, ...) over the columns' shape; NaN for a resample without a fit."""
+        assert self.draws is not None, "fitted without a bootstrap"
+        shaped = np.broadcast_arrays(*(np.asarray(columns[name], dtype=float) for name in self.law.variables))
+        flat = {name: array.reshape(-1) for name, array in zip(self.law.variables, shaped, strict=True)}
+        found = Bound(self.law, flat).value(self.law.inward(self.draws.parameters))
+        return found.reshape(len(found), *shaped[0].shape)
+
+
+def fit_law(
+    law: Law, table: pd.DataFrame, *, loss: Loss | None = None, fixed: Mapping[str, float] | None = None,
+    target: str = "loss", group: str | None = "run", bootstrap: int = 0, seed: int = 0, weights: str | None = None,
+    progress: Progress | None = None,
+) -> Fit:  # fmt: skip
+    """The law's best parameters on the table's columns (the law's variables and `target`).
+
+    `group`: the column that says which rows belong to one run (runs err as one: they are what the bootstrap resamples);
+    if the table has none, rows count as independent. `weights`: a column of row weights. Raises InputError for a table
+    that cannot be fitted; a design that cannot tell parameters apart gives a fit that says so.
+    """
+    loss, fixed = loss or Loss(), dict(fixed or {})
+    law = law.fixed(fixed)
+    constant = [name for name in law.variables if name in table and _is_constant(table[name])]
+    check(table, law.variables, target=target, remedies={name: remedy_of(law, name) for name in constant})
+    _check_count(law, table)
+    objective = objective_of(law, table, loss, target, weights)
+    clusters = clusters_of(table, group)
+    found = search(objective, seed)
+    known = inform(objective, found.theta, clusters)
+    draws = _bootstrap(objective, found, table, group, clusters, bootstrap, seed, progress) if bootstrap else None
+    return _report(objective, found, known, clusters, fixed, target, draws)
+
+
+def objective_of(
+    law: Law, table: pd.DataFrame, loss: Loss, target: str = "loss", weights: str | None = None
+) -> Objective:
+    """The objective of a law on a table that has been checked."""
+    columns = {name: column_of(table[name]) for name in law.variables}
+    given = np.ones(len(table)) if weights is None else table[weights].to_numpy(dtype=float)
+    return Objective(Bound(law, columns), table[target].to_numpy(dtype=float), loss, given)
+
+
+def column_of(column: pd.Series) -> Array:
+    """A variable (n,), or (n, m) where every cell is an array."""
+    return np.stack(list(column)) if column.dtype == object else column.to_numpy(dtype=float)
+
+
+def clusters_of(table: pd.DataFrame, group: str | None) -> Integers | None:
+    """The number of each row's run, None if the table does not say."""
+    if group is None or group not in table:
+        return None
+    return np.asarray(pd.factorize(table[group], sort=True)[0], dtype=np.int64)
+
+
+def resamples(clusters: Integers | None, rows: int, draws: int, seed: int) -> Array:
+    """Weights (draws, rows) of bootstrap resamples: how often each row's run (each row, without runs) was drawn."""
+    count = rows if clusters is None else int(clusters.max()) + 1
+    random = np.random.default_rng(seed)
+    drawn = np.stack([np.bincount(random.integers(0, count, count), minlength=count) for _ in range(draws)])
+    return np.asarray(drawn if clusters is None else drawn[:, clusters], dtype=float)
+
+
+def remedy_of(law: Law, variable: str) -> str:
+    """How to fit a law whose `variable` has one value: the parameters to set to 0 so that it drops out."""
+    for names in (*itertools.combinations(law.parameters, 1), *itertools.combinations(law.parameters, 2)):
+        with contextlib.suppress(InputError):  # a formula that has no value with zeros there
+            if set(law.fixed(dict.fromkeys(names, 0.0)).variables) == set(law.variables) - {variable}:
+                return f"give rows with other values, or leave it out: --fix {','.join(f'{name}=0' for name in names)}"
+    return "give rows with other values"
+
+
+def _is_constant(column: pd.Series) -> bool:
+    return bool(column.dtype != object and column.nunique() == 1)
+
+
+def _check_count(law: Law, table: pd.DataFrame) -> None:
+    parameters = len(law.parameters)
+    distinct = len(table.drop_duplicates([name for name in law.variables if table[name].dtype != object]))
+    if distinct <= parameters:
+        why = f"{distinct} different points for the {parameters} parameters of {law.name}"
+        raise InputError("table", f"{len(table)} rows", why, "give more points, or fix parameters: --fix NAME=VALUE")
+
+
+def _bootstrap(
+    objective: Objective, found: Found, table: pd.DataFrame, group: str | None, clusters: Integers | None, count: int,
+    seed: int, progress: Progress | None,
+) -> Draws:  # fmt: skip
+    weights = objective.weights * resamples(clusters, len(table), count, seed)
+    theta, _, gap = refit(objective, found, weights, progress)
+    parameters = objective.bound.law.outward(theta)
+    failed = ~(gap <= 1e-4)
+    parameters[failed] = np.nan
+    by = "rows" if clusters is None else str(group)
+    names = [str(len(table))] if clusters is None else [str(name) for name in sorted(table[group].unique())]
+    digest = hashlib.sha256("\n".join([by, *names]).encode()).hexdigest()[:16]
+    return Draws(parameters, by, digest, seed, int(failed.sum()))
+
+
+def _report(
+    objective: Objective, found: Found, known: Information, clusters: Integers | None, fixed: dict[str, float],
+    target: str, draws: Draws | None,
+) -> Fit:  # fmt: skip
+    law, names = objective.bound.law, objective.bound.law.parameters
+    values = law.outward(found.theta)
+    parameters = {name: float(value) for name, value in zip(names, values, strict=True)}
+    natural = np.array([value if law.on_log_scale(name) else 1.0 for name, value in parameters.items()])
+    se = known.se * natural
+    if draws is not None:
+        se = np.nanstd(draws.parameters, axis=0, ddof=1)
+    predicted = objective.bound.value(found.theta[None])[0]
+    return Fit(
+        law=law, fixed=fixed, target=target, loss=objective.loss, parameters=parameters,
+        se=dict(zip(names, map(float, se), strict=True)),
+        cramer_rao=dict(zip(names, map(float, known.cramer_rao * natural), strict=True)),
+        interval=_intervals(law, found, known, draws),
+        profile={name: profile_interval(objective, found, known, name, LEVEL) for name in _flat(law, known)},
+        objective=found.value, n_points=len(predicted), n_runs=None if clusters is None else int(clusters.max()) + 1,
+        starts={"tried": found.tried, "agree": found.agree}, converged=found.converged, on_bound=known.on_bound,
+        unidentified=known.unidentified, condition=known.condition, draws=draws,
+        **quality(objective.observed, predicted, objective.residuals(predicted), clusters),
+        requirements=_requirements(law, parameters, objective),
+        range={name: (float(column.min()), float(column.max()))
+               for name, column in zip(law.variables, objective.bound.data, strict=False)},
+    )  # fmt: skip
+
+
+def quality(observed: Array, predicted: Array, residuals: Array, clusters: Integers | None) -> dict[str, Any]:
+    """R² (whole, and within runs), mean relative error, and the largest residual over their robust spread."""
+    error = predicted - observed
+    spread = 1.4826 * float(np.median(np.abs(residuals)))
+    within = None
+    if clusters is not None and int(clusters.max()) + 1 < len(clusters):
+        size = np.bincount(clusters)
+        left, total = (v - (np.bincount(clusters, v) / size)[clusters] for v in (error, observed))
+        within = 1 - float((left**2).sum()) / max(float((total**2).sum()), 1e-300)
+    return {
+        "r2": 1 - float((error**2).sum()) / max(float(((observed - observed.mean()) ** 2).sum()), 1e-300),
+        "r2_within_run": within,
+        "mre": float(np.abs(error / observed).mean()),
+        "max_abs_z": float(np.abs(residuals).max() / spread) if spread > 0 else 0.0,
+    }
+
+
+def _intervals(law: Law, found: Found, known: Information, draws: Draws | None) -> dict[str, tuple[float, float]]:
+    tail = (1 - LEVEL) / 2
+    if draws is not None:
+        low, high = np.nanquantile(draws.parameters, [tail, 1 - tail], axis=0)
+    else:
+        from scipy.stats import norm
+
+        low, high = (law.outward(found.theta + sign * norm.ppf(1 - tail) * known.se) for sign in (-1, 1))
+        bounds = np.array([law.bound(name) for name in law.parameters])
+        low, high = np.clip(low, bounds[:, 0], None), np.clip(high, None, bounds[:, 1])
+    return {name: (float(a), float(b)) for name, a, b in zip(law.parameters, low, high, strict=True)}
+
+
+def _flat(law: Law, known: Information) -> Sequence[str]:
+    """The parameters that the data say little of."""
+    found = []
+    for name, se in zip(law.parameters, known.se, strict=True):
+        low, high = law.starts.get(name, (0.0, 1.0))
+        if name in known.unidentified or not se <= FLAT * (1.0 if law.on_log_scale(name) else high - low):
+            found.append(name)
+    return found
+
+
+def _requirements(law: Law, parameters: Mapping[str, float], objective: Objective) -> dict[str, float]:
+    """Share of the rows at which each of the law's requirements holds; rows with a variable of zero are left out."""
+    columns = dict(zip(law.variables, objective.bound.data, strict=False))
+    inside = np.all([column > 0 for column in columns.values() if column.ndim == 1], axis=0)
+    columns = {name: column[inside] for name, column in columns.items()}
+    return {text: float((law.trend(parameters, columns, text) < 0).mean()) for text in law.requirements if inside.any()}

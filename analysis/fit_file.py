@@ -1,0 +1,102 @@
+"""A fit as one JSON document, and back: `python -m analysis fit --json` writes it, `mix` and `next` read it.
+
+The document holds the law's whole definition, so that a fit of a user's own law can be read without their file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.fit import Draws, Fit
+from analysis.law import Law
+from analysis.objective import Loss
+from harness.errors import InputError
+
+SCHEMA = "rewarm.fit/1"
+_SIMPLE = ("fixed", "target", "parameters", "se", "cramer_rao", "objective", "n_points", "n_runs", "starts",
+           "converged", "condition", "r2", "r2_within_run", "mre", "max_abs_z", "requirements")  # fmt: skip
+
+
+def to_document(fit: Fit) -> dict[str, Any]:
+    """The `rewarm.fit/1` document. Numbers that are not finite (an unidentified parameter's error) become null."""
+    draws = fit.draws
+    document: dict[str, Any] = _finite(
+        {
+            "schema": SCHEMA,
+            "law": fit.law.name,
+            "definition": asdict(fit.law),
+            "map": dict(fit.columns),
+            "loss": {"kind": fit.loss.kind, "delta": fit.loss.delta, "tau": fit.loss.tau,
+                     "residuals": fit.loss.residuals, "reduction": "sum"},
+            **{name: getattr(fit, name) for name in _SIMPLE},
+            "interval": {name: list(ends) for name, ends in fit.interval.items()},
+            "profile": {name: list(ends) for name, ends in fit.profile.items()},
+            "on_bound": list(fit.on_bound),
+            "unidentified": list(fit.unidentified),
+            "range": {name: list(ends) for name, ends in fit.range.items()},
+            "bootstrap": None if draws is None else {
+                "group": draws.group, "groups": draws.groups, "seed": draws.seed, "failed": draws.failed,
+                "draws": [[float(f"{value:.9g}") for value in row] for row in draws.parameters],
+            },
+        }
+    )  # fmt: skip
+    return document
+
+
+def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
+    """The reverse. InputError if `document` is no fit."""
+    if document.get("schema") != SCHEMA:
+        schema = document.get("schema", "no schema")
+        raise InputError(name, schema, f"is not a fit ({SCHEMA})", "write one with `python -m analysis fit ... --json`")
+    try:
+        given = dict(document)
+        law = given["definition"]
+        pairs = {key: (-math.inf if low is None else low, math.inf if high is None else high)
+                 for key, (low, high) in law["bounds"].items()}  # fmt: skip
+        read = Law(**{**law, "bounds": pairs, "starts": _pairs(law["starts"]),
+                      **{key: tuple(law[key]) for key in ("linear", "log", "requirements")}})  # fmt: skip
+        loss = {key: value for key, value in given["loss"].items() if key != "reduction"}
+        bootstrap = given["bootstrap"]
+        draws = None if bootstrap is None else Draws(
+            np.array(bootstrap["draws"], dtype=float).reshape(-1, len(read.parameters)), bootstrap["group"],
+            bootstrap["groups"], int(bootstrap["seed"]), int(bootstrap["failed"]),
+        )  # fmt: skip
+        return Fit(
+            law=read, loss=Loss(**loss), columns=given["map"], draws=draws, interval=_pairs(given["interval"]),
+            profile=_pairs(given["profile"]), range=_pairs(given["range"]), on_bound=tuple(given["on_bound"]),
+            unidentified=tuple(given["unidentified"]), **{key: given[key] for key in _SIMPLE},
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(name, SCHEMA, f"not as this version writes it ({error!r})", "fit again") from None
+
+
+def read_fit(path: Path, field: str = "fit") -> Fit:
+    """The fit of a file. Raises InputError for a file that is none."""
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(field, path, f"cannot be read ({error})", "give a file of `fit ... --json`") from None
+    if not isinstance(document, dict):
+        raise InputError(field, path, "is not a fit", "give a file of `fit ... --json`")
+    return from_document(document, field)
+
+
+def _pairs(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(ends) for name, ends in given.items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,198 @@
+"""A law as data: its formula as text, with what the fits need to know of its names.
+
+`Law` is what a definition in `analysis.laws` (or in a user's own file) says; `Bound` is a law on one table's columns,
+with value, gradient and Hessian for many parameter vectors at once. No derivative is written by hand or taken
+numerically (`analysis.formula`).
+
+    law = Law("power", "E + A/N**alpha", {"N": "parameters"}, linear=("E", "A"), starts={"alpha": (0.05, 1.5)})
+    law.value({"E": 1.8, "A": 480.0, "alpha": 0.35}, {"N": sizes})
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis import formula
+from analysis.formula import Array, Form
+from harness.errors import InputError
+
+FUNCTIONS = {"exp", "log", "sqrt", "sum"}
+
+
+@dataclass(frozen=True)
+class Law:
+    """loss = formula(parameters, variables).
+
+    `formula`: Python arithmetic with exp, log, sqrt and `sum(...)`, which runs over the second axis of the variables
+    inside it (for example the drops of the learning rate before a step). `variables`: name -> unit. `linear`:
+    parameters that the formula is linear in together; fits solve for them inside. `starts`: for every other parameter
+    the range that starts are laid over. `bounds`: where they are not (0, inf). `log`: parameters of `starts` whose
+    range spans decades. `requirements`: what the law's paper demands on the data, written as `dL/dr < 0`. `checked`:
+    the public table its fit is tested against; a law without one is unverified.
+    """
+
+    name: str
+    formula: str
+    variables: Mapping[str, str]
+    linear: tuple[str, ...]
+    starts: Mapping[str, tuple[float, float]]
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    log: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    source: str = ""
+    checked: str = ""
+
+    def __post_init__(self) -> None:
+        declared, used = {*self.variables, *self.linear, *self.starts}, self._names()
+        wrong = [f"{name} is not declared" for name in used if name not in declared]
+        wrong += [f"{name} does not occur" for name in sorted(declared - set(used))]
+        if wrong:
+            remedy = "every name is a variable, a linear parameter, or has starts"
+            raise InputError(f"law {self.name}", self.formula, "; ".join(wrong), remedy)
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Their names, in the order of the formula."""
+        return tuple(name for name in self._names() if name not in self.variables)
+
+    @cached_property
+    def form(self) -> Form:
+        log = frozenset(name for name in self.parameters if self.on_log_scale(name))
+        return Form(self.formula, self.parameters, tuple(self.variables), self.linear, log)
+
+    def bound(self, parameter: str) -> tuple[float, float]:
+        return self.bounds.get(parameter, (0.0, np.inf))
+
+    def on_log_scale(self, parameter: str) -> bool:
+        """Whether fits move its logarithm: the valley of A/N**alpha is straight in (log A, alpha)."""
+        return parameter in self.log or (parameter in self.linear and self.bound(parameter)[0] >= 0)
+
+    def value(self, parameters: Mapping[str, Any], columns: Mapping[str, Any]) -> Array:
+        """The losses at columns that broadcast to one shape, in that shape. Raises InputError for a missing name."""
+        names = [name for name in (*self.parameters, *self.variables) if name not in {**parameters, **columns}]
+        if names:
+            raise InputError(f"law {self.name}", ", ".join(names), "has no value", "give one")
+        shaped = np.broadcast_arrays(*(np.asarray(columns[name], dtype=float) for name in self.variables))
+        flat = {name: array.reshape(-1) for name, array in zip(self.variables, shaped, strict=True)}
+        theta = self.inward(np.array([[float(parameters[name]) for name in self.parameters]]))
+        return np.asarray(Bound(self, flat).value(theta)[0].reshape(shaped[0].shape))
+
+    def inward(self, values: Array) -> Array:
+        """From parameters (last axis) to what fits move: the logarithms of some."""
+        return self._mapped(values, np.log)
+
+    def outward(self, theta: Array) -> Array:
+        """The reverse of `inward`."""
+        return self._mapped(theta, np.exp)
+
+    def fixed(self, values: Mapping[str, float]) -> Law:
+        """This law with some parameters set for good; names that play no part any more drop out."""
+        for name in values:
+            if name not in self.parameters:
+                raise InputError("fix", name, f"no parameter of {self.name}", f"choose of {', '.join(self.parameters)}")
+        if not values:
+            return self
+        text, left = formula.substituted(self.form, values)
+        if left & {"zoo", "nan", "oo"} or not left & set(self.parameters):
+            raise InputError("fix", ",".join(f"{k}={v:g}" for k, v in values.items()), f"leaves {text} of {self.name}",
+                             "fix fewer parameters, or at other values")  # fmt: skip
+        return replace(
+            self, formula=text, variables={name: unit for name, unit in self.variables.items() if name in left},
+            linear=tuple(name for name in self.linear if name in left),
+            starts={name: span for name, span in self.starts.items() if name in left},
+            requirements=tuple(text for text in self.requirements if set(differentiated(text)) <= left),
+        )  # fmt: skip
+
+    def trend(self, parameters: Mapping[str, float], columns: Mapping[str, Any], requirement: str) -> Array:
+        """The derivative that a requirement such as `d2L/dDdr < 0` speaks of, at the columns; shape (n,)."""
+        wanted = differentiated(requirement)
+        if not wanted or not set(wanted) <= set(self.variables):
+            raise InputError(f"law {self.name}", requirement, "is no derivative of this law", "write it as dL/dr < 0")
+        theta = self.inward(np.array([[parameters[name] for name in self.parameters]]))
+        data = formula.columns_of(self.form, columns)
+        found = formula.derivative(self.form, tuple(wanted))(*formula.arguments(theta, data))
+        return np.asarray(np.broadcast_to(found, (1, len(data[0])))[0])
+
+    def _names(self) -> list[str]:
+        names = dict.fromkeys(re.findall(r"(?<![\w.])[A-Za-z_]\w*", self.formula))
+        return [name for name in names if name not in FUNCTIONS]
+
+    def _mapped(self, values: Array, function: Callable[[Array], Array]) -> Array:
+        mapped = np.array(values, dtype=float)
+        on_log = np.array([self.on_log_scale(name) for name in self.parameters], dtype=bool)
+        with np.errstate(divide="ignore"):
+            mapped[..., on_log] = function(mapped[..., on_log])
+        return mapped
+
+
+class Bound:
+    """A law on the columns of one table. `theta`, of shape (K, P), is in the form of `Law.inward`."""
+
+    def __init__(self, law: Law, columns: Mapping[str, Any] | list[Array]) -> None:
+        self.law = law
+        self.data = columns if isinstance(columns, list) else formula.columns_of(law.form, columns)
+        self.n = len(self.data[0])
+        self.cells = max(column.size for column in self.data)  # with those of sums
+
+    def taking(self, rows: npt.NDArray[np.int64]) -> Bound:
+        """The law on some of the rows."""
+        return Bound(self.law, [column[rows] for column in self.data])
+
+    def value(self, theta: Array) -> Array:
+        """Losses, (K, n)."""
+        found = formula.value(self.law.form)(*self._arguments(theta))
+        return np.broadcast_to(found, (len(theta), self.n))
+
+    def derivatives(self, theta: Array) -> tuple[Array, Array, list[tuple[int, int, Array]]]:
+        """Losses (K, n), gradient (K, P, n), and (i, j, values) of the Hessian's entries that are not zero."""
+        function, pairs = formula.derivatives(self.law.form)
+        found = function(*self._arguments(theta))
+        parameters = theta.shape[1]
+        gradient = np.empty((len(theta), parameters, self.n))
+        for i in range(parameters):
+            gradient[:, i] = found[1 + i]
+        hessian = [(i, j, entry) for (i, j), entry in zip(pairs, found[1 + parameters :], strict=True)]
+        return np.broadcast_to(found[0], (len(theta), self.n)), gradient, hessian
+
+    def basis(self, theta: Array) -> list[Array]:
+        """What each linear parameter multiplies, then what is left without them: (K, n), or (1, n) if the same."""
+        function, _ = formula.basis(self.law.form)
+        return [np.broadcast_to(part, (np.shape(part)[0] if np.ndim(part) == 2 else 1, self.n))
+                for part in function(*self._arguments(theta))]  # fmt: skip
+
+    def _arguments(self, theta: Array) -> list[Array]:
+        return formula.arguments(theta, self.data)
+
+
+def differentiated(requirement: str) -> list[str]:
+    """The variables that `dL/dr < 0` or `d2L/dDdr < 0` differentiates by; none if it is not written so."""
+    match = re.fullmatch(r"d2?L/((?:d[A-Z_a-z]\w*?)+) < 0", requirement)
+    return re.findall(r"d(\w+?)(?=d|$)", match[1]) if match else []
+
+
+def load_law(text: str, known: Mapping[str, Law]) -> Law:
+    """A law by its name in `known`, or a user's own as `my.py:NAME`. Raises InputError."""
+    if text in known:
+        return known[text]
+    path, _, name = text.rpartition(":")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path) if path.endswith(".py") else None
+    if spec is None or spec.loader is None:
+        raise InputError("law", text, "no such law", f"known: {', '.join(known)}; or FILE.py:NAME")
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        law = getattr(module, name)
+    except (OSError, SyntaxError, AttributeError, NameError, ImportError, TypeError, InputError) as error:
+        raise InputError("law", text, f"cannot be loaded ({error})", "give FILE.py:NAME of a Law") from None
+    if not isinstance(law, Law):
+        raise InputError("law", text, f"is a {type(law).__name__}, not a Law", "give FILE.py:NAME of a Law")
+    return law

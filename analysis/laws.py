@@ -1,0 +1,325 @@
+"""The laws: each a definition of its formula, variables and units, with its source.
+
+    LAWS["dcpt"]                      # by name
+    find("mixing:docs,python,cpp")    # for the domains of a mixture
+    find("my.py:mine")                # a user's own
+
+Units: loss in nats per token, N parameters outside the embeddings, D tokens of continual pre-training, r the share of
+the corpus whose loss it is. To add a law, add a definition; to use one of your own, put it into a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from analysis.law import Law, load_law
+from harness.errors import InputError
+
+EXPONENT = (0.0, 3.0)
+FREE = (-float("inf"), float("inf"))
+N, D, R = {"N": "parameters"}, {"D": "tokens"}, {"r": "share"}
+UNSEEN = "The form is recalled, not read in the paper: unverified."
+
+CHINCHILLA = Law(
+    name="chinchilla",
+    formula="E + A/N**alpha + B/D**beta",
+    variables=N | D,
+    linear=("E", "A", "B"),
+    starts={"alpha": (0.02, 1.5), "beta": (0.02, 1.5)},
+    bounds={"alpha": EXPONENT, "beta": EXPONENT},
+    requirements=("dL/dN < 0", "dL/dD < 0"),
+    source="2203.15556, approach 3; data of 2404.10102",
+    checked="chinchilla_epoch",
+)
+
+KAPLAN = Law(
+    name="kaplan",
+    formula="((N_c/N)**(alpha_N/alpha_D) + D_c/D)**alpha_D",
+    variables=N | D,
+    linear=(),
+    starts={"N_c": (1e10, 1e18), "D_c": (1e10, 1e18), "alpha_N": (0.02, 0.6), "alpha_D": (0.02, 0.6)},
+    bounds={"alpha_N": EXPONENT, "alpha_D": (1e-3, 3.0)},
+    log=("N_c", "D_c"),
+    requirements=("dL/dN < 0", "dL/dD < 0"),
+    source="2001.08361, equation 1.5; unverified against its own data",
+)
+
+_DCPT_EXPONENTS = {"alpha": (0.05, 0.9), "beta": (0.05, 0.9)}
+_DCPT_BOUNDS = {"alpha": EXPONENT, "beta": EXPONENT}
+_DCPT_TRENDS = ("dL/dN < 0", "dL/dD < 0", "dL/dr < 0", "d2L/dDdr < 0")  # its explicit and implicit trends
+
+DCPT = Law(
+    name="dcpt",
+    formula="E + A/N**alpha + B*r**eta/D**beta + C/(r + eps)**gamma",
+    variables=N | D | R,
+    linear=("E", "A", "B", "C"),
+    starts={**_DCPT_EXPONENTS, "eta": (0.05, 1.2), "gamma": (0.1, 1.6), "eps": (1e-3, 0.6)},
+    bounds={**_DCPT_BOUNDS, "eta": (0.0, 4.0), "gamma": (0.0, 6.0), "eps": (1e-6, 10.0)},
+    log=("eps",),
+    requirements=_DCPT_TRENDS,
+    source="2406.01375, L3, the form the paper chose (eps keeps r = 0 finite; at fixed r it is Chinchilla's)",
+    checked="mixinglaws_cpt70M",
+)
+
+DCPT_L1 = Law(
+    name="dcpt_l1",
+    formula="E + A/N**alpha + B/D**beta + C/(r + eps)**gamma",
+    variables=N | D | R,
+    linear=("E", "A", "B", "C"),
+    starts={**_DCPT_EXPONENTS, "gamma": (0.1, 1.6), "eps": (1e-3, 0.6)},
+    bounds={**_DCPT_BOUNDS, "gamma": (0.0, 6.0), "eps": (1e-6, 10.0)},
+    log=("eps",),
+    requirements=_DCPT_TRENDS[:3],
+    source=f"2406.01375, L1: no term of D and r, so it fails the implicit trend. {UNSEEN}",
+)
+
+DCPT_L4 = Law(
+    name="dcpt_l4",
+    formula="E + A/N**alpha + B*exp(b*r)/D**beta + C*exp(-c*r)",
+    variables=N | D | R,
+    linear=("E", "A", "B", "C"),
+    starts={**_DCPT_EXPONENTS, "b": (-2.0, 3.0), "c": (0.1, 10.0)},
+    bounds={**_DCPT_BOUNDS, "b": (-20.0, 20.0), "c": (0.0, 100.0)},
+    requirements=_DCPT_TRENDS,
+    source=f"2406.01375, L4, exponential in r. {UNSEEN}",
+)
+
+DCPT_L5 = Law(
+    name="dcpt_l5",
+    formula="E + A/N**alpha + B/(r*D + sigma*(1 - r)*D)**beta",
+    variables=N | D | R,
+    linear=("E", "A", "B"),
+    starts={**_DCPT_EXPONENTS, "sigma": (1e-4, 1.0)},
+    bounds={**_DCPT_BOUNDS, "sigma": (1e-9, 10.0)},
+    log=("sigma",),
+    requirements=_DCPT_TRENDS,
+    source=f"2406.01375, L5: effective data, a token of other corpora counts sigma. {UNSEEN}",
+)
+
+DCPT_CROSS = Law(
+    name="dcpt_cross",
+    formula="E + A/N**alpha + B*r**eta/D**beta + C/(r + eps)**gamma + F/(1/k1 + w*k2)**mu",
+    variables=N | D | R | {"k1": "first loss on the domain", "k2": "early decline of the loss"},
+    linear=("E", "A", "B", "C", "F"),
+    starts={**DCPT.starts, "w": (1e-2, 100.0), "mu": (0.1, 3.0)},
+    bounds={**DCPT.bounds, "w": (0.0, 1e6), "mu": (0.0, 10.0)},
+    log=("eps", "w"),
+    requirements=_DCPT_TRENDS,
+    source="2406.01375, cross-domain law with K3 = w1/k1 + w2 k2, w1 in F; known from two notes: unverified",
+)
+
+CMR_RATIO = Law(
+    name="cmr_ratio",
+    formula="b + a*R**s",
+    variables={"R": "share"},
+    linear=("a", "b"),
+    starts={"s": (-1.5, 1.5)},
+    bounds={"a": FREE, "b": FREE, "s": (-5.0, 5.0)},
+    source="2407.17467, domain loss against its share; its table 2, known from a note",
+    checked="the table's values in PAPERS.md 4.1",
+)
+
+CMR_TIME = Law(
+    name="cmr_time",
+    formula="b + a*T**s",
+    variables={"T": "tokens or steps"},
+    linear=("a", "b"),
+    starts={"s": (-1.5, 1.5)},
+    bounds={"a": FREE, "b": FREE, "s": (-5.0, 5.0)},
+    source="2407.17467, change of the domain loss, or the critical share, against time; unverified",
+)
+
+CMR_GENERAL = Law(
+    name="cmr_general",
+    formula="b + a1*T**s1 + a2*T**s2",
+    variables={"T": "tokens or steps"},
+    linear=("b", "a1", "a2"),
+    starts={"s1": (-1.5, -0.01), "s2": (0.01, 1.5)},
+    bounds={"a1": FREE, "a2": FREE, "b": FREE, "s1": (-5.0, 0.0), "s2": (0.0, 5.0)},
+    source="2407.17467, change of the general loss: rises, then falls; unverified",
+)
+
+MIXING = Law(
+    name="mixing",
+    formula="c + k*exp(t*r)",
+    variables=R,
+    linear=("c", "k"),
+    starts={"t": (-8.0, 8.0)},
+    bounds={"t": (-100.0, 100.0)},
+    source="2403.16952, data mixing law of two domains (published as c + exp(t r + log k))",
+    checked="mixinglaws_2mix, mixinglaws_cpt70M",
+)
+
+ANNEALING = Law(
+    name="annealing",
+    formula="L0 + A/S1**alpha - C*S2",
+    variables={"S1": "learning-rate sum", "S2": "annealed learning rate"},
+    linear=("L0", "A", "C"),
+    starts={"alpha": (0.05, 1.5)},
+    bounds={"alpha": EXPONENT},
+    source="2408.11029; S1 and S2 from analysis.curves, lambda 0.999, the warm-up not in S2",
+    checked="multipowerlaw_curves",
+)
+
+MULTI_POWER = Law(
+    name="multi_power",
+    formula="L0 + A/S1**alpha - B*sum(drop*(1 - (1 + C*drop_S/drop_lr**gamma)**-beta))",
+    variables={"S1": "learning-rate sum", "drop": "changes", "drop_lr": "changes", "drop_S": "changes"},
+    linear=("L0", "A", "B"),
+    starts={"alpha": (0.2, 0.8), "C": (1e-3, 10.0), "beta": (0.1, 1.0), "gamma": (0.2, 1.6)},
+    bounds={"alpha": EXPONENT, "beta": EXPONENT, "gamma": EXPONENT},
+    log=("C",),
+    source="2503.12811; the sum runs over all changes of the learning rate before a row, the warm-up's too",
+    checked="multipowerlaw_curves",
+)
+
+_CPT = {"S1_base": "learning-rate sum", "S2_base": "annealed learning rate", "S1_cpt": "learning-rate sum",
+        "S2_cpt": "annealed learning rate"}  # fmt: skip
+_SHIFT = "1 - (1 + E*S1_cpt)**-beta"  # distribution shift, from nothing at the start of continual pre-training
+
+CPT_DYNAMICS = Law(
+    name="cpt_dynamics",
+    formula=f"L0 + A/(S1_base + S1_cpt)**alpha - C1*S2_base - C2*S2_cpt + B*({_SHIFT})",
+    variables=_CPT,
+    linear=("L0", "A", "C1", "C2", "B"),
+    starts={"alpha": (0.05, 1.2), "E": (0.1, 1e4), "beta": (0.05, 1.0)},
+    bounds={"alpha": EXPONENT, "beta": EXPONENT, "B": FREE},
+    log=("E",),
+    source="2505.07796: B > 0 for the upstream loss, < 0 for the downstream one; E, beta and B are weakly "
+    "identified there too; unverified",
+)
+
+CPT_REPLAY_UPSTREAM = Law(
+    name="cpt_replay_upstream",
+    formula=f"L0 + A/(S1_base + S1_cpt)**alpha - C1*S2_base - C2*S2_cpt*exp(a1*replay)"
+    f" + B*(1 - exp(-a2*(1 - replay)))*({_SHIFT})",
+    variables=_CPT | {"replay": "share"},
+    linear=("L0", "A", "C1", "C2", "B"),
+    starts={**CPT_DYNAMICS.starts, "a1": (-0.5, 0.5), "a2": (0.1, 8.0)},
+    bounds={**CPT_DYNAMICS.bounds, "B": (0.0, float("inf")), "a1": (-20.0, 20.0), "a2": (0.0, 100.0)},
+    log=("E",),
+    source="2505.07796, equation 8, upstream loss; unverified",
+)
+
+CPT_REPLAY_DOWNSTREAM = Law(
+    name="cpt_replay_downstream",
+    formula=f"L0 + A/(S1_base + S1_cpt)**alpha - C1*S2_base - C2*S2_cpt*exp(a1*(1 - replay))"
+    f" - B*(exp(a2*(1 - replay)) - 1)*({_SHIFT})",
+    variables=_CPT | {"replay": "share"},
+    linear=("L0", "A", "C1", "C2", "B"),
+    starts={**CPT_DYNAMICS.starts, "a1": (-0.5, 0.5), "a2": (0.1, 8.0)},
+    bounds={**CPT_DYNAMICS.bounds, "B": (0.0, float("inf")), "a1": (-20.0, 20.0), "a2": (0.0, 100.0)},
+    log=("E",),
+    source="2505.07796, equation 8, downstream loss (the sign of its shift written out); unverified",
+)
+
+TRANSFER = Law(
+    name="transfer",
+    formula="k*D_F**alpha*N**beta",
+    variables={"D_F": "tokens"} | N,
+    linear=("k",),
+    starts={"alpha": (0.02, 1.0), "beta": (0.02, 1.0)},
+    bounds={"alpha": EXPONENT, "beta": EXPONENT},
+    source="2102.01293: what pre-training is worth, D_T, in tokens of fine-tuning (not a loss); unverified",
+)
+
+FORGETTING = Law(
+    name="forgetting",
+    formula="base + A*D**beta/((1 + B*p)*N)**alpha",
+    variables={"base": "loss before fine-tuning", "p": "share"} | N | D,
+    linear=("A",),
+    starts={"alpha": (0.05, 1.5), "beta": (0.05, 1.5), "B": (1.0, 1e5)},
+    bounds={"alpha": EXPONENT, "beta": EXPONENT},
+    log=("B",),
+    source="2502.06042: upstream loss after fine-tuning with a share p of upstream injected; known from a note: "
+    "unverified",
+)
+
+COMPUTE_OPTIMAL = Law(
+    name="compute_optimal",
+    formula="A*C**alpha",
+    variables={"C": "FLOPs"},
+    linear=("A",),
+    starts={"alpha": (0.1, 1.0)},
+    bounds={"alpha": EXPONENT},
+    source="2203.15556, approach 2, and Llama 3 (2407.21783): best N or D of a budget, from IsoFLOP minima "
+    "(analysis.isoflop); not a loss",
+    checked="isoflops_openathena",
+)
+
+LAWS = {
+    law.name: law
+    for law in (
+        CHINCHILLA, KAPLAN, DCPT, DCPT_L1, DCPT_L4, DCPT_L5, DCPT_CROSS, CMR_RATIO, CMR_TIME, CMR_GENERAL, MIXING,
+        ANNEALING, MULTI_POWER, CPT_DYNAMICS, CPT_REPLAY_UPSTREAM, CPT_REPLAY_DOWNSTREAM, TRANSFER, FORGETTING,
+        COMPUTE_OPTIMAL,
+    )
+}  # fmt: skip
+
+
+def mixing(domains: Sequence[str]) -> Law:
+    """Loss of one corpus under a mixture of k domains: c + k exp(sum of t_i r_i), 2403.16952.
+
+    The shares sum to one, so the last domain is the one the others are compared with: its t is 0.
+    """
+    names = _domains(domains, 2)[:-1]
+    formula = f"c + k*exp({' + '.join(f't_{name}*{name}' for name in names)})"
+    starts = {f"t_{name}": (-6.0, 6.0) for name in names}
+    bounds = {f"t_{name}": (-100.0, 100.0) for name in names}
+    return replace(MIXING, name=f"mixing:{','.join(domains)}", formula=formula, starts=starts, bounds=bounds,
+                   variables=dict.fromkeys(names, "share"))  # fmt: skip
+
+
+def shukor_additive(domains: Sequence[str]) -> Law:
+    """E + 1/sum(C_i h_i^g_i) + A/N^alpha + B/D^beta, 2507.09404: the best mixture does not depend on the scale."""
+    names = _domains(domains, 2)
+    formula = f"E + 1/({' + '.join(f'C_{n}*{n}**g_{n}' for n in names)}) + A/N**alpha + B/D**beta"
+    starts = {**{f"C_{n}": (0.1, 30.0) for n in names}, **{f"g_{n}": (0.05, 2.0) for n in names}, **_DCPT_EXPONENTS}
+    return Law(
+        name=f"shukor_additive:{','.join(domains)}",
+        formula=formula,
+        variables=dict.fromkeys(names, "share") | N | D,
+        linear=("E", "A", "B"),
+        starts=starts,
+        bounds={**_DCPT_BOUNDS, **{f"g_{n}": (0.0, 10.0) for n in names}},
+        log=tuple(f"C_{n}" for n in names),
+        requirements=("dL/dN < 0", "dL/dD < 0"),
+        source="2507.09404, additive law; unverified",
+    )
+
+
+def shukor_joint(domains: Sequence[str]) -> Law:
+    """E + 1/sum(C_i h_i^g_i) + A(h)/N^alpha + B(h)/D^beta, A(h) = (sum of CA_i h_i)^gA, 2507.09404."""
+    names = _domains(domains, 2)
+    sums = {part: " + ".join(f"C{part}_{n}*{n}" for n in names) for part in "AB"}
+    formula = f"E + 1/({' + '.join(f'C_{n}*{n}**g_{n}' for n in names)})"
+    formula += f" + ({sums['A']})**gA/N**alpha + ({sums['B']})**gB/D**beta"
+    additive = shukor_additive(domains)
+    starts = {**additive.starts, "gA": (0.2, 2.0), "gB": (0.2, 2.0),
+              **{f"C{part}_{n}": (1.0, 1e4) for part in "AB" for n in names}}  # fmt: skip
+    return replace(additive, name=f"shukor_joint:{','.join(domains)}", formula=formula, linear=("E",), starts=starts,
+                   bounds={**additive.bounds, "gA": (0.0, 10.0), "gB": (0.0, 10.0)},
+                   log=(*additive.log, *(f"C{part}_{n}" for part in "AB" for n in names)),
+                   source="2507.09404, joint law; unverified")  # fmt: skip
+
+
+FAMILIES: dict[str, Callable[[Sequence[str]], Law]] = {
+    "mixing": mixing, "shukor_additive": shukor_additive, "shukor_joint": shukor_joint,
+}  # fmt: skip
+
+
+def find(text: str) -> Law:
+    """A law by name, `FAMILY:domain,domain,...`, or a user's own `FILE.py:NAME`. Raises InputError."""
+    family, _, domains = text.partition(":")
+    if domains and family in FAMILIES:
+        return FAMILIES[family](domains.split(","))
+    return load_law(text, LAWS)
+
+
+def _domains(domains: Sequence[str], least: int) -> list[str]:
+    names = list(domains)
+    if len(names) < least or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
+        why = f"not {least} or more different names of columns"
+        raise InputError("domains", ",".join(names), why, "write FAMILY:docs,python,cpp, as the table's columns")
+    return names

@@ -1,0 +1,148 @@
+"""What a fit minimises: a sum over rows of a loss of the residual, with gradient and Hessian for a batch of parameters.
+
+    objective = Objective(bound, losses, Loss("huber", delta=1e-3), weights)
+    value, gradient, hessian, majorizer = objective.derivatives(theta, delta=1e-3)
+
+Sums, not means: a mean over rows makes values so small that solvers with default tolerances stop early (this is how
+Chinchilla's published exponents went wrong). Residual = log(predicted) - log(observed), or the difference itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.formula import Array
+from analysis.law import Bound
+from harness.errors import InputError
+
+KINDS = ("ls", "huber", "lad", "asymmetric")
+LAD_DELTA = 1e-9  # where the least-absolute fit ends: Huber's corner this small is none
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of a residual r, summed over rows.
+
+    ls: r²/2. huber: r²/2 up to `delta`, then delta (|r| - delta/2). lad: |r|. asymmetric: huber, times 2 `tau` where
+    the observation lies above the prediction and 2 (1 - tau) where below. `residuals`: log or raw.
+    """
+
+    kind: str = "huber"
+    delta: float = 1e-3
+    tau: float = 0.5
+    residuals: str = "log"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError("loss", self.kind, "no such loss", f"choose of {', '.join(KINDS)}")
+        if not (np.isfinite(self.delta) and self.delta > 0):
+            raise InputError("loss", f"{self.kind}:{self.delta}", "the corner is not positive", "give one such as 1e-3")
+        if not 0 < self.tau < 1:
+            raise InputError("loss", f"asymmetric:{self.tau}", "not inside (0, 1)", "give 0.9 for an upper envelope")
+        if self.residuals not in ("log", "raw"):
+            raise InputError("residuals", self.residuals, "no such residuals", "choose log or raw")
+
+    @property
+    def corner(self) -> float:
+        """Where the loss turns from a square to a line."""
+        return {"ls": np.inf, "lad": LAD_DELTA}.get(self.kind, self.delta)
+
+    def of(self, residuals: Array) -> Array:
+        """The loss of each residual."""
+        if self.kind == "lad":
+            return np.abs(residuals)
+        return self.sides(residuals) * huber(residuals, self.corner)
+
+    def sides(self, residuals: Array) -> Array | float:
+        """What asymmetric multiplies a residual's loss by."""
+        return np.where(residuals < 0, 2 * self.tau, 2 - 2 * self.tau) if self.kind == "asymmetric" else 1.0
+
+
+def parse_loss(text: str, residuals: str = "log") -> Loss:
+    """`ls`, `lad`, `huber:1e-3`, `asymmetric:0.9` or `asymmetric:0.9:1e-3`. Raises InputError."""
+    kind, *numbers = text.split(":")
+    names = {"huber": ("delta",), "asymmetric": ("tau", "delta")}.get(kind, ())
+    try:
+        values = [float(number) for number in numbers]
+    except ValueError:
+        values = []
+    if len(values) != len(numbers) or len(values) > len(names):
+        why = f"{kind} takes {' and '.join(names) or 'no number'}"
+        raise InputError("loss", text, why, "write huber:1e-3, ls, lad or asymmetric:0.9")
+    return Loss(kind, residuals=residuals, **dict(zip(names, values, strict=False)))
+
+
+def huber(residuals: Array, delta: float) -> Array:
+    size = np.abs(residuals)
+    return np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta)) if np.isfinite(delta) else 0.5 * size**2
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A law on a table, with a loss. `observed` (n,); `weights` (n,), or (K, n): one set for each of a batch."""
+
+    bound: Bound
+    observed: Array
+    loss: Loss
+    weights: Array
+
+    def taking(self, members: Integers) -> Objective:
+        """The objective of these members of the batch."""
+        return self if self.weights.ndim == 1 else replace(self, weights=self.weights[members])
+
+    def sketch(self, cells: int, seed: int) -> Objective:
+        """The objective on so many random rows that a law with sums works on `cells` numbers; itself if it is small."""
+        count = self.bound.n * cells // self.bound.cells
+        if count >= self.bound.n:
+            return self
+        rows = np.sort(np.random.default_rng(seed).choice(self.bound.n, max(count, 64), replace=False))
+        return replace(self, bound=self.bound.taking(rows), observed=self.observed[rows], weights=self.weights[rows])
+
+    def residuals(self, predicted: Array) -> Array:
+        """(K, n); NaN where the prediction has no logarithm."""
+        if self.loss.residuals == "raw":
+            return np.asarray(predicted - self.observed)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.log(predicted) - np.log(self.observed))
+
+    def value(self, theta: Array) -> Array:
+        """The objective, (K,): infinite where the law has no value."""
+        with np.errstate(all="ignore"):
+            total = (self.weights * self.loss.of(self.residuals(self.bound.value(theta)))).sum(-1)
+        return np.where(np.isfinite(total), total, np.inf)
+
+    def derivatives(self, theta: Array, delta: float) -> tuple[Array, Array, Array, Array]:
+        """Value (K,), gradient (K, P), Hessian and its Gauss-Newton majorizer (K, P, P), with the corner at `delta`.
+
+        The majorizer is the Hessian of a sum of squares that lies above the objective and touches it at theta.
+        """
+        with np.errstate(all="ignore"):
+            predicted, gradient, hessian = self.bound.derivatives(theta)
+            residuals = self.residuals(predicted)
+            size = np.abs(residuals)
+            scale = self.weights * self.loss.sides(residuals)
+            value = (scale * huber(residuals, delta)).sum(-1)
+            pull = scale * np.clip(residuals, -delta, delta)  # the loss's first derivative
+            curve = scale * (size <= delta)  # and its second
+            flat = scale * np.minimum(1.0, delta / np.maximum(size, 1e-300)) if np.isfinite(delta) else scale
+            if self.loss.residuals == "log":
+                gradient = gradient / predicted[:, None]
+                curve = curve - pull  # the logarithm's own curvature
+                bent = pull / predicted
+            else:
+                bent = pull
+            turned = gradient.transpose(0, 2, 1)
+            H = np.matmul(gradient * np.broadcast_to(curve, residuals.shape)[:, None], turned)
+            for i, j, entry in hessian:
+                total = (bent * entry).sum(-1)
+                H[:, i, j] += total
+                if i != j:
+                    H[:, j, i] += total
+            majorizer = np.matmul(gradient * np.broadcast_to(flat, residuals.shape)[:, None], turned)
+            slope = np.matmul(gradient, pull[:, :, None])[:, :, 0]
+        return np.where(np.isfinite(value), value, np.inf), slope, H, majorizer

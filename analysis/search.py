@@ -1,0 +1,122 @@
+"""The global minimum of an objective, and the same law refitted under many sets of weights.
+
+    found = search(objective)                     # starts are added until several agree on the best value
+    again = refit(objective, found, weights)      # (K, n) weights: bootstrap resamples, folds with rows left out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.formula import Array
+from analysis.law import Law
+from analysis.newton import minimise
+from analysis.objective import Objective
+from analysis.starts import starts
+
+BATCH = 32  # starts taken together
+KEPT = 8  # of them, after a rough descent, for the exact one
+AGREEING = 3  # starts that must end at the best value
+ROUNDS = 12  # batches tried before it is said that they do not agree
+SAME = 1e-6  # relative difference of two values that count as one
+CONVERGED = 1e-8  # relative gain that one more Newton step may still promise
+ROUGH_CELLS = 16_000  # numbers of the table that the rough descent of a start looks at
+CHUNK = 250  # refits at once: their gradients stay in the cache's reach
+
+Progress = Callable[[int, int], None]  # (done, of)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best minimum. `tried` starts went to the end, `agree` of them reached it; `others` are further minima."""
+
+    theta: Array  # (P,)
+    value: float
+    gap: float
+    tried: int
+    agree: int
+    others: Array  # (m, P), the lowest first
+
+    @property
+    def converged(self) -> bool:
+        return bool(np.isfinite(self.value)) and self.gap <= CONVERGED and self.agree >= AGREEING
+
+
+def search(objective: Objective, seed: int = 0) -> Found:
+    """Minimise from starts all over the law's ranges. Never raises for a bad end: `Found.converged` says."""
+    low, high = inward_bounds(objective.bound.law)
+    rough, exact = descent(objective)
+    ends: list[tuple[float, float, Array]] = []
+    sketch = objective.sketch(ROUGH_CELLS, seed)
+    for number, batch in enumerate(starts(sketch, BATCH, seed), 1):
+        near = minimise(sketch, batch, low, high, deltas=(rough,), tolerance=1e-4, most_steps=12)
+        chosen = near.theta[np.argsort(near.value, kind="stable")[:KEPT]]
+        end = minimise(objective, chosen, low, high, deltas=exact, most_steps=100)
+        values = objective.value(end.theta)
+        ends += [(float(v), float(g), t) for v, g, t in zip(values, end.gap, end.theta, strict=True)]
+        ends.sort(key=lambda e: e[0])
+        agree = sum(same(value, ends[0][0], objective) for value, _, _ in ends)
+        if agree >= AGREEING or number >= ROUNDS:
+            break
+    value, gap, theta = ends[0]
+    return Found(theta, value, gap, len(ends), agree, _others(ends, objective))
+
+
+def refit(
+    objective: Objective, found: Found, weights: Array, progress: Progress | None = None
+) -> tuple[Array, Array, Array]:
+    """The minimum for each row of `weights` (K, n), from the full fit's best minima: theta (K, P), value, gap (K,)."""
+    low, high = inward_bounds(objective.bound.law)
+    origins = [found.theta, *found.others[:2]]
+    theta = np.empty((len(weights), len(found.theta)))
+    value, gap = np.full(len(weights), np.inf), np.full(len(weights), np.inf)
+    _, exact = descent(objective)
+    for first in range(0, len(weights), CHUNK):
+        part = slice(first, min(first + CHUNK, len(weights)))
+        own = replace(objective, weights=weights[part])
+        for origin in origins:
+            start = np.repeat(origin[None], part.stop - part.start, axis=0)
+            end = minimise(own, start, low, high, deltas=exact, tolerance=1e-9)
+            better = end.value < value[part]
+            theta[part][better], value[part][better], gap[part][better] = (
+                end.theta[better], end.value[better], end.gap[better],
+            )  # fmt: skip
+        if progress:
+            progress(part.stop, len(weights))
+    return theta, value, gap
+
+
+def inward_bounds(law: Law) -> tuple[Array, Array]:
+    """(P,) lower and upper bounds in the form of `Law.inward`."""
+    bounds = np.array([law.bound(name) for name in law.parameters])
+    return law.inward(bounds[:, 0]), law.inward(bounds[:, 1])
+
+
+def same(a: float, b: float, objective: Objective) -> bool:
+    """Whether two values of the objective count as one minimum."""
+    noise = 1e-13 * float(objective.weights.sum())  # an exact fit: both are rounding
+    return abs(a - b) <= SAME * abs(b) + noise
+
+
+def descent(objective: Objective) -> tuple[float, tuple[float, ...]]:
+    """The corners that a fit goes through: a wide one for the rough descent, where the objective is smooth, and those
+    of the exact one. (With ever smaller corners the least-absolute fit ends at its vertex.)"""
+    loss = objective.loss
+    if loss.kind == "ls":
+        return np.inf, (np.inf,)
+    if loss.kind == "lad":
+        wide = 1e-2 if loss.residuals == "log" else 1e-2 * float(np.std(objective.observed))
+        return wide, tuple(wide / 4**k for k in range(1, 1 + int(np.log(wide / loss.corner) / np.log(4))))
+    return 10 * loss.corner, (3 * loss.corner, loss.corner)
+
+
+def _others(ends: list[tuple[float, float, Array]], objective: Objective) -> Array:
+    """Of the minima above the best, one of each value."""
+    kept = [ends[0]]
+    for end in ends:
+        if np.isfinite(end[0]) and end[1] <= 1e-4 and not any(same(end[0], k[0], objective) for k in kept):
+            kept.append(end)
+    return np.array([theta for _, _, theta in kept[1:]]).reshape(-1, len(ends[0][2]))

@@ -1,0 +1,185 @@
+"""Where fits start: the parameters that enter linearly are solved for on a grid of all others (variable projection).
+
+    for theta in starts(objective): ...          # batches of (K, P), the most promising first
+
+Least squares with weights 1/observed² stands in for the loss. Each linear parameter's factor depends on few of the
+others, so the factors are worked out on small grids of their own, and all normal equations of the full grid are put
+together from products between those (Gram matrices): tens of thousands of starts are scored in milliseconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis import formula
+from analysis.formula import Array
+from analysis.law import Law
+from analysis.objective import Objective
+
+GRID = 33_000  # points of a full grid, at most
+CELLS = 4_000_000  # numbers of one factor on its own grid, at most
+SAMPLE = 4096  # quasi-random points where a grid would be too coarse
+COARSEST, FINEST = 5, 38  # values of one parameter on a grid
+SMALLEST = 1e-6  # of the observed loss: a linear parameter that would be zero or negative starts there
+
+Integers = npt.NDArray[np.int64]
+
+
+def starts(objective: Objective, batch: int, seed: int = 0) -> Iterator[Array]:
+    """Batches of starts, each (batch, P), without end: the best local minima of the grid, its next best points, then
+    ever new quasi-random samples of the same ranges."""
+    law = objective.bound.law
+    nonlinear = [name for name in law.parameters if name not in law.linear]
+    widest = max((len(names) for names in formula.basis(law.form)[1]), default=1)  # parameters of one factor
+    most = min(GRID ** (1 / max(len(nonlinear), 1)), (CELLS / objective.bound.cells) ** (1 / max(widest, 1)))
+    per_axis = int(most + 1e-9)
+    if per_axis >= COARSEST:
+        axes = [_axis(law, name, min(per_axis, FINEST)) for name in nonlinear]
+        ranked = _scored(objective, nonlinear, axes)
+        yield from (ranked[i : i + batch] for i in range(0, min(len(ranked), 4 * batch), batch))
+    for number in itertools.count():
+        ranked = _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed + number))
+        yield from (ranked[i : i + batch] for i in range(0, min(len(ranked), 4 * batch), batch))
+
+
+def _axis(law: Law, name: str, count: int) -> Array:
+    low, high = law.starts[name]
+    return np.geomspace(low, high, count) if law.on_log_scale(name) else np.linspace(low, high, count)
+
+
+def _points(objective: Objective) -> int:
+    """How many points of a sample the factors may be worked out for: a power of two."""
+    return int(2 ** np.floor(np.log2(max(min(SAMPLE, CELLS / objective.bound.cells), 64))))
+
+
+def _sample(law: Law, names: Sequence[str], count: int, seed: int) -> Array:
+    """(count, parameters) quasi-random points of the start ranges."""
+    from scipy.stats import qmc
+
+    unit = qmc.Sobol(max(len(names), 1), seed=seed).random(count)
+    columns = []
+    for name, u in zip(names, unit.T, strict=False):
+        low, high = law.starts[name]
+        columns.append(low * (high / low) ** u if law.on_log_scale(name) else low + (high - low) * u)
+    return np.stack(columns, axis=1) if columns else np.empty((1, 0))
+
+
+def _scored(objective: Objective, names: Sequence[str], points: list[Array] | Array) -> Array:
+    """Starts (K, P) in the law's inward form, the best first; `points`: axes of a grid, or a sample (T, p)."""
+    law = objective.bound.law
+    grid = isinstance(points, list)
+    index: Integers
+    if grid:
+        shape = tuple(len(axis) for axis in points)
+        index = np.stack(np.unravel_index(np.arange(int(np.prod(shape))), shape), axis=1).reshape(-1, len(shape))
+        full = np.stack([axis[index[:, i]] for i, axis in enumerate(points)], axis=1) if points else np.empty((1, 0))
+    else:
+        shape, full = (), np.asarray(points)
+        index = np.empty((len(full), 0), dtype=np.int64)
+    linear, cost = _solved(objective, names, points, index, full)
+    theta = np.empty((len(full), len(law.parameters)))
+    for i, name in enumerate(law.parameters):
+        values = linear[:, law.linear.index(name)] if name in law.linear else full[:, names.index(name)]
+        if name in law.linear and law.on_log_scale(name):
+            values = np.maximum(values, SMALLEST * objective.observed.min())
+        theta[:, i] = values
+    order = np.argsort(cost, kind="stable")
+    if grid and shape:
+        order = np.concatenate([order[(minima := _minima(cost.reshape(shape)))[order]], order[~minima[order]]])
+    return law.inward(theta[order])
+
+
+def _minima(cost: Array) -> npt.NDArray[np.bool_]:
+    """Which points of a grid are no higher than their neighbours along every axis; flat."""
+    lowest = np.ones(cost.shape, dtype=bool)
+    for axis in range(cost.ndim):
+        padded = np.pad(cost, [(1, 1) if i == axis else (0, 0) for i in range(cost.ndim)], constant_values=np.inf)
+        before, after = (np.take(padded, np.arange(k, k + cost.shape[axis]), axis=axis) for k in (0, 2))
+        lowest &= (cost <= before) & (cost <= after)
+    return lowest.reshape(-1)
+
+
+def _solved(
+    objective: Objective, names: Sequence[str], points: list[Array] | Array, index: Integers, full: Array
+) -> tuple[Array, Array]:
+    """The linear parameters (T, J) of every point and the weighted sum of squares they leave (T,)."""
+    law, bound = objective.bound.law, objective.bound
+    assert objective.weights.ndim == 1
+    root = np.sqrt(objective.weights) / (objective.observed if objective.loss.residuals == "log" else 1.0)
+    _, inside = formula.basis(law.form)
+    tables: list[Array] = []  # of each factor: its values at the points of its own grid, (m, n)
+    rows: list[Integers] = []  # and which of them each point of the full grid takes, (T,)
+    for j, needed in enumerate(inside):
+        own = [names.index(name) for name in needed]
+        if isinstance(points, list):
+            local, row = _own_grid([points[i] for i in own], index[:, own])
+        else:
+            local, row = (full[:, own], np.arange(len(full))) if own else (np.empty((1, 0)), np.zeros(len(full), int))
+        theta = np.ones((len(local), len(law.parameters)))  # linear ones play no part in a factor
+        for column, name in enumerate(needed):
+            values = local[:, column]
+            theta[:, law.parameters.index(name)] = np.log(values) if law.on_log_scale(name) else values
+        tables.append(bound.basis(theta)[j] * root)
+        rows.append(np.asarray(row, dtype=np.int64))
+    target = objective.observed * root
+    rest, rest_row = tables.pop(), rows.pop()
+    count, points_count = len(tables), len(full)
+    gram, right = np.empty((points_count, count, count)), np.empty((points_count, count))
+    for i in range(count):
+        right[:, i] = (tables[i] @ target)[rows[i]] - _products(tables[i], rows[i], rest, rest_row)
+        for j in range(i, count):
+            gram[:, i, j] = gram[:, j, i] = _products(tables[i], rows[i], tables[j], rows[j])
+    left = target - rest
+    return _least_squares(gram, right, (left**2).sum(-1)[rest_row],
+                          np.array([law.bound(name)[0] >= 0 for name in law.linear], dtype=bool))  # fmt: skip
+
+
+def _own_grid(axes: Sequence[Array], index: Integers) -> tuple[Array, Integers]:
+    """The points of the grid of some axes (m, axes), and which of them each point of the full grid (T,) lies on."""
+    if not axes:
+        return np.empty((1, 0)), np.zeros(len(index), dtype=np.int64)
+    local = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    return local, np.ravel_multi_index(tuple(index.T), tuple(len(axis) for axis in axes))
+
+
+def _products(a: Array, rows_a: Integers, b: Array, rows_b: Integers) -> Array:
+    """Inner products of the rows that each point takes from two tables, (T,)."""
+    if len(a) * len(b) <= 4 * max(len(rows_a), 1) or len(a) == 1 or len(b) == 1:
+        return np.asarray((a @ b.T)[rows_a, rows_b])
+    return np.asarray(np.einsum("tn,tn->t", a[rows_a], b[rows_b]))
+
+
+def _least_squares(gram: Array, right: Array, squares: Array, positive: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Solutions (T, J) of many normal equations and the squares left (T,); `positive` unknowns are held at >= 0.
+
+    Where the free solution has a negative value, the best of those that leave some of the positive unknowns out.
+    """
+    solution = _solve(gram, right)
+    left = squares - (solution * right).sum(-1)
+    wrong = np.flatnonzero((solution[:, positive] < 0).any(-1))
+    if not wrong.size:
+        return solution, left
+    best, at = np.full(len(wrong), np.inf), np.zeros((len(wrong), gram.shape[1]))
+    optional = np.flatnonzero(positive)
+    sizes = range(1, len(optional) + 1)
+    for dropped in itertools.chain.from_iterable(itertools.combinations(optional, size) for size in sizes):
+        kept = np.array([i for i in range(gram.shape[1]) if i not in dropped], dtype=np.int64)
+        trial = np.zeros((len(wrong), gram.shape[1]))
+        if kept.size:
+            trial[:, kept] = _solve(gram[np.ix_(wrong, kept, kept)], right[np.ix_(wrong, kept)])
+        remaining = squares[wrong] - (trial * right[wrong]).sum(-1)
+        better = (trial[:, positive] >= 0).all(-1) & (remaining < best)
+        best, at[better] = np.where(better, remaining, best), trial[better]
+    solution[wrong], left[wrong] = at, best
+    return solution, left
+
+
+def _solve(gram: Array, right: Array) -> Array:
+    """Solutions of normal equations, scaled to a unit diagonal; a hair of ridge keeps singular ones finite."""
+    scale = 1 / np.sqrt(np.maximum(np.einsum("tii->ti", gram), 1e-300))
+    scaled = gram * scale[:, :, None] * scale[:, None, :] + 1e-12 * np.eye(gram.shape[1])
+    return np.asarray(np.linalg.solve(scaled, (right * scale)[..., None])[..., 0] * scale)
