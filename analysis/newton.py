@@ -19,6 +19,7 @@ from analysis.formula import Array
 from analysis.objective import Objective
 
 FLOOR = 1e-3  # curvature counts as too small, or negative, below this share of the majorizer's
+BACK = 3  # steps in which one that led uphill may come back down below where it began
 
 
 @dataclass(frozen=True)
@@ -57,48 +58,62 @@ def _stage(
     members = len(theta)
     noise = 1e-15 * np.broadcast_to(objective.weights.sum(-1), members)  # an exact fit has no value to be relative to
     damping, gap = np.full(members, 1e-3), np.full(members, np.inf)
-    value, gradient, hessian, majorizer = objective.derivatives(theta, delta)
-    active = np.flatnonzero(np.isfinite(value))
+    state = objective.derivatives(theta, delta)
+    active = np.flatnonzero(np.isfinite(state[0]))
     taken = 0
     while active.size and taken < most_steps:
         taken += 1
-        here = theta[active]
-        step, promise = _step(here, gradient[active], hessian[active], majorizer[active], damping[active],
-                              low[active], high[active])  # fmt: skip
-        tried = np.clip(here + step, low[active], high[active])
+        held = [part[active] for part in state]
+        bounds = low[active], high[active]
+        tried, promise = _step(theta[active], held, damping[active], *bounds)
         new = objective.taking(active).derivatives(tried, delta)
-        better = new[0] <= value[active] * (1 + 1e-15)
-        gap[active] = promise / (np.abs(value[active]) + noise[active])
-        done = gap[active] <= tolerance
+        better = new[0] <= held[0] * (1 + 1e-15)
+        for _ in range(BACK):
+            # A full step along a curved valley ends on its slope; from there a step or two lead down to its floor.
+            again = np.flatnonzero(~better & np.isfinite(new[0]))
+            if not again.size:
+                break
+            own = [bound[again] for bound in bounds]
+            further, _ = _step(tried[again], [part[again] for part in new], damping[active[again]], *own)
+            tried[again] = further
+            for part, fresh in zip(new, objective.taking(active[again]).derivatives(further, delta), strict=True):
+                part[again] = fresh
+            better = new[0] <= held[0] * (1 + 1e-15)
+        gap[active] = promise / (np.abs(held[0]) + noise[active])
         into = active[better]
         theta[into] = tried[better]
-        for old, fresh in zip((value, gradient, hessian, majorizer), new, strict=True):
-            old[into] = fresh[better]
+        for part, fresh in zip(state, new, strict=True):
+            part[into] = fresh[better]
         before = damping[active]
-        damping[active] = np.where(better, np.maximum(before / 8, 1e-12), np.minimum(before * 8 + 1e-6, 1e9))
+        damping[active] = np.where(better, np.maximum(before / 8, 1e-12), np.minimum(np.maximum(before * 8, 0.5), 1e9))
         stuck = ~better & (before >= 1e8)  # no shorter step goes down: rounding decides
-        active = active[~done & ~stuck]
-    return Minimum(theta, value, gap, taken)
+        active = active[(gap[active] > tolerance) & ~stuck]
+    return Minimum(theta, state[0], gap, taken)
 
 
-def _step(
-    theta: Array, gradient: Array, hessian: Array, majorizer: Array, damping: Array, low: Array, high: Array
-) -> tuple[Array, Array]:
-    """A downhill step for each member, and what the quadratic model promises of the undamped one."""
+def _step(theta: Array, state: Sequence[Array], damping: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """Where a downhill step leads each member, and what the quadratic model promises of the undamped one."""
+    _, gradient, hessian, majorizer = state
     held = (low >= high) | ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
     free = (~held).astype(float)
-    gradient = np.nan_to_num(gradient) * free
+    gradient, hessian, majorizer = (_finite(part) for part in (gradient, hessian, majorizer))
+    gradient = gradient * free
     both = free[:, :, None] * free[:, None, :]
     identity = held[:, :, None] * np.eye(theta.shape[1])
-    hessian = np.nan_to_num(hessian) * both + identity
-    majorizer = np.nan_to_num(majorizer) * both + identity
+    hessian = hessian * both + identity
+    majorizer = majorizer * both + identity
     scale = 1 / np.sqrt(np.maximum(np.einsum("kii->ki", majorizer), 1e-300))  # so that units play no part
     hessian = hessian * scale[:, :, None] * scale[:, None, :]
     majorizer = majorizer * scale[:, :, None] * scale[:, None, :]
-    curvature, axes = np.linalg.eigh(hessian)
+    curvature, axes = np.linalg.eigh(_finite(hessian))
     usual = np.maximum(np.einsum("kpi,kpq,kqi->ki", axes, majorizer, axes, optimize=True), 1e-12)
     bold = np.where(curvature > FLOOR * usual, curvature, np.maximum(np.abs(curvature), 0.1 * usual))
     slope = np.einsum("kpi,kp->ki", axes, gradient * scale)
     along = -slope / (bold + damping[:, None] * usual)
     step = np.einsum("kpi,ki->kp", axes, along) * scale
-    return step, 0.5 * (slope**2 / bold).sum(-1)
+    return np.clip(theta + step, low, high), 0.5 * (slope**2 / bold).sum(-1)
+
+
+def _finite(values: Array) -> Array:
+    """Where a law overflows far from the data, nothing is known of its derivatives."""
+    return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +26,10 @@ ROUNDS = 12  # batches tried before it is said that they do not agree
 SAME = 1e-6  # relative difference of two values that count as one
 CONVERGED = 1e-8  # relative gain that one more Newton step may still promise
 ROUGH_CELLS = 16_000  # numbers of the table that the rough descent of a start looks at
+LONG = 1000  # steps, for the best ends where most were not enough
 CHUNK = 250  # refits at once: their gradients stay in the cache's reach
 
+End = tuple[float, float, Array]  # value, gap, theta
 Progress = Callable[[int, int], None]  # (done, of)
 
 
@@ -49,20 +53,21 @@ def search(objective: Objective, seed: int = 0) -> Found:
     """Minimise from starts all over the law's ranges. Never raises for a bad end: `Found.converged` says."""
     low, high = inward_bounds(objective.bound.law)
     rough, exact = descent(objective)
-    ends: list[tuple[float, float, Array]] = []
+    ends: list[End] = []
     sketch = objective.sketch(ROUGH_CELLS, seed)
-    for number, batch in enumerate(starts(sketch, BATCH, seed), 1):
+    for batch in itertools.islice(starts(sketch, BATCH, seed), ROUNDS):
         near = minimise(sketch, batch, low, high, deltas=(rough,), tolerance=1e-4, most_steps=12)
         chosen = near.theta[np.argsort(near.value, kind="stable")[:KEPT]]
         end = minimise(objective, chosen, low, high, deltas=exact, most_steps=100)
-        values = objective.value(end.theta)
-        ends += [(float(v), float(g), t) for v, g, t in zip(values, end.gap, end.theta, strict=True)]
-        ends.sort(key=lambda e: e[0])
-        agree = sum(same(value, ends[0][0], objective) for value, _, _ in ends)
-        if agree >= AGREEING or number >= ROUNDS:
+        ends = _ranked([*ends, *zip(objective.value(end.theta), end.gap, end.theta, strict=True)])
+        if _agreeing(objective, ends) >= AGREEING:
             break
+    if ends[0][1] > CONVERGED or _agreeing(objective, ends) < AGREEING:  # a valley so flat that starts stopped in it
+        best = np.array([theta for _, _, theta in ends[:KEPT]])
+        end = minimise(objective, best, low, high, deltas=exact[-1:], most_steps=LONG)
+        ends = _ranked([*zip(objective.value(end.theta), end.gap, end.theta, strict=True), *ends[KEPT:]])
     value, gap, theta = ends[0]
-    return Found(theta, value, gap, len(ends), agree, _others(ends, objective))
+    return Found(theta, value, gap, len(ends), _agreeing(objective, ends), _others(ends, objective))
 
 
 def refit(
@@ -113,7 +118,15 @@ def descent(objective: Objective) -> tuple[float, tuple[float, ...]]:
     return 10 * loss.corner, (3 * loss.corner, loss.corner)
 
 
-def _others(ends: list[tuple[float, float, Array]], objective: Objective) -> Array:
+def _ranked(ends: Iterable[tuple[Any, Any, Array]]) -> list[End]:
+    return sorted(((float(value), float(gap), theta) for value, gap, theta in ends), key=lambda end: end[0])
+
+
+def _agreeing(objective: Objective, ends: list[End]) -> int:
+    return sum(same(value, ends[0][0], objective) for value, _, _ in ends)
+
+
+def _others(ends: list[End], objective: Objective) -> Array:
     """Of the minima above the best, one of each value."""
     kept = [ends[0]]
     for end in ends:
