@@ -93,7 +93,10 @@ class Fit:
     columns: dict[str, str] = field(default_factory=dict)  # how the table's columns were mapped
 
     def predict(self, columns: Mapping[str, Any]) -> Array:
-        """Losses at columns that broadcast to one shape."""
+        """Losses at columns that broadcast to one shape, or at the rows of a DataFrame."""
+        if isinstance(columns, pd.DataFrame):
+            theta = self.law.inward(np.array([[self.parameters[name] for name in self.law.parameters]]))
+            return Bound(self.law, columns_of(self.law, columns)).value(theta)[0]
         return self.law.value(self.parameters, columns)
 
     def predict_draws(self, columns: Mapping[str, Any]) -> Array:
@@ -133,14 +136,15 @@ def objective_of(
     law: Law, table: pd.DataFrame, loss: Loss, target: str = "loss", weights: str | None = None
 ) -> Objective:
     """The objective of a law on a table that has been checked."""
-    columns = {name: column_of(table[name]) for name in law.variables}
     given = np.ones(len(table)) if weights is None else table[weights].to_numpy(dtype=float)
-    return Objective(Bound(law, columns), table[target].to_numpy(dtype=float), loss, given)
+    return Objective(Bound(law, columns_of(law, table)), table[target].to_numpy(dtype=float), loss, given)
 
 
-def column_of(column: pd.Series) -> Array:
-    """A variable (n,), or (n, m) where every cell is an array."""
-    return np.stack(list(column)) if column.dtype == object else column.to_numpy(dtype=float)
+def columns_of(law: Law, table: pd.DataFrame) -> dict[str, Array]:
+    """The law's variables: (n,), or (n, m) where every cell is an array."""
+    columns = {name: table[name] for name in law.variables}
+    return {name: np.stack(list(column)) if column.dtype == object else column.to_numpy(dtype=float)
+            for name, column in columns.items()}  # fmt: skip
 
 
 def clusters_of(table: pd.DataFrame, group: str | None) -> Integers | None:
@@ -202,14 +206,15 @@ def _report(
     values = law.outward(found.theta)
     parameters = {name: float(value) for name, value in zip(names, values, strict=True)}
     natural = np.array([value if law.on_log_scale(name) else 1.0 for name, value in parameters.items()])
-    se = known.se * natural
+    se, cramer_rao = (np.where(np.isfinite(error), error, 1.0) * np.where(np.isfinite(error), natural, np.inf)
+                      for error in (known.se, known.cramer_rao))  # fmt: skip
     if draws is not None:
         se = np.nanstd(draws.parameters, axis=0, ddof=1)
     predicted = objective.bound.value(found.theta[None])[0]
     return Fit(
         law=law, fixed=fixed, target=target, loss=objective.loss, parameters=parameters,
         se=dict(zip(names, map(float, se), strict=True)),
-        cramer_rao=dict(zip(names, map(float, known.cramer_rao * natural), strict=True)),
+        cramer_rao=dict(zip(names, map(float, cramer_rao), strict=True)),
         interval=_intervals(law, found, known, draws),
         profile={name: profile_interval(objective, found, known, name, LEVEL) for name in _flat(law, known)},
         objective=found.value, n_points=len(predicted), n_runs=None if clusters is None else int(clusters.max()) + 1,

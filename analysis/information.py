@@ -56,8 +56,10 @@ def inform(objective: Objective, theta: Array, clusters: Integers | None) -> Inf
     spread = float((objective.weights * psi**2).sum()) / free_rows
     inflation = _inflation(psi, clusters)
     inverse, condition, singular = _inverse((jacobian * objective.weights) @ jacobian.T)
-    cramer_rao = np.sqrt(spread / slope**2 * np.diag(inverse))
-    covariance = spread / slope**2 * inflation * inverse
+    variance = spread / slope**2
+    with np.errstate(invalid="ignore"):  # an exact fit with a blind direction: 0 times infinity
+        cramer_rao = np.sqrt(variance * np.diag(inverse))
+        covariance = variance * inflation * inverse
     return Information(
         covariance, cramer_rao, inflation, spread / slope * inflation, condition,
         _unidentified(law, np.sqrt(np.diag(covariance)), singular), _on_bound(objective, theta, predicted[0]),

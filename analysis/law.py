@@ -55,6 +55,7 @@ class Law:
         declared, used = {*self.variables, *self.linear, *self.starts}, self._names()
         wrong = [f"{name} is not declared" for name in used if name not in declared]
         wrong += [f"{name} does not occur" for name in sorted(declared - set(used))]
+        wrong += [f"{name} is declared twice" for name in self.variables if name in {*self.linear, *self.starts}]
         if wrong:
             remedy = "every name is a variable, a linear parameter, or has starts"
             raise InputError(f"law {self.name}", self.formula, "; ".join(wrong), remedy)
@@ -129,7 +130,7 @@ class Law:
     def _mapped(self, values: Array, function: Callable[[Array], Array]) -> Array:
         mapped = np.array(values, dtype=float)
         on_log = np.array([self.on_log_scale(name) for name in self.parameters], dtype=bool)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             mapped[..., on_log] = function(mapped[..., on_log])
         return mapped
 

@@ -11,10 +11,9 @@ the corpus whose loss it is. To add a law, add a definition; to use one of your 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from analysis.law import Law, load_law
-from harness.errors import InputError
+from analysis.mixture_laws import mixing, shukor_additive, shukor_joint
 
 EXPONENT = (0.0, 3.0)
 FREE = (-float("inf"), float("inf"))
@@ -258,52 +257,6 @@ LAWS = {
 }  # fmt: skip
 
 
-def mixing(domains: Sequence[str]) -> Law:
-    """Loss of one corpus under a mixture of k domains: c + k exp(sum of t_i r_i), 2403.16952.
-
-    The shares sum to one, so the last domain is the one the others are compared with: its t is 0.
-    """
-    names = _domains(domains, 2)[:-1]
-    formula = f"c + k*exp({' + '.join(f't_{name}*{name}' for name in names)})"
-    starts = {f"t_{name}": (-6.0, 6.0) for name in names}
-    bounds = {f"t_{name}": (-100.0, 100.0) for name in names}
-    return replace(MIXING, name=f"mixing:{','.join(domains)}", formula=formula, starts=starts, bounds=bounds,
-                   variables=dict.fromkeys(names, "share"))  # fmt: skip
-
-
-def shukor_additive(domains: Sequence[str]) -> Law:
-    """E + 1/sum(C_i h_i^g_i) + A/N^alpha + B/D^beta, 2507.09404: the best mixture does not depend on the scale."""
-    names = _domains(domains, 2)
-    formula = f"E + 1/({' + '.join(f'C_{n}*{n}**g_{n}' for n in names)}) + A/N**alpha + B/D**beta"
-    starts = {**{f"C_{n}": (0.1, 30.0) for n in names}, **{f"g_{n}": (0.05, 2.0) for n in names}, **_DCPT_EXPONENTS}
-    return Law(
-        name=f"shukor_additive:{','.join(domains)}",
-        formula=formula,
-        variables=dict.fromkeys(names, "share") | N | D,
-        linear=("E", "A", "B"),
-        starts=starts,
-        bounds={**_DCPT_BOUNDS, **{f"g_{n}": (0.0, 10.0) for n in names}},
-        log=tuple(f"C_{n}" for n in names),
-        requirements=("dL/dN < 0", "dL/dD < 0"),
-        source="2507.09404, additive law; unverified",
-    )
-
-
-def shukor_joint(domains: Sequence[str]) -> Law:
-    """E + 1/sum(C_i h_i^g_i) + A(h)/N^alpha + B(h)/D^beta, A(h) = (sum of CA_i h_i)^gA, 2507.09404."""
-    names = _domains(domains, 2)
-    sums = {part: " + ".join(f"C{part}_{n}*{n}" for n in names) for part in "AB"}
-    formula = f"E + 1/({' + '.join(f'C_{n}*{n}**g_{n}' for n in names)})"
-    formula += f" + ({sums['A']})**gA/N**alpha + ({sums['B']})**gB/D**beta"
-    additive = shukor_additive(domains)
-    starts = {**additive.starts, "gA": (0.2, 2.0), "gB": (0.2, 2.0),
-              **{f"C{part}_{n}": (1.0, 1e4) for part in "AB" for n in names}}  # fmt: skip
-    return replace(additive, name=f"shukor_joint:{','.join(domains)}", formula=formula, linear=("E",), starts=starts,
-                   bounds={**additive.bounds, "gA": (0.0, 10.0), "gB": (0.0, 10.0)},
-                   log=(*additive.log, *(f"C{part}_{n}" for part in "AB" for n in names)),
-                   source="2507.09404, joint law; unverified")  # fmt: skip
-
-
 FAMILIES: dict[str, Callable[[Sequence[str]], Law]] = {
     "mixing": mixing, "shukor_additive": shukor_additive, "shukor_joint": shukor_joint,
 }  # fmt: skip
@@ -315,11 +268,3 @@ def find(text: str) -> Law:
     if domains and family in FAMILIES:
         return FAMILIES[family](domains.split(","))
     return load_law(text, LAWS)
-
-
-def _domains(domains: Sequence[str], least: int) -> list[str]:
-    names = list(domains)
-    if len(names) < least or len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
-        why = f"not {least} or more different names of columns"
-        raise InputError("domains", ",".join(names), why, "write FAMILY:docs,python,cpp, as the table's columns")
-    return names

@@ -1,0 +1,133 @@
+"""Laws as formulas: their derivatives, their roles, what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import formula
+from analysis.law import Bound, Law, differentiated
+from analysis.laws import DCPT, LAWS, MULTI_POWER, find
+from harness.errors import InputError
+
+FAMILIES = [find("mixing:a,b,c"), find("shukor_additive:a,b"), find("shukor_joint:a,b")]
+
+
+def example(law: Law, n: int = 7) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Some parameters (2, P) inside the law's ranges, and columns in the range of their units."""
+    random = np.random.default_rng(0)
+    spans = {"parameters": (1e8, 1e10), "tokens": (1e8, 1e11), "tokens or steps": (1, 1e4), "FLOPs": (1e18, 1e22),
+             "changes": (1e-5, 1e-4)}  # fmt: skip
+    columns = {}
+    for name, unit in law.variables.items():
+        size = (n, 4) if unit == "changes" else n
+        columns[name] = random.uniform(*spans.get(unit, (0.1, 0.9)), size=size)
+    values = [random.uniform(*law.starts.get(name, (0.5, 2.0)), size=2) for name in law.parameters]
+    return law.inward(np.stack(values, axis=1)), columns
+
+
+@pytest.mark.parametrize("law", [*LAWS.values(), *FAMILIES], ids=lambda law: law.name)
+def test_derivatives_agree_with_differences(law: Law) -> None:
+    theta, columns = example(law)
+    bound = Bound(law, columns)
+    value, gradient, hessian = bound.derivatives(theta)
+    assert np.isfinite(value).all()
+    np.testing.assert_allclose(value, bound.value(theta))
+    full = np.zeros((*gradient.shape[:2], gradient.shape[1], gradient.shape[2]))
+    for i, j, entry in hessian:
+        full[:, i, j] = full[:, j, i] = entry
+    step = 1e-5
+    for i in range(theta.shape[1]):
+        ahead, behind = theta.copy(), theta.copy()
+        ahead[:, i] += step
+        behind[:, i] -= step
+        slope = (bound.value(ahead) - bound.value(behind)) / (2 * step)
+        np.testing.assert_allclose(gradient[:, i], slope, rtol=2e-5, atol=1e-7 * np.abs(value).max())
+        bend = (bound.derivatives(ahead)[1] - bound.derivatives(behind)[1]) / (2 * step)
+        np.testing.assert_allclose(full[:, i], bend, rtol=2e-4, atol=1e-6 * np.abs(bend).max() + 1e-12)
+
+
+@pytest.mark.parametrize("law", [*LAWS.values(), *FAMILIES], ids=lambda law: law.name)
+def test_a_law_is_what_its_linear_parameters_multiply(law: Law) -> None:
+    theta, columns = example(law)
+    bound, natural = Bound(law, columns), law.outward(theta)
+    *factors, rest = bound.basis(theta)
+    total = rest + sum(natural[:, law.parameters.index(name), None] * factor
+                       for name, factor in zip(law.linear, factors, strict=True))  # fmt: skip
+    np.testing.assert_allclose(total, bound.value(theta), rtol=1e-12)
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
+def test_every_law_says_where_it_is_from_and_what_it_was_checked_against(law: Law) -> None:
+    assert law.source
+    assert law.checked or "unverified" in law.source
+    assert all(differentiated(text) for text in law.requirements)
+
+
+def test_dcpt_is_the_papers_formula() -> None:
+    parameters = {"E": 1.5, "A": 300.0, "alpha": 0.3, "B": 900.0, "eta": 0.4, "beta": 0.35, "C": 0.2, "eps": 0.1,
+                  "gamma": 0.6}  # fmt: skip
+    N, D, r = 1.8e9, 1e10, 0.7
+    by_hand = 1.5 + 300 / N**0.3 + 900 * r**0.4 / D**0.35 + 0.2 / (r + 0.1) ** 0.6
+    assert DCPT.value(parameters, {"N": N, "D": D, "r": r}) == pytest.approx(by_hand, rel=1e-14)
+    without = 1.5 + 300 / N**0.3 + 0.2 / 0.1**0.6
+    assert DCPT.value(parameters, {"N": N, "D": D, "r": 0.0}) == pytest.approx(without, rel=1e-14)  # 0**eta is 0
+    at_ratios = DCPT.value(parameters, {"N": N, "D": np.array([[1e9], [1e10]]), "r": np.array([0.1, 0.5, 0.9])})
+    assert at_ratios.shape == (2, 3)
+    np.testing.assert_allclose(DCPT.trend(parameters, {"N": np.array([N]), "D": np.array([D]), "r": np.array([r])},
+                                          "d2L/dDdr < 0"), -0.35 * 0.4 * 900 * r**-0.6 / D**1.35)  # fmt: skip
+
+
+def test_sums_run_over_the_second_axis() -> None:
+    random = np.random.default_rng(1)
+    drop, lr, S = (random.uniform(1e-5, 1e-4, (3, 5)) for _ in range(3))
+    parameters = {"L0": 2.6, "A": 0.6, "alpha": 0.45, "B": 400.0, "C": 2.0, "beta": 0.6, "gamma": 0.65}
+    effects = drop * (1 - (1 + 2.0 * lr**-0.65 * S) ** -0.6)
+    by_hand = [2.6 + 0.6 / 2.0**0.45 - 400 * sum(row) for row in effects.tolist()]
+    theta = MULTI_POWER.inward(np.array([[parameters[name] for name in MULTI_POWER.parameters]]))
+    bound = Bound(MULTI_POWER, {"S1": np.full(3, 2.0), "drop": drop, "drop_lr": lr, "drop_S": S})
+    np.testing.assert_allclose(bound.value(theta)[0], by_hand, rtol=1e-13)
+
+
+def test_fixing_a_parameter_drops_what_plays_no_part_any_more() -> None:
+    law = DCPT.fixed({"A": 0.0, "eps": 0.1})
+    assert set(law.parameters) == {"E", "B", "eta", "beta", "C", "gamma"}
+    assert set(law.variables) == {"D", "r"}
+    assert "dL/dN < 0" not in law.requirements
+    whole = {"E": 1.5, "A": 0.0, "alpha": 1.0, "B": 9.0, "eta": 0.4, "beta": 0.3, "C": 0.2, "eps": 0.1, "gamma": 0.6}
+    part = {name: whole[name] for name in law.parameters}
+    assert law.value(part, {"D": 1e9, "r": 0.3}) == pytest.approx(DCPT.value(whole, {"N": 1e9, "D": 1e9, "r": 0.3}))
+    with pytest.raises(InputError, match="no parameter of dcpt; choose of E, A"):
+        DCPT.fixed({"delta": 1.0})
+    with pytest.raises(InputError, match="fix fewer parameters"):
+        LAWS["kaplan"].fixed({"alpha_D": 0.0})
+
+
+def test_a_law_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "my.py"
+    file.write_text('from analysis.law import Law\nmine = Law("mine", "E + A*exp(-k*D)", {"D": "tokens"}, ("E", "A"), '
+                    '{"k": (1e-12, 1e-6)}, log=("k",))\nother = 3\n')  # fmt: skip
+    law = find(f"{file}:mine")
+    assert law.parameters == ("E", "A", "k")
+    assert formula.derivatives(law.form)[1]
+    for text, why in [(f"{file}:other", "is a int, not a Law"), (f"{file}:nothing", "cannot be loaded"),
+                      (f"{tmp_path}/none.py:mine", "cannot be loaded"), ("dcptt", "no such law; known: chinchilla"),
+                      ("mixing:a", "not 2 or more"), ("mixing:c,d", "c is declared twice")]:  # fmt: skip
+        with pytest.raises(InputError, match=why):
+            find(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "linear", "starts", "why"),
+    [
+        ("E + A*D", ("E",), {}, "A is not declared"),
+        ("E + D", ("E", "A"), {}, "A does not occur"),
+        ("E + A*B*D", ("E", "A", "B"), {}, "not linear in E, A, B together"),
+        ("E + A/D**", ("E", "A"), {}, "cannot be read"),
+    ],
+)
+def test_a_wrong_definition_is_told_why(text: str, linear: tuple[str, ...], starts: dict, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        formula.basis(Law("wrong", text, {"D": "tokens"}, linear, starts).form)
