@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from analysis.facts import folder_name
 from analysis.programs import program_of
-from analysis.runs import RunRecord, folder_name, read_runs, summary
+from analysis.runs import RunRecord, read_runs, summary
 from analysis.show import diff_document, diff_lines, show_document, show_lines
 from harness.errors import CorruptError, InputError
 from harness.recorded import find_run

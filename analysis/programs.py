@@ -10,7 +10,7 @@ was trained with have to be there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from harness.errors import CorruptError
@@ -21,16 +21,17 @@ from harness.shape import ModelShape
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (Adam, Checkpoint, Constant, Cosine, CosineClipped, Exponential, InverseSqrt, Linear, ModelShape,
-                 Phase, Ramp, Scratch, Source)
+                 Ramp, Scratch, Source)
 }  # fmt: skip
 
 
 def program_of(document: Mapping[str, Any]) -> Program:
     """The program of a run.json. CorruptError if there is none in it."""
     try:
-        root, phases = _value(document["program"]["root"]), _value(document["program"]["phases"])
-        pairs = zip(phases, document["phase_steps"], strict=True)
-        return Program(root, tuple(replace(phase, steps=steps) for phase, steps in pairs))
+        pairs = zip(document["program"]["phases"], document["phase_steps"], strict=True)
+        # its length is not part of what a phase is: it stands beside the program
+        phases = tuple(Phase(steps=steps, **_fields(form)) for form, steps in pairs)
+        return Program(_value(document["program"]["root"]), phases)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"run.json of {document.get('name')}: not a program ({error!r})") from None
 
@@ -79,9 +80,13 @@ def _value(form: Any) -> Any:
     """The dataclasses that `identity.canonical` wrote; the neutral fields it left out have their defaults."""
     if isinstance(form, list):
         return tuple(_value(item) for item in form)
-    if not isinstance(form, dict):
-        return form
-    given = {name: _value(item) for name, item in form.items() if name != "kind"}
-    if form["kind"] == "Phase":
-        given["steps"] = 0  # not part of what a phase is: it stands beside the program
-    return _KINDS[form["kind"]](**given)
+    return _made(form["kind"], tuple(_fields(form).items())) if isinstance(form, dict) else form
+
+
+def _fields(form: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _value(item) for name, item in form.items() if name != "kind"}
+
+
+@lru_cache(maxsize=65536)  # thousands of runs have the same optimizer and the same sources
+def _made(kind: str, fields: tuple[tuple[str, Any], ...]) -> Any:
+    return _KINDS[kind](**dict(fields))

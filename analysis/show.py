@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis.facts import Document
 from analysis.programs import program_of
-from analysis.runs import Document, RunRecord, summary
+from analysis.runs import RunRecord, summary
 from harness.errors import CorruptError
 from harness.history import FINAL_POSITIONS
 from harness.program import Program

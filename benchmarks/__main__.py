@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import planning, speed, sweeps, table
+from benchmarks import planning, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, say
 from harness.pool import ONE_THREAD
 from harness.store import Store
@@ -24,6 +24,7 @@ ALL = {
     "flops": speed.flops,
     "state": speed.state,
     "plan": planning.plan,
+    "tables": tables.tables,
     "infinite": sweeps.infinite,
     "demo": sweeps.demo,
 }

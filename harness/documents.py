@@ -5,6 +5,8 @@ Level 3: `harness.recorded` and analysis read it. Asking for more of the same ru
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,30 @@ def write_documents(plan: Plan, store: Store) -> None:
     for point in plan.points:
         document = merged(run_document(point), known.get(point.key))
         store.write_run(document["name"], point.key, document)
+
+
+def loader() -> Callable[[bytes], Any]:
+    """A `json.loads` for many run.json, twice as fast: runs that asked for the same rows share one list `requested`.
+
+    That list, most of a run.json, is then not to be changed.
+    """
+    known: dict[bytes, list[Any]] = {}
+
+    def loads(content: bytes) -> Any:
+        head, mark, rest = content.partition(b'\n "requested": [')  # as `files.dump` writes it
+        items, _, tail = rest.partition(b"\n ],")
+        try:
+            document = json.loads(head + mark + b"]," + tail)
+            if document["requested"] == []:
+                if items not in known:
+                    known[items] = json.loads(b"[" + items + b"]")
+                document["requested"] = known[items]
+                return document
+        except (ValueError, KeyError, TypeError):  # written in another way, or damaged: json.loads says which
+            pass
+        return json.loads(content)
+
+    return loads
 
 
 def run_document(point: Point) -> dict[str, Any]:

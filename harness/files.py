@@ -15,6 +15,7 @@ import platform
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -131,14 +132,14 @@ def dump(document: dict[str, Any]) -> bytes:
     return json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[str, Any] | None:
     """The document, None if there is no such file, CorruptError naming it if it is not a JSON object."""
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        document = json.loads(content)
+        document = loads(content)
     except ValueError:
         document = None
     if not isinstance(document, dict):

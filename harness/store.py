@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness import files as disk
 from harness.errors import CorruptError, InputError
@@ -35,6 +36,7 @@ EVALUATIONS = "evaluations.csv"
 _ADDRESS = re.compile("[0-9a-f]{32}")
 _ADDED = re.compile(r"evaluations-([0-9a-f]{12})\.csv")
 _UNREADABLE = (CorruptError, FileNotFoundError, UnicodeDecodeError)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,23 +89,27 @@ class Store:
         return None
 
     def rows(self, address: str) -> list[Row]:
-        """Every measurement of a state: its own, then those added later, in this store and its parents.
+        """Every measurement of a state: its own, then those added later, in this store and its parents."""
+        return merge(*self.histories(address, _rows))
 
-        A damaged history is a damaged state: set aside, named, and as if it had never been stored. A damaged file of
-        added rows is set aside alone.
+    def histories(self, address: str, parse: Callable[[bytes, str], T]) -> list[T]:
+        """`parse(content, source)` of every file of `rows`, of two equal keys the first counts.
+
+        A damaged history (`parse` may raise CorruptError, too) is a damaged state: set aside, named, and as if it had
+        never been stored. A damaged file of added rows is set aside alone.
         """
-        found: list[list[Row]] = []
+        found: list[T] = []
         if info := self.state(address):
             try:
                 if EVALUATIONS in info.meta["files"]:
-                    found.append(_checked_rows(info.folder / EVALUATIONS, info.meta["files"][EVALUATIONS]))
+                    found.append(_checked(info.folder / EVALUATIONS, info.meta["files"][EVALUATIONS], parse))
             except _UNREADABLE as error:
                 self._set_aside(info.folder, error)
-                return self.rows(address)
-            found += self._added_rows(info.folder)
+                return self.histories(address, parse)
+            found += self._added(info.folder, parse)
         for store in (self.root, *self.parents):
-            found += self._added_rows(store / "measurements" / address)
-        return merge(*found)
+            found += self._added(store / "measurements" / address, parse)
+        return found
 
     def verify(self, address: str) -> bool:
         """True if every file of the state holds what its checksum says; else it is set aside and named on stderr."""
@@ -140,7 +146,7 @@ class Store:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
                 if EVALUATIONS in checksums:
-                    self.add_rows(address, _checked_rows(folder / EVALUATIONS, checksums[EVALUATIONS]))
+                    self.add_rows(address, _checked(folder / EVALUATIONS, checksums[EVALUATIONS], _rows))
             disk.flush(self._states)
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # no longer there under this name if all went well
@@ -181,10 +187,10 @@ class Store:
             self._write_file(path, content)
         return path
 
-    def runs(self) -> list[dict[str, Any]]:
+    def runs(self, loads: Callable[[bytes], Any] = json.loads) -> list[dict[str, Any]]:
         """Every run.json of this store (not of its parents), by folder name. A damaged one is named and left out."""
         paths = [self.root / "runs" / name / "run.json" for name in sorted(disk.listing(self.root / "runs"))]
-        return [document for path in paths if (document := _read_or_warn(path)) is not None]
+        return [document for path in paths if (document := _read_or_warn(path, loads)) is not None]
 
     def failure(self, address: str) -> dict[str, Any] | None:
         """{position, last_good, log, reason} of the last failed try to reach a state, or None."""
@@ -223,12 +229,12 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
         disk.write_file(path, content, self._states)
 
-    def _added_rows(self, folder: Path) -> list[list[Row]]:
-        found: list[list[Row]] = []
+    def _added(self, folder: Path, parse: Callable[[bytes, str], T]) -> list[T]:
+        found: list[T] = []
         for name in sorted(disk.listing(folder)):
             if (match := _ADDED.fullmatch(name)) and folder / name not in self._ignored:
                 try:
-                    found.append(_checked_rows(folder / name, match[1]))
+                    found.append(_checked(folder / name, match[1], parse))
                 except _UNREADABLE as error:
                     self._set_aside(folder / name, error)
         return found
@@ -273,17 +279,21 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def _checked_rows(path: Path, sha256: str) -> list[Row]:
-    """The rows of a file; CorruptError if its sha256 does not begin with the one given."""
+def _checked(path: Path, sha256: str, parse: Callable[[bytes, str], T]) -> T:
+    """What a file holds; CorruptError if its sha256 does not begin with the one given."""
     content = path.read_bytes()
     if not hashlib.sha256(content).hexdigest().startswith(sha256):
         raise CorruptError(f"{path}: the checksum does not match")
-    return rows_from_csv(content.decode(), str(path))
+    return parse(content, str(path))
 
 
-def _read_or_warn(path: Path) -> dict[str, Any] | None:
+def _rows(content: bytes, source: str) -> list[Row]:
+    return rows_from_csv(content.decode(), source)
+
+
+def _read_or_warn(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[str, Any] | None:
     try:
-        return disk.read_json(path)
+        return disk.read_json(path, loads)
     except CorruptError as error:
         print(f"warning: {error}; left out", file=sys.stderr)
         return None

@@ -6,7 +6,6 @@ so that a figure can say what it lacks. Its first line is the command that made 
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,10 +36,11 @@ def from_store(root: Path, sweeps: Sequence[str] | None, overrides: Sequence[str
     One training that was measured on several grids is one line in a figure: the densest.
     """
     runs = read_runs(root, sweeps, overrides=overrides)
-    densest = {run.facts.address: run for run in sorted(runs, key=lambda run: (run.status == "done", len(run.rows)))}
+    by_rows = sorted(runs, key=lambda run: (run.status == "done", len(run.measured)))
+    densest = {run.facts.address: run for run in by_rows}
     runs = [run for run in runs if densest[run.facts.address] is run]
-    bare = [dataclasses.replace(run, rows=[]) for run in runs if run.status != "done"]
-    facts = pd.DataFrame([{**{name: getattr(r.facts, name) for name in SHARED}, "status": r.status} for r in bare])
+    lacking = [run for run in runs if run.status != "done"]
+    facts = pd.DataFrame([{**{name: getattr(r.facts, name) for name in SHARED}, "status": r.status} for r in lacking])
     source = f"{root}" if sweeps is None else f"{' '.join(sweeps)} in {root}"
     return Results(table_of([run for run in runs if run.status == "done"]), facts.reindex(columns=COLUMNS), source)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +15,14 @@ import pytest
 from synthetic_store import BYTES, points_of, write
 
 from analysis.runs import base_losses, final_losses, read_runs, summary
-from analysis.tables import COLUMNS, load
-from harness.errors import InputError
-from harness.history import Measure, Row
-from harness.plan import Point
+from analysis.tables import COLUMNS, load, parse_map, read
+from harness import config
+from harness.compose import sweep_points
+from harness.errors import CorruptError, InputError
+from harness.expand import assign
+from harness.files import seal
+from harness.history import HEADER, Measure, Row, rows_to_csv
+from harness.plan import Point, compile_points
 from harness.store import Store
 
 STEP = 512  # tokens of an optimizer step at mini
@@ -219,3 +226,262 @@ def test_wrong_input_is_refused(tmp_path: Path, root: Path) -> None:
 def test_no_torch_is_loaded() -> None:
     code = "import sys, analysis.tables, analysis.__main__, paper_figures.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- many runs at once -----------------------------------------------------------------------------------------------
+
+
+def rows_one_by_one(root: Path, parents: list[Path] | None = None) -> dict[str, list[Row]]:
+    """By run the rows it asked for: the straightforward way, state by state over `Store.rows`."""
+    store, found = Store(root, parents or []), {}
+    for document in store.runs():
+        asked = {(row["position"], row["windows_hash"]) for row in document["requested"]}
+        rows: dict[tuple[int, str], Row] = {}
+        for stop in sorted(document["path"], key=lambda stop: stop["position"], reverse=True):
+            if len(rows) < len(asked):
+                mine = [row for row in store.rows(stop["address"]) if row.position <= stop["position"]]
+                rows = {**{row.key: row for row in mine if row.key in asked}, **rows}
+        found[f"{document['name']}-{document['key'][:12]}"] = [row for _, row in sorted(rows.items())]
+    return found
+
+
+def assert_equal(root: Path, parents: list[Path] | None = None) -> pd.DataFrame:
+    """The table of a store has exactly the rows that one gets one by one, to the last bit."""
+    table = load(root, parents=parents or [])
+    expected = rows_one_by_one(root, parents)
+    one_by_one = [(run, r.position, r.tokens, r.corpus, r.windows, r.loss, r.bits_per_byte)
+                  for run in sorted(expected) for r in expected[run]]  # fmt: skip
+    columns = ["run", "position", "tokens", "corpus", "windows", "loss", "bits_per_byte"]
+    pd.testing.assert_frame_equal(table[columns], pd.DataFrame(one_by_one, columns=columns), check_exact=True)
+    return table
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """240 runs: those of replay .5 got to their bases only, and of every seventh the end is gone."""
+    folder = tmp_path_factory.mktemp("many") / "store"
+    configs = [(seed, copy.deepcopy(point.config)) for point in sweep_points(["demo"], []) for seed in range(15)]
+    for seed, one in configs:
+        assign(one, "seed", seed)
+    points = compile_points((str(number), config.read(one)) for number, (_, one) in enumerate(configs))
+    assert len(points) == 240
+
+    def loss(point: Point, corpus: str, D: int, _end: int) -> float:
+        return known_loss(point, corpus, D, 0) + math.sin(D + point.run.init) / 7
+
+    write(folder, points, loss, stop_before=lambda point: point.run.config["replay"] == 0.5)
+    store = Store(folder)
+    for point in points[::7]:
+        store.remove(point.program.address())
+    return folder
+
+
+def test_many_runs_are_read_as_one_by_one(many: Path) -> None:
+    table = assert_equal(many)
+    assert table.run.nunique() == 240
+    assert set(table.status) == {"done", "partial", "missing"}
+
+
+def test_rows_added_twice_count_once_and_the_first_wins(many: Path, tmp_path: Path) -> None:
+    """Two stores measured the same rows of a state that lies in a third; this one's come first."""
+    stores = [Store(tmp_path / name, [many]) for name in ("here", "there")]
+    (address,) = {document["base_address"] for document in Store(many).runs() if "scratch" not in document["name"]
+                  and document["config"]["seed"] == 3}  # fmt: skip
+    documents = [document for document in Store(many).runs() if document["base_address"] == address]
+    further = Measure("cpp", "c" * 32, 64, 128)
+    position, tokens = documents[0]["base_position"], 10**6
+    for number, store in enumerate(stores):
+        store.add_rows(address, [Row(position, tokens, "cpp", 64, further.hash, 500.0 * (2 + number), 500, 900)])
+    for document in documents:
+        document["measures"][further.hash] = {"corpus": "c++", "key": "c" * 32, "windows": 64, "seq_len": 128}
+        document["requested"].append({"position": position, "windows_hash": further.hash})
+        stores[0].write_run(document["name"], document["key"], document)
+    table = load(tmp_path / "here", parents=[many, tmp_path / "there"])
+    added = table[table.corpus == "c++"]  # as the runs call it
+    assert len(added) == len(documents)
+    assert set(added.loss) == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "the checksum does not match"),
+        ("nonsense", "not a complete table"),
+        (HEADER + "\n1,2,docs,64,x,nan,5,5\n", "line 2 is not an evaluation"),
+        (HEADER + "\n1,2,docs,64,x,3.5,5,5\n\n", "line 3 is not an evaluation"),
+        (HEADER + "\n1,2,docs,64,x,3.5,0,5\n", "line 2 is not an evaluation"),
+    ],
+    ids=["changed", "no table", "not finite", "empty line", "no tokens"],
+)  # fmt: skip
+def test_a_damaged_state_is_set_aside_and_the_next_serves(
+    many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, says: str
+) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(many, root)
+    whole = load(root)
+    hurt = whole[whole.status == "done"].iloc[0]
+    folder = root / "states" / hurt.address
+    if content is None:
+        (folder / "evaluations.csv").write_text(rows_to_csv([Row(1, 512, "docs", 64, "x" * 16, 3.5, 5, 5)]))
+    else:  # with the right checksum: its writer was wrong
+        meta = {**Store(root).state(hurt.address).meta, "files": {"evaluations.csv": digest(content)}}  # type: ignore[union-attr]
+        meta.pop("sha256")
+        (folder / "evaluations.csv").write_text(content)
+        (folder / "state.json").write_bytes(seal(meta))
+    left = load(root)
+    warning = capsys.readouterr().err
+    assert warning.count("\n") == 1
+    assert says in warning
+    assert f"set aside as .bad-{hurt.address}-1" in warning
+    assert not folder.exists()
+    mine = left[left.run == hurt.run]
+    assert set(mine.status) == {"partial"}
+    assert 0 < len(mine) < (whole.run == hurt.run).sum()
+    pd.testing.assert_frame_equal(
+        left[left.run != hurt.run].reset_index(drop=True), whole[whole.run != hurt.run].reset_index(drop=True)
+    )
+    assert_equal(root)
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_states_without_measurements_and_stores_without_runs_give_no_rows(tmp_path: Path) -> None:
+    (point,) = [point for point in points_of(["demo"]) if point.run.config["replay"] == 0.05]
+    store = Store(tmp_path)
+    write(tmp_path, [point], known_loss)
+    (document,) = store.runs()
+    for stop in document["path"]:
+        store.remove(stop["address"])
+        store.write_state(stop["address"], lambda _: None, {"position": stop["position"]})
+    assert load(tmp_path).empty
+    assert {run.status for run in read_runs(tmp_path)} == {"partial"}
+    shutil.rmtree(tmp_path / "runs")
+    assert tuple(load(tmp_path).columns) == COLUMNS
+
+
+def test_a_run_json_that_says_too_little_is_named(root: Path, tmp_path: Path) -> None:
+    (document, *_) = Store(root).runs()
+    for broken in ({"config": {}}, {"requested": [{"position": 1}]}, {"program": {"root": {"kind": "no"}}}):
+        Store(tmp_path).write_run(document["name"], document["key"], {**document, **broken})
+        with pytest.raises(CorruptError, match=document["name"]):
+            load(tmp_path)
+
+
+# --- files of others -------------------------------------------------------------------------------------------------
+
+CSV = """# made by hand
+id,billions,C,pile ratio,val_loss,in_fit
+a,1,12e18,0.5,3.0,1
+b,2,48e18,0.25,2.5,1
+c,3,x,,2.0,0
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "theirs.csv").write_text(CSV)
+    return tmp_path / "theirs.csv"
+
+
+def test_a_map_gives_columns_numbers_and_expressions(file: Path) -> None:
+    columns = parse_map("N=billions*1e9, D=C/(6*billions*1e9),r=pile ratio,loss=val_loss,run=id,T=7e7")
+    table = read(file, columns, where="in_fit == 1")
+    assert list(table.columns[:6]) == ["N", "D", "r", "loss", "run", "T"]
+    assert table.N.tolist() == [1e9, 2e9]
+    assert table.run.tolist() == ["a", "b"]
+    assert set(table["T"]) == {7e7}
+    assert table.loss.dtype == float
+    assert table.in_fit.tolist() == [1, 1]  # what the map does not give stays as it is
+
+
+def test_an_expression_is_arithmetic_on_numbers(file: Path) -> None:
+    file.write_text(CSV.replace("x,,", "54e18,1,"))
+    table = read(file, {"D": "C / (6 * billions * 1e9)", "logs": "log(val_loss)", "same": "`pile ratio` + 0"})
+    assert table.D.tolist() == [2e9, 4e9, 3e9]
+    assert table.logs.tolist() == pytest.approx([math.log(3), math.log(2.5), math.log(2)])
+    assert table.same.tolist() == [0.5, 0.25, 1.0]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet"])
+def test_csv_gz_and_parquet_are_the_same_table(tmp_path: Path, name: str) -> None:
+    original = pd.DataFrame({"N": [10**9, 2 * 10**9], "loss": [3.1, 0.1 + 0.2], "run": ["a", "b"]})
+    (original.to_parquet if name.endswith("parquet") else original.to_csv)(tmp_path / name, index=False)
+    pd.testing.assert_frame_equal(read(tmp_path / name, {}), original, check_exact=True)
+
+
+def test_a_frozen_table_is_read_below_its_comment() -> None:
+    frozen = Path(__file__).resolve().parent.parent / "paper_figures" / "data" / "demo.csv"
+    table = read(frozen, {}, where="role == 'upstream' and D > 0")
+    assert tuple(table.columns) == COLUMNS
+    assert (table.D > 0).all()
+
+
+def test_rows_are_counted_as_in_the_file_after_a_filter(file: Path) -> None:
+    with pytest.raises(InputError, match=r"1 of 2 cells of pile ratio are missing \(row 4\)"):
+        read(file, {"r": "pile ratio"}, where="billions > 1")
+
+
+@pytest.mark.parametrize(
+    ("columns", "where", "message"),
+    [
+        ("N=bilions", None, "--map=N=bilions: theirs.csv has no column bilions; it has billions"),
+        ("N=params*2", None, "theirs.csv has no column params; it has id, billions, C, pile ratio, val_loss, in_fit"),
+        ("D=C", None, "--map=D=C: 'x' of C in row 4 is not a number; give numbers"),
+        ("D=C*2", None, "--map=D=C*2: 'x' of C in row 4 is not a number; give numbers"),
+        ("r=pile ratio", None, "--map=r=pile ratio: 1 of 3 cells of pile ratio are missing (row 4); fill them"),
+        ("r=`pile ratio`*2", None, "1 of 3 cells of pile ratio are missing (row 4)"),
+        ("N=id", None, "'a' of id in row 2 is not a number"),
+        ("N=billions*", None, "--map=N=billions*: it does not evaluate (invalid syntax"),
+        ("N=billions=3", None, "it is no amount; write arithmetic"),
+        ("N=billions > 3", None, "it is no amount; write arithmetic"),
+        ("N=@pd", None, "it does not evaluate (no variables but the columns)"),
+        ("N=billions", "in_fit == 2", "--where=in_fit == 2: it leaves no row of theirs.csv; write a wider condition"),
+        ("N=billions", "in_fit =", "--where=in_fit =: it does not evaluate (invalid syntax"),
+        ("N=billions", "infit == 1", "--where=infit == 1: theirs.csv has no column infit; it has in_fit"),
+        ("N=billions", "in_fit", "--where=in_fit: it is not a condition; compare columns"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(file: Path, columns: str, where: str | None, message: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        read(file, parse_map(columns), where)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", None, "there is no such file; name a CSV, CSV.gz or Parquet file"),
+        ("t.csv", b"", "it cannot be read as a table (No columns to parse from file)"),
+        ("t.csv", b"N,loss\n", "it has no rows"),
+        ("t.csv", b"\xff\xfe\x00", "it cannot be read as a table ('utf-8' codec"),
+        ("t.csv", b"N,loss\n1,2,3\n", "it cannot be read as a table (Length of header"),
+        ("t.csv.gz", b"N,loss\n1,2\n", "it cannot be read as a table (Not a gzipped file"),
+        ("t.parquet", b"N,loss\n1,2\n", "it cannot be read as a table ("),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as refusal:
+        read(tmp_path / name, {})
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_map_is_split_at_commas_outside_parentheses() -> None:
+    assert parse_map("N=params, D = C/(6*N) ,r=f(a, b),run=id") == {
+        "N": "params", "D": "C/(6*N)", "r": "f(a, b)", "run": "id"}  # fmt: skip
+    assert parse_map("r=pile ratio") == {"r": "pile ratio"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("N", "'N' is not NAME"), ("N=", "'N=' is not NAME"), ("=x", "'=x' is not NAME"), ("N=a,", "'' is not NAME"),
+     ("my N=a", "'my N=a' is not NAME"), ("N=a,N=b", "N is given twice")],
+)  # fmt: skip
+def test_a_map_that_is_none_is_refused(text: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        parse_map(text)

@@ -1,0 +1,128 @@
+"""Is a table fit for a law? What would spoil a fit in silence is refused first, in one line that says what to do.
+
+Between `analysis.tables` and the fits.
+
+    check(table, {"N": "parameters", "D": "tokens", "r": "share"}, remedies={"N": "--fix A=0,alpha=1"})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.tables import numbers_of, row_numbers
+from harness.errors import InputError
+
+# Units of variables with one array a row: the learning rates of every step, and what `analysis.curves` makes of them.
+ARRAYS = ("learning rates", "changes")
+PERPLEXITY = 20.0  # no language model that is worth a law has a median loss above, in nats per token
+# Unit -> below what all values, and above what any value, are no such amounts; and which median still means billions.
+AMOUNTS = {"parameters": (1e4, 1e14, 20.0), "tokens": (1e5, 1e18, 5e3)}
+NON_NEGATIVE = ("parameters", "tokens", "FLOPs", "steps", "learning rate")
+
+
+def check(
+    table: pd.DataFrame, variables: Mapping[str, str], *, target: str = "loss", fixed: Collection[str] = (),
+    remedies: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """InputError unless a law of these variables (name -> unit) can be fitted to the column `target`.
+
+    Units: parameters, tokens, share, FLOPs, steps, learning rate, learning rates and changes (an array in each cell);
+    any other is a plain number. `fixed` = variables whose parameters are not fitted: they may be constant. `remedies` =
+    what to do about a constant variable, by name. How many rows it takes is for the fit to say.
+    """
+    for name in (*variables, target):
+        if name not in table.columns:
+            have = ", ".join(str(column) for column in table.columns)
+            raise InputError("table", name, f"there is no such column (there are {have})", f"give it: --map {name}=...")
+    if table.empty:
+        raise InputError("table", target, "there are no rows", "keep some: --where")
+    numbers = {name: _finite(table[name]) for name in (*variables, target) if variables.get(name) not in ARRAYS}
+    _check_loss(numbers[target])
+    for name, unit in variables.items():
+        if unit in ARRAYS:
+            _check_arrays(table[name], unit)
+        if unit == "share":
+            _check_share(numbers[name])
+        if unit in NON_NEGATIVE:
+            _check_sign(numbers[name], unit)
+        if unit in AMOUNTS:
+            _check_amount(numbers[name], unit)
+    _check_duplicates(table, variables, target)
+    for name in variables:
+        if name in numbers and name not in fixed and numbers[name].nunique() == 1:
+            remedy = (remedies or {}).get(name, "fix its parameters")
+            why = f"the same in all {len(table)} rows: its parameters cannot be told apart"
+            raise InputError(name, f"{numbers[name].iloc[0]:g}", why, f"add rows with other values, or {remedy}")
+
+
+def _finite(column: pd.Series[Any]) -> pd.Series[Any]:
+    numbers = numbers_of(column, "column", column.name)
+    if bad := list(column.index[~np.isfinite(numbers)]):
+        raise InputError("column", column.name, f"{len(bad)} values are not finite ({row_numbers(bad)})",
+                         "leave these rows out: --where")  # fmt: skip
+    return numbers
+
+
+def _check_arrays(column: pd.Series[Any], unit: str) -> None:
+    for label, cell in column.items():
+        values = np.asarray(cell)
+        good = values.ndim == 1 and values.size > 0 and values.dtype.kind in "fiu"
+        if not (good and np.isfinite(values).all() and (unit == "changes" or (values >= 0).all())):
+            remedy = {"learning rates": "give one finite, non-negative number a step in each cell",
+                      "changes": "make them with analysis.curves.add_schedules"}[unit]  # fmt: skip
+            raise InputError("column", column.name, f"{row_numbers([label])} holds no {unit}", remedy)
+
+
+def _check_loss(column: pd.Series[Any]) -> None:
+    if bad := list(column.index[column <= 0]):
+        raise InputError("column", column.name, f"{len(bad)} losses are not positive ({row_numbers(bad)})",
+                         "give losses in nats per token, or leave these rows out: --where")  # fmt: skip
+    if column.name == "loss" and (median := float(column.median())) > PERPLEXITY:  # other targets are sizes or tokens
+        raise InputError("column", column.name, f"with a median of {median:.4g} it looks like perplexity",
+                         f"give nats per token: --map '{column.name}=log(...)'")  # fmt: skip
+
+
+def _check_share(column: pd.Series[Any]) -> None:
+    if bad := list(column.index[(column < 0) | (column > 1)]):
+        why = f"{len(bad)} shares are outside [0, 1] ({row_numbers(bad)})"
+        if column.min() >= 0 and column.max() <= 100:
+            why, remedy = f"{why}; up to {column.max():g}, it looks like percent", f"--map {column.name}=.../100"
+        else:
+            remedy = f"give shares: --map {column.name}=..."
+        raise InputError("column", column.name, why, remedy)
+
+
+def _check_sign(column: pd.Series[Any], unit: str) -> None:
+    if bad := list(column.index[column < 0]):
+        raise InputError("column", column.name, f"{len(bad)} numbers of {unit} are negative ({row_numbers(bad)})",
+                         f"leave these rows out: --where '{column.name} > 0'")  # fmt: skip
+
+
+def _check_amount(column: pd.Series[Any], unit: str) -> None:
+    """Amounts in millions or billions would fit as well, with coefficients that mean something else."""
+    least, most, billions = AMOUNTS[unit]
+    median = float(column.median())
+    if column.max() < least:
+        factor, sign, far = ("1e9" if median < billions else "1e6"), "*", f"at most {column.max():g}"
+    elif column.max() > most:
+        factor, sign, far = ("1e9" if median / 1e9 > least else "1e6"), "/", f"up to {column.max():g}"
+    else:
+        return
+    why = f"{far} {unit}: it looks as if it were " + (f"in units of {factor}" if sign == "*" else f"{factor} too large")
+    raise InputError("column", column.name, why, f"--map '{column.name}=...{sign}{factor}'")
+
+
+def _check_duplicates(table: pd.DataFrame, variables: Mapping[str, str], target: str) -> None:
+    names = dict.fromkeys([*variables, *(["run"] if "run" in table.columns else []), target])
+    arrays = [name for name, unit in variables.items() if unit in ARRAYS]
+    keys = table[list(names)].assign(
+        **{name: [np.asarray(cell, dtype=float).tobytes() for cell in table[name]] for name in arrays}
+    )
+    if bad := list(table.index[keys.duplicated()]):
+        why = f"{len(bad)} rows repeat others with the same {', '.join(names)} ({row_numbers(bad)})"
+        raise InputError("table", target, f"{why}: they would count twice and narrow every interval",
+                         "keep one of each, or tell them apart by a column run")  # fmt: skip

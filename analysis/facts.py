@@ -1,0 +1,143 @@
+"""What a run is, as its run.json says: the columns of a table that all its rows share.
+
+Between `analysis.programs` and `analysis.runs`; no state is needed.
+
+    facts(document, asked(document), windows=None).replay
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from analysis.programs import peak_lr, program_of, shares, warmup_steps
+from harness.identity import rounded
+from harness.request import RowKey
+
+Document = Mapping[str, Any]  # a run.json
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run is, from its run.json: the columns of a table that all its rows share."""
+
+    run: str  # name of its folder
+    key: str
+    name: str
+    address: str
+    base_address: str | None
+    model: str
+    scale: str
+    shift: str
+    upstream: str
+    downstream: str
+    N: int | None  # parameters outside the embeddings
+    N_total: int | None
+    base_tokens: int
+    run_tokens: int  # of continual pre-training
+    horizon: str | None
+    lr: float  # peak of continual pre-training
+    peak: float | None  # the same as a multiple of the base's peak (that the config names, if it is a checkpoint)
+    warmup: float  # share of the horizon
+    warmup_tokens: int
+    replay: float
+    schedule: str
+    start: str
+    at: float  # share of the base that was trained
+    optimizer_state: str
+    seed: int
+    shares: Mapping[str, float]  # of continual pre-training, by corpus name
+    windows: Mapping[str, str]  # corpus -> hash of the windows that its losses are of
+
+
+def folder_name(document: Document) -> str:
+    """The name of a run's folder in the store, which tells it from all other runs."""
+    return f"{document['name']}-{document['key'][:12]}"
+
+
+def asked(document: Document) -> frozenset[RowKey]:
+    """The rows that a run asked for."""
+    return frozenset((int(row["position"]), str(row["windows_hash"])) for row in document["requested"])
+
+
+def facts(document: Document, rows: frozenset[RowKey], windows: int | None = None) -> Facts:
+    """What a run.json says about its run; `rows` = `asked(document)`, which many runs share. KeyError, TypeError."""
+    settings, program = document["config"], program_of(document)
+    base = document["base_position"] or 0
+    names = {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
+    share = {names.get(key, key): value for key, value in shares(program, base).items()}
+    lr = peak_lr(program, base)
+    base_peak = settings["base"]["peak"]
+    warmup = warmup_steps(program, base)
+    upstream, downstream = document["upstream"], document["downstream"]
+    tokens = program.tokens(program.steps) - program.tokens(base)
+    return Facts(
+        run=folder_name(document),
+        key=document["key"],
+        name=document["name"],
+        address=document["address"],
+        base_address=document["base_address"],
+        model=document["model"],
+        scale=settings["scale"]["name"],
+        shift=settings["shift"]["name"],
+        upstream=upstream,
+        downstream=downstream,
+        N=document["non_embedding"],
+        N_total=document["parameters"],
+        base_tokens=program.tokens(base),
+        run_tokens=tokens,
+        horizon=None if settings["horizon"] is None else str(settings["horizon"]),
+        lr=lr,
+        peak=None if base_peak is None else rounded(lr / float(base_peak)),
+        warmup=_warmup(settings),
+        warmup_tokens=program.tokens(base + warmup) - program.tokens(base),
+        replay=share.get(upstream, 0.0) if upstream != downstream else 0.0,
+        schedule=_schedule(settings),
+        start=settings["start"]["kind"],
+        at=float(settings["start"].get("at", 1)),
+        optimizer_state=settings["optimizer_state"],
+        seed=int(settings["seed"]),
+        shares=share,
+        windows=_windows(document["measures"], rows, windows or settings["evaluate"]["windows"]),
+    )
+
+
+def _windows(measures: Mapping[str, Any], rows: frozenset[RowKey], wanted: int) -> dict[str, str]:
+    """Of each corpus the windows its losses are of: as many as asked for, or else those measured most often."""
+    often = _often(rows)
+    chosen: dict[str, str] = {}
+    for hash_ in sorted(often, key=lambda h: (measures[h]["windows"] == wanted, often[h], h)):
+        chosen[measures[hash_]["corpus"]] = hash_  # the last one stays
+    return chosen
+
+
+@lru_cache(maxsize=64)
+def _often(rows: frozenset[RowKey]) -> Counter[str]:
+    return Counter(hash_ for _, hash_ in rows)
+
+
+def _schedule(settings: Mapping[str, Any]) -> str:
+    default = settings["schedule"]["name"]
+    if settings["stages"] is None:
+        return str(default)
+    named = [stage.get("schedule", None if i else default) for i, stage in enumerate(settings["stages"])]
+    return "+".join(str(s["name"] if isinstance(s, dict) else s) for s in named if s is not None)
+
+
+def _warmup(settings: Mapping[str, Any]) -> float:
+    """Share of the horizon that the first warm-up takes, as the settings gives it."""
+    first = settings["stages"][0] if settings["stages"] else {}
+    if _schedule(settings).split("+")[0] == "constant":
+        return 0.0
+    if settings["warmup_tokens"] is not None and not first:
+        horizon = _tokens(settings, settings["horizon"] or settings["tokens"])
+        return rounded(_tokens(settings, settings["warmup_tokens"]) / horizon)
+    return float(first.get("warmup", settings["warmup"]))
+
+
+def _tokens(settings: Mapping[str, Any], amount: Any) -> float:
+    text = str(amount)
+    return float(text[:-1]) * float(settings["scale"]["tokens"]) if text.endswith("x") else float(text)

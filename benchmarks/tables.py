@@ -1,0 +1,118 @@
+"""How long it takes to read a large store into a table: `analysis.tables.load`, files in the cache of the system."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import hashlib
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from analysis.tables import load
+from benchmarks.table import Row
+from benchmarks.workload import Bench, fresh_store, say
+from harness import config
+from harness.compose import collect
+from harness.documents import run_document
+from harness.expand import assign
+from harness.files import dump, seal
+from harness.history import Row as Measurement
+from harness.history import rows_to_csv
+from harness.identity import canonical
+from harness.plan import Point, compile_points, plan
+from harness.store import EVALUATIONS, FORMAT
+
+GRID: dict[str, list[Any]] = {
+    "replay": [round(0.01 * k, 2) for k in range(20)],
+    "seed": list(range(5)),
+    "lr": [float(f"{1e-4 * 1.04**k:.4g}") for k in range(100)],
+}  # 10,000 runs over five bases
+EVERY = ("evaluate.every=6950", "evaluate.early=[0.01x,0.05x]")  # 100 positions from the root to the end
+
+
+def tables(bench: Bench) -> list[Row]:
+    """A store of 10,000 runs with 200 measurements each, read into one table."""
+    count, repeats = (100 if bench.quick else 10_000), (1 if bench.quick else min(bench.pairs, 3))
+    wall, busy = [], []
+    with fresh_store(bench.scratch) as root:
+        began = time.perf_counter()
+        rows = write_store(root, count)
+        say(f"tables: a store of {count:,} runs written in {time.perf_counter() - began:.0f} s")
+        for _ in range(repeats):
+            gc.collect()
+            began, cpu = time.perf_counter(), time.process_time()
+            table = load(root)
+            wall.append(time.perf_counter() - began)
+            busy.append(time.process_time() - cpu)
+            assert len(table) == rows
+            assert set(table.status) == {"done"}
+            say(f"tables: {rows:,} rows in {wall[-1]:.2f} s, {busy[-1]:.2f} s of CPU")
+            del table
+    name = f"tables: {count:,} runs, {rows:,} rows"
+    return [
+        Row(f"{name}, read", "s", tuple(wall), target=5.0, at_most=True, note="every checksum verified"),
+        Row(f"{name}, CPU", "s", tuple(busy), note="process time of the row above"),
+    ]
+
+
+def write_store(root: Path, count: int) -> int:
+    """Write `count` finished runs, their final states and their bases, as training leaves them. Number of rows.
+
+    Nothing is flushed to the disk, tensors are one byte, and the ends of warm-ups, which no table needs, are left out.
+    """
+    planned = plan(compile_points((str(number), config.read(one)) for number, one in enumerate(_configs(count))))
+    assert len(planned.points) == count
+    (root / "store.json").write_bytes(dump({"format": FORMAT}))
+    (root / "runs").mkdir()
+    (root / "states").mkdir()
+    rows = 0
+    for point in planned.points:
+        document = run_document(point)
+        folder = root / "runs" / f"{document['name']}-{document['key'][:12]}"
+        folder.mkdir()
+        (folder / "run.json").write_bytes(dump(document))
+        for stop in (point.base_position, point.program.steps):
+            assert stop is not None
+            _write_state(root / "states", point, stop)
+        rows += len(point.request.rows)
+    return rows
+
+
+def _configs(count: int) -> Iterator[dict[str, Any]]:
+    (point,) = collect(list(EVERY))
+    for values in itertools.islice(itertools.product(*GRID.values()), count):
+        one = copy.deepcopy(point.config)
+        for knob, value in zip(GRID, values, strict=True):
+            assign(one, knob, value)
+        yield one
+
+
+def _write_state(states: Path, point: Point, position: int) -> None:
+    program = point.program
+    folder = states / program.address(position)
+    if folder.exists():  # a base that another run wrote
+        return
+    text = rows_to_csv(
+        Measurement(at, program.tokens(at), measure.corpus, measure.windows, hash_,
+                    8192 * (3 + math.sin(at) / 7), 8192, 24_601)
+        for at, hash_ in point.request.rows
+        if at <= position
+        for measure in [point.request.measures[hash_]]
+    ).encode()  # fmt: skip
+    files = {EVALUATIONS: text, "weights.safetensors": b"w", "optimizer.safetensors": b"o"}
+    meta = {
+        "address": folder.name,
+        "position": position,
+        "tokens": program.tokens(position),
+        "program": canonical(program.prefix(position)),
+        "drawn": {key: {"sequences": n, "epochs": 0.5} for key, n in program.drawn(position).items()},
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    (folder / "state.json").write_bytes(seal(meta))
