@@ -1,8 +1,13 @@
-"""`python -m analysis runs | show RUN | diff A B`: what a store holds. `--json`: one document on stdout.
+"""`python -m analysis runs | show | diff | fit | mix | next`: from a store, or any table, to a decision.
 
 python -m analysis runs --sweep demo              members of a sweep, those not started too
 python -m analysis runs --sweep demo seed=0,1     with the overrides that the sweep was called with
 python -m analysis show docs_to_python-cosine     a run by name, folder or key, or the beginning of one
+python -m analysis fit dcpt --sweep dcpt --corpus python --bootstrap 1000 --json > python.json
+python -m analysis mix --general docs.json --domain python.json --N 1e5 --D 6e5 --tolerance 0.05 --base-loss 3.66
+python -m analysis next ... --budget 1e13 > sweeps/next.yaml
+
+`COMMAND --help` tells more. `--json`: one document on stdout.
 """
 
 from __future__ import annotations
@@ -10,10 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from analysis import decide_command, fit_command
 from analysis.facts import folder_name
 from analysis.programs import program_of
 from analysis.runs import RunRecord, read_runs, summary
@@ -21,6 +27,9 @@ from analysis.show import diff_document, diff_lines, show_document, show_lines
 from harness.errors import CorruptError, InputError
 from harness.recorded import find_run
 from harness.store import Store
+
+PLAIN = argparse.RawDescriptionHelpFormatter
+Output = tuple[dict[str, Any], list[str]]  # a command's document, and its lines for a terminal
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,29 +43,39 @@ def main(arguments: Sequence[str]) -> int:
     options, rest = _parser().parse_known_args(arguments)
     overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
     unknown = [argument for argument in rest if argument not in overrides]
-    if unknown or (overrides and options.command != "runs"):
+    if unknown or (overrides and options.command not in ("runs", "fit")):
         why, remedy = "not known here", "see `python -m analysis --help`"
         raise InputError("arguments", " ".join(unknown or overrides), why, remedy)
-    parents = [Path(parent) for parent in options.parent]
-    if options.command == "runs":
-        runs = read_runs(options.root, options.sweep, overrides=overrides, parents=parents, windows=options.windows)
-        if options.json:
-            _print_json("runs", {"root": str(options.root), "sweep": options.sweep, "runs": [summary(r) for r in runs]})
-        else:
-            print("\n".join(runs_lines(runs)))
-        return 0
-    runs = [_one(options.root, name, parents, options.windows) for name in options.run]
-    if options.command == "show":
-        document = show_document(Store(options.root, parents), runs[0])
-        lines = [] if options.json else show_lines(document, program_of(runs[0].document))
-    else:
-        document = diff_document(*runs)
-        lines = [] if options.json else diff_lines(document)
+    document, lines = COMMANDS[options.command](options, overrides)
     if options.json:
-        _print_json(options.command, document)
+        print(json.dumps({"schema": f"rewarm.{options.command}/1", **document}, allow_nan=False))
     else:
         print("\n".join(lines))
     return 0
+
+
+def _runs(options: argparse.Namespace, overrides: Sequence[str]) -> Output:
+    parents = [Path(parent) for parent in options.parent]
+    runs = read_runs(options.root, options.sweep, overrides=overrides, parents=parents, windows=options.windows)
+    document = {"root": str(options.root), "sweep": options.sweep, "runs": [summary(run) for run in runs]}
+    return document, runs_lines(runs)
+
+
+def _show(options: argparse.Namespace, _: Sequence[str]) -> Output:
+    run = _one(options, options.run[0])
+    document = show_document(Store(options.root, [Path(parent) for parent in options.parent]), run)
+    return document, show_lines(document, program_of(run.document))
+
+
+def _diff(options: argparse.Namespace, _: Sequence[str]) -> Output:
+    document = diff_document(*(_one(options, name) for name in options.run))
+    return document, diff_lines(document)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
+    "runs": _runs, "show": _show, "diff": _diff, "fit": fit_command.run,
+    "mix": decide_command.mix, "next": decide_command.propose,
+}  # fmt: skip
 
 
 def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
@@ -75,33 +94,39 @@ def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
     return [*lines, f"{len(runs)} runs: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n or not runs)]
 
 
-def _one(root: Path, text: str, parents: Sequence[Path], windows: int | None) -> RunRecord:
+def _one(options: argparse.Namespace, text: str) -> RunRecord:
+    root, parents = options.root, [Path(parent) for parent in options.parent]
     if not (root / "store.json").exists():
         raise InputError("root", root, "there is no store (no store.json)", "name the folder of a store: --root")
     wanted = folder_name(find_run(Store(root, parents), text))
-    return next(run for run in read_runs(root, parents=parents, windows=windows) if run.facts.run == wanted)
-
-
-def _print_json(name: str, document: dict[str, Any]) -> None:
-    print(json.dumps({"schema": f"rewarm.{name}/1", **document}, allow_nan=False))
+    return next(run for run in read_runs(root, parents=parents, windows=options.windows) if run.facts.run == wanted)
 
 
 def _parser() -> argparse.ArgumentParser:
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python -m analysis", description=__doc__, formatter_class=plain)
-    common = Parser(add_help=False)
-    common.add_argument("--root", type=Path, default=Path("runs"), help="the store (default: runs)")
-    common.add_argument("--parent", action="append", default=[], metavar="STORE", help="a further store, read only")
-    common.add_argument("--windows", type=int, help="losses on so many windows, where they were measured")
-    common.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser = Parser(prog="python -m analysis", description=__doc__, formatter_class=PLAIN)
+    output = Parser(add_help=False)
+    output.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    store = Parser(add_help=False)
+    store.add_argument("--root", type=Path, default=Path("runs"), help="the store (default: runs)")
+    store.add_argument("--parent", action="append", default=[], metavar="STORE", help="a further store, read only")
+    store.add_argument("--windows", type=int, help="losses on so many windows, where they were measured")
     commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser("runs", parents=[common], help="table of runs: final losses, forgetting, adaptation",
+    runs = commands.add_parser("runs", parents=[store, output], help="final losses, forgetting, adaptation",
                                usage="python -m analysis runs [options] [--sweep NAME [KNOB=VALUE ...]]")  # fmt: skip
     runs.add_argument("--sweep", action="append", metavar="NAME", help="only the members of sweeps/NAME.yaml")
-    show = commands.add_parser("show", parents=[common], help="program, learning rates, parents, data and losses")
+    show = commands.add_parser("show", parents=[store, output], help="program, learning rates, data and losses")
     show.add_argument("run", nargs=1, metavar="RUN", help="name, folder or key, or the beginning of one")
-    diff = commands.add_parser("diff", parents=[common], help="what tells two runs apart")
+    diff = commands.add_parser("diff", parents=[store, output], help="what tells two runs apart")
     diff.add_argument("run", nargs=2, metavar="RUN", help="as for show")
+    fit = commands.add_parser("fit", parents=[store, output], help="a law fitted to runs or to a table",
+                              description=fit_command.__doc__, formatter_class=PLAIN)  # fmt: skip
+    fit_command.add_arguments(fit)
+    mix = commands.add_parser("mix", parents=[output], help="the best share, mixture or model size, with an interval",
+                              description=decide_command.__doc__, formatter_class=PLAIN)  # fmt: skip
+    decide_command.add_mix_arguments(mix)
+    further = commands.add_parser("next", parents=[output], help="the runs that would narrow an answer most",
+                                  description=decide_command.__doc__, formatter_class=PLAIN)  # fmt: skip
+    decide_command.add_next_arguments(further)
     return parser
 
 

@@ -90,7 +90,7 @@ class Fit:
     requirements: dict[str, float]
     range: dict[str, tuple[float, float]]
     draws: Draws | None = None
-    columns: dict[str, str] = field(default_factory=dict)  # how the table's columns were mapped
+    rows: pd.DataFrame | None = field(default=None, compare=False)  # what was fitted; None for laws with sums
 
     def predict(self, columns: Mapping[str, Any]) -> Array:
         """Losses at columns that broadcast to one shape, or at the rows of a DataFrame."""
@@ -129,7 +129,8 @@ def fit_law(
     found = search(objective, seed)
     known = inform(objective, found.theta, clusters)
     draws = _bootstrap(objective, found, table, group, clusters, bootstrap, seed, progress) if bootstrap else None
-    return _report(objective, found, known, clusters, fixed, target, draws)
+    rows = None if any(table[name].dtype == object for name in law.variables) else _kept(table, law, target, group)
+    return _report(objective, found, known, clusters, fixed, target, draws, rows)
 
 
 def objective_of(
@@ -175,6 +176,12 @@ def _is_constant(column: pd.Series) -> bool:
     return bool(column.dtype != object and column.nunique() == 1)
 
 
+def _kept(table: pd.DataFrame, law: Law, target: str, group: str | None) -> pd.DataFrame:
+    """The columns of the table that a fit's plots and the choice of further runs look at."""
+    names = dict.fromkeys([*law.variables, target, *([group] if group else []), "run", "model", "seed"])
+    return table[[name for name in names if name in table]].reset_index(drop=True)
+
+
 def _check_count(law: Law, table: pd.DataFrame) -> None:
     parameters = len(law.parameters)
     distinct = len(table.drop_duplicates([name for name in law.variables if table[name].dtype != object]))
@@ -200,7 +207,7 @@ def _bootstrap(
 
 def _report(
     objective: Objective, found: Found, known: Information, clusters: Integers | None, fixed: dict[str, float],
-    target: str, draws: Draws | None,
+    target: str, draws: Draws | None, rows: pd.DataFrame | None,
 ) -> Fit:  # fmt: skip
     law, names = objective.bound.law, objective.bound.law.parameters
     values = law.outward(found.theta)
@@ -219,7 +226,7 @@ def _report(
         profile={name: profile_interval(objective, found, known, name, LEVEL) for name in _flat(law, known)},
         objective=found.value, n_points=len(predicted), n_runs=None if clusters is None else int(clusters.max()) + 1,
         starts={"tried": found.tried, "agree": found.agree}, converged=found.converged, on_bound=known.on_bound,
-        unidentified=known.unidentified, condition=known.condition, draws=draws,
+        unidentified=known.unidentified, condition=known.condition, draws=draws, rows=rows,
         **quality(objective.observed, predicted, objective.residuals(predicted), clusters),
         requirements=_requirements(law, parameters, objective),
         range={name: (float(column.min()), float(column.max()))

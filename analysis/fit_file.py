@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.fit import Draws, Fit
 from analysis.law import Law
@@ -24,15 +25,16 @@ _SIMPLE = ("fixed", "target", "parameters", "se", "cramer_rao", "objective", "n_
            "converged", "condition", "r2", "r2_within_run", "mre", "max_abs_z", "requirements")  # fmt: skip
 
 
-def to_document(fit: Fit) -> dict[str, Any]:
-    """The `rewarm.fit/1` document. Numbers that are not finite (an unidentified parameter's error) become null."""
+def to_document(fit: Fit, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The `rewarm.fit/1` document; `columns`: how the table's were mapped. Numbers that are not finite (the error of
+    an unidentified parameter) become null."""
     draws = fit.draws
     document: dict[str, Any] = _finite(
         {
             "schema": SCHEMA,
             "law": fit.law.name,
             "definition": asdict(fit.law),
-            "map": dict(fit.columns),
+            "map": dict(columns or {}),
             "loss": {"kind": fit.loss.kind, "delta": fit.loss.delta, "tau": fit.loss.tau,
                      "residuals": fit.loss.residuals, "reduction": "sum"},
             **{name: getattr(fit, name) for name in _SIMPLE},
@@ -45,6 +47,7 @@ def to_document(fit: Fit) -> dict[str, Any]:
                 "group": draws.group, "groups": draws.groups, "seed": draws.seed, "failed": draws.failed,
                 "draws": [[float(f"{value:.9g}") for value in row] for row in draws.parameters],
             },
+            "rows": None if fit.rows is None else {name: fit.rows[name].tolist() for name in fit.rows},
         }
     )  # fmt: skip
     return document
@@ -69,7 +72,8 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
             bootstrap["groups"], int(bootstrap["seed"]), int(bootstrap["failed"]),
         )  # fmt: skip
         return Fit(
-            law=read, loss=Loss(**loss), columns=given["map"], draws=draws, interval=_pairs(given["interval"]),
+            law=read, loss=Loss(**loss), draws=draws,
+            rows=None if given["rows"] is None else pd.DataFrame(given["rows"]), interval=_pairs(given["interval"]),
             profile=_pairs(given["profile"]), range=_pairs(given["range"]), on_bound=tuple(given["on_bound"]),
             unidentified=tuple(given["unidentified"]), **{key: given[key] for key in _SIMPLE},
         )  # fmt: skip

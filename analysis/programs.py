@@ -13,9 +13,12 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from harness.errors import CorruptError
 from harness.program import Adam, Checkpoint, Phase, Program, Scratch, Source
-from harness.schedule import Constant, Cosine, CosineClipped, Exponential, InverseSqrt, Linear, Ramp
+from harness.schedule import Constant, Cosine, CosineClipped, Exponential, InverseSqrt, Linear, Ramp, lr_at
 from harness.shape import ModelShape
 
 _KINDS: dict[str, Any] = {
@@ -90,3 +93,9 @@ def _fields(form: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache(maxsize=65536)  # thousands of runs have the same optimizer and the same sources
 def _made(kind: str, fields: tuple[tuple[str, Any], ...]) -> Any:
     return _KINDS[kind](**dict(fields))
+
+
+def lr_curve(program: Program) -> npt.NDArray[np.float64]:
+    """The learning rate of every update, from the root to the end."""
+    parts = [lr_at(phase.lr, phase.lr_offset + np.arange(phase.steps)) for phase in program.phases]
+    return np.concatenate(parts)

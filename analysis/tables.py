@@ -88,7 +88,7 @@ def read(path: Path, columns: Mapping[str, str], where: str | None = None) -> pd
     """
     table = _file(path)
     if where is not None:
-        table = _kept(table, where, path)
+        table = keep(table, where, path.name)
     found = {name: _mapped(table, name, expression, path) for name, expression in columns.items()}
     rest = {str(name): table[name] for name in table.columns if name not in found}
     return pd.DataFrame({**found, **rest}, index=table.index)
@@ -113,6 +113,15 @@ def parse_map(text: str) -> dict[str, str]:
             raise InputError("--map", text, f"{name} is given twice", "give it once")
         columns[name] = expression
     return columns
+
+
+def parse_numbers(text: str, field: str) -> dict[str, float]:
+    """`A=0,alpha=0.3` as {name: number}; none if the text is empty. Raises InputError, naming the option `field`."""
+    try:
+        pairs = [part.partition("=") for part in text.split(",")] if text else []
+        return {name.strip(): float(value) for name, _, value in pairs}
+    except ValueError:
+        raise InputError(field, text, "not NAME=NUMBER,...", f"write --{field} NAME=NUMBER,NAME=NUMBER") from None
 
 
 def row_numbers(index: Any, most: int = 5) -> str:
@@ -154,13 +163,13 @@ def _file(path: Path) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def _kept(table: pd.DataFrame, where: str, path: Path) -> pd.DataFrame:
-    """The rows that a filter keeps."""
-    kept = _evaluated(table, where, path, "--where", where, "write a condition over columns, such as 'in_fit == 1'")
+def keep(table: pd.DataFrame, where: str, source: str) -> pd.DataFrame:
+    """The rows that a condition over the columns keeps; `source` names the table in what is raised: InputError."""
+    kept = _evaluated(table, where, source, "--where", where, "write a condition over columns, such as 'in_fit == 1'")
     if not (isinstance(kept, pd.Series) and pd.api.types.is_bool_dtype(kept)):
         raise InputError("--where", where, "it is not a condition", "compare columns, such as 'in_fit == 1'")
     if not kept.any():
-        raise InputError("--where", where, f"it leaves no row of {path.name}", "write a wider condition")
+        raise InputError("--where", where, f"it leaves no row of {source}", "write a wider condition")
     return table[kept]
 
 
@@ -175,13 +184,14 @@ def _mapped(table: pd.DataFrame, name: str, expression: str, path: Path) -> pd.S
     words = re.findall(r"`([^`]+)`|\b([A-Za-z_]\w*)", expression)  # a text times 2 is a text for Python
     used = {word for pair in words for word in pair if word in table.columns}
     numbers = table.assign(**{column: numbers_of(table[column], "--map", value) for column in used})
-    result = _evaluated(numbers, expression, path, "--map", value, "write arithmetic over columns, such as D=C/(6*N)")
+    remedy = "write arithmetic over columns, such as D=C/(6*N)"
+    result = _evaluated(numbers, expression, path.name, "--map", value, remedy)
     if isinstance(result, pd.DataFrame) or pd.api.types.is_bool_dtype(np.asarray(result)):
-        raise InputError("--map", value, "it is no amount", "write arithmetic over columns, such as D=C/(6*N)")
+        raise InputError("--map", value, "it is no amount", remedy)
     return numbers_of(pd.Series(result, index=table.index, name=name), "--map", value)
 
 
-def _evaluated(table: pd.DataFrame, expression: str, path: Path, field: str, value: str, remedy: str) -> Any:
+def _evaluated(table: pd.DataFrame, expression: str, source: str, field: str, value: str, remedy: str) -> Any:
     """The value of an expression over the columns of a file."""
     try:
         if "@" in expression:  # pandas would look among the variables of this module
@@ -191,7 +201,7 @@ def _evaluated(table: pd.DataFrame, expression: str, path: Path, field: str, val
         name = str(error).split("'")[1]
         known = [str(column) for column in table.columns]
         near = difflib.get_close_matches(name, known) or known[:20]
-        raise InputError(field, value, f"{path.name} has no column {name}", f"it has {', '.join(near)}") from None
+        raise InputError(field, value, f"{source} has no column {name}", f"it has {', '.join(near)}") from None
     except Exception as error:  # whatever pandas and numpy say about what a user wrote
         raise InputError(field, value, f"it does not evaluate ({_one_line(error)})", remedy) from None
 

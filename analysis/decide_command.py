@@ -1,0 +1,228 @@
+"""`python -m analysis mix` and `next`: from fits to a decision, and to the runs that would make it surer.
+
+python -m analysis mix --general docs.json --domain python.json --N 1e5 --D 6e5 --tolerance 0.05 --base-loss 3.66
+python -m analysis mix --domain python.json --N 1e5 --domain-tokens 3e5
+python -m analysis mix --domain python.json --flops 1e12 --r 0.9
+python -m analysis mix --general docs.json --N 1e5 --D 6e5 --base-loss 3.66
+python -m analysis mix --fit docs=a.json --fit python=b.json --weights docs=1,python=2 --tokens 1e9
+python -m analysis next --general docs.json --domain python.json --N 1e5 --D 6e5 --tolerance 0.05 --base-loss 3.66 \\
+    --budget 1e13 --base-sweep sweeps/dcpt.yaml > sweeps/next.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.design import Evidence, Proposal, next_runs
+from analysis.fit import LEVEL, Fit
+from analysis.fit_file import read_fit
+from analysis.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
+from analysis.questions import Question, share_of_limited_domain, share_under_tolerance
+from analysis.simplex import best_mixture
+from analysis.tables import parse_numbers
+from harness.errors import InputError
+
+MEANINGS = {
+    "interior": "an optimum inside the range",
+    "on_bound": "at an end of what can be chosen",
+    "on_limit": "held by the tolerance or a cap",
+    "infeasible": "nothing satisfies the limit",
+}
+
+
+def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_question(parser)
+    parser.add_argument("--flops", type=float, metavar="C", help="best N and D for a training budget (usage 3)")
+    parser.add_argument("--r", type=float, help="with --flops: the share of the fit's corpus")
+    parser.add_argument("--increase", type=float, metavar="NATS", help="an absolute tolerance, for the critical share")
+    several = parser.add_argument_group("mixtures of several corpora")
+    several.add_argument("--fit", action="append", default=[], metavar="CORPUS=FIT", help="the fit of a corpus's loss")
+    several.add_argument("--weights", default="", metavar="CORPUS=W,...", help="of the losses in the sum (1 each)")
+    several.add_argument("--tokens", type=float, help="of the run")
+    several.add_argument("--available", default="", metavar="CORPUS=TOKENS,...", help="of scarce corpora")
+    several.add_argument("--most-epochs", type=float, metavar="E", help="how often a token may be repeated")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="losses against the share: png, pdf or svg")
+
+
+def add_next_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_question(parser)
+    parser.add_argument("--budget", type=float, required=True, metavar="FLOPS", help="to spend on further runs")
+    parser.add_argument("--base-sweep", type=Path, metavar="FILE", default=Path("sweeps/dcpt.yaml"),
+                        help="the sweep file that the data came from, whose settings are kept")  # fmt: skip
+    parser.add_argument("--models", metavar="NAME,...", help="of conf/model (default: sizes near the data's)")
+    parser.add_argument("--most-tokens", type=float, metavar="D", help="of a run (default: the data's longest)")
+
+
+def mix(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The document of `mix`, and its lines for a terminal. Raises InputError."""
+    answer, fits = answer_to(options)
+    warnings = warning_lines(fits)
+    if options.plot:
+        _plot(options.plot, options, answer, fits)
+    return {**answer.document(), "warnings": warnings}, [*answer_lines(answer), *warnings]
+
+
+def propose(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The document of `next`, and for a terminal the sweep file with the runs as a comment. Raises InputError."""
+    proposal, base = proposal_for(options)
+    comment = [f"# {line}".rstrip() for line in proposal_lines(proposal)]
+    return proposal.document(base), [*comment, *proposal.sweep_file(base).splitlines()]
+
+
+def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
+    """The answer to the question that the options ask, and the fits by role or corpus. Raises InputError."""
+    if options.fit:
+        fits = {name: read_fit(Path(path)) for name, path in map(_named, options.fit)}
+        weights = parse_numbers(options.weights, "weights") or dict.fromkeys(fits, 1.0)
+        tokens = _needed(options, "tokens")
+        answer = best_mixture(fits, weights, tokens=tokens, N=options.N, most_epochs=options.most_epochs,
+                              available=parse_numbers(options.available, "available") or None,
+                              independent=options.independent)  # fmt: skip
+        return answer, fits
+    fits = _fits(options)
+    general, domain = fits.get("general"), fits.get("domain")
+    if options.flops is not None:
+        fit = domain or general
+        assert fit is not None
+        return compute_allocation(fit, flops=options.flops, r=options.r), fits
+    if domain is None:
+        assert general is not None
+        answer = critical_share(general, base_loss=_needed(options, "base_loss"), tolerance=options.tolerance or 0.0,
+                                increase=options.increase, N=options.N, D=options.D)  # fmt: skip
+        return answer, fits
+    if options.domain_tokens is not None:
+        answer = limited_domain(domain, N=_needed(options, "N"), domain_tokens=options.domain_tokens, general=general,
+                                tolerance=options.tolerance, base_loss=options.base_loss,
+                                independent=options.independent)  # fmt: skip
+        return answer, fits
+    if general is None:
+        raise InputError("general", None, "what the tolerance is for", "give --general, --domain-tokens or --flops")
+    asked = {name: _needed(options, name) for name in ("N", "D", "tolerance", "base_loss")}
+    return domain_ability(general, domain, independent=options.independent, **asked), fits
+
+
+def proposal_for(options: argparse.Namespace) -> tuple[Proposal, dict[str, Any]]:
+    """Further runs, and the settings of the sweep they extend. Raises InputError."""
+    import yaml
+
+    try:
+        base = yaml.safe_load(options.base_sweep.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError("base-sweep", options.base_sweep, f"cannot be read ({error})", "name a sweep file") from None
+    if not isinstance(base, dict):
+        raise InputError("base-sweep", options.base_sweep, "is no sweep file", "name one, such as sweeps/dcpt.yaml")
+    evidence = {}
+    for role, fit in _fits(options).items():
+        if fit.rows is None:
+            raise InputError(role, fit.law.name, "the fit does not hold its rows", "fit a law of N, D and r")
+        evidence[role] = Evidence(fit, fit.rows)
+    models = options.models.split(",") if options.models else None
+    proposal = next_runs(evidence, _question(options), options.budget, models=models,
+                         most_tokens=options.most_tokens, independent=options.independent)  # fmt: skip
+    return proposal, base
+
+
+def answer_lines(answer: Answer) -> list[str]:
+    """An answer for a terminal."""
+    lines = []
+    for name, value in answer.values.items():
+        span = ""
+        if answer.interval is not None:
+            low, high = answer.interval[name]
+            span = f"   {LEVEL:.0%} interval {low:.4g} to {high:.4g}"
+        lines.append(f"{name} = {value:.4g}{span}" if value == value else f"{name}: no answer")
+    lines.append(f"{answer.status}: {MEANINGS[answer.status]}")
+    lines += [f"{name} loss {loss:.4f}" for name, loss in answer.loss.items() if loss == loss]
+    if answer.limit is not None:
+        lines.append(f"limit of the general loss {answer.limit:.4f}")
+    for name, factor in answer.extrapolated.items():
+        lines.append(f"EXTRAPOLATED: {name} lies outside the fitted range by a factor of {factor:.3g}")
+    if answer.share_infeasible:
+        lines.append(f"{answer.share_infeasible:.0%} of the draws have no answer; the interval is over the others")
+    if answer.paired is False:
+        lines.append("the fits' draws are not paired, so they were taken as independent")
+    return lines
+
+
+def warning_lines(fits: dict[str, Fit]) -> list[str]:
+    """What a decision should not be built on."""
+    lines = []
+    for name, fit in fits.items():
+        if not fit.converged:
+            lines.append(f"warning: the fit of {name} has not converged")
+        failing = [text for text, share in fit.requirements.items() if share < 1]
+        if failing:
+            lines.append(f"warning: in the fit of {name}, {', '.join(failing)} does not hold at all rows")
+        if fit.r2_within_run is not None and fit.r2_within_run < 0.5:
+            share = max(fit.r2_within_run, 0)
+            lines.append(f"warning: the fit of {name} explains {share:.0%} of what happens along the runs")
+    return lines
+
+
+def proposal_lines(proposal: Proposal) -> list[str]:
+    """Further runs for a terminal."""
+    now, then = proposal.interval_now, proposal.interval_predicted
+    lines = [
+        f"{proposal.question}: {proposal.value:.4g}",
+        f"{LEVEL:.0%} interval {now[0]:.4g} to {now[1]:.4g} now, {then[0]:.4g} to {then[1]:.4g} expected after "
+        f"{len(proposal.points)} runs of {proposal.flops:.3g} FLOPs",
+        "",
+        f"{'model':<12} {'N':>9} {'D':>9} {'r':>6} {'seed':>4} {'FLOPs':>9}",
+    ]
+    for point in proposal.points:
+        lines.append(f"{point.model:<12} {point.N:>9.4g} {point.D:>9.4g} {point.r:>6.3g} {point.seed:>4} "
+                     f"{point.flops:>9.3g}")  # fmt: skip
+    return lines
+
+
+def _plot(path: Path, options: argparse.Namespace, answer: Answer, fits: dict[str, Fit]) -> None:
+    from analysis.plots import ratio_family, save
+
+    if not {"general", "domain"} <= fits.keys() or options.N is None:
+        raise InputError("plot", path, "it shows both losses against the share", "give --general, --domain and --N")
+    family = curves(fits["general"], fits["domain"], N=options.N, D=options.D, domain_tokens=options.domain_tokens,
+                    independent=options.independent)  # fmt: skip
+    save(path, lambda ax: ratio_family(ax, {"": family}, answer))
+
+
+def _add_question(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--general", type=Path, metavar="FIT", help="of the upstream loss: a file of `fit ... --json`")
+    parser.add_argument("--domain", type=Path, metavar="FIT", help="of the downstream loss")
+    parser.add_argument("--N", type=float, help="parameters outside the embeddings")
+    parser.add_argument("--D", type=float, help="tokens of continual pre-training")
+    parser.add_argument("--domain-tokens", type=float, metavar="D_d", help="downstream tokens that exist (usage 2)")
+    parser.add_argument("--tolerance", type=float, metavar="T", help="relative rise of the general loss that is borne")
+    parser.add_argument("--base-loss", type=float, metavar="L", help="general loss before continual pre-training")
+    parser.add_argument("--independent", action="store_true", help="the fits' draws need not be of the same runs")
+
+
+def _question(options: argparse.Namespace) -> Question:
+    if options.domain_tokens is not None:
+        return share_of_limited_domain(N=_needed(options, "N"), domain_tokens=options.domain_tokens)
+    asked = {name: _needed(options, name) for name in ("N", "D", "tolerance", "base_loss")}
+    return share_under_tolerance(**asked)
+
+
+def _fits(options: argparse.Namespace) -> dict[str, Fit]:
+    given = {role: path for role in ("general", "domain") if (path := getattr(options, role)) is not None}
+    if not given:
+        raise InputError("arguments", "none", "no fit to decide by", "give --general FIT, --domain FIT or both")
+    return {role: read_fit(path, role) for role, path in given.items()}
+
+
+def _needed(options: argparse.Namespace, name: str) -> float:
+    value = getattr(options, name)
+    if value is None:
+        raise InputError(name.replace("_", "-"), None, "this question needs it", f"give --{name.replace('_', '-')}")
+    return float(value)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    if not path:
+        raise InputError("fit", text, "not CORPUS=FIT", "write --fit docs=docs.json")
+    return name, path
+

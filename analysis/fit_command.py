@@ -1,0 +1,163 @@
+"""`python -m analysis fit LAW ...`: a law fitted to anybody's table, or to the runs of a store.
+
+python -m analysis fit chinchilla --table runs.csv --map N=params,D=tokens,loss=val_loss --bootstrap 1000
+python -m analysis fit dcpt --sweep dcpt --corpus python --bootstrap 1000 --json > python.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.crossval import cross_validate
+from analysis.curves import add_schedules
+from analysis.fit import LEVEL, Fit, fit_law
+from analysis.fit_file import to_document
+from analysis.laws import LAWS, find
+from analysis.objective import parse_loss
+from analysis.programs import lr_curve, program_of
+from analysis.progress import bar
+from analysis.runs import read_runs
+from analysis.tables import keep, parse_map, parse_numbers, read, table_of
+from harness.errors import InputError
+
+LAW_NAMES = ", ".join(LAWS)
+SCHEDULED = ("S1", "S2", "S1_base", "S1_cpt", "S2_base", "S2_cpt", "drop", "drop_lr", "drop_S")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("law", metavar="LAW", help=f"{LAW_NAMES}; mixing:DOMAINS, shukor_additive:DOMAINS, "
+                        "shukor_joint:DOMAINS; or FILE.py:NAME of your own")  # fmt: skip
+    source = parser.add_argument_group("rows: a table, or the runs of a store (after the base, see --root)")
+    source.add_argument("--table", type=Path, metavar="FILE", help="a CSV or Parquet file")
+    source.add_argument("--map", default="", metavar="NAME=COLUMN,...",
+                        help="what the law's variables and `loss` (and `run`) are in the table: columns, numbers, or "
+                        "expressions such as D=flops/(6*params)")  # fmt: skip
+    source.add_argument("--where", metavar="CONDITION", help="keep the rows where it holds, such as 'D > 1e9'")
+    source.add_argument("--sweep", action="append", metavar="NAME", help="members of sweeps/NAME.yaml (KNOB=VALUE ...)")
+    source.add_argument("--corpus", metavar="NAME", help="of a store: whose loss to fit; r is its share")
+    how = parser.add_argument_group("the fit")
+    how.add_argument("--loss", default="huber:1e-3", metavar="LOSS",
+                     help="ls, huber:DELTA, lad or asymmetric:TAU[:DELTA], summed (default: huber:1e-3)")  # fmt: skip
+    how.add_argument("--residuals", default="log", choices=("log", "raw"), help="of losses or their logarithms (log)")
+    how.add_argument("--fix", default="", metavar="NAME=VALUE,...", help="parameters not to fit")
+    how.add_argument("--weights", metavar="COLUMN", help="weights of the rows")
+    how.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples, for intervals (0: none)")
+    how.add_argument("--group", default="run", metavar="COLUMN",
+                     help="rows that are resampled together, for they err together (run)")  # fmt: skip
+    how.add_argument("--seed", type=int, default=0, help="of resamples and starts; fits with equal ones are paired (0)")
+    how.add_argument("--validate", metavar="BY", help="cross-validate: by a variable, run, or largest-N")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="fit against data, and residuals: png, pdf or svg")
+
+
+def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The document of `fit`, and its lines for a terminal. Raises InputError."""
+    law, fixed = find(options.law), parse_numbers(options.fix, "fix")
+    columns = parse_map(options.map) if options.map else {}
+    if options.bootstrap < 0:
+        raise InputError("bootstrap", options.bootstrap, "a negative number of resamples", "give 0 or, say, 1000")
+    loss = parse_loss(options.loss, options.residuals)
+    table = rows_of(options, columns, overrides, law.fixed(fixed).variables)
+    for name, column in (("weights", options.weights), ("group", options.group if options.group != "run" else None)):
+        if column is not None and column not in table:
+            raise InputError(name, column, "no such column", f"there are {', '.join(map(str, table.columns))}")
+    with bar("bootstrap") as progress:
+        fit = fit_law(law, table, loss=loss, fixed=fixed, group=options.group, bootstrap=options.bootstrap,
+                      seed=options.seed, weights=options.weights, progress=progress)  # fmt: skip
+    document = to_document(fit, columns)
+    validation = None
+    if options.validate:
+        with bar("cross-validation") as progress:
+            validation = cross_validate(fit.law, table, by=options.validate, loss=loss, group=options.group,
+                                        seed=options.seed, progress=progress)  # fmt: skip
+        document["validation"] = validation.astype(object).where(validation.notna(), None).to_dict("records")
+    lines = fit_lines(fit) if validation is None else [*fit_lines(fit), *validation_lines(options.validate, validation)]
+    if options.plot:
+        _plot(options.plot, fit, table)
+    return document, lines
+
+
+def rows_of(
+    options: argparse.Namespace, columns: Mapping[str, str], overrides: Sequence[str], variables: Mapping[str, str]
+) -> pd.DataFrame:
+    """The table of `--table`, or that of a store's runs after the base, with learning-rate sums if the law asks."""
+    if options.table is not None:
+        if options.sweep or options.corpus or overrides:
+            given = options.sweep or options.corpus or overrides
+            raise InputError("arguments", given, "is for the runs of a store", "give either --table or --sweep")
+        return read(options.table, columns, options.where)
+    parents = [Path(parent) for parent in options.parent]
+    runs = read_runs(options.root, options.sweep, overrides=overrides, parents=parents, windows=options.windows)
+    table = table_of(runs)
+    known = sorted(table.corpus.unique())
+    if options.corpus not in known:
+        remedy = f"choose of {', '.join(known) or 'none: no run has been measured'}"
+        raise InputError("corpus", options.corpus, "not among those measured", remedy)
+    table = table[(table.corpus == options.corpus) & (table.D > 0)].reset_index(drop=True)
+    if set(variables) & set(SCHEDULED):
+        schedules = {one.facts.run: lr_curve(program_of(one.document)) for one in runs}
+        start = {one.facts.run: one.base_position for one in runs}
+        table = add_schedules(table.assign(step=table.position), schedules, start=start)
+    if options.where:
+        table = keep(table, options.where, str(options.root))
+    return table
+
+
+def fit_lines(fit: Fit) -> list[str]:
+    """A fit for a terminal."""
+    runs = "" if fit.n_runs is None else f" of {fit.n_runs} runs"
+    corner = {"huber": f" {fit.loss.delta:g}", "asymmetric": f" {fit.loss.tau:g}"}.get(fit.loss.kind, "")
+    agree = f"{fit.starts['agree']} of {fit.starts['tried']} starts agree"
+    lines = [
+        f"{fit.law.name}: {fit.target} = {fit.law.formula}",
+        f"{fit.n_points} rows{runs}; {fit.loss.kind}{corner} of {fit.loss.residuals} residuals, "
+        f"summed: {fit.objective:.6g}; {agree}",
+        "" if fit.law.checked else "unverified law: no public table to check it against",
+        "" if fit.converged else "NOT CONVERGED: the best minimum found may not be the best there is",
+        "",
+        f"{'':10}  {'estimate':>12}  {f'{LEVEL:.0%} interval':>28}  {'se':>9}",
+    ]
+    for name, value in fit.parameters.items():
+        low, high = fit.interval[name]
+        note = "not identified" if name in fit.unidentified else ""
+        note += (", " if note else "") + "on its bound" if name in fit.on_bound else ""
+        if name in fit.profile:
+            ends = ["open" if end is None else f"{end:.4g}" for end in fit.profile[name]]
+            note += f"{'; ' if note else ''}profile {ends[0]} to {ends[1]}"
+        span = f"{low:.5g} to {high:.5g}"
+        lines.append(f"{name:10}  {value:>12.6g}  {span:>28}  {fit.se[name]:>9.3g}  {note}".rstrip())
+    within = "" if fit.r2_within_run is None else f" (within runs {fit.r2_within_run:.4f})"
+    lines += ["", f"R² {fit.r2:.5f}{within}, mean relative error {fit.mre:.3%}, largest |z| {fit.max_abs_z:.1f}, "
+              f"condition {fit.condition:.3g}"]  # fmt: skip
+    lines += [f"{text} at {share:.0%} of the rows" for text, share in fit.requirements.items()]
+    if fit.draws is not None:
+        failed = f", {fit.draws.failed} of them without a fit" if fit.draws.failed else ""
+        lines.append(f"intervals from {len(fit.draws.parameters)} resamples by {fit.draws.group}{failed}")
+    else:
+        lines.append("intervals from standard errors (--bootstrap N for resampled ones)")
+    return [line for i, line in enumerate(lines) if line or i > 3]
+
+
+def _plot(path: Path, fit: Fit, table: pd.DataFrame) -> None:
+    """Losses along the variable with most values, a look for each value of the one with fewest; and residuals."""
+    from analysis.plots import fit_against_data, residuals, save
+
+    values = {name: table[name].nunique() for name in fit.law.variables if table[name].dtype != object}
+    x = max(values, key=lambda name: values[name])
+    by = min(values, key=lambda name: values[name]) if len(values) > 1 else None
+    save(path, lambda ax: fit_against_data(ax, fit, table, x=x, by=by), lambda ax: residuals(ax, fit, table, by=by))
+
+
+def validation_lines(by: str, table: pd.DataFrame) -> list[str]:
+    """A cross-validation for a terminal."""
+    width = max(len("left out"), *(len(name) for name in table.left_out))
+    lines = ["", f"predicted without them, by {by}", f"{'left out':<{width}}  {'rows':>5}  {'R²':>8}  {'error':>8}"]
+    for row in table.to_dict("records"):
+        mark = "" if row["converged"] else "  not converged"
+        lines.append(f"{row['left_out']:<{width}}  {row['n']:>5}  {row['r2']:>8.4f}  {row['mre']:>8.3%}{mark}")
+    return lines
+
