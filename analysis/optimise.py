@@ -1,0 +1,257 @@
+"""From fits to decisions: which share of downstream data, which model, how many tokens.
+
+    answer = domain_ability(general, domain, N=1.8e9, D=1e10, tolerance=0.03, base_loss=2.8602)
+    answer.values["r"], answer.interval["r"], answer.status
+
+r is the downstream share of the stream, so the general corpus has 1 - r; each law's own r is the share of the corpus
+whose loss it gives. Every question is solved for the estimate and all bootstrap draws at once (`analysis.ensemble`).
+Mixtures of more corpora are in `analysis.simplex`, schedules in `analysis.schedule_choice`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.ensemble import Ensemble, best_of, ensembles, extrapolation, farthest, solve, status_of
+from analysis.fit import LEVEL, Fit
+from analysis.formula import Array
+from harness.errors import InputError
+
+LEAST_SHARE = 1e-4  # where the downstream tokens are limited: with a share of 0 the run would never end
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a question about fits comes to. Losses in nats per token.
+
+    `values`: what to choose; NaN if infeasible. `interval`: at LEVEL, over the draws that have an answer; None without
+    draws. `status`: interior, on_bound (at an end of what can be chosen), on_limit (a tolerance or a cap keeps it from
+    the optimum), infeasible. `limit`: the general loss admitted. `extrapolated`: variable -> the factor by which the
+    answer lies outside a fit's data. `paired`: whether the draws of the fits saw the same runs; None if there is
+    nothing to pair. `share_infeasible`: of the draws; where it is not small, the interval is no certainty.
+    """
+
+    usage: str
+    values: dict[str, float]
+    interval: dict[str, tuple[float, float]] | None
+    status: str
+    loss: dict[str, float]
+    limit: float | None
+    extrapolated: dict[str, float]
+    paired: bool | None
+    share_infeasible: float | None
+
+    def document(self) -> dict[str, Any]:
+        """The body of a JSON document; numbers that are not finite become null."""
+        return {
+            "usage": self.usage,
+            "r": _finite(self.values.get("r")),
+            "values": {name: _finite(value) for name, value in self.values.items()},
+            "interval": self.interval and {name: list(ends) for name, ends in self.interval.items()},
+            "status": self.status,
+            "loss": {name: _finite(value) for name, value in self.loss.items()},
+            "limit": self.limit,
+            "extrapolated": self.extrapolated,
+            "paired": self.paired,
+            "share_infeasible": self.share_infeasible,
+        }
+
+
+def domain_ability(
+    general: Fit, domain: Fit, *, N: float, D: float, tolerance: float, base_loss: float, independent: bool = False
+) -> Answer:
+    """Usage 1 of 2406.01375: argmin_r L_d(N, D, r) subject to L_g(N, D, 1 - r) <= (1 + T) L_g0.
+
+    N parameters, D tokens of continual pre-training, `base_loss` L_g0 the general loss before it. Raises InputError;
+    for draws that are not paired, unless they are `independent`.
+    """
+    check_amounts(N=N, D=D)
+    _check_laws(("r",), general, domain)
+    limit = limit_of(base_loss, tolerance)
+    (general_loss, domain_loss), paired = ensembles([general, domain], independent)
+    r, found = _best_share(general_loss, domain_loss, limit, N, lambda r: np.full_like(r, D))
+    return answer_of("domain_ability", {"r": r}, limit=limit, paired=paired, **found)
+
+
+def limited_domain(
+    domain: Fit, *, N: float, domain_tokens: float, general: Fit | None = None, tolerance: float | None = None,
+    base_loss: float | None = None, independent: bool = False,
+) -> Answer:  # fmt: skip
+    """Usage 2 of 2406.01375: argmin_r L_d(N, D_d/r, r), where there are `domain_tokens` D_d, each seen once.
+
+    With `general`, `tolerance` and `base_loss` also subject to L_g(N, D_d/r, 1 - r) <= (1 + T) L_g0. InputError.
+    """
+    check_amounts(N=N, domain_tokens=domain_tokens)
+    asked = [general is not None, tolerance is not None, base_loss is not None]
+    if any(asked) and not all(asked):
+        raise InputError("tolerance", tolerance, "goes with a general fit and its base loss", "give all or none")
+    fits = [domain] if general is None else [domain, general]
+    _check_laws(("r",), *fits)
+    limit = None if base_loss is None or tolerance is None else limit_of(base_loss, tolerance)
+    losses, paired = ensembles(fits, independent)
+    general_loss = None if general is None else losses[1]
+    r, found = _best_share(general_loss, losses[0], limit, N, lambda r: domain_tokens / r, LEAST_SHARE)
+    return answer_of("limited_domain", {"r": r, "D": domain_tokens / r}, limit=limit, paired=paired, **found)
+
+
+def compute_allocation(
+    fit: Fit, *, flops: float, r: float | None = None, sizes: Sequence[float] | None = None
+) -> Answer:
+    """Usage 3 of 2406.01375: argmin over N, D of L(N, D, r) subject to 6 N D = C `flops`, for any law with N and D.
+
+    `r`: the share of the fit's corpus that is held fixed, for a law that has one. `sizes`: the N that exist. The
+    answer's loss is named domain. Raises InputError.
+    """
+    check_amounts(flops=flops)
+    _check_laws(("N", "D"), fit)
+    held = {name: value for name, value in {"r": r}.items() if value is not None}
+    if ("r" in fit.law.variables) != (r is not None):
+        why = f"{fit.law.name} {'depends' if r is None else 'does not depend'} on a share"
+        raise InputError("r", r, why, "give one to a law that does, and to no other")
+    if r is not None and not 0 <= r <= 1:
+        raise InputError("r", r, "is no share", "give one in [0, 1]")
+    (law,), _ = ensembles([fit])
+
+    def objective(log_size: Array) -> Array:
+        return law.loss({"N": np.exp(log_size), "D": flops / 6 / np.exp(log_size), **held})
+
+    if sizes is None:
+        most = math.log(flops / 6)  # the budget's largest model sees one token
+        best = solve(objective, None, 0.0, most)
+        status = status_of(best[0], objective, None, 0.0, most)
+    else:
+        check_amounts(**{f"sizes[{i}]": size for i, size in enumerate(sizes)})
+        existing = np.log(np.sort(np.asarray(sizes, dtype=float)))[None]
+        best, _ = best_of(objective, None, existing)
+        status = "on_bound" if best[0] in (existing[0, 0], existing[0, -1]) else "interior"
+    values = {"N": np.exp(best), "D": flops / 6 / np.exp(best)}
+    at = {**{name: float(column[0]) for name, column in values.items()}, **held}
+    return answer_of("compute_allocation", values, status=status, loss={"domain": law.loss(at)},
+                     extrapolated=extrapolation(fit, at))  # fmt: skip
+
+
+def critical_share(
+    general: Fit, *, base_loss: float, tolerance: float = 0.0, increase: float | None = None, N: float | None = None,
+    D: float | None = None,
+) -> Answer:  # fmt: skip
+    """The largest downstream share r at which L_g(1 - r) <= (1 + T) L_g0: the critical mixture.
+
+    `increase`: nats, in place of a relative tolerance; the critical mixture ratio of 2407.17467 is that of 0.05 (whose
+    second condition, that the domain loss falls, is not asked here). N and D for a law that has them. InputError.
+    """
+    given = {name: value for name, value in (("N", N), ("D", D)) if value is not None}
+    check_amounts(**given)
+    _check_laws(("r",), general)
+    if increase is not None and tolerance:
+        raise InputError("increase", increase, "there is a relative tolerance too", "give one of the two")
+    limit = limit_of(base_loss, tolerance) + (increase or 0.0)
+    (law,), _ = ensembles([general])
+
+    def excess(r: Array) -> Array:
+        return law.loss({**given, "r": 1 - r}) - limit
+
+    r = solve(np.negative, excess)
+    return answer_of("critical_share", {"r": r}, status=status_of(r[0], np.negative, excess),
+                     loss={"general": excess(r[:1, None]) + limit}, limit=limit,
+                     extrapolated=extrapolation(general, {**given, "r": 1 - float(r[0])}))  # fmt: skip
+
+
+def curves(
+    general: Fit, domain: Fit, *, N: float, D: float | None = None, domain_tokens: float | None = None,
+    points: int = 201, independent: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Both predicted losses against the downstream share, for plots; with D tokens, or `domain_tokens`/r of them.
+
+    Columns r, general, general_low, general_high, domain, domain_low, domain_high: bands at LEVEL, NaN without draws.
+    """
+    if (D is None) == (domain_tokens is None):
+        raise InputError("D", D, "it takes all tokens or the downstream ones", "give one of D and domain_tokens")
+    r = np.linspace(0.0 if domain_tokens is None else LEAST_SHARE, 1.0, points)
+    tokens = D if domain_tokens is None else domain_tokens / r
+    both, _ = ensembles([general, domain], independent)
+    columns = {"r": r}
+    for name, law, share in zip(("general", "domain"), both, (1 - r, r), strict=True):
+        found = law.loss({"N": N, "D": tokens, "r": share})
+        columns[name] = found[0]
+        columns[f"{name}_low"], columns[f"{name}_high"] = _band(found[1:])
+    return pd.DataFrame(columns)
+
+
+def answer_of(
+    usage: str, values: Mapping[str, Array], *, status: str, loss: Mapping[str, Array],
+    extrapolated: Mapping[str, float], limit: float | None = None, paired: bool | None = None,
+) -> Answer:  # fmt: skip
+    """The Answer from `values` (K,), of the estimate and then of the draws, and from losses (K, 1) at the former."""
+    drawn = np.stack([column[1:] for column in values.values()])
+    lacking = np.isnan(drawn).any(axis=0)
+    interval = None
+    if not lacking.all():
+        low, high = _band(drawn[:, ~lacking].T)
+        interval = {name: (float(a), float(b)) for name, a, b in zip(values, low, high, strict=True)}
+    return Answer(
+        usage=usage, values={name: float(column[0]) for name, column in values.items()}, interval=interval,
+        status=status, loss={name: float(found[0, 0]) for name, found in loss.items()}, limit=limit,
+        extrapolated=dict(extrapolated), paired=paired,
+        share_infeasible=float(lacking.mean()) if lacking.size else None,
+    )  # fmt: skip
+
+
+def limit_of(base_loss: float, tolerance: float) -> float:
+    """(1 + T) L_g0. Raises InputError."""
+    check_amounts(base_loss=base_loss)
+    if not -1 < tolerance < 1:
+        raise InputError("tolerance", tolerance, "is no share of the base loss", "write 3 % as 0.03")
+    return (1 + tolerance) * base_loss
+
+
+def check_amounts(**amounts: float) -> None:
+    """InputError unless all are positive and finite."""
+    for name, value in amounts.items():
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(name, value, "is not a positive finite number", "give one")
+
+
+def _best_share(
+    general: Ensemble | None, domain: Ensemble, limit: float | None, N: float, tokens: Callable[[Array], Array],
+    low: float = 0.0,
+) -> tuple[Array, dict[str, Any]]:  # fmt: skip
+    """Usages 1 and 2: r (K,) in [low, 1] of the least domain loss with `tokens(r)`, and the rest of the answer."""
+
+    def domain_loss(r: Array) -> Array:
+        return domain.loss({"N": N, "D": tokens(r), "r": r})
+
+    def general_loss(r: Array) -> Array:
+        assert general is not None
+        return general.loss({"N": N, "D": tokens(r), "r": 1 - r})
+
+    excess = None if limit is None else lambda r: general_loss(r) - limit
+    r = solve(domain_loss, excess, low)
+    at, D = r[:1, None], float(tokens(r)[0])
+    loss, outside = {"domain": domain_loss(at)}, extrapolation(domain.fit, {"N": N, "D": D, "r": float(r[0])})
+    if general is not None:
+        loss = {"general": general_loss(at), **loss}
+        outside = farthest(outside, extrapolation(general.fit, {"N": N, "D": D, "r": 1 - float(r[0])}))
+    return r, {"status": status_of(r[0], domain_loss, excess, low), "loss": loss, "extrapolated": outside}
+
+
+def _band(drawn: Array) -> Array:
+    """The interval at LEVEL over the first axis, (2, ...); NaN without draws."""
+    if not len(drawn):
+        return np.full((2, *drawn.shape[1:]), np.nan)
+    return np.asarray(np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))
+
+
+def _check_laws(wanted: Sequence[str], *fits: Fit) -> None:
+    for fit in fits:
+        if missing := [name for name in wanted if name not in fit.law.variables]:
+            raise InputError("law", fit.law.name, f"has no {', '.join(missing)}", "fit one that has, such as dcpt")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
