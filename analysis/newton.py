@@ -19,6 +19,7 @@ from analysis.formula import Array
 from analysis.objective import Objective
 
 FLOOR = 1e-3  # curvature counts as too small, or negative, below this share of the majorizer's
+WILD = 1e30  # and an entry above this, in units of the majorizer's, is overflow far from the data
 BACK = 3  # steps in which one that led uphill may come back down below where it began
 
 
@@ -105,8 +106,10 @@ def _step(theta: Array, state: Sequence[Array], damping: Array, low: Array, high
     scale = 1 / np.sqrt(np.maximum(np.einsum("kii->ki", majorizer), 1e-300))  # so that units play no part
     hessian = hessian * scale[:, :, None] * scale[:, None, :]
     majorizer = majorizer * scale[:, :, None] * scale[:, None, :]
-    curvature, axes = np.linalg.eigh(_finite(hessian))
-    usual = np.maximum(np.einsum("kpi,kpq,kqi->ki", axes, majorizer, axes, optimize=True), 1e-12)
+    wild = ~(np.abs(hessian) < WILD).all((1, 2))
+    hessian[wild] = majorizer[wild]
+    curvature, axes = np.linalg.eigh(hessian)
+    usual = np.maximum((axes * (majorizer @ axes)).sum(1), 1e-12)
     bold = np.where(curvature > FLOOR * usual, curvature, np.maximum(np.abs(curvature), 0.1 * usual))
     slope = np.einsum("kpi,kp->ki", axes, gradient * scale)
     along = -slope / (bold + damping[:, None] * usual)

@@ -15,7 +15,7 @@ from analysis.newton import minimise
 from analysis.objective import Objective
 from analysis.search import Found, descent, inward_bounds
 
-POINTS = 24  # values of the parameter on each side
+POINTS = 10  # values of the parameter on each side
 REACH = 5.0  # standard errors to either side, where they are finite
 
 
@@ -46,7 +46,7 @@ def profile(objective: Objective, found: Found, known: Information, name: str, l
     theta[:, index] = values
     lows, highs = np.repeat(low[None], len(values), axis=0), np.repeat(high[None], len(values), axis=0)
     lows[:, index] = highs[:, index] = values
-    end = minimise(objective, theta, lows, highs, deltas=descent(objective)[1], tolerance=1e-9, most_steps=100)
+    end = minimise(objective, theta, lows, highs, deltas=descent(objective)[1], tolerance=1e-6, most_steps=60)
     rise = np.maximum(objective.value(end.theta) - found.value, 0.0)
     outward = law.outward(theta)[:, index]
     return Profile(name, outward, rise, 0.5 * float(chi2.ppf(level, 1)) * known.unit)

@@ -24,6 +24,7 @@ GRID = 33_000  # points of a full grid, at most
 CELLS = 4_000_000  # numbers of one factor on its own grid, at most
 SAMPLE = 4096  # quasi-random points where a grid would be too coarse
 COARSEST, FINEST = 5, 38  # values of one parameter on a grid
+PROMISING = 1024  # points of a grid, or all if fewer, that are worth a start
 SMALLEST = 1e-6  # of the observed loss: a linear parameter that would be zero or negative starts there
 
 Integers = npt.NDArray[np.int64]
@@ -160,9 +161,13 @@ def _least_squares(gram: Array, right: Array, squares: Array, positive: npt.NDAr
     """
     solution = _solve(gram, right)
     left = squares - (solution * right).sum(-1)
-    wrong = np.flatnonzero((solution[:, positive] < 0).any(-1))
-    if not wrong.size:
+    negative = (solution[:, positive] < 0).any(-1)
+    if not negative.any():
         return solution, left
+    good = np.sort(left[~negative])[:PROMISING]
+    hopeless = negative & (left > good[-1]) if len(good) == PROMISING else np.zeros(len(left), dtype=bool)
+    left[hopeless] = np.inf  # held at zero they would only leave more
+    wrong = np.flatnonzero(negative & ~hopeless)
     best, at = np.full(len(wrong), np.inf), np.zeros((len(wrong), gram.shape[1]))
     optional = np.flatnonzero(positive)
     sizes = range(1, len(optional) + 1)
