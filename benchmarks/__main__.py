@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import planning, speed, sweeps, table, tables
+from benchmarks import fits, planning, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, say
 from harness.pool import ONE_THREAD
 from harness.store import Store
@@ -25,6 +25,7 @@ ALL = {
     "state": speed.state,
     "plan": planning.plan,
     "tables": tables.tables,
+    "fits": fits.fits,
     "infinite": sweeps.infinite,
     "demo": sweeps.demo,
 }
@@ -41,7 +42,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="name", help="which (default: all): " + ", ".join(ALL))
     parser.add_argument("--pairs", type=int, default=7, help="interleaved runs of each side (7)")
     parser.add_argument("--demo-pairs", type=int, default=1, help="repetitions of demo and infinite, minutes each (1)")
-    parser.add_argument("--all", action="store_true", help="run all points of the demo separately, not 4 of them")
+    about_all = "run all points of the demo separately, not 4, and all starts of scipy's D-CPT fit, not a tenth"
+    parser.add_argument("--all", action="store_true", help=about_all)
     parser.add_argument("--quick", action="store_true", help="tiny amounts, one pair: only shows that all of it works")
     about_root = "corpora are read from here if they are built (else made, then removed); scratch space, too"
     parser.add_argument("--root", type=Path, default=Path("runs"), help=about_root)
