@@ -92,7 +92,7 @@ class Fit:
     draws: Draws | None = None
     rows: pd.DataFrame | None = field(default=None, compare=False)  # what was fitted; None for laws with sums
 
-    def predict(self, columns: Mapping[str, Any]) -> Array:
+    def predict(self, columns: Mapping[str, Any] | pd.DataFrame) -> Array:
         """Losses at columns that broadcast to one shape, or at the rows of a DataFrame."""
         if isinstance(columns, pd.DataFrame):
             theta = self.law.inward(np.array([[self.parameters[name] for name in self.law.parameters]]))

@@ -104,8 +104,10 @@ def _step(theta: Array, state: Sequence[Array], damping: Array, low: Array, high
     hessian = hessian * both + identity
     majorizer = majorizer * both + identity
     scale = 1 / np.sqrt(np.maximum(np.einsum("kii->ki", majorizer), 1e-300))  # so that units play no part
-    hessian = hessian * scale[:, :, None] * scale[:, None, :]
-    majorizer = majorizer * scale[:, :, None] * scale[:, None, :]
+    units = scale[:, :, None] * scale[:, None, :]
+    majorizer = majorizer * units
+    with np.errstate(over="ignore"):
+        hessian = hessian * units
     wild = ~(np.abs(hessian) < WILD).all((1, 2))
     hessian[wild] = majorizer[wild]
     curvature, axes = np.linalg.eigh(hessian)

@@ -19,10 +19,10 @@ from analysis.newton import minimise
 from analysis.objective import Objective
 from analysis.starts import starts
 
-BATCH = 32  # starts taken together
-KEPT = 8  # of them, after a rough descent, for the exact one
+BATCH = 16  # starts taken together
+KEPT = 4  # of them, after a rough descent, for the exact one
 AGREEING = 3  # starts that must end at the best value
-ROUNDS = 6  # batches tried before it is said that they do not agree
+ROUNDS = 10  # batches tried before it is said that they do not agree
 SAME = 1e-6  # relative difference of two values that count as one
 CONVERGED = 1e-8  # relative gain that one more Newton step may still promise
 ROUGH_CELLS = 16_000  # numbers of the table that the rough descent of a start looks at

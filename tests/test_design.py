@@ -1,0 +1,429 @@
+"""The next runs: information, gradients and choices against brute force, the sweep file, and a simulated gain."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from known_fits import fit_of
+
+from analysis.candidates import (
+    SHARES,
+    Candidate,
+    Point,
+    checkpoints,
+    models,
+    models_near,
+    numbered,
+    sweep_file,
+    token_grid,
+)
+from analysis.design import Evidence, gradient_of, next_runs
+from analysis.ensemble import Ensemble
+from analysis.fisher import Noise, estimate_of, information, noise_of, slopes_of
+from analysis.fit import Fit, fit_law, objective_of
+from analysis.laws import DCPT
+from analysis.objective import Loss
+from analysis.optimise import domain_ability
+from analysis.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
+from analysis.search import search
+from analysis.selection import Choice, best_set, ordered
+from harness import config
+from harness.compose import SWEEPS, sweep_points
+from harness.errors import InputError
+from harness.plan import compile_points
+from harness.shape import flops_per_token, non_embedding
+
+TRUTH = {
+    "general": {"E": 1.2, "A": 20.0, "alpha": 0.22, "B": 4.0, "eta": 0.5, "beta": 0.2, "C": 0.5, "eps": 0.05,
+                "gamma": 0.35},
+    "domain": {"E": 0.9, "A": 25.0, "alpha": 0.24, "B": 12.0, "eta": 0.15, "beta": 0.25, "C": 0.6, "eps": 0.04,
+               "gamma": 0.4},
+}  # fmt: skip
+NAMES = ("mini", "mini_1m", "mini_3m")
+SIZES = {name: float(non_embedding(models()[name])) for name in NAMES}
+TOKENS, EVERY = 6e5, 7.5e4
+LARGEST = SIZES["mini_3m"]
+ROW, RUN = 0.005, 0.003  # standard deviations of the noise of log losses
+START = [(name, r, TOKENS) for name in NAMES for r in (0.0, 0.2, 0.5, 0.8, 1.0)]
+BASE_LOSS = float(DCPT.value(TRUTH["general"], {"N": LARGEST, "D": TOKENS, "r": 0.5})) / 1.01
+ASKED: dict[str, Any] = {"N": LARGEST, "D": TOKENS, "tolerance": 0.02, "base_loss": BASE_LOSS}
+QUESTION = share_under_tolerance(**ASKED)
+
+Runs = Sequence[tuple[str, float, float]]  # model, share of the domain, tokens
+
+
+def trained(runs: Runs, seed: int, name: str = "run", row: float = ROW, run: float = RUN) -> dict[str, pd.DataFrame]:
+    """The tables of both losses that these runs would give, measured every EVERY tokens back from their ends."""
+    random = np.random.default_rng(seed)
+    tables = {}
+    for role, truth in TRUTH.items():
+        parts = []
+        for number, (model, r, tokens) in enumerate(runs):
+            D = tokens - EVERY * np.arange(max(int(tokens / EVERY + 1e-9), 1))
+            own = r if role == "domain" else 1 - r
+            columns = {"N": np.full(len(D), SIZES[model]), "D": D, "r": np.full(len(D), own)}
+            noise = row * random.standard_normal(len(D)) + run * random.standard_normal()
+            parts.append(pd.DataFrame(columns).assign(loss=DCPT.value(truth, columns) * np.exp(noise),
+                                                      run=f"{name}{number:03d}"))  # fmt: skip
+        tables[role] = pd.concat(parts, ignore_index=True)
+    return tables
+
+
+def fitted(tables: Mapping[str, pd.DataFrame], bootstrap: int = 0) -> dict[str, Evidence]:
+    return {
+        role: Evidence(fit_law(DCPT, table, loss=Loss("ls"), bootstrap=bootstrap), table)
+        for role, table in tables.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def evidence() -> dict[str, Evidence]:
+    return fitted(trained(START, seed=3), bootstrap=100)
+
+
+def columns_of(table: pd.DataFrame) -> dict[str, Any]:
+    return {name: table[name] for name in DCPT.variables}
+
+
+def fits_of(evidence: Mapping[str, Evidence]) -> dict[str, Fit]:
+    return {role: one.fit for role, one in evidence.items()}
+
+
+def refusal(*arguments: Any, **options: Any) -> str:
+    with pytest.raises(InputError) as refused:
+        next_runs(*arguments, **options)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# --- information -----------------------------------------------------------------------------------------------------
+
+
+def test_information_is_that_of_the_dense_covariance() -> None:
+    random = np.random.default_rng(0)
+    runs, noise = np.repeat([0, 1, 2], [1, 2, 5]), Noise(row=2e-5, run=9e-6)
+    slopes = random.standard_normal((3, len(runs)))
+    covariance = noise.row * np.eye(len(runs)) + noise.run * (runs[:, None] == runs)
+    np.testing.assert_allclose(information(slopes, runs, noise), slopes @ np.linalg.inv(covariance) @ slopes.T, 1e-10)
+
+
+def test_a_run_of_two_rows_by_hand() -> None:
+    """Two rows with slopes a and b: [[a, b]] S^-1 [[a], [b]] with the inverse of a 2 x 2 matrix."""
+    a, b, row, run = 0.7, -0.2, 3.0, 2.0
+    inverse = np.array([[row + run, -run], [-run, row + run]]) / ((row + run) ** 2 - run**2)
+    expected = np.array([a, b]) @ inverse @ np.array([a, b])
+    found = information(np.array([[a, b]]), np.zeros(2, dtype=np.int64), Noise(row, run))
+    assert found[0, 0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_both_variances_are_found_after_a_fit_has_taken_its_part() -> None:
+    """Unbiased, although ten parameters fitted to twelve runs leave little between them."""
+    random = np.random.default_rng(1)
+    runs = np.repeat(np.arange(12), 8)
+    design_of_runs = random.standard_normal((7, 12))[:, runs]
+    slopes = np.concatenate([design_of_runs, random.standard_normal((3, len(runs)))])
+    hat = slopes.T @ np.linalg.solve(slopes @ slopes.T, slopes)
+    found = []
+    for _ in range(400):
+        noise = ROW * random.standard_normal(len(runs)) + RUN * random.standard_normal(12)[runs]
+        found.append(noise_of(slopes, noise - hat @ noise, runs))
+    assert np.mean([one.row for one in found]) == pytest.approx(ROW**2, rel=0.05)
+    assert np.mean([one.run for one in found]) == pytest.approx(RUN**2, rel=0.15)
+
+
+def test_rows_without_runs_have_one_variance() -> None:
+    random = np.random.default_rng(2)
+    slopes, noise = random.standard_normal((2, 500)), ROW * random.standard_normal(500)
+    found = noise_of(slopes, noise, np.arange(500))
+    assert found.run == 0
+    assert found.row == pytest.approx(ROW**2, rel=0.15)
+
+
+# --- the gradient ----------------------------------------------------------------------------------------------------
+
+
+def test_the_gradient_is_that_of_the_implicit_function(evidence: dict[str, Evidence]) -> None:
+    """On the limit L_g(theta, 1 - r) = const, so dr/dtheta = (dL_g/dtheta) / (dL_g/ds), s = 1 - r."""
+    fits = fits_of(evidence)
+    gradient = gradient_of(QUESTION, fits)
+    r = domain_ability(fits["general"], fits["domain"], **ASKED).values["r"]
+    at = {"N": LARGEST, "D": TOKENS, "r": 1 - r}
+    law = fits["general"].law
+    slope = float(law.trend(fits["general"].parameters, {k: np.array([v]) for k, v in at.items()}, "dL/dr < 0")[0])
+    one = slopes_of(fits["general"], {name: np.array([value]) for name, value in at.items()})[:, 0]
+    loss = float(fits["general"].predict(at))
+    np.testing.assert_allclose(gradient["general"], one * loss / slope, rtol=1e-3, atol=1e-4)
+    assert not gradient["domain"].any()  # the general loss alone decides
+
+
+def test_the_gradient_foretells_refits_of_perturbed_data() -> None:
+    tables = trained(START, seed=0, row=0, run=0)
+    evidence = fitted(tables)
+    fits, table = fits_of(evidence), tables["general"]
+    gradient, slopes = gradient_of(QUESTION, fits)["general"], slopes_of(fits["general"], columns_of(table))
+    now = QUESTION.value({role: Ensemble(fit, estimate_of(fit)) for role, fit in fits.items()})[0]
+    for seed in range(4):
+        change = 2e-4 * np.random.default_rng(seed).standard_normal(len(table))
+        perturbed = table.assign(loss=table.loss * np.exp(change))
+        theta = search(objective_of(DCPT, perturbed, Loss("ls"))).theta[None]
+        after = QUESTION.value({"general": Ensemble(fits["general"], theta),
+                                "domain": Ensemble(fits["domain"], estimate_of(fits["domain"]))})[0]  # fmt: skip
+        foretold = gradient @ np.linalg.solve(slopes @ slopes.T, slopes @ change)
+        assert after - now == pytest.approx(foretold, rel=0.05, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [loss_at("general", N=LARGEST, D=TOKENS, r=0.4), parameter("domain", "beta"),
+     share_of_limited_domain(N=LARGEST, domain_tokens=1e5)],
+    ids=["loss", "parameter", "limited domain"],
+)  # fmt: skip
+def test_other_questions_are_narrowed_too(evidence: dict[str, Evidence], question: Question) -> None:
+    if question.share:  # a domain loss that rises with its share somewhere: fewer domain tokens, read more thinly
+        law = {**TRUTH["domain"], "eta": 1.2, "C": 0.05}
+        table = evidence["domain"].table
+        noise = ROW * np.random.default_rng(0).standard_normal(len(table))
+        table = table.assign(loss=DCPT.value(law, columns_of(table)) * np.exp(noise))
+        evidence = {"domain": Evidence(fit_law(DCPT, table, loss=Loss("ls")), table)}
+    proposal = next_runs(evidence, question, 2e13)
+    assert 0 < proposal.se_predicted < proposal.se_now
+    assert proposal.interval_now[0] < proposal.value < proposal.interval_now[1]
+
+
+# --- the choice ------------------------------------------------------------------------------------------------------
+
+
+def choice_of(seed: int, budget: float) -> Choice:
+    random = np.random.default_rng(seed)
+    slopes = random.standard_normal((7, 3, 2))
+    costs = random.uniform(1, 4, 7)
+    return Choice(slopes @ slopes.transpose(0, 2, 1), costs, np.array([0, 0, 1, 1, 2, 2, 3]), np.array([2, 1, 1, 1]),
+                  random.standard_normal(3), budget)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_choice_is_close_to_the_best_of_all_sets(seed: int) -> None:
+    choice = choice_of(seed, budget=7.0)
+    best = np.inf
+    for size in range(1, 6):
+        for some in itertools.combinations_with_replacement(range(7), size):
+            used = np.bincount(choice.cells[list(some)], minlength=4)
+            if choice.costs[list(some)].sum() <= choice.budget and (used <= choice.room).all():
+                best = min(best, choice.variance(some))
+    chosen = best_set(choice)
+    assert choice.costs[chosen].sum() <= choice.budget
+    assert (np.bincount(choice.cells[chosen], minlength=4) <= choice.room).all()
+    assert best * (1 - 1e-9) <= choice.variance(chosen) <= best * 1.1
+
+
+def test_one_dear_run_is_preferred_to_many_cheap_ones_where_it_does_more() -> None:
+    gains = np.array([[[1.0]], [[50.0]]])
+    choice = Choice(gains, np.array([1.0, 100.0]), np.array([0, 1]), np.array([5, 1]), np.ones(1), 100.0)
+    assert best_set(choice) == [1]  # greedy by gain for a FLOP buys the cheap run first, and has nothing left for it
+
+
+def test_gains_are_told_in_the_order_of_gain_for_a_flop() -> None:
+    choice = choice_of(1, budget=9.0)
+    order, errors = ordered(choice, best_set(choice))
+    gains = -np.diff(errors) / choice.costs[order]
+    assert (gains > 0).all()
+    assert errors[-1] == pytest.approx(choice.variance(order) ** 0.5)
+    alone = (errors[0] - np.sqrt(choice.variances([], order))) / choice.costs[order]
+    assert alone.argmax() == 0
+
+
+@pytest.mark.parametrize("budget", [2e11, 3e12, 3e13])
+def test_a_proposal_keeps_to_its_budget_and_repeats_no_run(evidence: dict[str, Evidence], budget: float) -> None:
+    proposal = next_runs(evidence, QUESTION, budget)
+    assert 0 < proposal.flops <= budget
+    assert proposal.flops == pytest.approx(sum(point.flops for point in proposal.points))
+    for point in proposal.points:
+        assert non_embedding(models()[point.model]) == point.N
+        assert point.flops == pytest.approx(flops_per_token(models()[point.model], 128) * point.D)
+        existing = any(name == point.model and r == point.r for name, r, _ in START)
+        assert point.seed >= (1 if existing else 0)
+        assert point.gain_per_flop > 0
+        assert not (point.r == 0 and existing), "its seed changes nothing"
+    assert len({(point.model, point.r, point.seed) for point in proposal.points}) == len(proposal.points)
+    low, high = proposal.interval_now
+    assert low < proposal.interval_predicted[0] < proposal.value < proposal.interval_predicted[1] < high
+
+
+def test_what_restricts_the_runs_is_kept(evidence: dict[str, Evidence]) -> None:
+    proposal = next_runs(evidence, QUESTION, 2e13, models=["mini"], shares=[0.3, 0.7], most_tokens=3e5, most_seeds=2)
+    assert {point.model for point in proposal.points} == {"mini"}
+    assert {point.r for point in proposal.points} <= {0.3, 0.7}
+    assert max(point.D for point in proposal.points) <= 3e5
+    assert len(proposal.points) <= 4
+
+
+def test_the_interval_now_is_that_of_the_draws_or_of_the_linearised_variance(evidence: dict[str, Evidence]) -> None:
+    drawn = next_runs(evidence, QUESTION, 3e12)
+    answer = domain_ability(evidence["general"].fit, evidence["domain"].fit, **ASKED)
+    assert answer.interval is not None
+    assert drawn.interval_now == pytest.approx(answer.interval["r"], abs=1e-5)
+    without = {role: replace(one, fit=replace(one.fit, draws=None)) for role, one in evidence.items()}
+    linear = next_runs(without, QUESTION, 3e12)
+    assert linear.points == drawn.points
+    assert linear.interval_now[1] - linear.interval_now[0] == pytest.approx(2 * 1.6449 * linear.se_now, rel=1e-3)
+
+
+def test_models_near_the_data_share_vocabulary_and_length() -> None:
+    assert set(models_near([SIZES["mini"], LARGEST])) == set(NAMES)
+    assert set(models_near([SIZES["mini"]])) == {"mini"}  # 1M is more than four times as large
+    assert set(models_near([3e8, 1e9])) >= {"pythia-410m", "pythia-1b"}
+    with pytest.raises(InputError, match="factor of 4"):
+        models_near([1e15])
+    with pytest.raises(InputError, match="choose of mini"):
+        models_near([1e5], ["tiny"])
+
+
+def test_lengths_and_checkpoints() -> None:
+    assert token_grid(1e5, 4e5) == [4e5, 2.83e5, 2e5, 1.41e5, 1e5]
+    table = pd.DataFrame({"run": ["a"] * 3 + ["b"] * 3, "D": [1e5, 2e5, 3e5] * 2})
+    np.testing.assert_allclose(checkpoints(table, 4.5e5), [4.5e5, 3.5e5, 2.5e5, 1.5e5])
+    np.testing.assert_allclose(checkpoints(table, 5e4), [5e4])
+    np.testing.assert_allclose(checkpoints(table[table.D == 3e5], 4e5), [4e5])
+
+
+# --- the sweep file --------------------------------------------------------------------------------------------------
+
+
+def test_the_sweep_file_plans_the_proposed_runs(evidence: dict[str, Evidence], tmp_path: Path) -> None:
+    base = yaml.safe_load((SWEEPS / "dcpt.yaml").read_text(encoding="utf-8"))
+    proposal = next_runs(evidence, QUESTION, 1e13)
+    document = proposal.document(base)
+    assert set(document) == {"points", "flops", "interval_now", "interval_predicted", "sweep_file"}
+    (tmp_path / "next.yaml").write_text(document["sweep_file"], encoding="utf-8")
+    runs = [config.read(point.config) for point in sweep_points(["next"], [], tmp_path)]
+    assert len(compile_points((run.name, run) for run in runs)) == len(runs), "no two points are one run"
+    for run, point in zip(runs, proposal.points, strict=True):
+        assert run.non_embedding == point.N
+        assert run.stages[-1].steps * run.tokens_per_step == pytest.approx(point.D, abs=run.tokens_per_step)
+        mixture = dict(run.stages[-1].mixture)
+        assert mixture.get("python", 0) / sum(mixture.values()) == pytest.approx(point.r, abs=1e-6)
+        assert run.config["seed"] == point.seed
+        assert run.config["schedule"]["name"] == "warmup_constant"
+        assert run.stages[0] == runs[0].stages[0], "one base serves all"
+
+
+def test_a_sweep_that_sets_its_base_keeps_it() -> None:
+    point = Point("mini", 100096, 1e5, 0.25, 1.0, 1.0, 2)
+    text = sweep_file([point], {"defaults": ["config", "_self_"], "base": {"seed": 7}, "grids": [{"peak": 1}]})
+    assert yaml.safe_load(text) == {
+        "defaults": ["config", "_self_"], "base": {"seed": 7},
+        "grids": [{"model": "mini", "replay": 0.75, "tokens": 1e5, "seed": 2}],
+    }  # fmt: skip
+    with pytest.raises(InputError, match="no sweep file"):
+        sweep_file([point], {"peak": 1})
+
+
+def test_seeds_are_the_smallest_that_are_free() -> None:
+    run = Candidate("mini", 100096, 1e5, 0.5, 1.0)
+    points = numbered([run, run, replace(run, r=0.2)], [3.0, 2.0, 1.0], {(100096, 0.5): {0, 2}})
+    assert [point.seed for point in points] == [1, 3, 0]
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_answered_is_refused(evidence: dict[str, Evidence]) -> None:
+    assert "cheapest run costs" in refusal(evidence, QUESTION, 1e9)
+    assert "cheapest run costs" in refusal(evidence, QUESTION, float("nan"))
+    assert "needs the domain fit" in refusal({"general": evidence["general"]}, QUESTION, 1e13)
+    assert "no answer" in refusal(evidence, share_under_tolerance(**{**ASKED, "base_loss": 1.0}), 1e13)
+    assert "on a bound" in refusal(evidence, share_under_tolerance(**{**ASKED, "base_loss": 9.0}), 1e13)
+    assert "outside [0, 1]" in refusal(evidence, QUESTION, 1e13, shares=[1.5])
+    assert "allow more seeds" in refusal(evidence, QUESTION, 1e13, shares=[0.2, 0.5], most_seeds=1)
+    assert "not in conf/model" in refusal(evidence, QUESTION, 1e13, models=["huge"])
+    unsure = replace(evidence["general"], fit=replace(evidence["general"].fit, converged=False))
+    assert "has not converged" in refusal({**evidence, "general": unsure}, QUESTION, 1e13)
+    unpaired = replace(evidence["domain"], fit=fit_law(DCPT, evidence["domain"].table, loss=Loss("ls"), bootstrap=5))
+    assert "not paired" in refusal({**evidence, "domain": unpaired}, QUESTION, 1e13)
+
+
+def test_what_the_data_do_not_determine_is_refused(evidence: dict[str, Evidence]) -> None:
+    """One share of each corpus: nothing tells how the loss depends on it, while the loss there is known."""
+    one = evidence["general"]
+    table = one.table[one.table.r == 0.5]
+    single = {"general": Evidence(replace(one.fit, draws=None), table)}
+    assert "do not determine it" in refusal(single, loss_at("general", N=LARGEST, D=TOKENS, r=0.9), 1e13)
+    assert next_runs(single, loss_at("general", N=LARGEST, D=TOKENS, r=0.5), 1e13).points
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(lambda: parameter("both", "E"), "no such loss"), (lambda: loss_at("domain", N=0, D=1e5, r=0.5), "not a positive"),
+     (lambda: share_under_tolerance(**{**ASKED, "D": float("nan")}), "not a positive")],
+)  # fmt: skip
+def test_questions_that_make_no_sense_are_refused(make: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make()
+
+
+def test_a_parameter_that_the_law_lacks_is_refused(evidence: dict[str, Evidence]) -> None:
+    assert "choose of E, A" in refusal(evidence, parameter("domain", "delta"), 1e13)
+
+
+# --- simulation ------------------------------------------------------------------------------------------------------
+
+
+def grids_of(budget: float) -> dict[str, list[tuple[str, float, float]]]:
+    """Uniform grids of all models that cost the budget: the paper's nine shares, and few shares at full length."""
+    of_a_token = sum(flops_per_token(models()[name], 128) for name in NAMES)
+    few = int(budget / of_a_token / TOKENS)
+    shares = {"nine shares": SHARES, "full length": [(k + 0.5) / few for k in range(few)]}
+    return {
+        label: [(name, r, budget / of_a_token / len(given)) for name in NAMES for r in given]
+        for label, given in shares.items()
+    }
+
+
+def simulated(replications: int, budget: float = 3e13) -> pd.DataFrame:
+    """What r* of usage 1 is after a first sweep (arm `start`), and with the runs of the proposal or of a uniform grid
+    of equal cost: columns replication, arm, r, low, high, width, and the narrowing that the proposal foretold."""
+    rows = []
+    for number in range(replications):
+        start = trained(START, seed=number, name="start")
+        evidence = fitted(start, bootstrap=100)
+        proposal = next_runs(evidence, QUESTION, budget)
+        proposed = [(point.model, point.r, point.D) for point in proposal.points]
+        rows.append({"replication": number, "arm": "start", **found(evidence)})
+        for arm, runs in {"proposed": proposed, **grids_of(budget)}.items():
+            more = trained(runs, seed=1000 + number, name=arm)
+            both = {role: pd.concat([start[role], more[role]], ignore_index=True) for role in start}
+            rows.append({"replication": number, "arm": arm, **found(fitted(both, bootstrap=100)),
+                         "foretold": proposal.se_predicted / proposal.se_now})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def found(evidence: Mapping[str, Evidence]) -> dict[str, float]:
+    """r* of usage 1, its interval and how wide that is."""
+    answer = domain_ability(evidence["general"].fit, evidence["domain"].fit, **ASKED)
+    assert answer.interval is not None
+    low, high = answer.interval["r"]
+    return {"r": answer.values["r"], "low": low, "high": high, "width": high - low}
+
+
+@pytest.mark.slow
+def test_proposed_runs_narrow_the_answer_more_than_a_uniform_grid_of_equal_cost() -> None:
+    table = simulated(20)
+    exact = QUESTION.value({
+        role: Ensemble(fit_of(DCPT, truth), DCPT.inward(np.array([[truth[name] for name in DCPT.parameters]])))
+        for role, truth in TRUTH.items()
+    })[0]  # fmt: skip
+    proposed, start = (table[table.arm == arm] for arm in ("proposed", "start"))
+    width = table.groupby("arm").width.median()
+    for grid in grids_of(3e13):
+        assert width["proposed"] < width[grid]
+    assert width["proposed"] / width["start"] == pytest.approx(proposed.foretold.median(), abs=0.15)
+    assert ((proposed.low <= exact) & (exact <= proposed.high)).mean() >= 0.75  # narrow, and as honest as 90 % can show
+    assert ((proposed.r - exact) ** 2).mean() < ((start.r - exact) ** 2).mean()
