@@ -61,6 +61,20 @@ DCPT = Law(
     checked="mixinglaws_cpt70M",
 )
 
+DCPT_SATURATING = Law(
+    name="dcpt_saturating",
+    formula="E + A/N**alpha + B*r**eta/D**beta + C*D/((D + D_s)*(r + eps)**gamma)",
+    variables=N | D | R,
+    linear=("E", "A", "B", "C"),
+    starts={**DCPT.starts, "D_s": (1e4, 1e10)},
+    bounds=DCPT.bounds,
+    log=("eps", "D_s"),
+    requirements=("dL/dN < 0", "dL/dr < 0"),  # no longer dL/dD < 0: where little of a corpus is left, it is forgotten
+    source="L3 of 2406.01375 with its last term growing over D_s tokens, so that a loss may rise before it falls; not "
+    "in the paper",
+    checked="mixinglaws_cpt70M",
+)
+
 DCPT_L1 = Law(
     name="dcpt_l1",
     formula="E + A/N**alpha + B/D**beta + C/(r + eps)**gamma",
@@ -250,7 +264,7 @@ COMPUTE_OPTIMAL = Law(
 LAWS = {
     law.name: law
     for law in (
-        CHINCHILLA, KAPLAN, DCPT, DCPT_L1, DCPT_L4, DCPT_L5, DCPT_CROSS, CMR_RATIO, CMR_TIME, CMR_GENERAL, MIXING,
+        CHINCHILLA, KAPLAN, DCPT, DCPT_SATURATING, DCPT_L1, DCPT_L4, DCPT_L5, DCPT_CROSS, CMR_RATIO, CMR_TIME, CMR_GENERAL, MIXING,
         ANNEALING, MULTI_POWER, CPT_DYNAMICS, CPT_REPLAY_UPSTREAM, CPT_REPLAY_DOWNSTREAM, TRANSFER, FORGETTING,
         COMPUTE_OPTIMAL,
     )

@@ -207,7 +207,7 @@ def limit_of(base_loss: float, tolerance: float) -> float:
     check_amounts(base_loss=base_loss)
     if not -1 < tolerance < 1:
         raise InputError("tolerance", tolerance, "is no share of the base loss", "write 3 % as 0.03")
-    return (1 + tolerance) * base_loss
+    return float((1 + tolerance) * base_loss)
 
 
 def check_amounts(**amounts: float) -> None:

@@ -93,8 +93,8 @@ def critical(fit: Fit, c: float, base: float) -> float:
 
 
 def test_critical_share_of_continual_pretraining(cpt: pd.DataFrame) -> None:
-    """.286 with the published c; with c fitted too, least squares leaves a quarter less and says .283. The fifth run, at
-    .2852, ends below the loss it started from and that at .25 above: the data do not tell the two apart."""
+    """.286 with the published c; with c fitted too, least squares leaves a quarter less and says .283. The fifth run,
+    at .2852, ends below the loss it started from and that at .25 above: the data do not tell the two apart."""
     end = cpt[(cpt.step == 10_000) & cpt.pile_ratio.isin([0.125, 0.25, 0.375, 0.5])]
     base = float(cpt.pile_loss[cpt.step == 0].iloc[0])
     c = implied(end, "pile_ratio", "pile_loss", -3.7397, -1.6938)

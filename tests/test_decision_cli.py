@@ -1,0 +1,221 @@
+"""`python -m analysis fit | mix | next` as a user calls them: what they print, and what a wrong call is told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import TRUTH, design, losses
+
+from analysis.__main__ import guarded, main
+from analysis.fit_file import read_fit
+
+GENERAL = {**TRUTH, "E": 2.0, "C": 0.4}
+POINT = ["--N", "1.8e9", "--D", "1e10"]
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    found: dict[str, Any] = json.loads(captured.out)
+    return found
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["analysis", *arguments])
+    assert guarded() == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """domain.csv and general.csv of the same 27 runs, with columns of somebody else's names."""
+    folder = tmp_path_factory.mktemp("tables")
+    runs = design(8)
+    for name, truth, seed in (("domain", TRUTH, 0), ("general", GENERAL, 1)):
+        table = losses(runs.assign(r=runs.r if name == "domain" else 1 - runs.r), truth, seed, row_noise=0.002)
+        theirs = table.rename(columns={"N": "params", "r": "share", "loss": "val_loss", "run": "id"})
+        theirs.assign(billions=theirs.D / 1e9).drop(columns="D").to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+MAP = "N=params,D=billions*1e9,r=share,loss=val_loss,run=id"
+
+
+@pytest.fixture(scope="module")
+def fits(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """domain.json and general.json with 40 paired draws, and unpaired.json of another seed."""
+    folder = tmp_path_factory.mktemp("fits")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, table, seed in (("domain", "domain", 0), ("general", "general", 0), ("unpaired", "general", 1)):
+            path = folder / f"{name}.json"
+            with path.open("w") as file:
+                patch.setattr(sys, "stdout", file)
+                main(["fit", "dcpt", "--table", str(tables / f"{table}.csv"), "--map", MAP, "--bootstrap", "40",
+                      "--seed", str(seed), "--json"])  # fmt: skip
+    return folder
+
+
+def test_fit_json(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "fit", "dcpt", "--table", str(tables / "domain.csv"), "--map", MAP, "--bootstrap", "20",
+                     "--loss", "huber:1e-3", "--validate", "r")  # fmt: skip
+    assert found["schema"] == "rewarm.fit/1"
+    assert found["law"] == "dcpt"
+    assert found["n_points"] == 216
+    assert found["n_runs"] == 27
+    assert found["map"]["D"] == "billions*1e9"
+    assert found["converged"] is True
+    assert found["r2"] > 0.999
+    assert len(found["bootstrap"]["draws"]) == 20
+    assert [fold["left_out"] for fold in found["validation"]][2] == "r = 0.2"
+
+
+def test_fit_for_a_reader(tables: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    figure = tmp_path / "fit.png"
+    assert main(["fit", "dcpt", "--table", str(tables / "domain.csv"), "--map", MAP, "--where", "params > 6e8",
+                 "--plot", str(figure)]) == 0  # fmt: skip
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    for expected in ("dcpt: loss = E + A/N**alpha", "144 rows of 18 runs; huber 0.001 of log residuals", "90% interval",
+                     "dL/dr < 0 at ", "not identified", "intervals from standard errors"):  # fmt: skip
+        assert expected in captured.out
+    assert figure.stat().st_size > 10_000
+
+
+def test_mix_answers_the_paper_s_three_usages(fits: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    both = ["--general", str(fits / "general.json"), "--domain", str(fits / "domain.json")]
+    figure = tmp_path / "mix.pdf"
+    first = document(capsys, "mix", *both, *POINT, "--tolerance", "0.03", "--base-loss", "2.9", "--plot", str(figure))
+    assert first["schema"] == "rewarm.mix/1"
+    assert {"usage", "r", "interval", "status", "loss", "limit", "extrapolated", "paired"} <= first.keys()
+    assert first["paired"] is True
+    assert first["limit"] == pytest.approx(2.9 * 1.03)
+    low, high = first["interval"]["r"]
+    assert low <= first["r"] <= high
+    assert first["loss"]["general"] <= first["limit"] + 1e-4
+    assert figure.exists()
+    second = document(capsys, "mix", "--domain", str(fits / "domain.json"), "--N", "1.8e9", "--domain-tokens", "5e9")
+    assert second["usage"] == "limited_domain"
+    third = document(capsys, "mix", "--domain", str(fits / "domain.json"), "--flops", "1e20", "--r", "0.5")
+    assert 6 * third["values"]["N"] * third["values"]["D"] == pytest.approx(1e20)
+    fourth = document(capsys, "mix", "--general", str(fits / "general.json"), *POINT, "--base-loss", "3.0")
+    assert fourth["usage"] == "critical_share"
+    assert main(["mix", *both, *POINT, "--tolerance", "0.03", "--base-loss", "2.9"]) == 0
+    text = capsys.readouterr().out
+    assert f"r = {first['r']:.4g}   90% interval" in text
+    assert "limit of the general loss 2.9870" in text
+
+
+def test_next_prints_a_sweep_file(fits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import yaml
+
+    arguments = ["next", "--general", str(fits / "general.json"), "--domain", str(fits / "domain.json"), *POINT,
+                 "--tolerance", "0.03", "--base-loss", "2.9", "--budget", "1e21",
+                 "--models", "pythia-410m,pythia-1.4b"]  # fmt: skip
+    found = document(capsys, *arguments)
+    assert found["schema"] == "rewarm.next/1"
+    assert found["flops"] <= 1e21
+    assert {"model", "N", "D", "r", "flops", "gain_per_flop"} <= found["points"][0].keys()
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    swept = yaml.safe_load(text)
+    assert swept["peak"] == 0.5  # as the sweep that is extended
+    assert len(swept["grids"]) == len(found["points"])
+    assert "90% interval" in text.splitlines()[1]
+
+
+def bad(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The table with one thing wrong."""
+    return {
+        "few": lambda t: t.iloc[::50],
+        "one size": lambda t: t[t.params == t.params.max()],
+        "constant": lambda t: t.assign(share=0.5),
+        "missing": lambda t: t.assign(val_loss=t.val_loss.where(t.index != 3)),
+        "negative": lambda t: t.assign(val_loss=t.val_loss.where(t.index != 3, -1.0)),
+        "percent": lambda t: t.assign(share=100 * t.share),
+        "outside": lambda t: t.assign(share=t.share + 120),
+        "units": lambda t: t.assign(params=t.params / 1e9),
+        "duplicate": lambda t: pd.concat([t, t.iloc[:3]]),
+        "text": lambda t: t.assign(val_loss=t.val_loss.astype(object).where(t.index != 3, "n/a ")),
+    }[kind](table)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("few", "5 different points for the 9 parameters of dcpt"),
+        ("one size", "--fix A=0"),
+        ("constant", "the same in all 216 rows"),
+        ("missing", "missing"),
+        ("negative", "losses are not positive (row 5)"),
+        ("percent", "looks like percent; --map r=.../100"),
+        ("outside", "shares are outside [0, 1]"),
+        ("units", "as if it were in units of 1e9; --map 'N=...*1e9'"),
+        ("duplicate", "3 rows repeat others"),
+        ("text", "n/a"),
+    ],
+)
+def test_bad_tables_are_refused_in_one_line(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str,
+    expected: str,
+) -> None:  # fmt: skip
+    path = tmp_path / "bad.csv"
+    bad(pd.read_csv(tables / "domain.csv"), kind).to_csv(path, index=False)
+    assert expected in refused(monkeypatch, capsys, "fit", "dcpt", "--table", str(path), "--map", MAP)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["fit", "dcptt", "--table", "T"], "no such law"),
+        (["fit", "dcpt", "--table", "nowhere.csv"], "nowhere.csv"),
+        (["fit", "dcpt", "--table", "T", "--map", "N=parms"], "it has params"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "--loss", "huber:-1"], "not positive"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "--fix", "delta=1"], "no parameter of dcpt"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "--fix", "A"], "write --fix NAME=NUMBER"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "--bootstrap", "-1"], "negative number of resamples"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "--group", "runn"], "no such column"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "--validate", "K"], "no column K"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "--plot", "fit.jpeg"], "no kind of figure"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "seed=1"], "give either --table or --sweep"),
+        (["fit", "dcpt", "--root", "nowhere"], "there is no store"),
+        (["mix"], "no fit to decide by"),
+        (["mix", "--domain", "F/domain.json"], "give --general, --domain-tokens or --flops"),
+        (["mix", "--domain", "F/domain.json", "--general", "F/general.json"], "give --N"),
+        (["mix", "--domain", "F/domain.json", "--general", "T", *POINT], "cannot be read"),
+        (["mix", "--domain", "F/domain.json", "--general", "F/unpaired.json", *POINT, "--tolerance", "0.03",
+          "--base-loss", "2.9"], "independent"),
+        (["mix", "--fit", "docs"], "write --fit docs=docs.json"),
+        (["next", "--domain", "F/domain.json"], "--budget"),
+        (["next", "--domain", "F/domain.json", "--general", "F/general.json", *POINT, "--tolerance", "0.03",
+          "--base-loss", "2.9", "--budget", "1", "--models", "pythia-410m"], "budget"),
+    ],
+)  # fmt: skip
+def test_wrong_calls_are_one_line_and_status_2(
+    tables: Path, fits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    arguments: list[str], expected: str,
+) -> None:  # fmt: skip
+    places = {"T": str(tables / "domain.csv")}
+    given = [places.get(argument, argument.replace("F/", f"{fits}/")) for argument in arguments]
+    assert expected in refused(monkeypatch, capsys, *given)
+
+
+def test_a_fit_of_another_law_is_refused(
+    tables: Path, fits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "chinchilla", "--table", str(tables / "domain.csv"), "--map", MAP, "--json"]) == 0
+    other = tmp_path / "chinchilla.json"
+    other.write_text(capsys.readouterr().out)
+    assert read_fit(other).law.name == "chinchilla"
+    told = refused(monkeypatch, capsys, "mix", "--general", str(other), "--domain", str(fits / "domain.json"), *POINT,
+                   "--tolerance", "0.03", "--base-loss", "2.9", "--independent")  # fmt: skip
+    assert "chinchilla" in told
