@@ -96,7 +96,7 @@ class Fit:
         """Losses at columns that broadcast to one shape, or at the rows of a DataFrame."""
         if isinstance(columns, pd.DataFrame):
             theta = self.law.inward(np.array([[self.parameters[name] for name in self.law.parameters]]))
-            return Bound(self.law, columns_of(self.law, columns)).value(theta)[0]
+            return np.asarray(Bound(self.law, columns_of(self.law, columns)).value(theta)[0])
         return self.law.value(self.parameters, columns)
 
     def predict_draws(self, columns: Mapping[str, Any]) -> Array:

@@ -1,79 +1,32 @@
-"""How all figures look: sizes of a two-column page, colours that survive grey print, captions, files.
+"""What the papers' figures share beside the look of all figures (analysis.plot_style): baselines, captions, files.
 
-Ordered arms (a grid of one knob) take dark to light colours of one map, and a line style and marker each, so that they
-are told apart without colour. Legends lie outside the axes and never cover data.
+Legends lie outside the axes and never cover data.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")  # files only: works where there is no display
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLUMN, PAGE = 3.25, 6.75  # widths in inches: one column, two columns
-DPI = 200
-SMALL = 7  # points: the smallest text
+from analysis.plot_style import PAGE, SMALL, Look, amount, legend_above, ordered, panels, percent, token_unit
+
+__all__ = (
+    "CAPTION", "CONSTANT", "NO_DECAY", "PAGE", "SCRATCH", "SMALL", "Look", "amount", "caption", "caption_of", "joined",
+    "legend_above", "ordered", "panels", "percent", "save", "times", "token_unit",
+)  # fmt: skip
+
 CAPTION = "caption"  # gid of the caption's text in a figure
-
-_RC: Any = {
-    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": SMALL, "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL, "lines.linewidth": 1.2, "lines.markersize": 3.5, "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": "0.88", "grid.linewidth": 0.5, "axes.axisbelow": True, "legend.frameon": False,
-    "legend.handlelength": 3.2, "axes.unicode_minus": True, "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": 100,
-}  # fmt: skip
-_LINES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (3, 1, 1, 1)), (0, (1.5, 1)), (0, (6, 1, 1, 1, 1, 1)), (0, (4, 2)))
-_MARKERS = "os^Dv<P"
-matplotlib.rcParams.update(_RC)
-
-
-@dataclass(frozen=True)
-class Look:
-    """Colour, line style and marker of an arm."""
-
-    color: Any
-    line: Any
-    marker: str
-
-    def plot(self, **more: Any) -> dict[str, Any]:
-        return {"color": self.color, "linestyle": self.line, "marker": self.marker, **more}
-
 
 CONSTANT = Look("black", (0, (1, 1)), "x")  # the baselines look the same in every figure
 NO_DECAY = Look("#cc79a7", (0, (5, 1, 1, 1, 1, 1)), "*")
 SCRATCH = Look("0.55", "-", "+")
-
-
-def ordered(n: int) -> list[Look]:
-    """Looks of `n` arms in the order of their knob, dark to light."""
-    colors = matplotlib.colormaps["viridis"]
-    return [
-        Look(colors(0.86 * i / max(n - 1, 1)), _LINES[i % len(_LINES)], _MARKERS[i % len(_MARKERS)]) for i in range(n)
-    ]
-
-
-def panels(
-    rows: int, columns: int, *, width: float = PAGE, row_height: float = 1.75, **options: Any
-) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of `rows` x `columns` axes."""
-    figure = Figure(figsize=(width, rows * row_height + 0.35), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, [list(row) for row in axes]
-
-
-def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
-    """One legend for the whole figure, above all axes."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.4)
 
 
 def caption(figure: Figure, text: str) -> Figure:
@@ -110,24 +63,9 @@ def save(figure: Figure, out: Path, name: str) -> list[Path]:
     return paths
 
 
-def token_unit(tokens: float) -> tuple[float, str]:
-    """The unit in which to write amounts up to `tokens`."""
-    return next(((size, unit) for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if tokens >= size), (1e3, "k"))
-
-
-def amount(number: float) -> str:
-    """`362 k`, `405 M`, `299 B`, without a line break inside."""
-    size, unit = token_unit(number)
-    return f"{number / size:.3g}\N{NO-BREAK SPACE}{unit}"
-
-
 def times(multiple: float) -> str:
     """`½×`, `2×`."""
     return {0.25: "¼×", 0.5: "½×"}.get(multiple, f"{multiple:g}×")
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:g}\N{NO-BREAK SPACE}%"
 
 
 def joined(words: Sequence[str]) -> str:

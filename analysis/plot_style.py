@@ -1,0 +1,112 @@
+"""How all figures look: widths of a two-column page, colours that survive grey print, units of amounts, files.
+
+Importing it sets matplotlib's defaults. Ordered curves (a grid of one knob) take dark to light colours of one map, and
+a line style and marker each, so that they are told apart without colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.errors import InputError
+
+COLUMN, PAGE = 3.25, 6.75  # widths in inches: one column, two columns
+DPI = 200
+SMALL = 7  # points: the smallest text
+SUFFIXES = (".png", ".pdf", ".svg")
+
+_RC: Any = {
+    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": SMALL, "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL, "lines.linewidth": 1.2, "lines.markersize": 3.5, "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.color": "0.88", "grid.linewidth": 0.5, "axes.axisbelow": True, "legend.frameon": False,
+    "legend.handlelength": 3.2, "axes.unicode_minus": True, "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": 100,
+    "svg.hashsalt": "rewarm",
+}  # fmt: skip
+_LINES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (3, 1, 1, 1)), (0, (1.5, 1)), (0, (6, 1, 1, 1, 1, 1)), (0, (4, 2)))
+_MARKERS = "os^Dv<P"
+matplotlib.rcParams.update(_RC)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, line style and marker of a curve."""
+
+    color: Any
+    line: Any
+    marker: str
+
+    def plot(self, **more: Any) -> dict[str, Any]:
+        return {"color": self.color, "linestyle": self.line, "marker": self.marker, **more}
+
+
+UPSTREAM = Look("#0072b2", "-", "o")  # one corpus against the other: dark blue and light orange differ in grey too
+DOWNSTREAM = Look("#e69f00", (0, (5, 1.2)), "s")
+REFERENCE = Look("0.35", (0, (1, 1.5)), "")  # a base, a limit, the line that points should lie on
+
+
+def ordered(n: int) -> list[Look]:
+    """Looks of `n` curves in the order of their knob, dark to light."""
+    colors = matplotlib.colormaps["viridis"]
+    return [
+        Look(colors(0.86 * i / max(n - 1, 1)), _LINES[i % len(_LINES)], _MARKERS[i % len(_MARKERS)]) for i in range(n)
+    ]
+
+
+def panels(
+    rows: int, columns: int, *, width: float = PAGE, row_height: float = 1.75, **options: Any
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of `rows` x `columns` axes."""
+    figure = Figure(figsize=(width, rows * row_height + 0.35), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, [list(row) for row in axes]
+
+
+def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
+    """One legend for the whole figure, above all axes."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.4)
+
+
+def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Path:
+    """A file with one pair of axes per function, side by side: png, pdf or svg by its suffix. Equal figures are equal
+    bytes.
+
+    Raises InputError for another suffix or a folder that is not there, before anything is drawn.
+    """
+    if path.suffix not in SUFFIXES:
+        raise InputError("--plot", path, f"{path.suffix or 'no suffix'} is no kind of figure",
+                         f"choose of {', '.join(SUFFIXES)}")  # fmt: skip
+    if not path.parent.is_dir():
+        raise InputError("--plot", path, f"there is no folder {path.parent}", "make it first")
+    figure = Figure(figsize=(4.6 if len(draw) == 1 else PAGE / 2 * len(draw), height), layout="constrained")
+    for function, axes in zip(draw, figure.subplots(1, len(draw), squeeze=False)[0], strict=True):
+        function(axes)
+    dates: dict[str, dict[str, None]] = {
+        ".png": {"Software": None}, ".svg": {"Date": None, "Creator": None},
+        ".pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    }  # fmt: skip
+    figure.savefig(path, metadata=dates[path.suffix])
+    return path
+
+
+def token_unit(tokens: float) -> tuple[float, str]:
+    """The unit in which to write amounts up to `tokens`."""
+    return next(((size, unit) for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if tokens >= size), (1e3, "k"))
+
+
+def amount(number: float) -> str:
+    """`362 k`, `405 M`, `299 B`, without a line break inside."""
+    size, unit = token_unit(number)
+    return f"{number / size:.3g}\N{NO-BREAK SPACE}{unit}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:g}\N{NO-BREAK SPACE}%"

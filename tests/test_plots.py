@@ -1,0 +1,218 @@
+"""Plots: what is drawn is what the fit and the table say; axes have units; files are what their suffix says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from analysis import plots
+from analysis.fit import Fit, fit_law, objective_of
+from analysis.information import inform
+from analysis.isoflop import grid, minima, optimal
+from analysis.laws import LAWS
+from analysis.optimise import Answer
+from analysis.plot_style import ordered, save
+from analysis.profile import profile
+from analysis.search import search
+from harness.errors import InputError
+
+PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    """A simulated IsoFLOP grid, a run per point."""
+    around = np.geomspace(0.2, 5, 7)  # the best size of a budget
+    points = pd.concat([grid(0.044 * C**0.514 * around, [C]) for C in (1e19, 1e20, 1e21)], ignore_index=True)
+    noise = np.exp(np.random.default_rng(0).normal(0, 2e-3, len(points)))
+    loss = LAWS["chinchilla"].value(PLANTED, points) * noise
+    return points.assign(loss=loss, budget=points["C"].map("{:.0e}".format))
+
+
+@pytest.fixture(scope="module")
+def fit(table: pd.DataFrame) -> Fit:
+    return fit_law(LAWS["chinchilla"], table)
+
+
+@pytest.fixture
+def ax() -> Axes:
+    return Figure(figsize=(4, 3), layout="constrained").subplots()
+
+
+def drawn(ax: Axes) -> tuple[np.ndarray, np.ndarray]:
+    """All points of all lines, in the order in which they were drawn."""
+    return tuple(np.concatenate([np.asarray(line.get_data()[i], dtype=float) for line in ax.lines]) for i in (0, 1))
+
+
+def labels(ax: Axes) -> list[str]:
+    return ax.get_legend_handles_labels()[1]
+
+
+def test_predicted_against_observed(ax: Axes, fit: Fit, table: pd.DataFrame) -> None:
+    assert plots.fit_against_data(ax, fit, table, by="budget") is ax
+    x, y = drawn(ax)
+    wanted = table.assign(predicted=fit.predict(table)).sort_values("budget", kind="stable")
+    np.testing.assert_allclose(x[: len(table)], wanted.loss)
+    np.testing.assert_allclose(y[: len(table)], wanted.predicted)
+    assert ax.get_xlabel() == "observed loss (nats per token)"
+    assert labels(ax) == ["1e+19", "1e+20", "1e+21"]
+
+
+def test_loss_along_a_run_has_one_line_of_the_law_a_run(ax: Axes, fit: Fit) -> None:
+    """N differs between runs, D along them."""
+    runs = pd.DataFrame([{"run": str(N), "N": N, "D": D} for N in (1e8, 1e9) for D in np.geomspace(1e9, 1e10, 5)])
+    runs["loss"] = fit.predict(runs) * 1.01
+    plots.fit_against_data(ax, fit, runs, x="D", by="N")
+    points, law = ax.lines[0], ax.lines[1]
+    assert len(ax.lines) == 4
+    np.testing.assert_allclose(points.get_ydata(), runs.loss[:5])
+    np.testing.assert_allclose(law.get_ydata(), runs.loss[:5] / 1.01)
+    assert ax.get_xscale() == "log"
+    assert labels(ax) == ["100\N{NO-BREAK SPACE}M", "1\N{NO-BREAK SPACE}B"]
+
+
+def test_across_runs_lines_join_equal_values_of_the_other_variables(ax: Axes, fit: Fit) -> None:
+    runs = pd.DataFrame([{"run": str(N), "N": N, "D": D} for N in (1e8, 1e9, 1e10) for D in (1e9, 1e10)])
+    plots.fit_against_data(ax, fit, runs.assign(loss=fit.predict(runs)), x="N")
+    lines = [line for line in ax.lines if line.get_linestyle() != "None"]
+    assert [len(line.get_xdata()) for line in lines] == [3, 3]
+
+
+def test_residuals_are_relative_errors(ax: Axes, fit: Fit, table: pd.DataFrame) -> None:
+    plots.residuals(ax, fit, table, x="D")
+    points = ax.lines[-1]
+    np.testing.assert_allclose(points.get_xdata(), table.D)
+    np.testing.assert_allclose(points.get_ydata(), 100 * (fit.predict(table) / table.loss - 1))
+    assert ax.get_ylabel() == "predicted − observed (%)"
+
+
+def test_a_profile_is_drawn_as_multiples_of_what_is_allowed(ax: Axes, fit: Fit, table: pd.DataFrame) -> None:
+    objective = objective_of(fit.law, table, fit.loss)
+    found = search(objective)
+    plots.profile(ax, profile(objective, found, inform(objective, found.theta, None), "alpha"))
+    curve = ax.lines[0]
+    rise = np.asarray(curve.get_ydata())
+    assert rise.min() == pytest.approx(0, abs=1e-6)
+    assert rise[0] > 1 < rise[-1]
+    assert np.asarray(curve.get_xdata())[rise.argmin()] == pytest.approx(fit.parameters["alpha"], rel=1e-3)
+    assert ax.get_xlabel() == "alpha"
+
+
+def answer(r: float, interval: tuple[float, float] | None, status: str) -> Answer:
+    losses = {"general": 2.9, "domain": 1.7}
+    return Answer("domain_ability", {"r": r}, interval and {"r": interval}, status, losses, 2.95, {}, True, 0.0)
+
+
+def family(shift: float = 0.0) -> pd.DataFrame:
+    r = np.linspace(0, 1, 11)
+    general, domain = 2.7 + 0.3 * r + shift, 2.0 - 0.3 * r + shift
+    return pd.DataFrame({"r": r, "general": general, "general_low": general - 0.1, "general_high": general + 0.1,
+                         "domain": domain, "domain_low": domain - 0.1, "domain_high": domain + 0.1})  # fmt: skip
+
+
+def test_a_ratio_has_its_limit_and_its_interval(ax: Axes) -> None:
+    plots.ratio_family(ax, {"": family()}, answer(0.833, (0.8, 0.85), "on_limit"))
+    general, domain, limit, share = ax.lines
+    np.testing.assert_allclose(general.get_ydata(), family().general)
+    np.testing.assert_allclose(domain.get_ydata(), family().domain)
+    assert set(limit.get_ydata()) == {2.95}
+    assert set(share.get_xdata()) == {0.833}
+    assert labels(ax)[-1] == "r* = 0.833 [0.800, 0.850], at the limit"
+    assert sum(len(band.get_paths()) for band in ax.collections) == 2
+    span = ax.patches[0].get_extents().transformed(ax.transData.inverted())
+    assert (span.x0, span.x1) == pytest.approx((0.8, 0.85))
+
+
+def test_an_infeasible_answer_has_no_share(ax: Axes) -> None:
+    plots.ratio_family(ax, {"": family()}, answer(float("nan"), None, "infeasible"))
+    assert labels(ax) == ["general loss", "domain loss", "limit of the general loss, 2.950"]
+    assert not ax.patches
+
+
+def test_a_family_is_told_apart_by_colour_and_line(ax: Axes) -> None:
+    plots.ratio_family(ax, {"1 B tokens": family(), "2 B tokens": family(-0.1)}, losses=("domain",))
+    assert labels(ax) == ["domain loss, 1 B tokens", "domain loss, 2 B tokens"]
+    one, other = ax.lines
+    assert one.get_color() != other.get_color()
+    assert one.get_linestyle() != other.get_linestyle()
+
+
+def test_parabolas_go_through_their_minima(ax: Axes, table: pd.DataFrame) -> None:
+    plots.isoflop_parabolas(ax, table)
+    stars = [line for line in ax.lines if line.get_marker() == "*"]
+    found = minima(table)
+    np.testing.assert_allclose([line.get_xdata()[0] for line in stars], found.N)
+    curves = [line for line in ax.lines if len(line.get_xdata()) == 100]
+    np.testing.assert_allclose([np.min(line.get_ydata()) for line in curves], found.loss, rtol=1e-5)
+    assert ax.get_xlabel() == "model size (parameters)"
+
+
+def test_the_power_law_and_its_minima(ax: Axes, table: pd.DataFrame) -> None:
+    power, found = optimal(table, bootstrap=50), minima(table)
+    plots.compute_optimal(ax, power, found)
+    law, points = ax.lines[0], ax.lines[1]
+    np.testing.assert_allclose(law.get_ydata(), power.predict({"C": np.asarray(law.get_xdata())}))
+    np.testing.assert_allclose(np.asarray(points.get_ydata(), dtype=float), found.N)
+    assert len(ax.collections) == 2  # the band and the bars
+
+
+def test_curves_under_schedules(ax: Axes) -> None:
+    rows = pd.DataFrame({"run": np.repeat(["cosine", "wsd"], 20), "step": np.tile(np.arange(20) * 100, 2)})
+    rows["S1"], rows["S2"] = 0.01 * (1 + rows.step), np.where(rows.run == "wsd", 0.0, 1e-4 * rows.step)
+    noise = np.exp(np.random.default_rng(0).normal(0, 1e-3, len(rows)))
+    rows["loss"] = (3 + 0.5 / rows.S1**0.5 - 0.4 * rows.S2) * noise
+    law = fit_law(LAWS["annealing"], rows)
+    plots.lr_curves(ax, rows, law)
+    points, line = ax.lines[:2]
+    np.testing.assert_allclose(points.get_ydata(), rows.loss[:20])
+    np.testing.assert_allclose(line.get_ydata(), law.predict(rows)[:20])
+    assert labels(ax) == ["cosine", "wsd"]
+    beside = Figure().subplots()
+    plots.lr_schedules(beside, {"wsd": np.ones(5), "cosine": np.linspace(1, 0, 5)})
+    assert labels(beside) == ["cosine", "wsd"]  # the order, and so the looks, of the losses
+    assert beside.lines[0].get_color() == line.get_color()
+
+
+def test_legends_lie_outside_the_data(ax: Axes, fit: Fit, table: pd.DataFrame) -> None:
+    plots.fit_against_data(ax, fit, table, by="budget")
+    figure = ax.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    legend = ax.get_legend()
+    assert legend is not None
+    assert not legend.get_window_extent().overlaps(ax.get_window_extent().padded(-1))
+    assert figure.bbox.containsx(legend.get_window_extent().x1)
+
+
+def test_ordered_looks_differ_in_grey() -> None:
+    grey = [float(np.dot(look.color[:3], (0.299, 0.587, 0.114))) for look in ordered(5)]
+    assert np.diff(grey).min() > 0.08
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+def test_files_are_what_their_suffix_says_and_equal_bytes(tmp_path: Path, suffix: str, start: bytes) -> None:
+    draw = [lambda ax: ax.plot([0, 1], [1, 2]), lambda ax: ax.plot([0, 1], [2, 1])]
+    files = [save(tmp_path / f"{name}{suffix}", *draw) for name in "ab"]
+    assert files[0].read_bytes().startswith(start)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fit.jpg", r"--plot=.*fit\.jpg: \.jpg is no kind of figure; choose of \.png, \.pdf, \.svg"),
+        ("fit", "no suffix is no kind of figure"),
+        ("nowhere/fit.png", "there is no folder .*nowhere; make it first"),
+    ],
+)
+def test_files_that_cannot_be_are_refused_before_anything_is_drawn(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        save(tmp_path / name, lambda ax: pytest.fail(f"drew on {ax}"))
+    assert list(tmp_path.iterdir()) == []
