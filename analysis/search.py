@@ -21,10 +21,10 @@ from analysis.starts import starts
 
 BATCH = 16  # starts taken together
 KEPT = 4  # of them, after a rough descent, for the exact one
-AGREEING = 3  # starts that must end at the best value
-ROUNDS = 10  # batches tried before it is said that they do not agree
+AGREEING = 3  # starts that must end at the best value, from two batches or more
+ROUNDS = 12  # batches tried before it is said that they do not agree
 SAME = 1e-6  # relative difference of two values that count as one
-CONVERGED = 1e-8  # relative gain that one more Newton step may still promise
+CONVERGED = 1e-9  # relative gain that one more Newton step may still promise
 ROUGH_CELLS = 16_000  # numbers of the table that the rough descent of a start looks at
 LONG = 500  # steps, for the best ends where most were not enough
 CHUNK = 250  # refits at once: their gradients stay in the cache's reach
@@ -54,13 +54,16 @@ def search(objective: Objective, seed: int = 0) -> Found:
     low, high = inward_bounds(objective.bound.law)
     rough, exact = descent(objective)
     ends: list[End] = []
+    lowest: list[float] = []  # of each batch: starts of one batch may all lie in one basin
     sketch = objective.sketch(ROUGH_CELLS, seed)
     for batch in itertools.islice(starts(sketch, BATCH, seed), ROUNDS):
         near = minimise(sketch, batch, low, high, deltas=(rough,), tolerance=1e-4, most_steps=12)
         chosen = near.theta[np.argsort(near.value, kind="stable")[:KEPT]]
         end = minimise(objective, chosen, low, high, deltas=exact, most_steps=100)
-        ends = _ranked([*ends, *zip(objective.value(end.theta), end.gap, end.theta, strict=True)])
-        if _agreeing(objective, ends) >= AGREEING:
+        values = objective.value(end.theta)
+        lowest.append(float(values.min()))
+        ends = _ranked([*ends, *zip(values, end.gap, end.theta, strict=True)])
+        if _agreeing(objective, ends) >= AGREEING and sum(same(v, ends[0][0], objective) for v in lowest) > 1:
             break
     if ends[0][1] > CONVERGED or _agreeing(objective, ends) < AGREEING:  # a valley so flat that starts stopped in it
         best = np.array([theta for _, _, theta in ends[:KEPT]])

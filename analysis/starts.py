@@ -22,7 +22,8 @@ from analysis.objective import Objective
 
 GRID = 33_000  # points of a full grid, at most
 CELLS = 4_000_000  # numbers of one factor on its own grid, at most
-SAMPLE = 4096  # quasi-random points where a grid would be too coarse
+SAMPLE = 1024  # points of a quasi-random sample
+DEEPEST = 4  # batches taken from a grid
 COARSEST, FINEST = 5, 38  # values of one parameter on a grid
 PROMISING = 1024  # points of a grid, or all if fewer, that are worth a start
 SMALLEST = 1e-6  # of the observed loss: a linear parameter that would be zero or negative starts there
@@ -31,20 +32,20 @@ Integers = npt.NDArray[np.int64]
 
 
 def starts(objective: Objective, batch: int, seed: int = 0) -> Iterator[Array]:
-    """Batches of starts, each (batch, P), without end: the best local minima of the grid, its next best points, then
-    ever new quasi-random samples of the same ranges."""
+    """Batches of starts, each (batch, P), without end, by turns the best left of a grid (its local minima first) and of
+    a new quasi-random sample of the same ranges: those of a grid may all lie in the basin that it sees."""
     law = objective.bound.law
     nonlinear = [name for name in law.parameters if name not in law.linear]
     widest = max((len(names) for names in formula.basis(law.form)[1]), default=1)  # parameters of one factor
     most = min(GRID ** (1 / max(len(nonlinear), 1)), (CELLS / objective.bound.cells) ** (1 / max(widest, 1)))
     per_axis = int(most + 1e-9)
+    ranked = np.empty((0, len(law.parameters)))
     if per_axis >= COARSEST:
-        axes = [_axis(law, name, min(per_axis, FINEST)) for name in nonlinear]
-        ranked = _scored(objective, nonlinear, axes)
-        yield from (ranked[i : i + batch] for i in range(0, min(len(ranked), 4 * batch), batch))
+        ranked = _scored(objective, nonlinear, [_axis(law, name, min(per_axis, FINEST)) for name in nonlinear])
     for number in itertools.count():
-        ranked = _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed + number))
-        yield from (ranked[i : i + batch] for i in range(0, min(len(ranked), 4 * batch), batch))
+        if len(ranked) and number < DEEPEST:
+            yield ranked[number * batch : (number + 1) * batch]
+        yield _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed + number))[:batch]
 
 
 def _axis(law: Law, name: str, count: int) -> Array:
