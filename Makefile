@@ -45,7 +45,7 @@ test-slow: $(READY)  ## the slow tests alone
 test-all: $(READY)  ## all tests
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
-bench: $(READY)  ## speed against a bare loop and against transformers' Trainer
+bench: $(READY)  ## speed of training, planning, reading and fitting against what is used today
 	$(BIN)/python -m benchmarks $(ARGS)
 
 figures: $(READY)  ## the papers' figures from the committed tables, no training
