@@ -46,6 +46,10 @@ def main(arguments: Sequence[str]) -> int:
     if unknown or (overrides and options.command not in ("runs", "fit")):
         why, remedy = "not known here", "see `python -m analysis --help`"
         raise InputError("arguments", " ".join(unknown or overrides), why, remedy)
+    if getattr(options, "plot", None):
+        from analysis.plot_style import check_file
+
+        check_file(options.plot)
     document, lines = COMMANDS[options.command](options, overrides)
     if options.json:
         print(json.dumps({"schema": f"rewarm.{options.command}/1", **document}, allow_nan=False))
@@ -139,6 +143,8 @@ def guarded() -> int:
     except BrokenPipeError:  # `| head`
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -95,8 +95,8 @@ def rows_of(
     table = table_of(runs)
     known = sorted(table.corpus.unique())
     if options.corpus not in known:
-        remedy = f"choose of {', '.join(known) or 'none: no run has been measured'}"
-        raise InputError("corpus", options.corpus, "not among those measured", remedy)
+        why = "whose loss?" if options.corpus is None else "not among those measured"
+        raise InputError("corpus", options.corpus, why, f"choose of {', '.join(known) or 'none: nothing is measured'}")
     table = table[(table.corpus == options.corpus) & (table.D > 0)].reset_index(drop=True)
     if set(variables) & set(SCHEDULED):
         schedules = {one.facts.run: lr_curve(program_of(one.document)) for one in runs}

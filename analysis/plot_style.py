@@ -77,15 +77,8 @@ def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
 
 def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Path:
     """A file with one pair of axes per function, side by side: png, pdf or svg by its suffix. Equal figures are equal
-    bytes.
-
-    Raises InputError for another suffix or a folder that is not there, before anything is drawn.
-    """
-    if path.suffix not in SUFFIXES:
-        raise InputError("--plot", path, f"{path.suffix or 'no suffix'} is no kind of figure",
-                         f"choose of {', '.join(SUFFIXES)}")  # fmt: skip
-    if not path.parent.is_dir():
-        raise InputError("--plot", path, f"there is no folder {path.parent}", "make it first")
+    bytes. Raises InputError as `check_file`."""
+    check_file(path)
     figure = Figure(figsize=(4.6 if len(draw) == 1 else PAGE / 2 * len(draw), height), layout="constrained")
     for function, axes in zip(draw, figure.subplots(1, len(draw), squeeze=False)[0], strict=True):
         function(axes)
@@ -95,6 +88,15 @@ def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Pa
     }  # fmt: skip
     figure.savefig(path, metadata=dates[path.suffix])
     return path
+
+
+def check_file(path: Path) -> None:
+    """InputError unless a figure can be saved there: before work for it begins."""
+    if path.suffix not in SUFFIXES:
+        raise InputError("--plot", path, f"{path.suffix or 'no suffix'} is no kind of figure",
+                         f"choose of {', '.join(SUFFIXES)}")  # fmt: skip
+    if not path.parent.is_dir():
+        raise InputError("--plot", path, f"there is no folder {path.parent}", "make it first")
 
 
 def token_unit(tokens: float) -> tuple[float, str]:
