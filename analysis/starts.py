@@ -22,7 +22,7 @@ from analysis.objective import Objective
 
 GRID = 33_000  # points of a full grid, at most
 CELLS = 4_000_000  # numbers of one factor on its own grid, at most
-SAMPLE = 1024  # points of a quasi-random sample
+SAMPLE = 512  # points of a quasi-random sample
 DEEPEST = 4  # batches taken from a grid
 COARSEST, FINEST = 5, 38  # values of one parameter on a grid
 PROMISING = 1024  # points of a grid, or all if fewer, that are worth a start
