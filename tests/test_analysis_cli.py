@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from called import document, refused
 from synthetic_store import points_of, write
 
-from analysis.__main__ import guarded, main
+from analysis.__main__ import main
 from analysis.programs import program_of
 from analysis.runs import read_runs
 from analysis.show import lr_curve
@@ -31,21 +31,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "store"
     write(folder, points_of(["demo"]), loss, stop_before=lambda point: point.run.config["replay"] == 0.5)
     return folder
-
-
-def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    assert main([*arguments, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)  # exactly one document: anything more is an error
-
-
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    monkeypatch.setattr(sys, "argv", ["analysis", *arguments])
-    assert guarded() == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_runs_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

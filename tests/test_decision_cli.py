@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
+from called import document, refused
 from planted import TRUTH, design, losses
 
-from analysis.__main__ import guarded, main
+from analysis.__main__ import main
 from analysis.fit_file import read_fit
 
 GENERAL = {**TRUTH, "E": 2.0, "C": 0.4}
 POINT = ["--N", "1.8e9", "--D", "1e10"]
-
-
-def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    assert main([*arguments, "--json"]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    found: dict[str, Any] = json.loads(captured.out)
-    return found
-
-
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    monkeypatch.setattr(sys, "argv", ["analysis", *arguments])
-    assert guarded() == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 @pytest.fixture(scope="module")
