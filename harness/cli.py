@@ -107,9 +107,11 @@ def plan_over(points: Sequence[RunPoint], store: Store) -> Plan:
     """The plan of compiled runs over what the store holds."""
     stored = store.addresses()
     lengths: dict[str, list[int]] = {}
-    for address in stored:
+    for address in sorted(stored):
         state = store.state(address)
-        if state is not None and "line" in state.meta:
+        if state is not None and not state.measured:
+            stored.remove(address)  # nothing to plan on; whoever trains there finds it
+        elif state is not None and "line" in state.meta:
             lengths.setdefault(state.meta["line"], []).append(state.meta["line_steps"])
 
     def rows(address: str) -> frozenset[RowKey] | None:

@@ -6,6 +6,8 @@ has the same bits wherever in a run it is measured.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from transformers import PreTrainedModel
@@ -30,16 +32,24 @@ class Windows:
 
 
 @torch.no_grad()
-def measure_loss(model: PreTrainedModel, windows: Windows, *, position: int, tokens: int, precision: str) -> Row:
-    """The loss of the weights as they are, summed over all predicted tokens (nats)."""
+def measure_loss(
+    model: PreTrainedModel, windows: Windows, *, position: int, tokens: int, precision: str,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Row | None:
+    """The loss of the weights as they are, summed over all predicted tokens (nats); None if told to stop on the way."""
     device = windows.tokens.device
     chunk = max(1, CHUNK_TOKENS // windows.measure.seq_len)
     model.eval()
+    stopped = False
     total = torch.zeros((), dtype=torch.float64, device=device)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         for part in windows.tokens.split(chunk):
+            if stopped := should_stop():
+                break
             total += loss_of(model, part[:, :-1], part[:, 1:])[0].double()
     model.train()
+    if stopped:
+        return None
     measure = windows.measure
     count = measure.windows * measure.seq_len
     return Row(position, tokens, measure.corpus, measure.windows, measure.hash, float(total), count, windows.bytes)

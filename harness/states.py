@@ -68,10 +68,11 @@ class States:
             self._hot = None  # its tensors go on changing
             if not self._stored_inside(task):
                 return hot
-        for position in self._stored_positions(program, task.stop - 1):
+        for position in self._stored_positions(program, task.stop):
             address = program.address(position)
             held = {row.key for row in self.store.rows(address)}
-            if all(key in held for key in task.rows if task.start < key[0] <= position):
+            # Rows of the position itself can still be measured: that is how an interrupted evaluation goes on.
+            if all(key in held for key in task.rows if task.start < key[0] < position):
                 state = self.load(task, position)
                 if state is not None:
                     return state
@@ -86,7 +87,7 @@ class States:
         return [p for p in range(last, first, -1) if program.address(p) in stored] if stored else []
 
     def _stored_inside(self, task: Task) -> bool:
-        return bool(self._stored_positions(task.program, task.stop - 1, task.start))
+        return bool(self._stored_positions(task.program, task.stop, task.start))
 
     def load(self, task: Task, position: int, *, to_train: bool = True) -> State | None:
         """The stored state at `position`, verified; None if there is none or it is damaged (then it is set aside).
@@ -128,10 +129,13 @@ class States:
         model.train()
         return model.to(self.device)  # type: ignore[arg-type,no-any-return]
 
-    def save(self, task: Task, state: State, previous: int) -> None:
-        """Store the state where it stands; a save on the way replaces this segment's earlier one."""
+    def save(self, task: Task, state: State, previous: int, *, measured: bool = True) -> None:
+        """Store the state where it stands; a save on the way replaces this segment's earlier one.
+
+        `measured`: it holds the rows of its own position. One that does not is a save on the way, wherever it lies.
+        """
         program, position = task.program, state.position
-        kept = position == task.stop or position in task.stops
+        kept = measured and (position == task.stop or position in task.stops)
         with_optimizer = self.keep == "all" or not task.final or position != task.stop
 
         def write(folder: Path) -> None:
@@ -142,8 +146,9 @@ class States:
             (folder / "steps.jsonl").write_text("".join(line + "\n" for line in state.steps))
             (folder / "timing.jsonl").write_text("".join(line + "\n" for line in state.timing))
 
-        self.store.write_state(program.address(position), write, self._meta(program, position, kept))
-        if position == task.stop:
+        meta = self._meta(program, position, kept)
+        self.store.write_state(program.address(position), write, meta if measured else {**meta, "measured": False})
+        if position == task.stop and kept:
             self._prune(self._stored_positions(program, position - 1, max(task.stops, default=0)), task)
         elif previous and previous not in task.stops:
             self._prune([previous], task)

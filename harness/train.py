@@ -68,19 +68,21 @@ class Trainer:
         report({"kind": "start", "position": state.position})
         for position in range(state.position, task.stop + 1):
             state.position = position
-            if position in pending:  # before a stop is looked for: a state is stored with its rows or not at all
+            measured = True
+            if position in pending:  # before the state is stored: what is kept holds its rows
                 self._flush(losses, state, saved_at)
-                rows = self._measure(model, task, position, pending[position])
+                rows = self._measure(model, task, position, pending[position], should_stop)
+                measured = len(rows) == len(pending[position])
                 state.rows = merge(state.rows, rows)
                 report({"kind": "rows", "rows": rows, "steps": state.steps[-1:]})
-            interrupted = should_stop()
+            interrupted = not measured or should_stop()
             due = time.monotonic() - saved > self.save_every
             if position == task.stop or interrupted or due or position in task.stops:
                 self._flush(losses, state, saved_at)
                 _time(state, began_at, began, program)
-                if position > saved_at or position == task.stop:
-                    self.states.save(task, state, previous=saved_at)
-                if position == task.stop:
+                if position > saved_at or (position == task.stop and measured):
+                    self.states.save(task, state, previous=saved_at, measured=measured)
+                if position == task.stop and measured:
                     break
                 saved, saved_at = time.monotonic(), position
                 began, began_at = saved, position
@@ -114,7 +116,7 @@ class Trainer:
             raise FileNotFoundError(f"no stored state at step {position}")
         known = {row.key for row in self.states.store.rows(task.address)}
         missing = [h for h in hashes if (position, h) not in known]
-        rows = self._measure(state.model, task, position, missing)
+        rows = self._measure(state.model, task, position, missing, lambda: False)
         self.states.store.add_rows(task.address, rows)
         return rows
 
@@ -132,7 +134,10 @@ class Trainer:
             total = total + loss.detach()
         return total
 
-    def _measure(self, model: PreTrainedModel, task: Task, position: int, hashes: list[str]) -> list[Row]:
+    def _measure(
+        self, model: PreTrainedModel, task: Task, position: int, hashes: list[str], should_stop: Callable[[], bool]
+    ) -> list[Row]:
+        """A row per windows hash; fewer if told to stop on the way."""
         tokens = task.program.tokens(position)
         precision = task.program.phases[0].precision  # one for a run
         rows = []
@@ -142,7 +147,12 @@ class Trainer:
                 measure = task.measures[windows_hash]
                 windows = Windows(self.states.corpus(task.recipes[measure.key]), measure, self.states.device)
                 self._windows[windows_hash] = windows
-            rows.append(measure_loss(model, windows, position=position, tokens=tokens, precision=precision))
+            row = measure_loss(
+                model, windows, position=position, tokens=tokens, precision=precision, should_stop=should_stop
+            )
+            if row is None:
+                break
+            rows.append(row)
         return rows
 
     def _flush(
