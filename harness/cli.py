@@ -48,7 +48,7 @@ def carry_out(points: list[Point]) -> int:
     for key in ("root", "parent_stores", "do", "json", "launch", "tracker"):
         if any(point.config[key] != settings[key] for point in points):
             raise InputError(key, "different", "all points of a call share it", "give one value")
-    do = choice(settings, "do", ("run", "plan"))
+    do = choice(settings, "do", ("run", "plan", "cancel"))
     as_json = settings["json"]
     if not isinstance(as_json, bool):
         raise InputError("json", as_json, "not true or false", "give json=true")
@@ -57,6 +57,12 @@ def carry_out(points: list[Point]) -> int:
     if do == "plan":
         document = plan_document(planned, store)
         print(json.dumps(document)) if as_json else print("\n".join(plan_lines(document)))
+        return 0
+    if do == "cancel":
+        from harness.slurm import cancel
+
+        cancelled = cancel(planned, store)
+        print(f"cancelled: {', '.join(cancelled)}" if cancelled else "nothing of this is queued", file=sys.stderr)
         return 0
     store.check_writable()
     planned = _verified(points, planned, store) if settings["launch"]["verify"] else planned

@@ -157,9 +157,9 @@ def _serve(connection: Connection) -> None:
     link.report({"kind": "ready", "seconds": time.monotonic() - began})
     while not link.closed and (work := link.receive()) is not None:
         log = log_path(setup.root, work.task.address)
-        before = _say_into(log)
+        before = say_into(log)
         ending = carry_out(work, trainer, link.report, link.should_stop)
-        link.report({**ending, "said": _said(log, before)})
+        link.report({**ending, "said": said(log, before)})
 
 
 class _Link:
@@ -195,7 +195,7 @@ class _Link:
         return self.connection.poll()
 
 
-def _say_into(log: Path) -> int:
+def say_into(log: Path) -> int:
     """Send what this process prints to a log from here on. Where the log ends now."""
     with contextlib.suppress(OSError):  # a full disk: then it goes where it went before
         log.parent.mkdir(exist_ok=True)
@@ -207,7 +207,7 @@ def _say_into(log: Path) -> int:
     return 0
 
 
-def _said(log: Path, before: int) -> list[str]:
+def said(log: Path, before: int) -> list[str]:
     """The warnings printed since, for the launcher to show. An empty log is removed."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -99,13 +99,13 @@ def test_stopped_inside_the_last_evaluation_only_that_is_left_to_do(texts: Path,
             continue
         answers = iter([False] * (polls - 2) + [True])  # inside the second of the two corpora
         with pytest.raises(Interrupted):
-            trainer.advance(last, lambda _: None, lambda: next(answers))
+            trainer.advance(last, lambda _: None, lambda answers=answers: next(answers))  # type: ignore[misc]
         info = store.state(last.address)
         assert info is not None
         assert not info.kept
         assert [s.address for s in planned(texts, store, "start=scratch").to_train] == [last.address]
         begun: list[int] = []
-        trainer.advance(last, lambda event: begun.append(event.get("position", -1)), lambda: False)
+        trainer.advance(last, lambda event, begun=begun: begun.append(event.get("position")), lambda: False)  # type: ignore[misc]
         assert begun[0] == last.stop
     assert files_of(stores[1], last.address) == files_of(stores[0], last.address)
     assert stores[1].state(last.address).kept  # type: ignore[union-attr]
