@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import planning, speed, sweeps, table, tables
+from benchmarks import cluster, planning, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, say
 from harness.pool import ONE_THREAD
 from harness.store import Store
@@ -25,6 +25,7 @@ ALL = {
     "state": speed.state,
     "plan": planning.plan,
     "tables": tables.tables,
+    "slurm": cluster.slurm,
     "infinite": sweeps.infinite,
     "demo": sweeps.demo,
 }
