@@ -104,13 +104,15 @@ def _corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:
 
 
 def _slurm(
-    plan: Plan, jobs: Jobs, setup: worker.Setup, settings: Mapping[str, Any], store: Store, tracker: Mapping[str, Any],
-    progress: bool,
+    plan: Plan, jobs: Jobs, setup: worker.Setup, settings: Mapping[str, Any], store: Store,
+    tracker: Mapping[str, Any], progress: bool,
 ) -> Outcome:  # fmt: skip
     """Submit what is left as jobs of a cluster; with `launch.wait` stay beside them."""
     from harness import slurm
     from harness.watch import Watch
 
+    if tracker["kind"] != "off" and not settings["wait"]:
+        print("warning: no process stays to mirror the runs; launch.wait=true does", file=sys.stderr)
     wanted = slurm.wanted_resources(plan, jobs, settings, store)
     _corpora(plan, jobs, store, progress)
     write_documents(plan, store)

@@ -59,7 +59,7 @@ def _run(folder: Path, index: int) -> None:
     for work in works:
         store, task = trainer.states.store, work.task
         log = worker.log_path(setup.root, task.address)
-        if warning.restarts > document["requeues"]:
+        if warning.restarts > document["requeues"] and not worker.stored(store, task):
             reason = f"interrupted more than {document['requeues']} times (launch.requeues)"
             ending: Event = {"kind": "failed", "position": task.start, "last_good": None, "reason": reason}
         else:
@@ -90,6 +90,12 @@ def _carry_out(work: Work, trainer: Trainer, progress: _Progress, warning: _Warn
         if warning.asked:
             return {**ending, "kind": "interrupted"}
         time.sleep(BUSY_SECONDS)
+
+
+def _number() -> str:
+    """This job's number, 12 or 12_3. (SLURM_JOB_ID alone names a whole array, in the job that SLURM started last.)"""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
 class _Warning:
@@ -123,7 +129,7 @@ class _Warning:
 
     def leave(self) -> NoReturn:
         """The state is stored: queue the job again, unless SLURM is ending it anyway (scancel, scontrol requeue)."""
-        command = ["squeue", "--noheader", "--format=%T", f"--jobs={os.environ['SLURM_JOB_ID']}"]
+        command = ["squeue", "--noheader", "--format=%T", f"--jobs={_number()}"]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
         if asked.returncode or asked.stdout.strip() == "RUNNING":
             self._submitit(self._signal, None)  # on the first rank it does not come back
@@ -134,13 +140,10 @@ class _Progress:
     """What the job reports to the store, for `do=plan` and for `launch.wait`."""
 
     def __init__(self, path: Path, parameters: int, warning: _Warning) -> None:
-        number = os.environ["SLURM_JOB_ID"]
-        if "SLURM_ARRAY_JOB_ID" in os.environ:
-            number = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
         self._path, self._warning, self._written = path, warning, 0.0
         self._mute = os.environ.get("SLURM_PROCID", "0") != "0"
         self._document: dict[str, Any] = {
-            "job": number, "host": os.environ.get("SLURMD_NODENAME", platform.node()), "parameters": parameters,
+            "job": _number(), "host": os.environ.get("SLURMD_NODENAME", platform.node()), "parameters": parameters,
             "restarts": warning.restarts,
         }  # fmt: skip
 

@@ -184,15 +184,17 @@ def _environment(code: Path) -> list[str]:
 
 def _retries(folder: Path, retries: int) -> list[str]:
     """The batch script queues a failed job again when it exits, unless SLURM is ending it: nobody else is there to."""
-    count = f'"{folder}/retries-${{SLURM_ARRAY_TASK_ID:-0}}"'
+    count = f'"{folder}/retries-$job"'
     return [] if not retries else [
         "retry() {",
         "    status=$?",
+        "    job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",  # SLURM_JOB_ID may name the array
+        "    job=${job:-$SLURM_JOB_ID}",
         f"    [ $status -ne 0 ] && [ $status -ne {NON_FINITE} ] || return",
-        '    [ "$(squeue --noheader --format=%T --jobs=$SLURM_JOB_ID)" = RUNNING ] || return',
+        '    [ "$(squeue --noheader --format=%T --jobs=$job)" = RUNNING ] || return',
         f'    [ "$(cat {count} 2>/dev/null | wc -l)" -lt {retries} ] || return',
         f"    echo $status >> {count}",
-        "    scontrol requeue $SLURM_JOB_ID",
+        "    scontrol requeue $job",
         "}",
         "trap retry EXIT",
     ]  # fmt: skip

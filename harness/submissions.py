@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -87,11 +88,11 @@ def record_cancelled(jobs: Sequence[Submitted]) -> None:
 def submitted(root: Path) -> dict[str, Submitted]:
     """By address, the newest job that was to make it. Asks squeue if anything was ever submitted from this store.
 
-    Raises InputError if squeue does not answer.
+    Empty away from the cluster (no squeue): nothing is known then. Raises InputError if squeue does not answer.
     """
     paths = [root / "jobs" / name / "submission.json" for name in disk.listing(root / "jobs")]
     found = [(path.parent, document) for path in paths if (document := disk.read_json(path))]
-    if not found:
+    if not found or shutil.which("squeue") is None:
         return {}
     queue = _queue(sorted({document["user"] for _, document in found}))
     newest: dict[str, Submitted] = {}

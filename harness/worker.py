@@ -106,7 +106,7 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
             if work.position is not None:
                 rows = trainer.measure_stored(task, work.position, work.hashes)
                 report({"kind": "rows", "rows": rows, "steps": []})
-            elif not _stored(store, task):  # another process may have finished it just before
+            elif not stored(store, task):  # another process may have finished it just before
                 trainer.advance(task, watched, should_stop)
                 reached = task.stop
         return ending("done")
@@ -125,7 +125,8 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
         return ending("failed", reason=reason.splitlines()[0] if reason else "", position=position, last_good=last_good)
 
 
-def _stored(store: Store, task: Task) -> bool:
+def stored(store: Store, task: Task) -> bool:
+    """Is the task's state there, with all rows of its own?"""
     if task.address not in store.addresses():
         return False
     return task.own_rows <= {row.key for row in store.rows(task.address)}

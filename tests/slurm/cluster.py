@@ -56,19 +56,15 @@ def document(texts: Path, root: Path, runs: Sequence[str]) -> dict[str, Any]:
     return plan_document(plan_over(points_of(*(command(texts, knobs) for knobs in runs)), store), store)
 
 
-def progress(root: Path) -> dict[str, Any]:
-    """What the only job of a store that ever reported said last."""
-    reports = [json.loads(path.read_text()) for path in root.glob("jobs/*/progress-*.json")]
-    assert len(reports) < 2
-    return reports[0] if reports else {}
+def under_way(root: Path, beyond: int, count: int = 1) -> list[dict[str, Any]]:
+    """Wait until so many jobs of a store have trained past a step and stored a save; what they report."""
 
-
-def under_way(root: Path, beyond: int) -> dict[str, Any]:
-    """Wait until the only job of a store has trained past a step and a save; its report."""
-    def holds() -> dict[str, Any] | None:
-        report = progress(root)
-        saved = [info for a in Store(root).addresses() if (info := Store(root).state(a)) and not info.kept]
-        return report if saved and (report.get("position") or 0) > beyond else None
+    def holds() -> list[dict[str, Any]] | None:
+        store = Store(root)
+        saves = [info for address in store.addresses() if (info := store.state(address)) and not info.kept]
+        reports = [json.loads(path.read_text()) for path in sorted(root.glob("jobs/*/progress-*.json"))]
+        far = all((report["position"] or 0) > beyond for report in reports)
+        return reports if len(saves) == len(reports) == count and far else None
 
     return until(holds)  # type: ignore[no-any-return]
 

@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 GRID = tuple(f"warmup={share}" for share in (0, 0.1, 0.2, 0.3))
 LONG = ("start=scratch tokens=300x evaluate.every=30x evaluate.early=[]",)  # 12,000 steps, some 20 s
-DENSE = ("start=scratch tokens=100x evaluate.every=0.025x evaluate.early=[]",)  # an evaluation after every step
+DENSE = tuple(f"start=scratch warmup={w} tokens=60x evaluate.every=0.025x evaluate.early=[]" for w in (0.01, 0.02))
 
 
 @pytest.fixture(scope="session")
@@ -186,7 +186,7 @@ def test_what_the_cluster_would_refuse_is_refused_before_anything_is_made(
 
 def test_requeued_by_somebody(texts: Path, tmp_path: Path, long_run: dict[str, bytes]) -> None:
     launched(texts, tmp_path, LONG, "slurm")
-    reached = under_way(tmp_path, beyond=2000)
+    (reached,) = under_way(tmp_path, beyond=2000)
     slurm("scontrol", "requeue", reached["job"])
     assert launched(texts, tmp_path, LONG, "slurm", wait=True).failures == []
     assert kept_files(tmp_path) == long_run
@@ -195,17 +195,19 @@ def test_requeued_by_somebody(texts: Path, tmp_path: Path, long_run: dict[str, b
     assert second >= reached["position"] > first  # SIGTERM is heard, too: nothing is trained twice
 
 
-def test_preempted_while_it_evaluates(texts: Path, tmp_path: Path) -> None:
+def test_preempted_while_they_evaluate(texts: Path, tmp_path: Path) -> None:
+    """An array of two whose every step is followed by an evaluation."""
     expected = inline(texts, tmp_path / "inline", DENSE)
     root = tmp_path / "root"
     launched(texts, root, DENSE, "slurm", partition="low")
-    reached = under_way(root, beyond=500)
+    reached = {report["address"]: report["position"] for report in under_way(root, beyond=300, count=2)}
     slurm("sbatch", "--partition=high", "--exclusive", "--nodes=2", "--output=/dev/null", "--wrap=true")
     assert launched(texts, root, DENSE, "slurm", partition="low", wait=True).failures == []
     assert kept_files(root) == expected
     assert leavings(root) == []
-    first, second = starts(root, end_of(texts, DENSE[0]))[-2:]
-    assert second >= reached["position"] > first
+    for knobs in DENSE:
+        first, second = starts(root, end_of(texts, knobs))[-2:]
+        assert second >= reached[end_of(texts, knobs)] > first
 
 
 def test_a_time_limit_shorter_than_the_run(texts: Path, tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_a_time_limit_shorter_than_the_run(texts: Path, tmp_path: Path) -> None:
 
 def test_a_job_that_is_interrupted_too_often_fails(texts: Path, tmp_path: Path) -> None:
     launched(texts, tmp_path, LONG, "slurm", requeues=0)
-    slurm("scontrol", "requeue", under_way(tmp_path, beyond=0)["job"])
+    slurm("scontrol", "requeue", under_way(tmp_path, beyond=0)[0]["job"])
     (failure,) = launched(texts, tmp_path, LONG, "slurm", requeues=0, wait=True).failures
     assert "launch.requeues" in failure.reason
 
@@ -231,7 +233,7 @@ def test_killed_it_is_noticed_and_the_same_command_goes_on(
 ) -> None:
     end = end_of(texts, LONG[0])
     launched(texts, tmp_path, LONG, "slurm")
-    reached = under_way(tmp_path, beyond=2000)
+    (reached,) = under_way(tmp_path, beyond=2000)
     os.kill(pid_of(tmp_path, end), signal.SIGKILL)
     until(lambda: not queue())
     (point,) = document(texts, tmp_path, LONG)["points"]
@@ -277,12 +279,12 @@ def test_a_loss_that_is_not_finite_costs_its_run_is_named_and_is_not_tried_again
 
 
 def test_a_job_that_fails_is_tried_again(texts: Path, tmp_path: Path, grid: dict[str, bytes]) -> None:
-    marker = tmp_path / "failed once"
-    setup = [f"[ -e '{marker}' ] || {{ touch '{marker}'; exit 7; }}"]
-    assert launched(texts, tmp_path / "root", GRID[:1], "slurm", wait=True, retries=1, setup=setup).failures == []
+    marker = f"{tmp_path}/failed-${{SLURM_ARRAY_TASK_ID:-base}}"
+    setup = [f"[ -e {marker} ] || {{ touch {marker}; exit 7; }}"]
+    assert launched(texts, tmp_path / "root", GRID[:2], "slurm", wait=True, retries=1, setup=setup).failures == []
     found = kept_files(tmp_path / "root")
     assert found == {name: grid[name] for name in found}
-    assert marker.exists()
+    assert {path.name for path in tmp_path.glob("failed-*")} == {"failed-base", "failed-0", "failed-1"}
 
 
 # --- the cluster ------------------------------------------------------------------------------------------------------
@@ -290,7 +292,7 @@ def test_a_job_that_fails_is_tried_again(texts: Path, tmp_path: Path, grid: dict
 
 def test_a_node_goes_down_and_comes_up(texts: Path, tmp_path: Path, long_run: dict[str, bytes]) -> None:
     launched(texts, tmp_path, LONG, "slurm")
-    host = under_way(tmp_path, beyond=2000)["host"]
+    host = under_way(tmp_path, beyond=2000)[0]["host"]
     slurm("scontrol", "update", f"nodename={host}", "state=down", "reason=test")
     assert launched(texts, tmp_path, LONG, "slurm", wait=True).failures == []
     until(lambda: slurm("sinfo", "--noheader", f"--nodes={host}", "--format=%t", "--partition=main") == "idle")
