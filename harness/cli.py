@@ -14,6 +14,7 @@ from harness import config
 from harness.errors import CorruptError, InputError
 from harness.expand import Point
 from harness.fields import choice, listing, text
+from harness.follow import led
 from harness.plan import Plan, compile_points, plan
 from harness.plan import Point as RunPoint
 from harness.program import compile_run
@@ -23,7 +24,11 @@ from harness.store import Store
 
 
 def guarded(command: Callable[[Sequence[str]], int]) -> int:
-    """Run a command on sys.argv; what a user gave wrong becomes one line and status 2."""
+    """Run a command on sys.argv, on rank 0 if torchrun started several; what was given wrong becomes one line and 2."""
+    return led(lambda: _status(command))
+
+
+def _status(command: Callable[[Sequence[str]], int]) -> int:
     try:
         return command(sys.argv[1:])
     except (InputError, CorruptError) as error:

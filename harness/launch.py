@@ -42,14 +42,13 @@ def launch(
     kind = choice({"launch": dict(settings)}, "launch.kind", ("inline", "local", "slurm"))
     setup = _setup(settings, store)
     jobs, outcome = Jobs(plan), Outcome()
+    places = [] if kind == "slurm" else pool.places(settings, plan, jobs.width)
     if not jobs.all:
         write_documents(plan, store)
         return outcome
     if kind == "slurm":
         return _slurm(plan, jobs, setup, settings, store, tracker, progress)
-    count = _workers(settings, jobs) if kind == "local" else 0
-    gpus = pool.devices() if count else []
-    workers = [pool.start(i, setup, gpus[i % len(gpus)] if gpus else None) for i in range(count)]
+    workers = [pool.start(index, setup, place) for index, place in enumerate(places)]
     try:
         _corpora(plan, jobs, store, progress)  # the workers import torch meanwhile
         write_documents(plan, store)
@@ -58,8 +57,8 @@ def launch(
             Display(sum(job.tokens for job in jobs.all), progress) as display,
             Tracker(tracker, store, plan) as mirror,
         ):
-            session = _Session(plan, jobs, store, setup, display, mirror, stop, workers, gpus, outcome)
-            session.local() if count else session.inline()
+            session = _Session(plan, jobs, store, setup, display, mirror, stop, workers, outcome)
+            session.local() if places else session.inline()
     except KeyboardInterrupt:  # while corpora were made, or the second one: what is stored stays
         outcome.interrupted = True
     finally:
@@ -78,16 +77,8 @@ def _setup(settings: Mapping[str, Any], store: Store) -> worker.Setup:
         save_every=number(config, "launch.save_every", above=0),
         micro_batch=micro_batch,
         keep=choice(config, "launch.keep", ("all", "weights")),
+        sharding=choice(config, "launch.sharding", ("none", "fsdp")),
     )
-
-
-def _workers(settings: Mapping[str, Any], jobs: Jobs) -> int:
-    """As many as asked for, else one per GPU or core, but no more than can ever be busy at once."""
-    if settings["workers"] is not None:
-        most = whole({"launch": dict(settings)}, "launch.workers", 1)
-    else:
-        most = len(pool.devices()) or pool.cores()
-    return min(most, jobs.width)
 
 
 def _corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:
@@ -144,7 +135,6 @@ class _Session:
     tracker: Tracker
     stop: _Stop
     workers: list[pool.Worker]
-    gpus: list[str]
     outcome: Outcome
 
     def local(self) -> None:
@@ -176,7 +166,9 @@ class _Session:
                 self._show(0, job, event)
 
             work = worker.Work(job.task, job.position, job.hashes)
-            self._ended(0, job, worker.carry_out(work, trainer, report, lambda: self.stop.asked))
+            ending = worker.carry_out(work, trainer, report, lambda: self.stop.asked)
+            self._ended(0, job, ending)
+            self.stop.asked |= ending["kind"] == "interrupted"  # another rank may have been asked
             last = job
         self.outcome.interrupted = self.stop.asked
 
@@ -217,8 +209,7 @@ class _Session:
         elif not one.ready:
             self.display.say(f"worker {one.index} did not start: {reason}")
         if one.ready and self.jobs.open and not self.stop.asked:
-            gpu = self.gpus[one.index % len(self.gpus)] if self.gpus else None
-            self.workers.append(pool.start(one.index, self.setup, gpu))
+            self.workers.append(pool.start(one.index, self.setup, one.place))
 
     def _wind_down(self) -> None:
         """Every job under way stops at its next step, and its state is stored; a second Ctrl-C does not wait."""

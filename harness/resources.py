@@ -47,6 +47,7 @@ def resources(settings: Mapping[str, Any], run: Run, root: Path) -> Resources:
     ranks = gpus or 1
     if config["launch"]["ranks_per_node"] is not None:
         ranks = whole(config, "launch.ranks_per_node", 1)
+    require_equal_parts("launch.ranks_per_node x nodes", ranks * nodes, run)
     options: dict[str, str | bool] = {"nodes": str(nodes), "ntasks-per-node": str(ranks), "cpus-per-task": str(cpus)}
     if gpus:
         options["gpus-per-node"] = str(gpus)
@@ -59,6 +60,13 @@ def resources(settings: Mapping[str, Any], run: Run, root: Path) -> Resources:
         _lead(config, run, root, minutes),
         tuple(str(line) for line in listing(config, "launch.setup")),
     )
+
+
+def require_equal_parts(field: str, ranks: int, run: Run) -> None:
+    """InputError if so many ranks do not divide the run's batch: each takes as many sequences of it."""
+    if run.batch % ranks:
+        why = f"that many ranks do not divide the batch of {run.batch} sequences of {run.name}"
+        raise InputError(field, ranks, why, "give a divisor of it")
 
 
 def check(wanted: Resources) -> None:
