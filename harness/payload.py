@@ -4,7 +4,7 @@ Level 7. submitit pickles a `Payload`, which holds a path; what is to be done li
 warning of SLURM (a signal before the time limit or before preemption) and SIGTERM only set a flag; the trainer asks for
 it at every step and in every evaluation, stores its state, and the job is queued again through submitit. It then starts
 as any job does: from the deepest stored state. A job that fails writes failures/<address>.json and ends with a status
-that keeps what depends on it from starting.
+that keeps what depends on it from starting. Every task of the job is a rank (`harness.distributed`); the first leads.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness import files as disk
 from harness import worker
+from harness.follow import dismiss, end, follow
 from harness.frozen import thaw
 from harness.submissions import progress_path, read_work
 from harness.worker import Event, Setup, Work
@@ -49,8 +50,19 @@ class Payload:
         return DelayedSubmission(self, index)
 
 
-def _run(folder: Path, index: int) -> None:
+def _run(folder: Path, index: int) -> NoReturn:
     warning = _Warning()
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    if os.environ.get("RANK", "0") == "0":
+        _lead(folder, index, warning)
+    follow(lambda: warning.asked)
+    end(0)
+
+
+def _lead(folder: Path, index: int, warning: _Warning) -> NoReturn:
     document = read_work(folder, index)
     setup, works = thaw(Setup, document["setup"]), [thaw(Work, work) for work in document["works"]]
     trainer = worker.prepare(setup)
@@ -76,7 +88,8 @@ def _run(folder: Path, index: int) -> None:
         failed = FAILED if ending["last_good"] is None else NON_FINITE
         if work.position is None:  # a measurement that failed holds nothing up
             break
-    sys.exit(failed)
+    dismiss()
+    end(failed)
 
 
 def _carry_out(work: Work, trainer: Trainer, progress: _Progress, warning: _Warning) -> Event:
@@ -129,11 +142,12 @@ class _Warning:
 
     def leave(self) -> NoReturn:
         """The state is stored: queue the job again, unless SLURM is ending it anyway (scancel, scontrol requeue)."""
+        dismiss()
         command = ["squeue", "--noheader", "--format=%T", f"--jobs={_number()}"]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
         if asked.returncode or asked.stdout.strip() == "RUNNING":
-            self._submitit(self._signal, None)  # on the first rank it does not come back
-        sys.exit(FAILED if os.environ.get("SLURM_PROCID", "0") == "0" else 0)
+            self._submitit(self._signal, None)  # it does not come back
+        end(FAILED)
 
 
 class _Progress:
@@ -141,7 +155,6 @@ class _Progress:
 
     def __init__(self, path: Path, parameters: int, warning: _Warning) -> None:
         self._path, self._warning, self._written = path, warning, 0.0
-        self._mute = os.environ.get("SLURM_PROCID", "0") != "0"
         self._document: dict[str, Any] = {
             "job": _number(), "host": os.environ.get("SLURMD_NODENAME", platform.node()), "parameters": parameters,
             "restarts": warning.restarts,
@@ -166,6 +179,5 @@ class _Progress:
 
     def write(self) -> None:
         self._written = time.monotonic()
-        if not self._mute:
-            document = {**self._document, "longest": self._warning.longest, "time": time.time()}
-            disk.write_file(self._path, disk.dump(document), self._path.parent)
+        document = {**self._document, "longest": self._warning.longest, "time": time.time()}
+        disk.write_file(self._path, disk.dump(document), self._path.parent)

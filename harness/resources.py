@@ -102,6 +102,8 @@ def _sized(settings: Mapping[str, Any], parameters: int) -> dict[str, Any]:
 
 def _further(config: dict[str, Any]) -> dict[str, str | bool]:
     further = config["launch"]["sbatch"]
+    if further is None:
+        return {}
     if not isinstance(further, dict):
         raise InputError("launch.sbatch", further, "not a mapping", "give launch.sbatch={mail-type: FAIL}")
     named: dict[str, str | bool] = {}

@@ -158,6 +158,7 @@ def _submit_array(
         signal_delay_s=wanted.lead,
         array_parallelism=whole({"launch": dict(settings)}, "launch.at_once", 1) if settings["at_once"] else len(group),
         setup=[*_retries(folder, settings["retries"]), *wanted.setup, *_environment(code)],
+        srun_args=["--kill-on-bad-exit=1"],  # of several ranks one that died leaves the others waiting
         additional_parameters=options,
     )
     try:

@@ -57,12 +57,14 @@ def document(texts: Path, root: Path, runs: Sequence[str]) -> dict[str, Any]:
 
 
 def under_way(root: Path, beyond: int, count: int = 1) -> list[dict[str, Any]]:
-    """Wait until so many jobs of a store have trained past a step and stored a save; what they report."""
+    """Wait until so many jobs of the queue have trained past a step and stored a save; what they report."""
 
     def holds() -> list[dict[str, Any]] | None:
         store = Store(root)
         saves = [info for address in store.addresses() if (info := store.state(address)) and not info.kept]
-        reports = [json.loads(path.read_text()) for path in sorted(root.glob("jobs/*/progress-*.json"))]
+        written = [json.loads(path.read_text()) for path in sorted(root.glob("jobs/*/progress-*.json"))]
+        live = queue()
+        reports = [report for report in written if report["job"] in live]
         far = all((report["position"] or 0) > beyond for report in reports)
         return reports if len(saves) == len(reports) == count and far else None
 

@@ -15,10 +15,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from harness.cli import plan_over
 from harness.errors import InputError
 from harness.schedule_config import CONF
+from harness.slurm import cancel
 from harness.store import Store
 from tests.composed import points_of
 from tests.launched import in_process, kept_files, launched, leavings
@@ -285,6 +288,50 @@ def test_a_job_that_fails_is_tried_again(texts: Path, tmp_path: Path, grid: dict
     found = kept_files(tmp_path / "root")
     assert found == {name: grid[name] for name in found}
     assert {path.name for path in tmp_path.glob("failed-*")} == {"failed-base", "failed-0", "failed-1"}
+
+
+# --- ranks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sharding", "nodes"), [("none", 1), ("fsdp", 2)])
+def test_two_ranks_train_what_one_trains(
+    sharding: str, nodes: int, texts: Path, tmp_path: Path, grid: dict[str, bytes]
+) -> None:
+    """On one node, and on two of them."""
+    ranks = {"nodes": nodes, "ranks_per_node": 2 // nodes, "sharding": sharding}
+    assert launched(texts, tmp_path, GRID[1:2], "slurm", wait=True, **ranks).failures == []
+    end = end_of(texts, GRID[1])
+    ours, theirs = (losses(content[f"{end}/steps.jsonl"]) for content in (kept_files(tmp_path), grid))
+    assert list(ours) == list(theirs)
+    np.testing.assert_allclose([*ours.values()][:20], [*theirs.values()][:20], rtol=2e-6)
+    assert ours != theirs  # two did take part: sums of halves round differently
+
+
+def test_one_two_and_one_rank_go_on_from_each_other(texts: Path, tmp_path: Path, long_run: dict[str, bytes]) -> None:
+    end, reached = end_of(texts, LONG[0]), 1500
+    for ranks in (1, 2):
+        launched(texts, tmp_path, LONG, "slurm", ranks_per_node=ranks)
+        reached = under_way(tmp_path, beyond=reached)[0]["position"] + 500
+        store = Store(tmp_path)
+        assert cancel(plan_over(points_of(command(texts, LONG[0])), store), store)
+        until(lambda: not queue())
+    assert launched(texts, tmp_path, LONG, "slurm", wait=True).failures == []
+    ours, theirs = (losses(content[f"{end}/steps.jsonl"]) for content in (kept_files(tmp_path), long_run))
+    assert list(ours) == list(theirs) == list(range(12_000))
+    first, second = starts(tmp_path, end)[-2:]
+    assert 1500 < first < second
+    part = range(first - 20, first)  # by one rank
+    assert [ours[step] for step in part] == [theirs[step] for step in part]
+    part = range(first, first + 20)  # by two
+    np.testing.assert_allclose([ours[s] for s in part], [theirs[s] for s in part], rtol=2e-6)
+    store = Store(tmp_path)
+    drawn = [info.meta["drawn"] for address in (end,) if (info := store.state(address))]
+    assert drawn[0]["downstream"]["sequences"] == 12_000 * 4
+
+
+def losses(steps: bytes) -> dict[int, float]:
+    lines = [json.loads(line) for line in steps.decode().splitlines()]
+    return {line["position"]: line["loss"] for line in lines}
 
 
 # --- the cluster ------------------------------------------------------------------------------------------------------
