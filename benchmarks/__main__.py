@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import cluster, planning, speed, sweeps, table, tables
+from benchmarks import cluster, planning, ranks, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, say
 from harness.pool import ONE_THREAD
 from harness.store import Store
@@ -23,6 +23,7 @@ ALL = {
     "trainer": speed.trainer,
     "flops": speed.flops,
     "state": speed.state,
+    "ranks": ranks.ranks,
     "plan": planning.plan,
     "tables": tables.tables,
     "slurm": cluster.slurm,

@@ -27,7 +27,9 @@ from harness.errors import InputError
 from harness.model import build_scratch
 from harness.shape import ModelShape
 from harness.store import Store
+from harness.train import Interrupted
 from harness.worker import Setup
+from tests import tiny
 from tests.composed import points_of
 from tests.launched import launched, leavings, settings
 from tests.ranks import launched_by_all, together
@@ -180,6 +182,20 @@ def test_a_state_is_the_same_files_whatever_number_of_ranks_stores_it(
         path.unlink()
     assert together(3, _copied, parts, copy, sharding) == [0, 0, 0]  # and it reads them
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == files
+
+
+def test_training_goes_on_from_states_in_parts(
+    texts: Path, alone: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 5_000)
+    torch.set_num_threads(1)  # as `alone`
+    store = Store(tmp_path)
+    with pytest.raises(Interrupted):
+        tiny.train(tiny.planned(texts, store, RUN), store, stop_at=30)
+    tiny.train(tiny.planned(texts, store, RUN), store)
+    end = end_of_run(texts)
+    assert not (tmp_path / "states" / end / "weights.safetensors").exists()
+    assert list(steps_of(store, end, "loss")) == list(steps_of(alone, end, "loss"))
 
 
 # --- starting ranks ---------------------------------------------------------------------------------------------------

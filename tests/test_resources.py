@@ -19,7 +19,7 @@ NOWHERE = Path("no store")
 
 @pytest.fixture(scope="module")
 def run() -> Run:
-    return points_of("")[0].run
+    return replace(points_of("")[0].run, batch=24)  # sequences that all the ranks below divide
 
 
 def slurm(**more: object) -> dict[str, object]:
@@ -53,6 +53,7 @@ def test_larger_models_get_what_sizes_say(run: Run) -> None:
     ("more", "why"),
     [
         ({"minutes": 0}, "launch.minutes"),
+        ({"ranks_per_node": 5}, "5: that many ranks do not divide the batch of 24 sequences"),
         ({"cpus": 0.5}, "launch.cpus"),
         ({"mem": "much"}, "launch.mem"),
         ({"setup": "module load cuda"}, "not a list"),
