@@ -2,7 +2,7 @@
 # ARGS= goes to the command behind a target: `make demo ARGS="seed=1 root=/elsewhere"`, `make test ARGS="-k schedule"`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow test-all bench figures lint hooks clean
+.PHONY: help install demo test test-slow test-slurm test-all bench figures lint hooks clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -41,6 +41,9 @@ test: $(READY)  ## the fast tests
 
 test-slow: $(READY)  ## the slow tests alone
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-slurm: $(READY)  ## the tests against a real SLURM, which they install (Debian, root), start and stop
+	$(BIN)/python -m pytest -m slurm -rs $(ARGS)
 
 test-all: $(READY)  ## all tests
 	$(BIN)/python -m pytest -m "" $(ARGS)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import fits, planning, speed, sweeps, table, tables
+from benchmarks import cluster, fits, planning, ranks, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, say
 from harness.pool import ONE_THREAD
 from harness.store import Store
@@ -23,9 +23,11 @@ ALL = {
     "trainer": speed.trainer,
     "flops": speed.flops,
     "state": speed.state,
+    "ranks": ranks.ranks,
     "plan": planning.plan,
     "tables": tables.tables,
     "fits": fits.fits,
+    "slurm": cluster.slurm,
     "infinite": sweeps.infinite,
     "demo": sweeps.demo,
 }

@@ -143,7 +143,7 @@ def _start_seconds(bench: Bench, workers: int) -> float:
     with fresh_store(bench.scratch) as root:
         setup = worker.Setup(root, (), save_every=60.0, micro_batch=None, keep="all")
         began = time.perf_counter()
-        started = [pool.start(index, setup, None) for index in range(workers)]
+        started = [pool.start(index, setup, (None,)) for index in range(workers)]
         try:
             for one in started:
                 while one.connection.recv()["kind"] != "ready":

@@ -1,6 +1,7 @@
 """Which windows make the batch at a position: a pure function of (program, position) and the sizes of the corpora.
 
-Level 5. No loader state: any position can be asked for at any time, in any order, by any process.
+Level 5. No loader state: any position can be asked for at any time, in any order, by any process. Of several ranks each
+reads its slice of the batch.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.corpus import Corpus
+from harness.distributed import Ranks
 from harness.mixture import assign, counts, window_at
 from harness.program import Program
 
@@ -32,16 +34,20 @@ class Draws:
 class Batches:
     """The batches of a program over opened corpora (by recipe key)."""
 
-    def __init__(self, program: Program, corpora: Mapping[str, Corpus]) -> None:
-        self.program, self.corpora = program, corpora
+    def __init__(self, program: Program, corpora: Mapping[str, Corpus], ranks: Ranks | None = None) -> None:
+        self.program, self.corpora, self.ranks = program, corpora, ranks or Ranks()
         self._block: Draws | None = None
 
     def at(self, position: int) -> npt.NDArray[np.int64]:
-        """Tokens of the batch whose update starts at `position`: (batch, seq_len + 1), inputs and shifted targets."""
+        """This rank's tokens of the batch whose update starts at `position`, inputs and shifted targets.
+
+        Shape (batch / ranks, seq_len + 1).
+        """
         index, _ = self.program.phase_at(position)
         phase = self.program.phases[index]
-        sources, _, windows = self.draws(position)
-        tokens = np.empty((phase.batch, phase.seq_len + 1), dtype=np.int64)
+        own = self.ranks.slice(phase.batch)
+        sources, _, windows = (drawn[own] for drawn in self.draws(position))
+        tokens = np.empty((len(windows), phase.seq_len + 1), dtype=np.int64)
         for j, source in enumerate(phase.sources):
             slots = np.flatnonzero(sources == j)
             if slots.size:
@@ -49,7 +55,7 @@ class Batches:
         return tokens
 
     def draws(self, position: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(source, epoch, window) of each slot of the batch at `position`."""
+        """(source, epoch, window) of each slot of the whole batch at `position`."""
         block = self._block
         if block is None or not block.start <= position < block.start + block.steps:
             block = self._block = self._draw(position)

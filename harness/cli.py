@@ -14,6 +14,7 @@ from harness import config
 from harness.errors import CorruptError, InputError
 from harness.expand import Point
 from harness.fields import choice, listing, text
+from harness.follow import led
 from harness.plan import Plan, compile_points, plan
 from harness.plan import Point as RunPoint
 from harness.program import compile_run
@@ -23,7 +24,11 @@ from harness.store import Store
 
 
 def guarded(command: Callable[[Sequence[str]], int]) -> int:
-    """Run a command on sys.argv; what a user gave wrong becomes one line and status 2."""
+    """Run a command on sys.argv, on rank 0 if torchrun started several; what was given wrong becomes one line and 2."""
+    return led(lambda: _status(command))
+
+
+def _status(command: Callable[[Sequence[str]], int]) -> int:
     try:
         return command(sys.argv[1:])
     except (InputError, CorruptError) as error:
@@ -48,7 +53,7 @@ def carry_out(points: list[Point]) -> int:
     for key in ("root", "parent_stores", "do", "json", "launch", "tracker"):
         if any(point.config[key] != settings[key] for point in points):
             raise InputError(key, "different", "all points of a call share it", "give one value")
-    do = choice(settings, "do", ("run", "plan"))
+    do = choice(settings, "do", ("run", "plan", "cancel"))
     as_json = settings["json"]
     if not isinstance(as_json, bool):
         raise InputError("json", as_json, "not true or false", "give json=true")
@@ -57,6 +62,12 @@ def carry_out(points: list[Point]) -> int:
     if do == "plan":
         document = plan_document(planned, store)
         print(json.dumps(document)) if as_json else print("\n".join(plan_lines(document)))
+        return 0
+    if do == "cancel":
+        from harness.slurm import cancel
+
+        cancelled = cancel(planned, store)
+        print(f"cancelled: {', '.join(cancelled)}" if cancelled else "nothing of this is queued", file=sys.stderr)
         return 0
     store.check_writable()
     planned = _verified(points, planned, store) if settings["launch"]["verify"] else planned
@@ -107,9 +118,11 @@ def plan_over(points: Sequence[RunPoint], store: Store) -> Plan:
     """The plan of compiled runs over what the store holds."""
     stored = store.addresses()
     lengths: dict[str, list[int]] = {}
-    for address in stored:
+    for address in sorted(stored):
         state = store.state(address)
-        if state is not None and "line" in state.meta:
+        if state is not None and not state.measured:
+            stored.remove(address)  # nothing to plan on; whoever trains there finds it
+        elif state is not None and "line" in state.meta:
             lengths.setdefault(state.meta["line"], []).append(state.meta["line_steps"])
 
     def rows(address: str) -> frozenset[RowKey] | None:

@@ -147,6 +147,21 @@ def read_json(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[st
     return document
 
 
+def check_format(field: str, root: Path, newest: int, *, required: bool) -> None:
+    """InputError if store.json is missing (where `required`), damaged, or of a newer format than `newest`."""
+    try:
+        document = read_json(root / "store.json")
+        number = None if document is None else int(document["format"])
+    except (OSError, ValueError, KeyError, TypeError, CorruptError) as error:
+        named = str(root).replace("\0", "\\0")
+        raise InputError(field, named, f"its store.json cannot be read ({error})", "name another folder") from None
+    if number is None and required:
+        raise InputError(field, root, "there is no store (no store.json)", "name the folder that holds store.json")
+    if number is not None and number > newest:
+        raise InputError(field, root, f"written by a newer version (format {number}, this one reads {newest})",
+                         "update, or name another folder")  # fmt: skip
+
+
 def seal(document: dict[str, Any]) -> bytes:
     """The document as JSON whose last entry is the checksum of all bytes before it. Not empty, no key `sha256`."""
     body = dump(document).removesuffix(b"\n}\n") + b",\n " + _SEAL

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from harness.identity import digest
 from harness.plan import Plan, Segment
 from harness.task import Task, task_of
 
@@ -35,6 +37,12 @@ class Job:
     status: str = "waiting"  # waiting running done failed blocked
     not_before: float = 0.0
 
+    @cached_property
+    def key(self) -> str:
+        """32 hex characters: the address of what it trains, or a digest of what it measures."""
+        address = self.task.address
+        return address if self.trains else digest("measure", address, self.position, self.hashes)
+
     @property
     def trains(self) -> bool:
         return self.position is None
@@ -47,6 +55,27 @@ class Job:
     @property
     def ended(self) -> bool:
         return self.status in ("done", "failed", "blocked")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A segment that could not be trained, or rows that could not be measured, and the runs that miss it."""
+
+    runs: list[str]
+    address: str
+    position: int  # last step known to be reached
+    last_good: int | None  # last step whose state is stored, where known
+    reason: str
+    log: str
+
+
+@dataclass
+class Outcome:
+    """What came of a launch."""
+
+    trained: int = 0  # tokens
+    failures: list[Failure] = field(default_factory=list)
+    interrupted: bool = False
 
 
 class Jobs:

@@ -1,8 +1,9 @@
 """Carry out a plan: corpora first, then every segment that is left, side by side or one after the other.
 
-Level 7, without torch: training happens in worker processes (`launch=local`), or in this one (`launch=inline`, which
-imports `harness.worker`'s torch only then). A failure costs the segment it happened in and what continues from it; the
-rest goes on. Ctrl-C stores every state at its next step boundary; the same command goes on from there.
+Level 7, without torch: training happens in worker processes (`launch=local`), in this one (`launch=inline`, which
+imports `harness.worker`'s torch only then), or in jobs of a cluster (`launch=slurm`: `harness.slurm` submits them). A
+failure costs the segment it happened in and what continues from it; the rest goes on. Ctrl-C stores every state at its
+next step boundary (jobs of a cluster just go on); the same command goes on from there.
 
     outcome = launch(plan, {"kind": "local", ...}, store, tracker={"kind": "off"}, progress=True)
 """
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -24,7 +25,7 @@ from harness.corpus import build, open_corpus, require_windows
 from harness.display import Display
 from harness.documents import write_documents
 from harness.fields import choice, number, whole
-from harness.jobs import Job, Jobs
+from harness.jobs import Failure, Job, Jobs, Outcome
 from harness.plan import Plan
 from harness.store import Store
 from harness.tracker import Tracker
@@ -34,40 +35,20 @@ GRACE_SECONDS = 30.0  # for a step and the save of its state after Ctrl-C; what 
 WAKE_SECONDS = 0.25  # signals are seen, and the display drawn, at least this often
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A segment that could not be trained, or rows that could not be measured, and the runs that miss it."""
-
-    runs: list[str]
-    address: str
-    position: int  # last step known to be reached
-    last_good: int | None  # last step whose state is stored, where known
-    reason: str
-    log: str
-
-
-@dataclass
-class Outcome:
-    """What came of a launch."""
-
-    trained: int = 0  # tokens
-    failures: list[Failure] = field(default_factory=list)
-    interrupted: bool = False
-
-
 def launch(
     plan: Plan, settings: Mapping[str, Any], store: Store, *, tracker: Mapping[str, Any], progress: bool
 ) -> Outcome:
     """Do all that is left of a plan. Raises InputError for wrong settings and texts too short, before any training."""
-    kind = choice({"launch": dict(settings)}, "launch.kind", ("inline", "local"))
+    kind = choice({"launch": dict(settings)}, "launch.kind", ("inline", "local", "slurm"))
     setup = _setup(settings, store)
     jobs, outcome = Jobs(plan), Outcome()
-    count = _workers(settings, jobs) if kind == "local" else 0
+    places = [] if kind == "slurm" else pool.places(settings, plan, jobs.width)
     if not jobs.all:
         write_documents(plan, store)
         return outcome
-    gpus = pool.devices() if count else []
-    workers = [pool.start(i, setup, gpus[i % len(gpus)] if gpus else None) for i in range(count)]
+    if kind == "slurm":
+        return _slurm(plan, jobs, setup, settings, store, tracker, progress)
+    workers = [pool.start(index, setup, place) for index, place in enumerate(places)]
     try:
         _corpora(plan, jobs, store, progress)  # the workers import torch meanwhile
         write_documents(plan, store)
@@ -76,8 +57,8 @@ def launch(
             Display(sum(job.tokens for job in jobs.all), progress) as display,
             Tracker(tracker, store, plan) as mirror,
         ):
-            session = _Session(plan, jobs, store, setup, display, mirror, stop, workers, gpus, outcome)
-            session.local() if count else session.inline()
+            session = _Session(plan, jobs, store, setup, display, mirror, stop, workers, outcome)
+            session.local() if places else session.inline()
     except KeyboardInterrupt:  # while corpora were made, or the second one: what is stored stays
         outcome.interrupted = True
     finally:
@@ -96,16 +77,8 @@ def _setup(settings: Mapping[str, Any], store: Store) -> worker.Setup:
         save_every=number(config, "launch.save_every", above=0),
         micro_batch=micro_batch,
         keep=choice(config, "launch.keep", ("all", "weights")),
+        sharding=choice(config, "launch.sharding", ("none", "fsdp")),
     )
-
-
-def _workers(settings: Mapping[str, Any], jobs: Jobs) -> int:
-    """As many as asked for, else one per GPU or core, but no more than can ever be busy at once."""
-    if settings["workers"] is not None:
-        most = whole({"launch": dict(settings)}, "launch.workers", 1)
-    else:
-        most = len(pool.devices()) or pool.cores()
-    return min(most, jobs.width)
 
 
 def _corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:
@@ -121,6 +94,35 @@ def _corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:
             measure.indices(corpus.validation.windows(measure.seq_len))
 
 
+def _slurm(
+    plan: Plan, jobs: Jobs, setup: worker.Setup, settings: Mapping[str, Any], store: Store,
+    tracker: Mapping[str, Any], progress: bool,
+) -> Outcome:  # fmt: skip
+    """Submit what is left as jobs of a cluster; with `launch.wait` stay beside them."""
+    from harness import slurm
+    from harness.watch import Watch
+
+    if tracker["kind"] != "off" and not settings["wait"]:
+        print("warning: no process stays to mirror the runs; launch.wait=true does", file=sys.stderr)
+    wanted = slurm.wanted_resources(plan, jobs, settings, store)
+    _corpora(plan, jobs, store, progress)
+    write_documents(plan, store)
+    with _Stop() as stop:  # a Ctrl-C meanwhile comes after all are submitted
+        slurm.submit(plan, jobs, setup, settings, store, wanted)
+    if not settings["wait"]:
+        return Outcome(interrupted=stop.asked)
+    with (
+        _Stop() as stop,
+        Display(sum(job.tokens for job in jobs.all), progress) as display,
+        Tracker(tracker, store, plan) as mirror,
+    ):
+        watch = Watch(plan, jobs, store, display, mirror)
+        watch.stay(lambda: stop.asked)
+    outcome = Outcome(watch.trained, watch.failures, interrupted=jobs.open)
+    _tell(outcome)
+    return outcome
+
+
 @dataclass
 class _Session:
     """One launch under way."""
@@ -133,7 +135,6 @@ class _Session:
     tracker: Tracker
     stop: _Stop
     workers: list[pool.Worker]
-    gpus: list[str]
     outcome: Outcome
 
     def local(self) -> None:
@@ -165,7 +166,9 @@ class _Session:
                 self._show(0, job, event)
 
             work = worker.Work(job.task, job.position, job.hashes)
-            self._ended(0, job, worker.carry_out(work, trainer, report, lambda: self.stop.asked))
+            ending = worker.carry_out(work, trainer, report, lambda: self.stop.asked)
+            self._ended(0, job, ending)
+            self.stop.asked |= ending["kind"] == "interrupted"  # another rank may have been asked
             last = job
         self.outcome.interrupted = self.stop.asked
 
@@ -206,8 +209,7 @@ class _Session:
         elif not one.ready:
             self.display.say(f"worker {one.index} did not start: {reason}")
         if one.ready and self.jobs.open and not self.stop.asked:
-            gpu = self.gpus[one.index % len(self.gpus)] if self.gpus else None
-            self.workers.append(pool.start(one.index, self.setup, gpu))
+            self.workers.append(pool.start(one.index, self.setup, one.place))
 
     def _wind_down(self) -> None:
         """Every job under way stops at its next step, and its state is stored; a second Ctrl-C does not wait."""

@@ -1,16 +1,20 @@
 """Channel losses: the validation loss of one corpus, on the same windows always.
 
 Level 5. The windows are cut into chunks of a fixed size, whatever the micro-batch of training is, so that a loss
-has the same bits wherever in a run it is measured.
+has the same bits wherever in a run it is measured. Ranks take turns at the chunks; the sum is over chunks in their
+order, whoever measured them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from harness.corpus import Corpus
+from harness.distributed import Ranks
 from harness.history import Measure, Row
 from harness.model import loss_of
 
@@ -30,16 +34,35 @@ class Windows:
 
 
 @torch.no_grad()
-def measure_loss(model: PreTrainedModel, windows: Windows, *, position: int, tokens: int, precision: str) -> Row:
-    """The loss of the weights as they are, summed over all predicted tokens (nats)."""
+def measure_loss(
+    model: PreTrainedModel, windows: Windows, *, position: int, tokens: int, precision: str, ranks: Ranks,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Row | None:
+    """The loss of the weights as they are, summed over all predicted tokens (nats); None if told to stop on the way.
+
+    Every rank must call, and gets the same.
+    """
     device = windows.tokens.device
-    chunk = max(1, CHUNK_TOKENS // windows.measure.seq_len)
+    chunks = windows.tokens.split(max(1, CHUNK_TOKENS // windows.measure.seq_len))
+    losses = torch.zeros(len(chunks), dtype=torch.float64, device=device)
     model.eval()
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    stopped = False
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for part in windows.tokens.split(chunk):
-            total += loss_of(model, part[:, :-1], part[:, 1:])[0].double()
+        for first in range(0, len(chunks), ranks.count):
+            (stopped,) = ranks.any(should_stop())
+            if stopped:
+                break
+            own = first + ranks.rank
+            chunk = chunks[min(own, len(chunks) - 1)]  # with none of its own a rank repeats one: shards need them all
+            loss = loss_of(model, chunk[:, :-1], chunk[:, 1:])[0].double()
+            if own < len(chunks):
+                losses[own] = loss
     model.train()
+    if stopped:
+        return None
+    total = 0.0
+    for one in ranks.sum(losses).tolist():  # the builtin sum compensates, from Python 3.12 on: other bits
+        total += one
     measure = windows.measure
     count = measure.windows * measure.seq_len
-    return Row(position, tokens, measure.corpus, measure.windows, measure.hash, float(total), count, windows.bytes)
+    return Row(position, tokens, measure.corpus, measure.windows, measure.hash, total, count, windows.bytes)

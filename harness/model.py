@@ -141,7 +141,7 @@ def parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[s
     ]
 
 
-def loss_of(model: PreTrainedModel, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
+def loss_of(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, int]:
     """Summed cross-entropy in nats (float32, differentiable) and the number of tokens it is over.
 
     `inputs` and `targets` are (batch, tokens) of token ids, targets one token on. The sum, not the mean: a batch cut

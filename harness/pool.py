@@ -1,7 +1,10 @@
-"""Worker processes: how many, on which device, started early, replaced when they die.
+"""Worker processes: how many, on which devices, started early, replaced when they die.
 
 Level 7, without torch. A worker is a fresh interpreter in `harness.worker.main`, not a fork (threads and CUDA do not
 survive one) and not a `multiprocessing` child (which would import the launcher's main module again, Hydra and all).
+With `launch.ranks=k` it is k of them that train together; rank 0 has the pipe, the others follow it.
+
+    workers = [start(index, setup, place) for index, place in enumerate(places(settings, plan, jobs.width))]
 """
 
 from __future__ import annotations
@@ -10,35 +13,46 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import harness
+from harness.errors import InputError
+from harness.fields import whole
+from harness.follow import world_size
 from harness.jobs import Job
+from harness.plan import Plan
+from harness.resources import require_equal_parts
 from harness.worker import Setup, Work
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+Place = tuple[str | None, ...]  # CUDA_VISIBLE_DEVICES of each rank of a worker; None: a core
 
 
 @dataclass(eq=False)
 class Worker:
-    """One process and what it is doing."""
+    """One process, or one per rank, and what it is doing."""
 
     index: int
-    process: subprocess.Popen[bytes]
+    place: Place
+    processes: list[subprocess.Popen[bytes]]  # by rank
     connection: Connection
-    output: IO[bytes]  # what it prints outside of jobs
+    output: IO[bytes]  # what they print outside of jobs
     ready: bool = False
     job: Job | None = None
     last: Job | None = None  # what it has made last: still in its memory
+    lost: tuple[int, int] | None = None  # (rank, status) of one that ended before rank 0 did
 
     def send(self, job: Job) -> None:
         self.job = job
@@ -50,46 +64,77 @@ class Worker:
             self.connection.send(None)
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        for process in self.processes:
+            process.kill()
 
     def close(self, grace_seconds: float) -> str:
         """Wait for it to end, killed after the grace; how it ended, in words."""
         self.connection.close()
-        try:
-            status = self.process.wait(grace_seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            status = self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.processes[0].wait(grace_seconds)
+        self.kill()
+        status = self.processes[0].wait()
+        who = "worker" if self.lost is None else f"rank {self.lost[0]} of the worker"
+        status = status if self.lost is None else self.lost[1]
         self.output.seek(0)
         said = self.output.read()[-2000:].decode(errors="replace").strip().splitlines()
         self.output.close()
         if status < 0:
-            return f"worker died with signal {-status} ({signal.Signals(-status).name})"
-        return f"worker ended with status {status}" + (f": {said[-1]}" if said else "")
+            return f"{who} died with signal {-status} ({signal.Signals(-status).name})"
+        return f"{who} ended with status {status}" + (f": {said[-1]}" if said else "")
+
+    def watch(self) -> None:
+        """A rank that ends takes rank 0 along, which else might wait for it for ever (NCCL does)."""
+
+        def wait(rank: int) -> None:
+            status = self.processes[rank].wait()
+            if self.processes[0].poll() is None and status:
+                self.lost = self.lost or (rank, status)
+                self.processes[0].kill()
+
+        for rank in range(1, len(self.processes)):
+            threading.Thread(target=wait, args=(rank,), name=f"rank {rank}", daemon=True).start()
 
 
-def start(index: int, setup: Setup, gpu: str | None) -> Worker:
+def start(index: int, setup: Setup, place: Place) -> Worker:
     """Start a worker; it imports what it needs at once and says when it is ready."""
     ours, theirs = Pipe()
     environment = {**os.environ, **ONE_THREAD, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     here = str(Path(harness.__file__).parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = gpu
     output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
     # A Ctrl-C while the worker is being made must not reach it before it can ignore it: the mask is inherited.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", f"from harness.worker import main; main({theirs.fileno()})"],
-            pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        )  # fmt: skip
+        body = f"from harness.worker import main; main({theirs.fileno()})"
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", "from harness.follow import main; main()" if rank else body],
+                pass_fds=[] if rank else [theirs.fileno()], env=environment | own,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )
+            for rank, own in enumerate(environments(place))
+        ]  # fmt: skip
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     theirs.close()
     ours.send(setup)
-    return Worker(index, process, ours, output)
+    worker = Worker(index, place, processes, ours, output)
+    worker.watch()
+    return worker
+
+
+def environments(place: Place) -> list[dict[str, str]]:
+    """What tells each rank of a worker its device, and how to meet the others: as torchrun would."""
+    own = [{} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu} for gpu in place]
+    if len(place) > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        for rank, environment in enumerate(own):
+            environment |= {"RANK": f"{rank}", "LOCAL_RANK": "0" if place[rank] else f"{rank}"}
+            environment |= {"WORLD_SIZE": f"{len(place)}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+    return own
 
 
 def close_all(workers: list[Worker], grace_seconds: float) -> None:
@@ -104,8 +149,48 @@ def close_all(workers: list[Worker], grace_seconds: float) -> None:
         worker.close(max(0.0, deadline - time.monotonic()))
 
 
+def places(settings: Mapping[str, Any], plan: Plan, width: int) -> list[Place]:
+    """Where each worker goes: a GPU for each of its ranks, else cores. None with launch=inline.
+
+    As many as asked for, else as have room here, but no more than can be busy at once (`width`). Raises InputError for
+    ranks that were not started, have no GPU, or do not divide a batch.
+    """
+    config, ranks = {"launch": dict(settings)}, _ranks(settings)
+    for point in plan.points:
+        require_equal_parts("launch.ranks", ranks, point.run)
+    most = None if settings["workers"] is None else whole(config, "launch.workers", 1)
+    per_gpu, gpus = whole(config, "launch.per_gpu", 1), devices()
+    if settings["kind"] == "inline":
+        return []
+    room: list[Place]
+    if gpus:
+        if ranks > len(gpus):
+            raise InputError("launch.ranks", ranks, f"each takes a GPU, and {len(gpus)} are visible here", "give fewer")
+        room = [tuple(gpus[i : i + ranks]) for i in range(0, len(gpus) - ranks + 1, ranks)]
+        room *= per_gpu
+    elif per_gpu > 1:
+        raise InputError("launch.per_gpu", per_gpu, "no GPU is visible here",
+                         "leave it out; launch.workers says how many share the cores")  # fmt: skip
+    else:
+        room = [(None,) * ranks] * max(1, cores() // ranks)
+    return [room[i % len(room)] for i in range(min(most or len(room), width))]
+
+
+def _ranks(settings: Mapping[str, Any]) -> int:
+    """How many ranks train a segment together."""
+    started = world_size()
+    given = None if settings["ranks"] is None else whole({"launch": dict(settings)}, "launch.ranks", 1)
+    if settings["kind"] == "local" and started > 1:
+        raise InputError("launch", "local", f"this process was started as one of {started} ranks",
+                         "give launch=inline, or start it once, with launch.ranks")  # fmt: skip
+    if settings["kind"] == "inline" and given not in (None, started):
+        raise InputError("launch.ranks", given, f"launch=inline has the processes that were started, {started}",
+                         f"give launch=local, or start it by torchrun --nproc-per-node {given}")  # fmt: skip
+    return given or started
+
+
 def devices() -> list[str]:
-    """CUDA_VISIBLE_DEVICES of each worker where this torch can use GPUs; empty: workers are for cores."""
+    """CUDA_VISIBLE_DEVICES of each GPU that this torch can use; empty: workers are for cores."""
     if metadata.version("torch").endswith("+cpu"):
         return []
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from harness.plan import Plan, Point
 from harness.program import Program
 from harness.schedule import lr_at
 from harness.shape import flops_per_token
+from harness.status import status_of
 from harness.store import Store
+from harness.submissions import Submitted, submitted
 
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
 
@@ -21,6 +24,7 @@ def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
         measured = len(segment.rows) * point.run.measurements.windows * point.run.seq_len
         flops += (segment.tokens + measured / 3) * _flops(point)  # a measured token costs a forward pass
     rate = min((float(point.run.config["scale"]["flop_rate"]) for point in plan.points), default=1.0)
+    jobs = submitted(store.root)
     size = sum(BYTES_PER_PARAMETER * plan.points[segment.runs[0]].run.parameters for segment in plan.to_train)
     return {
         "schema": "rewarm.plan/1",
@@ -34,7 +38,7 @@ def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
         "flops": flops,
         "hours": flops / rate / 3600,
         "disk_bytes": size,
-        "points": [_point(plan, point, store) for point in plan.points],
+        "points": [_point(plan, point, store, jobs) for point in plan.points],
     }
 
 
@@ -50,8 +54,13 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
                 f"           {phase['steps']:>7} steps  {phase['tokens']:>9} tokens  {phase['schedule']:<13}"
                 f" lr {phase['lr_first']:.3g} to {phase['lr_last']:.3g}  {mixture}{own}"
             )
-        if entry.get("failure"):
-            lines.append(f"           failed at step {entry['failure']['position']}: {entry['failure']['reason']}")
+        if entry.get("job"):
+            losses = "".join(f", {corpus} {loss:.4f}" for corpus, loss in (entry.get("losses") or {}).items())
+            where = f" on {entry['host']}, step {entry['position']}{losses}" if entry.get("host") else ""
+            lines.append(f"           job {entry['job']}{where}")
+        if failure := entry["failure"]:
+            lines.append(f"           failed at step {failure['position']}: {failure['reason']}")
+            lines += [f"           | {line}" for line in failure["log_tail"]]
         if len(entry["labels"]) > 1:
             lines.append(f"           one run for the points: {'; '.join(entry['labels'])}")
     return [*lines, "", *total_lines(document)]
@@ -72,24 +81,19 @@ def total_lines(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def _point(plan: Plan, point: Point, store: Store) -> dict[str, Any]:
-    program, end = point.program, point.path[-1].address
-    failure = store.failure(end) if point.path[-1].train else None
-    if plan.is_done(point):
-        status = "done"
-    else:
-        status = "failed" if failure else "to train" if any(s.train for s in point.path) else "to measure"
+def _point(plan: Plan, point: Point, store: Store, jobs: Mapping[str, Submitted]) -> dict[str, Any]:
+    program = point.program
     return {
         "run": point.run.name,
         "key": point.key,
         "labels": point.labels,
-        "status": status,
-        "address": end,
+        "address": point.path[-1].address,
         "steps": program.steps,
         "tokens": program.tokens(program.steps),
         "tokens_to_train": sum(segment.tokens for segment in point.path if segment.train),
         "phases": _phases(point, program),
-        "failure": failure,
+        "failure": None,
+        **status_of(point, plan, store, jobs),
     }
 
 

@@ -1,7 +1,7 @@
 """Which state training starts from, and the states it leaves: tensors between memory and the store.
 
 Level 5. A `Task` (`harness.task`) says what is asked for, a `State` is what is in memory, `States` moves between it and
-the store.
+the store. Of several ranks, 0 looks into the store, decides and writes; each loads, and holds its part.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from harness.checkpoint import load_model, load_optimizer, save_model, save_optimizer
+from harness.checkpoint import holds_optimizer, load_model, load_optimizer, save_model, save_optimizer
 from harness.corpus import Corpus, open_corpus
+from harness.distributed import Ranks
 from harness.errors import InputError
 from harness.history import Row, rows_to_csv
 from harness.identity import canonical
@@ -27,8 +28,6 @@ from harness.recipe import Recipe
 from harness.store import Store
 from harness.task import Task
 
-OPTIMIZER = "optimizer.safetensors"
-
 
 @dataclass
 class State:
@@ -37,6 +36,7 @@ class State:
     address: str
     position: int
     model: PreTrainedModel
+    module: torch.nn.Module  # the model as training calls it: in DDP, if there are several ranks
     optimizer: torch.optim.AdamW
     rows: list[Row]
     steps: list[str]  # lines of steps.jsonl
@@ -50,6 +50,7 @@ class States:
     store: Store
     device: torch.device
     keep: str = "all"  # weights: the ends of runs are stored without their optimizer
+    ranks: Ranks = field(default_factory=Ranks)
     _corpora: dict[str, Corpus] = field(default_factory=dict)
     _hot: State | None = None  # the state made last: its continuation need not load it
 
@@ -62,20 +63,23 @@ class States:
 
     def deepest(self, task: Task) -> State:
         """The deepest state on the way that is whole and covers the rows asked for since the segment's start."""
-        program = task.program
         hot = self._hot
-        if hot is not None and task.start and hot.address == program.address(task.start):
+        if hot is not None and task.start and hot.address == task.program.address(task.start):
             self._hot = None  # its tensors go on changing
-            if not self._stored_inside(task):
+            if not self.ranks.first(lambda: self._stored_inside(task)):
                 return hot
-        for position in self._stored_positions(program, task.stop - 1):
-            address = program.address(position)
-            held = {row.key for row in self.store.rows(address)}
-            if all(key in held for key in task.rows if task.start < key[0] <= position):
-                state = self.load(task, position)
-                if state is not None:
-                    return state
-        return self.root(task)
+        position = self.ranks.first(lambda: self._deepest_stored(task))
+        return self._loaded(task, position, to_train=True) if position else self.root(task)
+
+    def _deepest_stored(self, task: Task) -> int:
+        """Its position; 0 if none is stored."""
+        for position in self._stored_positions(task.program, task.stop):
+            held = {row.key for row in self.store.rows(task.program.address(position))}
+            # Rows of the position itself can still be measured: that is how an interrupted evaluation goes on.
+            covered = all(key in held for key in task.rows if task.start < key[0] < position)
+            if covered and self._is_whole(task, position, to_train=True):
+                return position
+        return 0
 
     def keep_hot(self, state: State, address: str) -> None:
         """Remember the state just made; whoever continues it next need not load it."""
@@ -86,39 +90,51 @@ class States:
         return [p for p in range(last, first, -1) if program.address(p) in stored] if stored else []
 
     def _stored_inside(self, task: Task) -> bool:
-        return bool(self._stored_positions(task.program, task.stop - 1, task.start))
+        return bool(self._stored_positions(task.program, task.stop, task.start))
 
     def load(self, task: Task, position: int, *, to_train: bool = True) -> State | None:
         """The stored state at `position`, verified; None if there is none or it is damaged (then it is set aside).
 
         To be trained on, it must hold its optimizer; to be measured, weights will do.
         """
-        program = task.program
-        address = program.address(position)
+        whole = self.ranks.first(lambda: self._is_whole(task, position, to_train))
+        return self._loaded(task, position, to_train) if whole else None
+
+    def _is_whole(self, task: Task, position: int, to_train: bool) -> bool:
+        address = task.program.address(position)
         if not self.store.verify(address):
-            return None
+            return False
         info = self.store.state(address)
-        if info is None or (to_train and OPTIMIZER not in info.meta["files"]):
-            return None
+        if info is None or (to_train and not holds_optimizer(info.meta["files"])):
+            return False
         for name, stored in info.meta["corpora"].items():
             recipe = task.recipes.get(stored["key"])
             if recipe is not None and self.corpus(recipe).content != stored["content"]:
                 why = f"the stored state was trained on other tokens of the same recipe {stored['key'][:12]}"
                 raise InputError("root", self.store.root, f"{name}: {why}", "use another root")
+        return True
+
+    def _loaded(self, task: Task, position: int, to_train: bool) -> State:
+        program = task.program
+        address = program.address(position)
+        info = self.store.state(address)
+        assert info is not None, "what rank 0 has verified is there for all"
         model = self._model(task)
         load_model(info.folder, model)
         optimizer = build_optimizer(model, program.phases[program.phase_at(position - 1)[0]])
         if to_train:
             load_optimizer(info.folder, optimizer, model)
         lines = [(info.folder / name).read_text().splitlines() for name in ("steps.jsonl", "timing.jsonl")]
-        return State(address, position, model, optimizer, self.store.rows(address), *lines)
+        rows = self.ranks.first(lambda: self.store.rows(address))
+        return State(address, position, model, self.ranks.replicated(model), optimizer, rows, *lines)
 
     def root(self, task: Task) -> State:
         model = self._model(task)
-        return State(task.program.address(0), 0, model, build_optimizer(model, task.program.phases[0]), [], [], [])
+        optimizer = build_optimizer(model, task.program.phases[0])
+        return State(task.program.address(0), 0, model, self.ranks.replicated(model), optimizer, [], [], [])
 
     def _model(self, task: Task) -> PreTrainedModel:
-        """The model at the root of the task's program."""
+        """The model at the root of the task's program: made whole on the CPU, so that its bits depend on no rank."""
         root = task.program.root
         if isinstance(root, Scratch):
             model = build_scratch(root.shape, root.seed)
@@ -126,24 +142,35 @@ class States:
             assert task.path is not None
             model = load_checkpoint(task.path)
         model.train()
-        return model.to(self.device)  # type: ignore[arg-type,no-any-return]
+        return self.ranks.placed(model, self.device)
 
-    def save(self, task: Task, state: State, previous: int) -> None:
-        """Store the state where it stands; a save on the way replaces this segment's earlier one."""
+    def save(self, task: Task, state: State, previous: int, *, measured: bool = True) -> None:
+        """Store the state where it stands; a save on the way replaces this segment's earlier one.
+
+        `measured`: it holds the rows of its own position. One that does not is a save on the way, wherever it lies.
+        """
         program, position = task.program, state.position
-        kept = position == task.stop or position in task.stops
-        with_optimizer = self.keep == "all" or not task.final or position != task.stop
+        kept = measured and (position == task.stop or position in task.stops)
+        with_optimizer = self.keep == "all" or not task.final or position != task.stop or not measured
 
-        def write(folder: Path) -> None:
+        def tensors(folder: Path | None) -> None:
             save_model(folder, state.model)
             if with_optimizer:
                 save_optimizer(folder, state.optimizer, state.model)
+
+        def write(folder: Path) -> None:
+            tensors(folder)
             (folder / "evaluations.csv").write_text(rows_to_csv(state.rows))
             (folder / "steps.jsonl").write_text("".join(line + "\n" for line in state.steps))
             (folder / "timing.jsonl").write_text("".join(line + "\n" for line in state.timing))
 
-        self.store.write_state(program.address(position), write, self._meta(program, position, kept))
-        if position == task.stop:
+        if not self.ranks.leads:
+            if self.ranks.sharding == "fsdp":
+                tensors(None)
+            return
+        meta = self._meta(program, position, kept)
+        self.store.write_state(program.address(position), write, meta if measured else {**meta, "measured": False})
+        if position == task.stop and kept:
             self._prune(self._stored_positions(program, position - 1, max(task.stops, default=0)), task)
         elif previous and previous not in task.stops:
             self._prune([previous], task)
@@ -175,6 +202,7 @@ class States:
             "versions": _versions(),
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
+            "ranks": self.ranks.count,
             "kept": kept,
         }  # fmt: skip
 

@@ -53,6 +53,11 @@ class StateInfo:
         """False if its writer said `"kept": false`: a save on the way, which only that segment may remove later."""
         return bool(self.meta.get("kept", True))  # not said: the careful answer
 
+    @property
+    def measured(self) -> bool:
+        """False if its writer was stopped before all rows of its own position were taken: training goes on from it."""
+        return bool(self.meta.get("measured", True))
+
 
 class Store:
     """The states under `root`, and those of `parents`. InputError for a newer format or a parent that is no store."""
@@ -63,9 +68,9 @@ class Store:
         self._states = self.root / "states"
         self._ready = False  # for writing
         self._ignored: set[Path] = set()  # damaged, but not ours to rename
-        _check_format("root", self.root, required=False)
+        disk.check_format("root", self.root, FORMAT, required=False)
         for parent in self.parents:
-            _check_format("parent_stores", parent, required=True)
+            disk.check_format("parent_stores", parent, FORMAT, required=True)
 
     def addresses(self) -> set[str]:
         """Every state of this store and its parents, by one directory listing each."""
@@ -128,7 +133,8 @@ class Store:
         """Store a state: `files(folder)` writes its files, `meta` and their checksums become state.json. The folder.
 
         All or nothing: an error (a full disk, a signal, one of `files`) leaves nothing, a kill only what the next
-        writer removes. If the address appeared meanwhile the first one stays and rows it lacks are added to it.
+        writer removes. If the address appeared meanwhile the first one stays and rows it lacks are added to it; one
+        that is not `measured` gives way.
         """
         assert _ADDRESS.fullmatch(address), address
         assert not {"files", "sha256"} & meta.keys(), "state.json has these for its checksums"
@@ -145,7 +151,11 @@ class Store:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-                if EVALUATIONS in checksums:
+                there = self.state(address)
+                if there is not None and not there.measured and not there.readonly:
+                    self.remove(address)
+                    os.rename(folder, target)
+                elif EVALUATIONS in checksums:
                     self.add_rows(address, _checked(folder / EVALUATIONS, checksums[EVALUATIONS], _rows))
             disk.flush(self._states)
         finally:
@@ -250,20 +260,6 @@ class Store:
             self._ignored.add(path)
             told = "ignored, for it is not ours to rename"
         print(f"warning: {error}; {path.name} is damaged: {told}", file=sys.stderr)
-
-
-def _check_format(field: str, root: Path, required: bool) -> None:
-    try:
-        document = disk.read_json(root / "store.json")
-        number = None if document is None else int(document["format"])
-    except (OSError, ValueError, KeyError, TypeError, CorruptError) as error:
-        named = str(root).replace("\0", "\\0")
-        raise InputError(field, named, f"its store.json cannot be read ({error})", "name another folder") from None
-    if number is None and required:
-        raise InputError(field, root, "there is no store (no store.json)", "name the folder that holds store.json")
-    if number is not None and number > FORMAT:
-        raise InputError(field, root, f"written by a newer version (format {number}, this one reads {FORMAT})",
-                         "update, or name another folder")  # fmt: skip
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from harness.batches import Batches
+from harness.distributed import accumulating, whole
 from harness.history import Row, merge
 from harness.measure import Windows, measure_loss
 from harness.model import loss_of
@@ -44,7 +45,7 @@ class NonFiniteError(RuntimeError):
 
 @dataclass
 class Trainer:
-    """A worker's caches. One process, one device, one store."""
+    """A worker's caches. One process, one device, one store; of several ranks each has its own."""
 
     states: States
     micro_batch: int | None = None
@@ -52,12 +53,15 @@ class Trainer:
     _windows: dict[str, Windows] = field(default_factory=dict)
 
     def advance(self, task: Task, report: Report, should_stop: Callable[[], bool]) -> None:
-        """Train `task` and store the state at its end. Raises Interrupted, NonFiniteError, InputError, OSError."""
-        program = task.program
+        """Train `task` and store the state at its end. Raises Interrupted, NonFiniteError, InputError, OSError.
+
+        Every rank calls it, with the same task. Of its errors, the first two come on all of them at the same step.
+        """
+        program, ranks = task.program, self.states.ranks
         keys = {source.corpus for phase in program.phases for source in phase.sources}
         corpora = {key: self.states.corpus(task.recipes[key]) for key in keys}
         state = self.states.deepest(task)
-        batches = Batches(program, corpora)
+        batches = Batches(program, corpora, ranks)
         model, optimizer = state.model, state.optimizer
         parameters = [p for p in model.parameters() if p.requires_grad]
         pending = _pending(task.rows, state)
@@ -68,19 +72,20 @@ class Trainer:
         report({"kind": "start", "position": state.position})
         for position in range(state.position, task.stop + 1):
             state.position = position
-            if position in pending:  # before a stop is looked for: a state is stored with its rows or not at all
+            measured = True
+            if position in pending:  # before the state is stored: what is kept holds its rows
                 self._flush(losses, state, saved_at)
-                rows = self._measure(model, task, position, pending[position])
+                rows = self._measure(model, task, position, pending[position], should_stop)
+                measured = len(rows) == len(pending[position])
                 state.rows = merge(state.rows, rows)
                 report({"kind": "rows", "rows": rows, "steps": state.steps[-1:]})
-            interrupted = should_stop()
-            due = time.monotonic() - saved > self.save_every
+            interrupted, due = ranks.any(not measured or should_stop(), time.monotonic() - saved > self.save_every)
             if position == task.stop or interrupted or due or position in task.stops:
                 self._flush(losses, state, saved_at)
                 _time(state, began_at, began, program)
-                if position > saved_at or position == task.stop:
-                    self.states.save(task, state, previous=saved_at)
-                if position == task.stop:
+                if position > saved_at or (position == task.stop and measured):
+                    self.states.save(task, state, previous=saved_at, measured=measured)
+                if position == task.stop and measured:
                     break
                 saved, saved_at = time.monotonic(), position
                 began, began_at = saved, position
@@ -94,8 +99,8 @@ class Trainer:
             lr = program.lr(position)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            loss = self._backward(model, torch.from_numpy(batches.at(position)), phase.precision)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, phase.optimizer.clip)
+            loss = self._backward(state.module, torch.from_numpy(batches.at(position)), phase.precision)
+            norm = whole(torch.nn.utils.clip_grad_norm_(parameters, phase.optimizer.clip))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             losses.append((position, lr, loss, norm))
@@ -112,27 +117,35 @@ class Trainer:
         state = self.states.root(task) if position == 0 else self.states.load(task, position, to_train=False)
         if state is None:
             raise FileNotFoundError(f"no stored state at step {position}")
-        known = {row.key for row in self.states.store.rows(task.address)}
+        ranks, store = self.states.ranks, self.states.store
+        known = ranks.first(lambda: {row.key for row in store.rows(task.address)})
         missing = [h for h in hashes if (position, h) not in known]
-        rows = self._measure(state.model, task, position, missing)
-        self.states.store.add_rows(task.address, rows)
+        rows = self._measure(state.model, task, position, missing, lambda: False)
+        if ranks.leads:
+            store.add_rows(task.address, rows)
         return rows
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
-    def _backward(self, model: PreTrainedModel, batch: torch.Tensor, precision: str) -> torch.Tensor:
-        """Gradients of the token mean over the whole batch, whatever the micro-batch. The loss, in nats per token."""
+    def _backward(self, module: torch.nn.Module, batch: torch.Tensor, precision: str) -> torch.Tensor:
+        """Gradients of the token mean over the global batch, whatever the micro-batch: DDP and FSDP average those of
+        the ranks, whose slices are equally large. The loss of this rank's slice, in nats per token."""
         batch = batch.to(self.states.device, non_blocking=True)
         count = batch.shape[0] * (batch.shape[1] - 1)
         total = torch.zeros((), device=self.states.device)
-        for part in batch.split(self.micro_batch or batch.shape[0]):
-            with torch.autocast(self.states.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                loss = loss_of(model, part[:, :-1], part[:, 1:])[0] / count
-            loss.backward()
+        parts = batch.split(self.micro_batch or batch.shape[0])
+        for number, part in enumerate(parts, start=1):
+            with accumulating(module, last=number == len(parts)):
+                with torch.autocast(self.states.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                    loss = loss_of(module, part[:, :-1], part[:, 1:])[0] / count
+                loss.backward()
             total = total + loss.detach()
         return total
 
-    def _measure(self, model: PreTrainedModel, task: Task, position: int, hashes: list[str]) -> list[Row]:
+    def _measure(
+        self, model: PreTrainedModel, task: Task, position: int, hashes: list[str], should_stop: Callable[[], bool]
+    ) -> list[Row]:
+        """A row per windows hash; fewer if told to stop on the way."""
         tokens = task.program.tokens(position)
         precision = task.program.phases[0].precision  # one for a run
         rows = []
@@ -142,15 +155,25 @@ class Trainer:
                 measure = task.measures[windows_hash]
                 windows = Windows(self.states.corpus(task.recipes[measure.key]), measure, self.states.device)
                 self._windows[windows_hash] = windows
-            rows.append(measure_loss(model, windows, position=position, tokens=tokens, precision=precision))
+            row = measure_loss(
+                model, windows, position=position, tokens=tokens, precision=precision, ranks=self.states.ranks,
+                should_stop=should_stop,
+            )  # fmt: skip
+            if row is None:
+                break
+            rows.append(row)
         return rows
 
     def _flush(
         self, losses: list[tuple[int, float, torch.Tensor, torch.Tensor]], state: State, last_good: int
     ) -> None:
         """Read the losses off the device and check them: nothing that is not finite goes further."""
-        for position, lr, loss_tensor, norm_tensor in losses:
-            loss, norm = float(loss_tensor), float(norm_tensor)
+        if not losses:
+            return
+        ranks = self.states.ranks
+        means = ranks.sum(torch.stack([loss for _, _, loss, _ in losses])) / ranks.count
+        for (position, lr, _, norm_tensor), loss in zip(losses, means.tolist(), strict=True):
+            norm = float(norm_tensor)
             for what, value in (("loss", loss), ("gradient norm", norm)):
                 if not math.isfinite(value):
                     raise NonFiniteError(position, last_good, f"the {what}")

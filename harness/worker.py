@@ -3,6 +3,7 @@
 Level 7. The launcher runs `main` in a fresh process per core or GPU (`harness.pool`) and speaks with it over a pipe; in
 `launch=inline` it calls `carry_out` itself. A worker imports torch and transformers at once, while the launcher still
 builds corpora, and keeps what is dear between jobs: opened corpora, validation windows, the state it made last.
+Several ranks (`harness.distributed`) are one worker: rank 0 does all this, and the others follow it (`harness.follow`).
 
 Launcher to worker: a `Setup` first, then a `Work` each time the worker is free; None, or the end of the pipe, means
 stop (a job under way is stopped at its next step boundary, and its state stored).
@@ -50,6 +51,7 @@ class Setup:
     save_every: float
     micro_batch: int | None
     keep: str
+    sharding: str = "none"
 
 
 @dataclass(frozen=True)
@@ -66,25 +68,41 @@ def log_path(root: Path, address: str) -> Path:
 
 
 def prepare(setup: Setup) -> Trainer:
-    """Import torch and all that training needs, set one thread, and make the trainer of this process."""
+    """Import torch and all that training needs, set one thread, and make the trainer of this process.
+
+    Where the environment names several ranks, this is 0, and they meet here.
+    """
+    from harness.distributed import join
+
+    join().first(lambda: setup)
+    return make_trainer(setup)
+
+
+def make_trainer(setup: Setup) -> Trainer:
+    """The same once the ranks have met."""
     import torch
 
+    from harness.distributed import join, local_device
     from harness.model import tune_process
     from harness.states import States
     from harness.train import Trainer
 
     tune_process()
     torch.set_num_threads(1)  # the number of threads changes bits
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    states = States(Store(setup.root, setup.parents), device, setup.keep)
+    ranks = join()
+    ranks.sharding = setup.sharding
+    states = States(Store(setup.root, setup.parents), local_device(), setup.keep, ranks)
     return Trainer(states, micro_batch=setup.micro_batch, save_every=setup.save_every)
 
 
 def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
-    """Do one job under its lease. The event that ends it; every error becomes one, with the traceback in the log."""
+    """Do one job under its lease. The event that ends it; every error becomes one, with the traceback in the log.
+
+    On rank 0 alone; the others follow. An error that not all of them have leaves them `parted`.
+    """
     from harness.train import Interrupted, NonFiniteError
 
-    task, store = work.task, trainer.states.store
+    task, store, ranks = work.task, trainer.states.store, trainer.states.ranks
     started = reached = task.stop
 
     def watched(event: Event) -> None:
@@ -98,16 +116,17 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
         trained = task.program.tokens(reached) - task.program.tokens(started)
         return {"kind": kind, "trained": trained, "said": [], **more}
 
+    if ranks.parted:
+        reason = "an earlier error parted the ranks; the same command goes on from what is stored"
+        return ending("failed", reason=reason, position=task.start, last_good=None)
     try:
         lease = store.lease(task.address)
         if lease is None:
             return ending("busy")
         with lease:
-            if work.position is not None:
-                rows = trainer.measure_stored(task, work.position, work.hashes)
-                report({"kind": "rows", "rows": rows, "steps": []})
-            elif not _stored(store, task):  # another process may have finished it just before
-                trainer.advance(task, watched, should_stop)
+            if work.position is not None or not stored(store, task):  # another process may just have finished it
+                ranks.first(lambda: work)
+                do(work, trainer, watched, should_stop)
                 reached = task.stop
         return ending("done")
     except Interrupted:
@@ -125,7 +144,25 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
         return ending("failed", reason=reason.splitlines()[0] if reason else "", position=position, last_good=last_good)
 
 
-def _stored(store: Store, task: Task) -> bool:
+def do(work: Work, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> None:
+    """What every rank does of a job. Interrupted and NonFiniteError come on all of them at the same step."""
+    from harness.train import Interrupted, NonFiniteError
+
+    try:
+        if work.position is None:
+            trainer.advance(work.task, report, should_stop)
+        else:
+            rows = trainer.measure_stored(work.task, work.position, work.hashes)
+            report({"kind": "rows", "rows": rows, "steps": []})
+    except (Interrupted, NonFiniteError):
+        raise
+    except BaseException:
+        trainer.states.ranks.parted = trainer.states.ranks.count > 1
+        raise
+
+
+def stored(store: Store, task: Task) -> bool:
+    """Is the task's state there, with all rows of its own?"""
     if task.address not in store.addresses():
         return False
     return task.own_rows <= {row.key for row in store.rows(task.address)}
@@ -135,13 +172,18 @@ def _stored(store: Store, task: Task) -> bool:
 
 
 def main(descriptor: int) -> NoReturn:
-    """The whole life of a worker process. Ctrl-C is the launcher's affair: it tells the workers."""
+    """The whole life of a worker process; its end of the pipe has this descriptor."""
+    live(lambda: _serve(Connection(descriptor)))
+
+
+def live(body: Callable[[], None]) -> NoReturn:
+    """Run and end this process. Ctrl-C is the launcher's affair: it tells the workers."""
     for which in (signal.SIGINT, signal.SIGTERM):  # often sent to the whole group
         signal.signal(which, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process was made
     faulthandler.enable()
     try:
-        _serve(Connection(descriptor))
+        body()
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -155,11 +197,11 @@ def _serve(connection: Connection) -> None:
     trainer = prepare(setup)
     link = _Link(connection)
     link.report({"kind": "ready", "seconds": time.monotonic() - began})
-    while not link.closed and (work := link.receive()) is not None:
+    while not link.closed and not trainer.states.ranks.parted and (work := link.receive()) is not None:
         log = log_path(setup.root, work.task.address)
-        before = _say_into(log)
+        before = say_into(log)
         ending = carry_out(work, trainer, link.report, link.should_stop)
-        link.report({**ending, "said": _said(log, before)})
+        link.report({**ending, "said": said(log, before)})
 
 
 class _Link:
@@ -195,7 +237,7 @@ class _Link:
         return self.connection.poll()
 
 
-def _say_into(log: Path) -> int:
+def say_into(log: Path) -> int:
     """Send what this process prints to a log from here on. Where the log ends now."""
     with contextlib.suppress(OSError):  # a full disk: then it goes where it went before
         log.parent.mkdir(exist_ok=True)
@@ -207,7 +249,7 @@ def _say_into(log: Path) -> int:
     return 0
 
 
-def _said(log: Path, before: int) -> list[str]:
+def said(log: Path, before: int) -> list[str]:
     """The warnings printed since, for the launcher to show. An empty log is removed."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -12,8 +12,11 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from harness.cli import plan_over
 from harness.launch import Outcome, launch
+from harness.schedule_config import CONF
 from harness.store import Store
 from tests.composed import points_of
 from tests.tiny import command
@@ -23,7 +26,12 @@ STATE_FILES = ("weights.safetensors", "optimizer.safetensors", "evaluations.csv"
 
 
 def settings(kind: str, **more: Any) -> dict[str, Any]:
-    return {"kind": kind, "workers": 2, "save_every": 60, "micro_batch": None, "keep": "all", "verify": True, **more}
+    if kind == "slurm":
+        chosen = OmegaConf.to_container(OmegaConf.load(CONF / "launch" / "slurm.yaml"))
+        assert isinstance(chosen, dict)
+        return {**chosen, "gpus_per_node": 0, "cpus": 1, "save_every": 1, **more}
+    return {"kind": kind, "workers": 2, "save_every": 60, "micro_batch": None, "keep": "all", "verify": True,
+            "ranks": None, "sharding": "none", "per_gpu": 1, **more}  # fmt: skip
 
 
 def launched(texts: Path, root: Path, runs: Sequence[str], kind: str = "inline", **more: Any) -> Outcome:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from harness import checkpoint
 from harness.checkpoint import OPTIMIZER, WEIGHTS, load_model, load_optimizer, save_model, save_optimizer
 from harness.errors import CorruptError
 from harness.model import build_scratch, loss_of, parameter_groups
@@ -109,6 +110,40 @@ def test_transformers_reads_the_weights(tmp_path: Path) -> None:
     (tmp_path / WEIGHTS).rename(tmp_path / "model.safetensors")
     read = AutoModelForCausalLM.from_pretrained(tmp_path).state_dict()
     assert all(torch.equal(read[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_large_states_are_cut_into_parts_that_transformers_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 20_000)
+    model = neox(seed=4)
+    model.config.save_pretrained(tmp_path)
+    save_model(tmp_path, model)
+    parts = sorted(tmp_path.glob("weights-*-of-*.safetensors"))
+    assert len(parts) > 3
+    assert max(path.stat().st_size for path in parts) < 20_000 + 2_000  # no tensor of this model is larger
+    assert not (tmp_path / WEIGHTS).exists()
+    (tmp_path / f"{WEIGHTS}.index.json").rename(tmp_path / "model.safetensors.index.json")
+    read = AutoModelForCausalLM.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(read[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("damage", ["a part is missing", "a part is truncated", "the index", "a name"])
+def test_damaged_parts_are_named(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 20_000)
+    model = neox()
+    save_model(tmp_path, model)
+    part, index = sorted(tmp_path.glob("weights-*"))[1], tmp_path / f"{WEIGHTS}.index.json"
+    if damage == "a part is missing":
+        part.unlink()
+    elif damage == "a part is truncated":
+        part.write_bytes(part.read_bytes()[:-7])
+    elif damage == "the index":
+        index.write_text("{")
+    else:
+        index.write_text(index.read_text().replace(part.name, "weights-1-of-9.safetensors"))
+    with pytest.raises(CorruptError, match=WEIGHTS):
+        load_model(tmp_path, model)
 
 
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:

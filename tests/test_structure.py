@@ -26,18 +26,19 @@ LEVELS = {
     0: "errors fields identity schedule mixture",
     1: "shape recipe hub history schedule_config stages config expand compose files",
     2: "program request plan",
-    3: "store lease recorded task documents",
-    4: "extract embedded sources tokenizer ingest_display ingest corpus model",
+    3: "store lease recorded task documents frozen submissions resources",
+    4: "extract embedded sources tokenizer ingest_display ingest corpus model distributed status",
     5: "batches measure checkpoint states",
     6: "train",
-    7: "launch jobs pool worker display tracker",
+    7: "launch jobs pool worker follow display tracker slurm payload watch",
     8: "__main__ cli sweep evaluate peek report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 READABLE = 3  # the highest level that analysis and paper_figures read
 HEAVY = ("torch", "transformers", "datasets", "tokenizers")  # seconds to import
 # Modules above level 3 that planning and the process beside the workers import all the same.
-LIGHT = ("launch", "jobs", "pool", "display", "tracker", "report", "cli", "sweep", "__main__")
+LIGHT = ("launch", "jobs", "pool", "follow", "display", "tracker", "slurm", "payload", "watch", "status", "report",
+         "cli", "sweep", "__main__")  # fmt: skip
 LONGEST = 300  # lines of a module
 
 

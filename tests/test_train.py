@@ -67,9 +67,9 @@ def test_a_stored_run_is_complete(texts: Path, undisturbed: Store) -> None:
     assert state.meta["drawn"]["downstream"]["sequences"] == 120
 
 
-@pytest.mark.parametrize("at", [1, 2, 17, 31, 59])
+@pytest.mark.parametrize("at", [4, 5, 6, 17, 31, 59])
 def test_an_interrupted_run_ends_with_the_same_bits(at: int, texts: Path, undisturbed: Store, tmp_path: Path) -> None:
-    """Cuts inside a warm-up (1), a cosine, an anneal."""
+    """Cuts inside a warm-up, a cosine, an anneal, and inside evaluations, those of ends of runs among them."""
     for knobs in ("replay=0.25", "schedule=infinite_cosine"):
         store = Store(tmp_path / knobs)
         end = end_of(planned(texts, store, knobs).points[0])
@@ -82,6 +82,33 @@ def test_an_interrupted_run_ends_with_the_same_bits(at: int, texts: Path, undist
             except Interrupted:
                 continue
         assert files_of(store, end) == files_of(undisturbed, end)
+
+
+def test_stopped_inside_the_last_evaluation_only_that_is_left_to_do(texts: Path, tmp_path: Path) -> None:
+    stores, polls = [Store(tmp_path / "whole"), Store(tmp_path / "cut")], 0
+    for store in stores:
+        plan = planned(texts, store, "start=scratch")
+        recipes = {key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()}
+        trainer = Trainer(States(store, torch.device("cpu")))
+        first, last = (task_of(plan, segment, recipes) for segment in plan.segments)
+        trainer.advance(first, lambda _: None, lambda: False)
+        if store is stores[0]:
+            asked: list[bool] = []
+            trainer.advance(last, lambda _: None, lambda asked=asked: bool(asked.append(False)))  # type: ignore[misc]
+            polls = len(asked)
+            continue
+        answers = iter([False] * (polls - 2) + [True])  # inside the second of the two corpora
+        with pytest.raises(Interrupted):
+            trainer.advance(last, lambda _: None, lambda answers=answers: next(answers))  # type: ignore[misc]
+        info = store.state(last.address)
+        assert info is not None
+        assert not info.kept
+        assert [s.address for s in planned(texts, store, "start=scratch").to_train] == [last.address]
+        begun: list[int] = []
+        trainer.advance(last, lambda event, begun=begun: begun.append(event.get("position")), lambda: False)  # type: ignore[misc]
+        assert begun[0] == last.stop
+    assert files_of(stores[1], last.address) == files_of(stores[0], last.address)
+    assert stores[1].state(last.address).kept  # type: ignore[union-attr]
 
 
 def test_saves_on_the_way_leave_no_trace_and_are_pruned(texts: Path, undisturbed: Store, tmp_path: Path) -> None:

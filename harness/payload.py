@@ -1,0 +1,183 @@
+"""The body of a SLURM job: some jobs of a plan, one after the other, stopped in time and queued again.
+
+Level 7. submitit pickles a `Payload`, which holds a path; what is to be done lies there, frozen (`submissions`). The
+warning of SLURM (a signal before the time limit or before preemption) and SIGTERM only set a flag; the trainer asks for
+it at every step and in every evaluation, stores its state, and the job is queued again through submitit. It then starts
+as any job does: from the deepest stored state. A job that fails writes failures/<address>.json and ends with a status
+that keeps what depends on it from starting. Every task of the job is a rank (`harness.distributed`); the first leads.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from harness import files as disk
+from harness import worker
+from harness.follow import dismiss, end, follow
+from harness.frozen import thaw
+from harness.submissions import progress_path, read_work
+from harness.worker import Event, Setup, Work
+
+if TYPE_CHECKING:
+    from harness.train import Trainer  # torch: only once submitit has put its signal handlers in place
+
+FAILED, NON_FINITE = 1, 3  # exit statuses: after the second no retry would end otherwise
+PROGRESS_SECONDS = 2.0  # between two reports to the store
+BUSY_SECONDS = 0.5  # until a segment that another process trains is looked at again
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What submitit calls: the jobs of one submission, by index. It holds nothing but the submission's folder."""
+
+    folder: str
+
+    def __call__(self, index: int) -> None:
+        _run(Path(self.folder), index)
+
+    def checkpoint(self, index: int) -> Any:
+        """What submitit runs when the job starts again: the same, for how far it has come is in the store."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, index)
+
+
+def _run(folder: Path, index: int) -> NoReturn:
+    warning = _Warning()
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+    if os.environ.get("RANK", "0") == "0":
+        _lead(folder, index, warning)
+    follow(lambda: warning.asked)
+    end(0)
+
+
+def _lead(folder: Path, index: int, warning: _Warning) -> NoReturn:
+    document = read_work(folder, index)
+    setup, works = thaw(Setup, document["setup"]), [thaw(Work, work) for work in document["works"]]
+    trainer = worker.prepare(setup)
+    progress = _Progress(progress_path(folder, index), document["parameters"], warning)
+    failed = 0
+    for work in works:
+        store, task = trainer.states.store, work.task
+        log = worker.log_path(setup.root, task.address)
+        if warning.restarts > document["requeues"] and not worker.stored(store, task):
+            reason = f"interrupted more than {document['requeues']} times (launch.requeues)"
+            ending: Event = {"kind": "failed", "position": task.start, "last_good": None, "reason": reason}
+        else:
+            before = worker.say_into(log)
+            ending = _carry_out(work, trainer, progress, warning)
+            worker.said(log, before)
+        if ending["kind"] == "interrupted":
+            warning.leave()
+        if ending["kind"] == "done":
+            store.clear_failure(task.address)
+            continue
+        store.write_failure(task.address, ending["position"], ending["last_good"], str(log), ending["reason"])
+        print(f"failed: {ending['reason']}", file=sys.stderr)
+        failed = FAILED if ending["last_good"] is None else NON_FINITE
+        if work.position is None:  # a measurement that failed holds nothing up
+            break
+    dismiss()
+    end(failed)
+
+
+def _carry_out(work: Work, trainer: Trainer, progress: _Progress, warning: _Warning) -> Event:
+    """One job of the plan; while another process is at it, wait for that to end."""
+    progress.begin(work.task.address)
+    while True:
+        ending = worker.carry_out(work, trainer, progress.take, warning.should_stop)
+        progress.write()
+        if ending["kind"] != "busy":
+            return ending
+        if warning.asked:
+            return {**ending, "kind": "interrupted"}
+        time.sleep(BUSY_SECONDS)
+
+
+def _number() -> str:
+    """This job's number, 12 or 12_3. (SLURM_JOB_ID alone names a whole array, in the job that SLURM started last.)"""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+class _Warning:
+    """That the job has to end soon, as SLURM says it, and what to do then."""
+
+    def __init__(self) -> None:
+        import submitit
+
+        self.asked = False
+        self.restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        self.longest = 0.0  # seconds between two looks: a step, a part of an evaluation, a save
+        self._looked: float | None = None
+        self._signal = signal.Signals[f"SIG{submitit.JobEnvironment.USR_SIG}"]
+        self._submitit: Any = signal.getsignal(self._signal)  # saves the payload and queues the job again
+        for which in (self._signal, signal.SIGTERM):
+            signal.signal(which, self._hear)
+
+    def _hear(self, *_: object) -> None:
+        self.asked = True
+
+    def started(self) -> None:
+        """Training begins: what came before was no step."""
+        self._looked = time.monotonic()
+
+    def should_stop(self) -> bool:
+        now = time.monotonic()
+        if self._looked is not None:
+            self.longest = max(self.longest, now - self._looked)
+        self._looked = now
+        return self.asked
+
+    def leave(self) -> NoReturn:
+        """The state is stored: queue the job again, unless SLURM is ending it anyway (scancel, scontrol requeue)."""
+        dismiss()
+        command = ["squeue", "--noheader", "--format=%T", f"--jobs={_number()}"]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if asked.returncode or asked.stdout.strip() == "RUNNING":
+            self._submitit(self._signal, None)  # it does not come back
+        end(FAILED)
+
+
+class _Progress:
+    """What the job reports to the store, for `do=plan` and for `launch.wait`."""
+
+    def __init__(self, path: Path, parameters: int, warning: _Warning) -> None:
+        self._path, self._warning, self._written = path, warning, 0.0
+        self._document: dict[str, Any] = {
+            "job": _number(), "host": os.environ.get("SLURMD_NODENAME", platform.node()), "parameters": parameters,
+            "restarts": warning.restarts,
+        }  # fmt: skip
+
+    def begin(self, address: str) -> None:
+        self._document.update(address=address, position=None, losses={}, lr=0.0, tokens_per_second=0.0)
+
+    def take(self, event: Event) -> None:
+        """An event of the worker."""
+        if event["kind"] == "start":
+            self._warning.started()
+            self._written = 0.0  # told at once
+            where = f"job {self._document['job']} on {self._document['host']}"
+            print(f"{where}: from step {event['position']}", flush=True)  # into the log of the segment
+        self._document.update({key: event[key] for key in ("position", "lr", "tokens_per_second") if key in event})
+        for row in event.get("rows", ()):
+            self._document["position"] = row.position
+            self._document["losses"][row.corpus] = row.loss
+        if time.monotonic() - self._written > PROGRESS_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        self._written = time.monotonic()
+        document = {**self._document, "longest": self._warning.longest, "time": time.time()}
+        disk.write_file(self._path, disk.dump(document), self._path.parent)

@@ -1,0 +1,141 @@
+"""What a SLURM job asks for: the settings of launch=slurm as options of sbatch, and the lead of the warning.
+
+Level 3, without submitit. The lead is the time between SLURM's warning and the end of a job: long enough for the step
+or the part of an evaluation under way, and for a save. Jobs measure the longest of these (`harness.payload`); what no
+job of that size has measured yet is estimated.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import files as disk
+from harness.config import Run
+from harness.errors import InputError
+from harness.fields import as_number, listing, number, text, whole
+
+OURS = ("array", "comment", "dependency", "error", "job-name", "kill-on-invalid-dep", "output", "requeue", "signal",
+        "time")  # fmt: skip
+PLACE = ("partition", "account", "qos", "constraint", "gres")
+OF_A_SIZE = (*PLACE, "minutes", "nodes", "gpus_per_node", "ranks_per_node", "cpus", "mem", "lead")
+MARGIN_SECONDS = 10.0  # for Python to hear the signal, and for scontrol
+ESTIMATED_BYTES_PER_SECOND = 2e8  # of a save, before one was measured
+STATE_BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job asks for. `options`: of sbatch, by their long names; True for one without a value."""
+
+    options: tuple[tuple[str, str | bool], ...]
+    minutes: int
+    lead: int  # seconds
+    setup: tuple[str, ...]
+
+
+def resources(settings: Mapping[str, Any], run: Run, root: Path) -> Resources:
+    """The resources for a run's model. Raises InputError for a setting that is wrong or a lead that cannot fit."""
+    config = {"launch": _sized(settings, run.parameters)}
+    nodes, cpus = whole(config, "launch.nodes", 1), whole(config, "launch.cpus", 1)
+    gpus, minutes = whole(config, "launch.gpus_per_node", 0), whole(config, "launch.minutes", 1)
+    ranks = gpus or 1
+    if config["launch"]["ranks_per_node"] is not None:
+        ranks = whole(config, "launch.ranks_per_node", 1)
+    require_equal_parts("launch.ranks_per_node x nodes", ranks * nodes, run)
+    options: dict[str, str | bool] = {"nodes": str(nodes), "ntasks-per-node": str(ranks), "cpus-per-task": str(cpus)}
+    if gpus:
+        options["gpus-per-node"] = str(gpus)
+    if config["launch"]["mem"] is not None:
+        options["mem"] = f"{math.ceil(1024 * number(config, 'launch.mem', above=0))}M"
+    options.update({name: text(config, f"launch.{name}") for name in PLACE if config["launch"][name] is not None})
+    return Resources(
+        tuple(sorted({**options, **_further(config)}.items())),
+        minutes,
+        _lead(config, run, root, minutes),
+        tuple(str(line) for line in listing(config, "launch.setup")),
+    )
+
+
+def require_equal_parts(field: str, ranks: int, run: Run) -> None:
+    """InputError if so many ranks do not divide the run's batch: each takes as many sequences of it."""
+    if run.batch % ranks:
+        why = f"that many ranks do not divide the batch of {run.batch} sequences of {run.name}"
+        raise InputError(field, ranks, why, "give a divisor of it")
+
+
+def check(wanted: Resources) -> None:
+    """Ask sbatch whether it would take such a job, without submitting one. Raises InputError with what it says."""
+    if shutil.which("sbatch") is None:
+        raise InputError("launch", "slurm", "there is no sbatch here", "run it on a login node, or use launch=local")
+    options = [f"--{name}" if value is True else f"--{name}={value}" for name, value in wanted.options]
+    options.append(f"--time={wanted.minutes}")
+    command = ["sbatch", "--test-only", *options, "--wrap=true"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        given = " ".join(f"{name}={value}" for name, value in wanted.options)
+        said = " ".join(line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
+                        for line in asked.stderr.splitlines())  # fmt: skip
+        raise InputError("launch", f"slurm ({given})", f"sbatch says: {said}", "see conf/launch/slurm.yaml")
+
+
+def _sized(settings: Mapping[str, Any], parameters: int) -> dict[str, Any]:
+    """The settings with those of `sizes` that hold for so many parameters; of several that for the largest models."""
+    chosen, least = dict(settings), -1.0
+    for entry in listing({"launch": dict(settings)}, "launch.sizes"):
+        if not isinstance(entry, dict) or "parameters" not in entry:
+            raise InputError("launch.sizes", entry, "it does not say from how many parameters on it holds",
+                             "give [{parameters: 1e9, gpus_per_node: 8}]")  # fmt: skip
+        for name in entry:
+            if name not in (*OF_A_SIZE, "parameters"):
+                raise InputError("launch.sizes", name, "not a resource", f"known: {', '.join(OF_A_SIZE)}")
+        start = as_number("launch.sizes", entry["parameters"], at_least=0)
+        if least < start <= parameters:
+            chosen, least = {**settings, **entry}, start
+    return chosen
+
+
+def _further(config: dict[str, Any]) -> dict[str, str | bool]:
+    further = config["launch"]["sbatch"]
+    if further is None:
+        return {}
+    if not isinstance(further, dict):
+        raise InputError("launch.sbatch", further, "not a mapping", "give launch.sbatch={mail-type: FAIL}")
+    named: dict[str, str | bool] = {}
+    for name, value in further.items():
+        if value is not None and value is not False:
+            named[str(name).lstrip("-").replace("_", "-")] = True if value is True else str(value)
+    for name in named:
+        if name in OURS:
+            raise InputError("launch.sbatch", name, "the harness sets it", "use the other keys of launch")
+    return named
+
+
+def _lead(config: dict[str, Any], run: Run, root: Path, minutes: int) -> int:
+    """Seconds from the warning to the end: something under way, then a save."""
+    if config["launch"]["lead"] is not None:
+        lead, why = number(config, "launch.lead", above=0), "launch.lead says so"
+    else:
+        longest, how = _measured(root, run.parameters), "measured"
+        if longest is None:
+            step = 6 * run.parameters * run.tokens_per_step / float(run.config["scale"]["flop_rate"])
+            save = STATE_BYTES_PER_PARAMETER * run.parameters / ESTIMATED_BYTES_PER_SECOND
+            longest, how = max(step, save), "estimated"
+        lead = MARGIN_SECONDS + 2 * longest
+        why = f"a step, a part of an evaluation or a save takes up to {longest:.3g} s ({how})"
+    if lead > 60 * minutes / 2:
+        raise InputError("launch.minutes", minutes, f"the warning must come {lead:.0f} s before the end: {why}",
+                         "give more than twice that")  # fmt: skip
+    return math.ceil(lead)
+
+
+def _measured(root: Path, parameters: int) -> float | None:
+    """The longest that jobs of this store with such a model took between two looks at the flag, in seconds."""
+    documents = [disk.read_json(path) or {} for path in (root / "jobs").glob("*/progress-*.json")]
+    measured = [float(d["longest"]) for d in documents if d.get("parameters") == parameters]
+    return max((seconds for seconds in measured if seconds), default=None)

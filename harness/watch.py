@@ -1,0 +1,114 @@
+"""Stay beside submitted jobs and show how far they are (`launch.wait`). Nothing depends on this process.
+
+Level 7. What a job reports to the store becomes the events a worker would have sent, so that display and tracker are
+those of launch=local.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.display import Display
+from harness.errors import InputError
+from harness.jobs import Failure, Job, Jobs
+from harness.plan import Plan
+from harness.status import failure_of
+from harness.store import Store
+from harness.submissions import Submitted, submitted
+from harness.tracker import Tracker
+
+LOOK_SECONDS = 2.0
+DRAW_SECONDS = 0.25
+CANCELLED: dict[str, Any] = {"position": 0, "last_good": None, "log": "", "reason": "its job was cancelled"}
+MISSES = 2  # looks: a shared file system may show a state a moment after the queue has let its job go
+
+
+@dataclass
+class Watch:
+    """Jobs of a plan that SLURM has. `trained`: tokens of those that were finished meanwhile."""
+
+    plan: Plan
+    jobs: Jobs
+    store: Store
+    display: Display
+    tracker: Tracker
+    failures: list[Failure] = field(default_factory=list)
+    trained: int = 0
+    _missed: dict[str, int] = field(default_factory=dict)
+    _seen: dict[str, float] = field(default_factory=dict)  # when a job last reported
+
+    def stay(self, should_stop: Callable[[], bool]) -> None:
+        """Until every job has ended, or until asked to leave."""
+        looked = float("-inf")
+        while self.jobs.open and not should_stop():
+            if time.monotonic() - looked >= LOOK_SECONDS:
+                self._look()
+                looked = time.monotonic()
+            self.display.tick(self.jobs.longest_path)
+            time.sleep(DRAW_SECONDS)
+
+    def _look(self) -> None:
+        try:
+            queue = submitted(self.store.root)  # before the states: a job leaves the queue after it has stored
+        except InputError as error:  # slurmctld is away for a while; the jobs go on
+            self.display.board.note = str(error)
+            return
+        self.display.board.note = ""
+        addresses = self.store.addresses()
+        for number, job in enumerate(self.jobs.all):
+            known = queue.get(job.key)
+            if job.ended:
+                continue
+            if _done(job, addresses, self.store):
+                self.jobs.done(job)
+                self.trained += job.tokens
+                self._show(number, job, {"kind": "done"})
+            elif known is not None and known.live:
+                self._missed.pop(job.key, None)
+                self._report(number, job, known)
+            elif all(earlier.ended for earlier in job.waits_for):
+                self._missed[job.key] = self._missed.get(job.key, 0) + 1
+                if self._missed[job.key] >= MISSES:
+                    self._failed(number, job, known)
+
+    def _report(self, number: int, job: Job, known: Submitted) -> None:
+        """What a running job has written since, as events."""
+        told = known.progress()
+        if not known.running or told.get("address") != job.task.address or told["position"] is None:
+            return
+        if job.key not in self._seen:
+            self._show(number, job, {"kind": "assigned"})
+            self._show(number, job, {"kind": "start", "position": told["position"]})
+        if told["time"] != self._seen.get(job.key):
+            self._seen[job.key] = told["time"]
+            self._show(number, job, {"kind": "progress", "steps": [], **told})
+            self.display.board.lines[number].losses.update(told["losses"])
+
+    def _failed(self, number: int, job: Job, known: Submitted | None) -> None:
+        self.jobs.failed(job)
+        told = failure_of(job.segment, self.store, known) or CANCELLED
+        names = [self.plan.points[i].run.name for i in job.segment.runs]
+        position, reason = told["position"], told["reason"]
+        self.failures.append(Failure(names, job.task.address, position, told["last_good"], reason, told["log"]))
+        self.display.say(f"failed: {job.name}: {reason}")
+        self._show(number, job, {"kind": "failed"})
+
+    def _show(self, number: int, job: Job, event: dict[str, Any]) -> None:
+        if event["kind"] in ("done", "failed") and number not in self.display.board.lines:
+            self.display.event(number, job, {"kind": "assigned"})  # it came and went between two looks
+        self.display.event(number, job, event)
+        if event["kind"] in ("done", "failed"):
+            del self.display.board.lines[number]
+            self.tracker.event(job, event)
+
+
+def _done(job: Job, addresses: set[str], store: Store) -> bool:
+    """Is the state stored, or are the rows there?"""
+    address = job.task.address
+    if address not in addresses:
+        return False
+    wanted = job.task.own_rows if job.position is None else {(job.position, name) for name in job.hashes}
+    return wanted <= {row.key for row in store.rows(address)}

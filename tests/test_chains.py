@@ -1,0 +1,58 @@
+"""Which jobs of a plan make one SLURM job, and what each waits for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.jobs import Jobs
+from harness.plan import plan
+from harness.slurm import Chain, chains
+from harness.submissions import Submitted
+from tests.composed import points_of
+from tests.tiny import command, write_texts
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    write_texts(folder)
+    return folder
+
+
+def queued(number: str, state: str = "PENDING") -> Submitted:
+    return Submitted(Path("jobs/token"), 0, number, state, cancelled=False)
+
+
+def test_a_run_alone_is_one_job(texts: Path) -> None:
+    jobs = Jobs(plan(points_of(command(texts))))
+    (chain,) = chains(jobs, {})
+    assert chain.jobs == jobs.all
+    assert chain.dependency() == ""
+
+
+def test_a_base_and_its_continuations_are_jobs_of_their_own(texts: Path) -> None:
+    jobs = Jobs(plan(points_of(*(command(texts, f"warmup={share}") for share in (0.1, 0.2, 0.3)))))
+    base, *others = chains(jobs, {})
+    assert [job.segment.stop for job in base.jobs] == [6, 60]
+    assert [[job.segment.stop for job in chain.jobs] for chain in others] == [[64, 100], [68, 100], [72, 100]]
+    assert [chain.dependency() for chain in others] == [None] * 3  # until the base has a number
+    base.number = "12"
+    assert [chain.dependency() for chain in others] == ["afterok:12"] * 3
+
+
+def test_what_is_queued_is_waited_for_and_not_submitted_again(texts: Path) -> None:
+    jobs = Jobs(plan(points_of(command(texts, "warmup=0.1"), command(texts, "warmup=0.2"))))
+    base, first, _ = chains(jobs, {})
+    queue = {job.key: queued("12") for job in base.jobs} | {job.key: queued("13_1") for job in first.jobs}
+    (left,) = chains(jobs, queue)
+    assert left.dependency() == "afterok:12"
+    gone = {key: queued(one.job, state="") for key, one in queue.items()}
+    assert len(chains(jobs, gone)) == 3
+
+
+def test_a_chain_waits_for_all_before_it() -> None:
+    before = [Chain([], number="1"), Chain([], number="2_3")]
+    chain = Chain([], [("afterok", before[0]), ("afterany", before[1]), ("afterok", "4")])
+    assert chain.dependency() == "afterany:2_3,afterok:1,afterok:4"

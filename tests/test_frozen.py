@@ -1,0 +1,47 @@
+"""What a queued job reads is what was meant when it was submitted: tasks come back whole, code is a copy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.compose import sweep_points
+from harness.config import read
+from harness.frozen import freeze, freeze_code, plain, thaw
+from harness.jobs import Jobs
+from harness.plan import compile_points, plan
+from harness.schedule_config import CONF
+from harness.worker import Setup, Work
+
+
+@pytest.mark.parametrize("sweep", ["demo", "scalable_replay"])
+def test_work_comes_back_equal_from_json(sweep: str) -> None:
+    runs = [(point.label, read(point.config)) for point in sweep_points([sweep], ["scale=mini"])]
+    for job in Jobs(plan(compile_points(runs))).all:
+        work = Work(job.task, job.position, job.hashes)
+        again = thaw(Work, json.loads(json.dumps(plain(work))))
+        assert again == work
+        assert again.task.address == work.task.address
+        assert again.task.program.lr(job.segment.stop - 1) == work.task.program.lr(job.segment.stop - 1)
+
+
+def test_a_measurement_and_a_setup_come_back_equal() -> None:
+    setup = Setup(Path("runs"), (Path("others"),), 0.1, 8, "weights")
+    assert thaw(Setup, json.loads(json.dumps(plain(setup)))) == setup
+
+
+def test_the_code_is_frozen_once_and_whole(tmp_path: Path) -> None:
+    folder = freeze_code(tmp_path)
+    assert freeze_code(tmp_path) == folder
+    copied = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert copied == {path: (CONF.parent / path).read_bytes() for path in copied}
+    assert {Path("harness/payload.py"), Path("conf/config.yaml")} <= set(copied)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_what_is_there_already_stays(tmp_path: Path) -> None:
+    freeze(tmp_path, "abc", {"a.txt": b"first"})
+    freeze(tmp_path, "abc", {"a.txt": b"second"})
+    assert (tmp_path / "abc" / "a.txt").read_bytes() == b"first"

@@ -1,0 +1,81 @@
+"""What a SLURM job asks for, and how early it has to be warned."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.config import Run
+from harness.errors import InputError
+from harness.resources import resources
+from tests.composed import points_of
+from tests.launched import settings
+
+NOWHERE = Path("no store")
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return replace(points_of("")[0].run, batch=24)  # sequences that all the ranks below divide
+
+
+def slurm(**more: object) -> dict[str, object]:
+    return settings("slurm", **more)
+
+
+def test_the_settings_as_options_of_sbatch(run: Run) -> None:
+    wanted = resources(
+        slurm(partition="gpu", account="abc", nodes=2, gpus_per_node=4, cpus=8, mem=1.5, minutes=60,
+              sbatch={"mail_type": "FAIL", "exclusive": True, "nice": None}), run, NOWHERE,
+    )  # fmt: skip
+    assert dict(wanted.options) == {
+        "partition": "gpu", "account": "abc", "nodes": "2", "gpus-per-node": "4", "ntasks-per-node": "4",
+        "cpus-per-task": "8", "mem": "1536M", "mail-type": "FAIL", "exclusive": True,
+    }  # fmt: skip
+    assert wanted.minutes == 60
+    assert dict(resources(slurm(), run, NOWHERE).options)["ntasks-per-node"] == "1"
+    assert dict(resources(slurm(ranks_per_node=2), run, NOWHERE).options)["ntasks-per-node"] == "2"
+
+
+def test_larger_models_get_what_sizes_say(run: Run) -> None:
+    sizes = [{"parameters": 1e9, "nodes": 3}, {"parameters": 1e3, "nodes": 2}, {"parameters": 1e12, "nodes": 4}]
+    nodes = []
+    for parameters in (100, 10_000, 2_000_000_000):
+        wanted = resources(slurm(sizes=sizes), replace(run, parameters=parameters), NOWHERE)
+        nodes.append(dict(wanted.options)["nodes"])
+    assert nodes == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"minutes": 0}, "launch.minutes"),
+        ({"ranks_per_node": 5}, "5: that many ranks do not divide the batch of 24 sequences"),
+        ({"cpus": 0.5}, "launch.cpus"),
+        ({"mem": "much"}, "launch.mem"),
+        ({"setup": "module load cuda"}, "not a list"),
+        ({"sbatch": {"time": 5}}, "the harness sets it"),
+        ({"sizes": [{"nodes": 2}]}, "from how many parameters"),
+        ({"sizes": [{"parameters": 1, "node": 2}]}, "not a resource"),
+        ({"minutes": 1, "lead": 31}, "the warning must come 31 s before the end"),
+    ],
+)
+def test_what_is_wrong_is_named(run: Run, more: dict[str, object], why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        resources(slurm(**more), run, NOWHERE)
+
+
+def test_the_lead_follows_what_jobs_have_measured(run: Run, tmp_path: Path) -> None:
+    estimated = resources(slurm(), run, tmp_path).lead
+    assert estimated == 11  # a model this small takes no time: what is left is the margin
+    (tmp_path / "jobs" / "token").mkdir(parents=True)
+    for number, (parameters, longest) in enumerate([(run.parameters, 40.0), (run.parameters, 100.0), (5, 1000.0)]):
+        report = {"parameters": parameters, "longest": longest}
+        (tmp_path / "jobs" / "token" / f"progress-{number}.json").write_text(json.dumps(report))
+    assert resources(slurm(), run, tmp_path).lead == 210  # one to hear it, one to save
+    assert resources(slurm(lead=50), run, tmp_path).lead == 50
+    with pytest.raises(InputError, match="takes up to 100 s \\(measured\\)"):
+        resources(slurm(minutes=6), run, tmp_path)
