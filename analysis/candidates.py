@@ -10,6 +10,7 @@ checkpoint on the way. Models are those of conf/model.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.formula import Array
+from analysis.tables import numbers_of, row_numbers
 from harness.errors import InputError
 from harness.schedule_config import CONF
 from harness.shape import ModelShape, flops_per_token, non_embedding
@@ -100,7 +102,10 @@ def candidates(shapes: Mapping[str, ModelShape], tokens: Sequence[float], shares
 
 
 def token_grid(least: float, most: float) -> list[float]:
-    """Lengths of runs: `most`, and down from it in steps of the root of two to a sixteenth, but not under `least`."""
+    """Lengths of runs: `most`, and down from it in steps of the root of two to a sixteenth, but not under `least`.
+    InputError unless `most` is positive and finite."""
+    if not (math.isfinite(most) and most > 0):
+        raise InputError("most-tokens", most, "is not a positive finite number", "give the longest run's tokens")
     lengths = [most / 2 ** (k / 2) for k in range(2 * HALVINGS + 1)]
     return [float(f"{length:.3g}") for length in lengths if length == most or length >= least]
 
@@ -117,7 +122,13 @@ def checkpoints(table: pd.DataFrame, D: float) -> Array:
 
 def seeds_of(table: pd.DataFrame, shares: Array) -> dict[tuple[int, float], set[int]]:
     """The seeds of the runs in a table whose rows have these `shares` of the domain; without a column `seed` they
-    count from 0."""
+    count from 0. InputError for a seed that is no whole number."""
+    if "seed" in table:
+        numbers = numbers_of(table["seed"], "seed", "of the runs")
+        if bad := list(table.index[~np.isfinite(numbers) | (numbers % 1 != 0)]):
+            raise InputError("seed", table.seed[bad[0]], f"is no whole number ({row_numbers(bad)})",
+                             "give the seeds of the runs")  # fmt: skip
+        table = table.assign(seed=numbers.astype(int))
     found: dict[tuple[int, float], set[int]] = {}
     table = table.assign(domain=shares.round(6))
     for N, r in set(zip(table.N, table.domain, strict=True)):

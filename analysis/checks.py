@@ -21,6 +21,10 @@ ARRAYS = ("learning rates", "changes")
 PERPLEXITY = 20.0  # no language model that is worth a law has a median loss above, in nats per token
 # Unit -> below what all values, and above what any value, are no such amounts; and which median still means billions.
 AMOUNTS = {"parameters": (1e4, 1e14, 20.0), "tokens": (1e5, 1e18, 5e3)}
+# Laws take powers of these, which at zero are infinite or have no slope. Of several learning-rate sums (before and in
+# continual pre-training) one may be zero.
+POSITIVE = ("parameters", "tokens", "FLOPs")
+SUM = "learning-rate sum"
 NON_NEGATIVE = ("parameters", "tokens", "FLOPs", "steps", "learning rate")
 
 
@@ -42,6 +46,12 @@ def check(
         raise InputError("table", target, "there are no rows", "keep some: --where")
     numbers = {name: _finite(table[name]) for name in (*variables, target) if variables.get(name) not in ARRAYS}
     _check_loss(numbers[target])
+    if len(table) > 1 and numbers[target].nunique() == 1:
+        raise InputError("column", target, f"the same in all {len(table)} rows: nothing to fit",
+                         "give rows that differ in it")  # fmt: skip
+    if "run" in table and (bad := list(table.index[table["run"].isna()])):
+        raise InputError("column", "run", f"{len(bad)} cells are missing ({row_numbers(bad)})",
+                         "say which run each row is of, or leave these rows out: --where")  # fmt: skip
     for name, unit in variables.items():
         if unit in ARRAYS:
             _check_arrays(table[name], unit)
@@ -49,8 +59,12 @@ def check(
             _check_share(numbers[name])
         if unit in NON_NEGATIVE:
             _check_sign(numbers[name], unit)
+        if unit in POSITIVE:
+            _check_zero(numbers[name], name, unit)
         if unit in AMOUNTS:
             _check_amount(numbers[name], unit)
+    if sums := [name for name, unit in variables.items() if unit == SUM]:
+        _check_zero(sum((numbers[name] for name in sums[1:]), numbers[sums[0]]), " + ".join(sums), SUM)
     _check_duplicates(table, variables, target)
     for name in variables:
         if name in numbers and name not in fixed and numbers[name].nunique() == 1:
@@ -100,6 +114,12 @@ def _check_sign(column: pd.Series[Any], unit: str) -> None:
     if bad := list(column.index[column < 0]):
         raise InputError("column", column.name, f"{len(bad)} numbers of {unit} are negative ({row_numbers(bad)})",
                          f"leave these rows out: --where '{column.name} > 0'")  # fmt: skip
+
+
+def _check_zero(column: pd.Series[Any], name: str, unit: str) -> None:
+    if bad := list(column.index[column == 0]):
+        raise InputError("column", name, f"{len(bad)} rows have zero {unit} ({row_numbers(bad)}), where a power law "
+                         "has no value or no slope", f"leave these rows out: --where '{name} > 0'")  # fmt: skip
 
 
 def _check_amount(column: pd.Series[Any], unit: str) -> None:

@@ -18,6 +18,7 @@ from analysis.fit import clusters_of, objective_of
 from analysis.law import Law
 from analysis.objective import Loss, huber
 from analysis.search import CONVERGED, Progress, refit, search
+from analysis.tables import numbers_of
 from harness.errors import InputError
 
 MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `folds` ranges
@@ -25,19 +26,26 @@ MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; mo
 
 def cross_validate(
     law: Law, table: pd.DataFrame, *, by: str, folds: int = 3, loss: Loss | None = None, target: str = "loss",
-    group: str = "run", seed: int = 0, progress: Progress | None = None,
+    group: str = "run", seed: int = 0, weights: str | None = None, progress: Progress | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Fit without a part of the rows, predict them, for every part.
 
     `by`: a variable (each of its values is left out once; if it has many, each of `folds` ranges), `run` (`folds`
-    random parts of the runs), or `largest-N` (the largest size, then the two largest, ...; any variable for N).
-    Columns: left_out, n, r2 (of the losses left out), huber (mean, of their residuals), mre, converged. InputError.
+    random parts of the runs), or `largest-N` (the largest size, then the two largest, ...; any variable for N; at most
+    MOST_VALUES such parts). A part without which too few different rows are left for the law is not left out.
+    `weights`: a column of row weights; rows of weight 0 play no part. Columns: left_out, n, r2 (of the losses left
+    out), huber (mean, of their residuals), mre, converged. Raises InputError.
     """
     loss = loss or Loss()
-    objective = objective_of(law, table, loss, target)
-    named = list(_folds(table, by, folds, group, seed))
-    weights = np.stack([objective.weights * ~left_out for _, left_out in named])
-    theta, _, gap = refit(objective, search(objective, seed), weights, progress)
+    objective = objective_of(law, table, loss, target, weights)
+    counted = objective.weights > 0
+    named = [(name, left_out & counted) for name, left_out in _folds(table, by, folds, group, seed)]
+    named = [(name, out) for name, out in named if out.any() and _can_be_fitted(law, table[counted & ~out])]
+    if not named:
+        why = f"whatever is left out, too few different rows are left for the {len(law.parameters)} parameters"
+        raise InputError("by", by, f"{why} of {law.name}", "leave out by something else, or fix parameters")
+    kept = np.stack([~left_out for _, left_out in named])
+    theta, _, gap = refit(objective, search(objective, seed), kept, progress)
     predicted = objective.bound.value(theta)
     residuals, observed = objective.residuals(predicted), objective.observed
     delta = loss.delta if loss.kind in ("huber", "asymmetric") else np.inf
@@ -58,27 +66,37 @@ def cross_validate(
     return pd.DataFrame(rows)
 
 
+def _can_be_fitted(law: Law, table: pd.DataFrame) -> bool:
+    """Whether the rows are of more different points than the law has parameters."""
+    names = [name for name in law.variables if table[name].dtype != object]  # schedules, in arrays, are not compared
+    return len(table.drop_duplicates(names) if names else table) > len(law.parameters)
+
+
 def _folds(
     table: pd.DataFrame, by: str, folds: int, group: str, seed: int
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """(name, rows left out as booleans) of every fold."""
     largest, _, column = by.partition("-")
     column = column if largest == "largest" else (group if by == "run" else by)
-    if column not in table:
-        known = ", ".join(name for name in table.columns if table[name].dtype != object)
-        raise InputError("by", by, f"the table has no column {column}", f"choose run, largest-COLUMN or of {known}")
+    if column not in table or (by != "run" and not pd.api.types.is_numeric_dtype(table[column])):
+        known = ", ".join(name for name in table.columns if pd.api.types.is_numeric_dtype(table[name]))
+        why = f"{column} is no column of numbers" if column in table else f"the table has no column {column}"
+        raise InputError("by", by, why, f"choose run, largest-COLUMN or of {known}")
     if by == "run":
         clusters = clusters_of(table, group)
         assert clusters is not None
-        part = np.random.default_rng(seed).permutation(int(clusters.max()) + 1) % folds
+        runs = int(clusters.max()) + 1
+        folds = min(folds, runs)
+        part = np.random.default_rng(seed).permutation(runs) % folds
         yield from ((f"part {k + 1} of the runs", part[clusters] == k) for k in range(folds))
         return
-    values = table[column].to_numpy(dtype=float)
+    values = numbers_of(table[column], "by", by).to_numpy(dtype=float)
     distinct = np.unique(values)
     if len(distinct) < 3:
         raise InputError("by", by, f"{column} has {len(distinct)} values", "leave out by something with three or more")
     if largest == "largest":
-        for k in range(1, len(distinct) - 1):
+        counts = np.linspace(1, len(distinct) - 2, min(MOST_VALUES, len(distinct) - 2)).round().astype(int)
+        for k in counts:
             yield f"{column} >= {distinct[-k]:.4g}", values >= distinct[-k]
     elif len(distinct) <= MOST_VALUES:
         yield from ((f"{column} = {value:.4g}", values == value) for value in distinct)

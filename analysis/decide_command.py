@@ -31,6 +31,16 @@ MEANINGS = {
     "on_limit": "held by the tolerance or a cap",
     "infeasible": "nothing satisfies the limit",
 }
+# Question -> the options it reads, of those that some question reads.
+READS = {
+    "the mixture of several corpora": ("fit", "weights", "tokens", "N", "available", "most_epochs"),
+    "the best N and D for a training budget": ("flops", "r"),
+    "the critical share": ("general", "N", "D", "base_loss", "tolerance", "increase"),
+    "the share of limited downstream tokens": ("domain", "N", "domain_tokens", "general", "tolerance", "base_loss",
+                                               "plot"),
+    "the share under a tolerance": ("general", "domain", "N", "D", "tolerance", "base_loss", "plot"),
+    "the next runs for limited downstream tokens": ("domain", "N", "domain_tokens"),
+}  # fmt: skip
 
 
 def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,19 +85,27 @@ def propose(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, An
 def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
     """The answer to the question that the options ask, and the fits by role or corpus. Raises InputError."""
     if options.fit:
-        fits = {name: read_fit(Path(path)) for name, path in map(_named, options.fit)}
+        _check_read(options, "the mixture of several corpora")
+        fits = _fits_of_corpora(options.fit)
         weights = parse_numbers(options.weights, "weights") or dict.fromkeys(fits, 1.0)
         tokens = _needed(options, "tokens")
         answer = best_mixture(fits, weights, tokens=tokens, N=options.N, most_epochs=options.most_epochs,
                               available=parse_numbers(options.available, "available") or None,
                               independent=options.independent)  # fmt: skip
         return answer, fits
+    if options.flops is not None:
+        role = "general" if options.domain is None else "domain"
+        _check_read(options, "the best N and D for a training budget", role)
+        fits = _fits(options)
+        return compute_allocation(fits[role], flops=options.flops, r=options.r, role=role), fits
+    if options.domain is None:
+        question = "the critical share"
+    else:
+        limited = options.domain_tokens is not None
+        question = "the share of limited downstream tokens" if limited else "the share under a tolerance"
+    _check_read(options, question)
     fits = _fits(options)
     general, domain = fits.get("general"), fits.get("domain")
-    if options.flops is not None:
-        fit = domain or general
-        assert fit is not None
-        return compute_allocation(fit, flops=options.flops, r=options.r), fits
     if domain is None:
         assert general is not None
         answer = critical_share(general, base_loss=_needed(options, "base_loss"), tolerance=options.tolerance or 0.0,
@@ -108,6 +126,8 @@ def proposal_for(options: argparse.Namespace) -> tuple[Proposal, dict[str, Any]]
     """Further runs, and the settings of the sweep they extend. Raises InputError."""
     import yaml
 
+    limited = options.domain_tokens is not None
+    _check_read(options, "the next runs for limited downstream tokens" if limited else "the share under a tolerance")
     try:
         base = yaml.safe_load(options.base_sweep.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -141,7 +161,8 @@ def answer_lines(answer: Answer) -> list[str]:
     for name, factor in answer.extrapolated.items():
         lines.append(f"EXTRAPOLATED: {name} lies outside the fitted range by a factor of {factor:.3g}")
     if answer.share_infeasible:
-        lines.append(f"{answer.share_infeasible:.0%} of the draws have no answer; the interval is over the others")
+        over = "; the interval is over the others" if answer.interval is not None else ""
+        lines.append(f"{answer.share_infeasible:.0%} of the draws have no answer{over}")
     if answer.paired is False:
         lines.append("the fits' draws are not paired, so they were taken as independent")
     return lines
@@ -153,6 +174,13 @@ def warning_lines(fits: dict[str, Fit]) -> list[str]:
     for name, fit in fits.items():
         if not fit.converged:
             lines.append(f"warning: the fit of {name} has not converged")
+        if fit.unidentified:
+            lines.append(f"warning: the data of {name} do not identify {', '.join(fit.unidentified)}")
+        if fit.on_bound:
+            lines.append(f"warning: in the fit of {name}, {', '.join(fit.on_bound)} lies on a bound")
+        if fit.draws is not None and fit.draws.failed:
+            count = f"{fit.draws.failed} of {len(fit.draws.parameters)}"
+            lines.append(f"warning: {count} resamples of {name} have no fit and are left out")
         failing = [text for text, share in fit.requirements.items() if share < 1]
         if failing:
             lines.append(f"warning: in the fit of {name}, {', '.join(failing)} does not hold at all rows")
@@ -213,6 +241,26 @@ def _fits(options: argparse.Namespace) -> dict[str, Fit]:
     return {role: read_fit(path, role) for role, path in given.items()}
 
 
+def _fits_of_corpora(given: Sequence[str]) -> dict[str, Fit]:
+    """The fits of `--fit CORPUS=FIT ...`, each corpus given once."""
+    fits: dict[str, Fit] = {}
+    for name, path in map(_named, given):
+        if name in fits:
+            raise InputError("fit", f"{name}={path}", f"{name} is given twice", "give one fit of each corpus")
+        fits[name] = read_fit(Path(path))
+    return fits
+
+
+def _check_read(options: argparse.Namespace, question: str, *more: str) -> None:
+    """InputError for an option that the question does not read: what is asked is not what would be answered."""
+    known = dict.fromkeys(name for names in READS.values() for name in names)
+    for name in known:
+        value = getattr(options, name, None)
+        if value not in (None, "", []) and name not in (*READS[question], *more):
+            raise InputError(name.replace("_", "-"), value, f"plays no part in {question}",
+                             "leave it out, or ask another question")  # fmt: skip
+
+
 def _needed(options: argparse.Namespace, name: str) -> float:
     value = getattr(options, name)
     if value is None:
@@ -225,4 +273,3 @@ def _named(text: str) -> tuple[str, str]:
     if not path:
         raise InputError("fit", text, "not CORPUS=FIT", "write --fit docs=docs.json")
     return name, path
-

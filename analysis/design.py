@@ -132,6 +132,9 @@ def _fits(evidence: Mapping[str, Evidence], question: Question) -> dict[str, Fit
         if other := [name for name in fit.law.variables if name not in VARIABLES]:
             raise InputError("law", fit.law.name, f"depends on {', '.join(other)}, which no choice of runs sets",
                              "take a law of N, D and r, such as dcpt")  # fmt: skip
+        if lacking := [name for name in VARIABLES if name not in fit.law.variables]:
+            raise InputError("law", fit.law.name, f"the {role} fit has no {', '.join(lacking)}",
+                             "fit a law of N, D and r, such as dcpt, to runs that differ in them")  # fmt: skip
         if not fit.converged:
             agree = f"{fit.starts['agree']} of {fit.starts['tried']} starts agree"
             raise InputError("fit", f"{role} {fit.law.name}", f"it has not converged ({agree})",

@@ -32,7 +32,10 @@ from harness.errors import InputError
 
 LEVEL = 0.9  # of every interval
 FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled
-MOST_FAILED = 0.05  # of the resamples may end without a minimum before the bootstrap is refused
+MOST_FAILED = 0.2  # of the resamples may end without a minimum before the bootstrap is refused
+FEWEST_RUNS = 5  # to resample; even so few give intervals that are too narrow
+
+ROWS = "rows"  # what is resampled where a table names no runs
 
 Integers = npt.NDArray[np.int64]
 
@@ -48,9 +51,11 @@ class Draws:
     group: str  # the column resampled by; "rows" if rows were
     groups: str
     seed: int
-    failed: int  # resamples whose fit did not converge; their draws are left out of no pair: they are NaN
+    failed: int  # resamples whose fit did not converge: their draws are NaN
 
     def paired(self, other: Draws) -> bool:
+        if self.group == ROWS:  # nothing says that two tables have their rows in one order
+            return False
         return (self.groups, self.seed, self.group, len(self.parameters)) == (
             other.groups, other.seed, other.group, len(other.parameters),
         )  # fmt: skip
@@ -127,7 +132,7 @@ def fit_law(
     objective = objective_of(law, table, loss, target, weights)
     clusters = clusters_of(table, group)
     found = search(objective, seed)
-    known = inform(objective, found.theta, clusters)
+    known = inform(objective, found, clusters)
     draws = _bootstrap(objective, found, table, group, clusters, bootstrap, seed, progress) if bootstrap else None
     rows = None if any(table[name].dtype == object for name in law.variables) else _kept(table, law, target, group)
     return _report(objective, found, known, clusters, fixed, target, draws, rows)
@@ -137,8 +142,15 @@ def objective_of(
     law: Law, table: pd.DataFrame, loss: Loss, target: str = "loss", weights: str | None = None
 ) -> Objective:
     """The objective of a law on a table that has been checked."""
-    given = np.ones(len(table)) if weights is None else table[weights].to_numpy(dtype=float)
+    given = np.ones(len(table)) if weights is None else _weights(table, weights)
     return Objective(Bound(law, columns_of(law, table)), table[target].to_numpy(dtype=float), loss, given)
+
+
+def _weights(table: pd.DataFrame, name: str) -> Array:
+    values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
+    if not (np.isfinite(values).all() and (values >= 0).all() and (values > 0).any()):
+        raise InputError("weights", name, "not numbers of zero or more, some of them positive", "mend the column")
+    return values
 
 
 def columns_of(law: Law, table: pd.DataFrame) -> dict[str, Array]:
@@ -155,12 +167,13 @@ def clusters_of(table: pd.DataFrame, group: str | None) -> Integers | None:
     return np.asarray(pd.factorize(table[group], sort=True)[0], dtype=np.int64)
 
 
-def resamples(clusters: Integers | None, rows: int, draws: int, seed: int) -> Array:
-    """Weights (draws, rows) of bootstrap resamples: how often each row's run (each row, without runs) was drawn."""
+def resamples(clusters: Integers | None, rows: int, draws: int, seed: int) -> npt.NDArray[np.uint16]:
+    """Counts (draws, rows) of bootstrap resamples: how often each row's run (each row, without runs) was drawn."""
     count = rows if clusters is None else int(clusters.max()) + 1
     random = np.random.default_rng(seed)
     drawn = np.stack([np.bincount(random.integers(0, count, count), minlength=count) for _ in range(draws)])
-    return np.asarray(drawn if clusters is None else drawn[:, clusters], dtype=float)
+    counts = drawn.astype(np.uint16)  # a thousand resamples of 100,000 rows: 0.2 GB
+    return counts if clusters is None else counts[:, clusters]
 
 
 def remedy_of(law: Law, variable: str) -> str:
@@ -194,12 +207,17 @@ def _bootstrap(
     objective: Objective, found: Found, table: pd.DataFrame, group: str | None, clusters: Integers | None, count: int,
     seed: int, progress: Progress | None,
 ) -> Draws:  # fmt: skip
-    weights = objective.weights * resamples(clusters, len(table), count, seed)
-    theta, _, gap = refit(objective, found, weights, progress)
+    if clusters is not None and (runs := int(clusters.max()) + 1) < FEWEST_RUNS:
+        remedy = "train more runs, or name what rows have in common: --group (fit without one: --bootstrap 0)"
+        raise InputError("bootstrap", count, f"{runs} values of {group} are too few to resample", remedy)
+    theta, _, gap = refit(objective, found, resamples(clusters, len(table), count, seed), progress)
     parameters = objective.bound.law.outward(theta)
     failed = ~(gap <= 1e-4)
     parameters[failed] = np.nan
-    by = "rows" if clusters is None else str(group)
+    if failed.mean() > MOST_FAILED:
+        raise InputError("bootstrap", count, f"{failed.mean():.0%} of the resamples have no fit",
+                         "give more runs, or a law of fewer parameters: --fix")  # fmt: skip
+    by = ROWS if clusters is None else str(group)
     names = [str(len(table))] if clusters is None else [str(name) for name in sorted(table[group].unique())]
     digest = hashlib.sha256("\n".join([by, *names]).encode()).hexdigest()[:16]
     return Draws(parameters, by, digest, seed, int(failed.sum()))
@@ -218,16 +236,18 @@ def _report(
     if draws is not None:
         se = np.nanstd(draws.parameters, axis=0, ddof=1)
     predicted = objective.bound.value(found.theta[None])[0]
+    used = objective.weights > 0
+    seen, told = objective.observed[used], predicted[used]
+    profile = {name: profile_interval(objective, found, known, name, LEVEL) for name in _flat(law, known)}
     return Fit(
         law=law, fixed=fixed, target=target, loss=objective.loss, parameters=parameters,
         se=dict(zip(names, map(float, se), strict=True)),
         cramer_rao=dict(zip(names, map(float, cramer_rao), strict=True)),
-        interval=_intervals(law, found, known, draws),
-        profile={name: profile_interval(objective, found, known, name, LEVEL) for name in _flat(law, known)},
+        interval=_intervals(law, found, known, draws, profile), profile=profile,
         objective=found.value, n_points=len(predicted), n_runs=None if clusters is None else int(clusters.max()) + 1,
         starts={"tried": found.tried, "agree": found.agree}, converged=found.converged, on_bound=known.on_bound,
         unidentified=known.unidentified, condition=known.condition, draws=draws, rows=rows,
-        **quality(objective.observed, predicted, objective.residuals(predicted), clusters),
+        **quality(seen, told, objective.residuals(predicted)[used], None if clusters is None else clusters[used]),
         requirements=_requirements(law, parameters, objective),
         range={name: (float(column.min()), float(column.max()))
                for name, column in zip(law.variables, objective.bound.data, strict=False)},
@@ -251,17 +271,28 @@ def quality(observed: Array, predicted: Array, residuals: Array, clusters: Integ
     }
 
 
-def _intervals(law: Law, found: Found, known: Information, draws: Draws | None) -> dict[str, tuple[float, float]]:
+def _intervals(
+    law: Law, found: Found, known: Information, draws: Draws | None,
+    profile: Mapping[str, tuple[float | None, float | None]],
+) -> dict[str, tuple[float, float]]:  # fmt: skip
+    """From draws or standard errors; of a parameter that is not identified from its profile, open to its bounds (draws
+    stay where they began along a flat direction)."""
     tail = (1 - LEVEL) / 2
     if draws is not None:
         low, high = np.nanquantile(draws.parameters, [tail, 1 - tail], axis=0)
     else:
-        from scipy.stats import norm
+        from scipy.stats import t
 
-        low, high = (law.outward(found.theta + sign * norm.ppf(1 - tail) * known.se) for sign in (-1, 1))
+        reach = float(t.ppf(1 - tail, known.degrees))
+        low, high = (law.outward(found.theta + sign * reach * known.se) for sign in (-1, 1))
         bounds = np.array([law.bound(name) for name in law.parameters])
         low, high = np.clip(low, bounds[:, 0], None), np.clip(high, None, bounds[:, 1])
-    return {name: (float(a), float(b)) for name, a, b in zip(law.parameters, low, high, strict=True)}
+    found_ends = {name: (float(a), float(b)) for name, a, b in zip(law.parameters, low, high, strict=True)}
+    for name in known.unidentified:
+        ends = zip(profile[name], law.bound(name), strict=True)
+        first, last = (bound if end is None else end for end, bound in ends)
+        found_ends[name] = (float(first), float(last))
+    return found_ends
 
 
 def _flat(law: Law, known: Information) -> Sequence[str]:

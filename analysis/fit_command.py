@@ -26,6 +26,8 @@ from analysis.tables import keep, parse_map, parse_numbers, read, table_of
 from harness.errors import InputError
 
 LAW_NAMES = ", ".join(LAWS)
+FEWEST_DRAWS = 20  # of a bootstrap
+MOST_LOOKS = 10  # values of a variable that a figure tells apart
 SCHEDULED = ("S1", "S2", "S1_base", "S1_cpt", "S2_base", "S2_cpt", "drop", "drop_lr", "drop_S")
 
 
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help="ls, huber:DELTA, lad or asymmetric:TAU[:DELTA], summed (default: huber:1e-3)")  # fmt: skip
     how.add_argument("--residuals", default="log", choices=("log", "raw"), help="of losses or their logarithms (log)")
     how.add_argument("--fix", default="", metavar="NAME=VALUE,...", help="parameters not to fit")
+    how.add_argument("--target", default="loss", metavar="COLUMN", help="what the law says: loss, or another amount")
     how.add_argument("--weights", metavar="COLUMN", help="weights of the rows")
     how.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples, for intervals (0: none)")
     how.add_argument("--group", default="run", metavar="COLUMN",
@@ -58,22 +61,26 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     """The document of `fit`, and its lines for a terminal. Raises InputError."""
     law, fixed = find(options.law), parse_numbers(options.fix, "fix")
     columns = parse_map(options.map) if options.map else {}
-    if options.bootstrap < 0:
-        raise InputError("bootstrap", options.bootstrap, "a negative number of resamples", "give 0 or, say, 1000")
+    if options.bootstrap and options.bootstrap < FEWEST_DRAWS:
+        why = f"fewer than {FEWEST_DRAWS} resamples give no interval"
+        raise InputError("bootstrap", options.bootstrap, why, "give 0 or, say, 1000")
+    if options.seed < 0:
+        raise InputError("seed", options.seed, "a negative number", "give 0 or more")
     loss = parse_loss(options.loss, options.residuals)
     table = rows_of(options, columns, overrides, law.fixed(fixed).variables)
     for name, column in (("weights", options.weights), ("group", options.group if options.group != "run" else None)):
         if column is not None and column not in table:
             raise InputError(name, column, "no such column", f"there are {', '.join(map(str, table.columns))}")
     with bar("bootstrap") as progress:
-        fit = fit_law(law, table, loss=loss, fixed=fixed, group=options.group, bootstrap=options.bootstrap,
-                      seed=options.seed, weights=options.weights, progress=progress)  # fmt: skip
+        fit = fit_law(law, table, loss=loss, fixed=fixed, target=options.target, group=options.group,
+                      bootstrap=options.bootstrap, seed=options.seed, weights=options.weights,
+                      progress=progress)  # fmt: skip
     document = to_document(fit, columns)
     validation = None
     if options.validate:
         with bar("cross-validation") as progress:
-            validation = cross_validate(fit.law, table, by=options.validate, loss=loss, group=options.group,
-                                        seed=options.seed, progress=progress)  # fmt: skip
+            validation = cross_validate(fit.law, table, by=options.validate, loss=loss, target=options.target,
+                                        group=options.group, seed=options.seed, progress=progress)  # fmt: skip
         document["validation"] = validation.astype(object).where(validation.notna(), None).to_dict("records")
     lines = fit_lines(fit) if validation is None else [*fit_lines(fit), *validation_lines(options.validate, validation)]
     if options.plot:
@@ -147,8 +154,10 @@ def _plot(path: Path, fit: Fit, table: pd.DataFrame) -> None:
     from analysis.plots import fit_against_data, residuals, save
 
     values = {name: table[name].nunique() for name in fit.law.variables if table[name].dtype != object}
-    x = max(values, key=lambda name: values[name])
+    x: str | None = max(values, key=lambda name: values[name])
     by = min(values, key=lambda name: values[name]) if len(values) > 1 else None
+    if by is not None and values[by] > MOST_LOOKS:  # every row its own size: predicted against observed
+        x = by = None
     save(path, lambda ax: fit_against_data(ax, fit, table, x=x, by=by), lambda ax: residuals(ax, fit, table, by=by))
 
 

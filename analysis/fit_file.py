@@ -21,8 +21,13 @@ from analysis.objective import Loss
 from harness.errors import InputError
 
 SCHEMA = "rewarm.fit/1"
-_SIMPLE = ("fixed", "target", "parameters", "se", "cramer_rao", "objective", "n_points", "n_runs", "starts",
-           "converged", "condition", "r2", "r2_within_run", "mre", "max_abs_z", "requirements")  # fmt: skip
+_NUMBER = int | float | None  # null: a number that is not finite, or that there is none
+_SIMPLE: dict[str, Any] = {
+    "fixed": dict, "target": str, "parameters": dict, "se": dict, "cramer_rao": dict, "objective": _NUMBER,
+    "n_points": int, "n_runs": int | None, "starts": dict, "converged": bool, "condition": _NUMBER, "r2": _NUMBER,
+    "r2_within_run": _NUMBER, "mre": _NUMBER, "max_abs_z": _NUMBER, "requirements": dict,
+}  # fmt: skip
+ROUNDING = 1e-9  # relative: a parameter this little outside of its bounds is on them
 
 
 def to_document(fit: Fit, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -68,15 +73,17 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
         loss = {key: value for key, value in given["loss"].items() if key != "reduction"}
         bootstrap = given["bootstrap"]
         draws = None if bootstrap is None else Draws(
-            np.array(bootstrap["draws"], dtype=float).reshape(-1, len(read.parameters)), bootstrap["group"],
-            bootstrap["groups"], int(bootstrap["seed"]), int(bootstrap["failed"]),
+            np.array(bootstrap["draws"], dtype=float), bootstrap["group"], bootstrap["groups"],
+            int(bootstrap["seed"]), int(bootstrap["failed"]),
         )  # fmt: skip
-        return Fit(
+        fit = Fit(
             law=read, loss=Loss(**loss), draws=draws,
             rows=None if given["rows"] is None else pd.DataFrame(given["rows"]), interval=_pairs(given["interval"]),
             profile=_pairs(given["profile"]), range=_pairs(given["range"]), on_bound=tuple(given["on_bound"]),
             unidentified=tuple(given["unidentified"]), **{key: given[key] for key in _SIMPLE},
         )  # fmt: skip
+        _check(fit)
+        return fit
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(name, SCHEMA, f"not as this version writes it ({error!r})", "fit again") from None
 
@@ -90,6 +97,36 @@ def read_fit(path: Path, field: str = "fit") -> Fit:
     if not isinstance(document, dict):
         raise InputError(field, path, "is not a fit", "give a file of `fit ... --json`")
     return from_document(document, field)
+
+
+def _check(fit: Fit) -> None:
+    """ValueError unless a fit that was read is one that `fit_law` could have made."""
+    for key, kind in _SIMPLE.items():
+        value = getattr(fit, key)
+        if not isinstance(value, kind):
+            raise ValueError(f"{key} is {value!r}")
+        if isinstance(value, dict) and not all(isinstance(number, _NUMBER) for number in value.values()):
+            raise ValueError(f"{key} are not all numbers")
+    names, variables = fit.law.parameters, set(fit.law.variables)
+    if set(fit.parameters) != set(names):
+        raise ValueError(f"parameters {', '.join(fit.parameters)} are not {', '.join(names)}")
+    for name, value in fit.parameters.items():
+        low, high = fit.law.bound(name)
+        slack = ROUNDING * abs(value or 0.0)
+        if value is None or not (math.isfinite(value) and low - slack <= value <= high + slack):
+            raise ValueError(f"{name} = {value} is not inside [{low:g}, {high:g}]")
+    if set(fit.range) != variables:
+        raise ValueError(f"range is of {', '.join(fit.range) or 'nothing'}")
+    for name, (least, most) in fit.range.items():
+        if not (math.isfinite(least) and math.isfinite(most) and least <= most):
+            raise ValueError(f"range of {name} is {least} to {most}")
+    if fit.draws is not None and fit.draws.parameters.shape[1:] != (len(names),):
+        raise ValueError(f"draws are not rows of {len(names)} parameters")
+    if fit.rows is not None:
+        if lacking := sorted((variables | {fit.target}) - set(fit.rows)):
+            raise ValueError(f"rows lack {', '.join(lacking)}")
+        if len(fit.rows) != fit.n_points or not np.isfinite(fit.rows[[*variables, fit.target]].to_numpy(float)).all():
+            raise ValueError(f"rows are not {fit.n_points} rows of numbers")
 
 
 def _pairs(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -158,5 +158,5 @@ def _function(form: Form, expressions: Any) -> Function:
 
     code = [inner(e) for e in expressions] if isinstance(expressions, list) else inner(expressions)
     names = [*outside, *(inside[symbol] for symbol in outside)]
-    modules = [{"RowSum": lambda x: x.sum(-1)}, "numpy"]
+    modules = [{"RowSum": lambda x: np.sum(x, axis=-1) if np.ndim(x) else x}, "numpy"]
     return sympy.lambdify(names, code, modules=modules, cse=True)  # type: ignore[no-any-return]

@@ -1,8 +1,9 @@
 """What the data say about a minimum: information matrix, standard errors, what they cannot tell apart.
 
-`inform(objective, found, clusters)` after a search. Everything is in the form that fits move (`Law.inward`); the
-covariance is that of an M-estimator, sigma² (J' J)^-1 with sigma² = E psi² / (E psi')² (Cramér and Rao's bound for
-least squares), with every row counted as 1/`inflation` where the rows of a run err together.
+`inform(objective, found, clusters)` after a search. Everything is in the form that fits move (`Law.inward`). The loss
+of a residual is rho, psi its derivative; the covariance is that of an M-estimator: sigma² (J' J)^-1, sigma² = E psi² /
+(E psi')², if rows are independent (Cramer and Rao's bound for least squares), and H^-1 (sum over runs of s s') H^-1
+with the runs' scores s = J' psi where the rows of a run err together.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy.typing as npt
 
 from analysis.formula import Array
 from analysis.law import Law
-from analysis.objective import Objective
-from analysis.search import inward_bounds
+from analysis.objective import Loss, Objective
+from analysis.search import Found, inward_bounds
 
 SINGULAR = 1e-13  # of the largest eigenvalue: below it a direction leaves every prediction as it is
 DECADE = 2.3  # a parameter on a log scale whose standard error is a factor of ten is not identified
@@ -26,13 +27,14 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Information:
-    """`covariance` (P, P); `cramer_rao` (P,): standard errors if all rows were independent; `unit`: the rise of the
-    objective that one unit of chi-square stands for, halved; `condition` of the scaled Jacobian."""
+    """`covariance` (P, P); `cramer_rao` (P,): standard errors if all rows were independent; `degrees` of freedom;
+    `unit` (P,): the rise of the objective, for a parameter, that half a unit of chi-square stands for; `condition` of
+    the scaled Jacobian."""
 
     covariance: Array
     cramer_rao: Array
-    inflation: float
-    unit: float
+    degrees: int
+    unit: Array
     condition: float
     unidentified: tuple[str, ...]
     on_bound: tuple[str, ...]
@@ -43,27 +45,60 @@ class Information:
         return np.sqrt(np.diag(self.covariance))
 
 
-def inform(objective: Objective, theta: Array, clusters: Integers | None) -> Information:
-    """At a minimum `theta` (P,). `clusters`: the run of each row, None if rows are independent."""
-    law = objective.bound.law
+def inform(objective: Objective, found: Found, clusters: Integers | None) -> Information:
+    """At the minimum found. `clusters`: the run of each row, None if rows are independent."""
+    law, theta = objective.bound.law, found.theta
     predicted, gradient, _ = objective.bound.derivatives(theta[None])
-    residuals = objective.residuals(predicted)[0]
-    jacobian = gradient[0] / predicted if objective.loss.residuals == "log" else gradient[0]
-    corner = max(objective.loss.corner, 0.5 * float(np.median(np.abs(residuals))))  # a corner has no slope in itself
-    psi = np.clip(residuals, -corner, corner)
-    free_rows = max(int((objective.weights > 0).sum()) - len(theta), 1)
-    slope = max(float((np.abs(residuals) <= corner).mean()), 1e-3)
-    spread = float((objective.weights * psi**2).sum()) / free_rows
-    inflation = _inflation(psi, clusters)
-    inverse, condition, singular = _inverse((jacobian * objective.weights) @ jacobian.T)
-    variance = spread / slope**2
+    used = objective.weights > 0
+    residuals, weights = objective.residuals(predicted)[0, used], objective.weights[used]
+    jacobian = (gradient[0] / predicted if objective.loss.residuals == "log" else gradient[0])[:, used]
+    rows, parameters = len(residuals), len(theta)
+    psi, slope = _score(objective.loss, residuals, parameters)
+    spread = float((weights * psi**2).sum()) / max(rows - parameters, 1)
+    inverse, condition, singular = _inverse((jacobian * weights * objective.loss.sides(residuals)) @ jacobian.T)
     with np.errstate(invalid="ignore"):  # an exact fit with a blind direction: 0 times infinity
-        cramer_rao = np.sqrt(variance * np.diag(inverse))
-        covariance = variance * inflation * inverse
+        independent = spread / slope**2 * inverse
+        covariance, degrees = independent, rows - parameters
+        if clusters is not None:
+            covariance, degrees = _by_run(independent, inverse / slope, jacobian * (weights * psi), clusters[used])
+        wider = np.nan_to_num(np.diag(covariance) / np.diag(independent), nan=1.0)
+    se = np.sqrt(np.diag(covariance))
     return Information(
-        covariance, cramer_rao, inflation, spread / slope * inflation, condition,
-        _unidentified(law, np.sqrt(np.diag(covariance)), singular), _on_bound(objective, theta, predicted[0]),
+        covariance, np.sqrt(np.diag(independent)), max(degrees, 1), spread / slope * np.maximum(wider, 1.0), condition,
+        _unidentified(law, se, singular, found), _on_bound(objective, theta, predicted[0]),
     )  # fmt: skip
+
+
+def _score(loss: Loss, residuals: Array, parameters: int) -> tuple[Array, float]:
+    """psi of each residual, and the mean of psi'.
+
+    A corner below the residuals is a kink: psi' is then counted in a window around it, less the rows that the fit
+    passes through because it has so many parameters.
+    """
+    corner = loss.corner
+    scale = 1 / corner if loss.kind == "lad" else 1.0  # the objective is |r|, not Huber's
+    psi = np.asarray(loss.sides(residuals) * np.clip(residuals, -corner, corner) * scale)
+    if not np.isfinite(corner):
+        return psi, 1.0
+    window = max(corner, 0.5 * float(np.median(np.abs(residuals))))
+    inside = max(int((np.abs(residuals) <= window).sum()) - parameters, 1)
+    return psi, scale * corner / window * inside / max(len(residuals) - parameters, 1)
+
+
+def _by_run(independent: Array, bread: Array, scores: Array, clusters: Integers) -> tuple[Array, int]:
+    """Covariance from the scores (P, n) summed over runs, and its degrees of freedom; with fewer runs than parameters
+    the independent one, widened as a whole."""
+    runs = np.unique(clusters)
+    sums = np.stack([scores[:, clusters == run].sum(1) for run in runs])
+    count, parameters = sums.shape
+    if count <= parameters + 1:
+        rows = float((scores**2).sum())
+        return independent * max(1.0, float((sums**2).sum()) / max(rows, 1e-300)), max(count - 1, 1)
+    known = np.isfinite(np.diag(bread))
+    covariance = independent.copy()
+    inner, meat = bread[np.ix_(known, known)], sums[:, known].T @ sums[:, known]
+    covariance[np.ix_(known, known)] = inner @ meat @ inner * count / (count - parameters)
+    return covariance, count - parameters
 
 
 def _inverse(matrix: Array) -> tuple[Array, float, npt.NDArray[np.bool_]]:
@@ -78,25 +113,20 @@ def _inverse(matrix: Array) -> tuple[Array, float, npt.NDArray[np.bool_]]:
     return inverse, float(np.sqrt(values[-1] / max(values[0], 1e-300))), blind
 
 
-def _inflation(psi: Array, clusters: Integers | None) -> float:
-    """The variance of sums over runs against what independent rows would give; at least 1."""
-    if clusters is None:
-        return 1.0
-    sums = np.bincount(clusters, psi)
-    return max(1.0, float((sums**2).sum() / max((psi**2).sum(), 1e-300)))
-
-
-def _unidentified(law: Law, se: Array, singular: npt.NDArray[np.bool_]) -> tuple[str, ...]:
-    found = []
+def _unidentified(law: Law, se: Array, singular: npt.NDArray[np.bool_], found: Found) -> tuple[str, ...]:
+    """Parameters that no row speaks of, whose error is as wide as what is plausible, or that differ between ends of the
+    search with one and the same value of the objective."""
+    names = []
+    spread = np.abs(found.twins - found.theta).max(axis=0, initial=0.0)
     for i, name in enumerate(law.parameters):
         if law.on_log_scale(name):
             wide = se[i] > DECADE
         else:
             low, high = law.starts.get(name, (-np.inf, np.inf))
             wide = se[i] > high - low
-        if singular[i] or wide or np.isnan(se[i]):
-            found.append(name)
-    return tuple(found)
+        if singular[i] or wide or np.isnan(se[i]) or spread[i] > max(se[i], 1e-3):
+            names.append(name)
+    return tuple(names)
 
 
 def _on_bound(objective: Objective, theta: Array, predicted: Array) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ numerically (`analysis.formula`).
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from analysis import formula
 from analysis.formula import Array, Form
 from harness.errors import InputError
 
+ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Load)
 FUNCTIONS = {"exp", "log", "sqrt", "sum"}
 
 
@@ -52,6 +54,7 @@ class Law:
     checked: str = ""
 
     def __post_init__(self) -> None:
+        _check_text(self)
         declared, used = {*self.variables, *self.linear, *self.starts}, self._names()
         wrong = [f"{name} is not declared" for name in used if name not in declared]
         wrong += [f"{name} does not occur" for name in sorted(declared - set(used))]
@@ -110,6 +113,8 @@ class Law:
             self, formula=text, variables={name: unit for name, unit in self.variables.items() if name in left},
             linear=tuple(name for name in self.linear if name in left),
             starts={name: span for name, span in self.starts.items() if name in left},
+            bounds={name: ends for name, ends in self.bounds.items() if name in left},
+            log=tuple(name for name in self.log if name in left),
             requirements=tuple(text for text in self.requirements if set(differentiated(text)) <= left),
         )  # fmt: skip
 
@@ -174,6 +179,29 @@ class Bound:
         return formula.arguments(theta, self.data)
 
 
+def _check_text(law: Law) -> None:
+    """A formula is arithmetic and nothing else, whoever wrote it: it is evaluated. Raises InputError."""
+    field = f"law {law.name}"
+    try:
+        nodes = list(ast.walk(ast.parse(law.formula, mode="eval")))
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise InputError("formula", law.formula, f"cannot be read ({error})", "write it as Python arithmetic") from None
+    for node in nodes:
+        called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS
+        number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
+        if not (called or number or isinstance(node, ARITHMETIC)):
+            why = f"holds a {type(node).__name__.lower()}"
+            raise InputError("formula", law.formula, why, f"arithmetic and {', '.join(sorted(FUNCTIONS))} only")
+    for name in (*law.bounds, *law.log):
+        if name not in law.starts and (name in law.log or name not in law.linear):
+            raise InputError(field, name, "has bounds or a scale, but is no parameter with starts", "mend its name")
+    for name, span in law.starts.items():
+        if not (isinstance(span, tuple | list) and len(span) == 2 and span[0] < span[1]):
+            raise InputError(field, f"starts of {name} = {span}", "no range", "give (low, high)")
+        if name in law.log and not span[0] > 0:
+            raise InputError(field, f"starts of {name} = {span}", "has no logarithm", "begin above zero")
+
+
 def differentiated(requirement: str) -> list[str]:
     """The variables that `dL/dr < 0` or `d2L/dDdr < 0` differentiates by; none if it is not written so."""
     match = re.fullmatch(r"d2?L/((?:d[A-Z_a-z]\w*?)+) < 0", requirement)
@@ -192,7 +220,7 @@ def load_law(text: str, known: Mapping[str, Law]) -> Law:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         law = getattr(module, name)
-    except (OSError, SyntaxError, AttributeError, NameError, ImportError, TypeError, InputError) as error:
+    except (Exception, SystemExit) as error:  # whatever a user's file does
         raise InputError("law", text, f"cannot be loaded ({error})", "give FILE.py:NAME of a Law") from None
     if not isinstance(law, Law):
         raise InputError("law", text, f"is a {type(law).__name__}, not a Law", "give FILE.py:NAME of a Law")

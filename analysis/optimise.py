@@ -101,12 +101,12 @@ def limited_domain(
 
 
 def compute_allocation(
-    fit: Fit, *, flops: float, r: float | None = None, sizes: Sequence[float] | None = None
+    fit: Fit, *, flops: float, r: float | None = None, sizes: Sequence[float] | None = None, role: str = "domain"
 ) -> Answer:
     """Usage 3 of 2406.01375: argmin over N, D of L(N, D, r) subject to 6 N D = C `flops`, for any law with N and D.
 
-    `r`: the share of the fit's corpus that is held fixed, for a law that has one. `sizes`: the N that exist. The
-    answer's loss is named domain. Raises InputError.
+    `r`: the share of the fit's corpus that is held fixed, for a law that has one. `sizes`: the N that exist.
+    `role`: what the answer's loss is named by. Raises InputError.
     """
     check_amounts(flops=flops)
     _check_laws(("N", "D"), fit)
@@ -132,7 +132,7 @@ def compute_allocation(
         status = "on_bound" if best[0] in (existing[0, 0], existing[0, -1]) else "interior"
     values = {"N": np.exp(best), "D": flops / 6 / np.exp(best)}
     at = {**{name: float(column[0]) for name, column in values.items()}, **held}
-    return answer_of("compute_allocation", values, status=status, loss={"domain": law.loss(at)},
+    return answer_of("compute_allocation", values, status=status, loss={role: law.loss(at)},
                      extrapolated=extrapolation(fit, at))  # fmt: skip
 
 
@@ -150,6 +150,8 @@ def critical_share(
     _check_laws(("r",), general)
     if increase is not None and tolerance:
         raise InputError("increase", increase, "there is a relative tolerance too", "give one of the two")
+    if increase is not None and not (math.isfinite(increase) and increase >= 0):
+        raise InputError("increase", increase, "is no rise of the loss", "give nats, 0 or more")
     limit = limit_of(base_loss, tolerance) + (increase or 0.0)
     (law,), _ = ensembles([general])
 

@@ -86,7 +86,10 @@ def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Pa
         ".png": {"Software": None}, ".svg": {"Date": None, "Creator": None},
         ".pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     }  # fmt: skip
-    figure.savefig(path, metadata=dates[path.suffix])
+    try:
+        figure.savefig(path, metadata=dates[path.suffix])
+    except OSError as error:
+        raise _unwritable(path, error) from None
     return path
 
 
@@ -97,6 +100,18 @@ def check_file(path: Path) -> None:
                          f"choose of {', '.join(SUFFIXES)}")  # fmt: skip
     if not path.parent.is_dir():
         raise InputError("--plot", path, f"there is no folder {path.parent}", "make it first")
+    try:
+        new = not path.exists()
+        with path.open("ab"):  # what is there stays
+            pass
+        if new:
+            path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError("--plot", path, f"it cannot be written ({error.strerror or error})", "name another file")
 
 
 def token_unit(tokens: float) -> tuple[float, str]:

@@ -30,7 +30,11 @@ class Profile:
 
 
 def profile(objective: Objective, found: Found, known: Information, name: str, level: float = 0.9) -> Profile:
-    """The objective minimised over all other parameters, at POINTS values to either side of the estimate."""
+    """The objective minimised over all other parameters, at POINTS values to either side of the estimate.
+
+    Each value starts from where its neighbour ended, outwards and back again: along a curved valley a start from the
+    estimate would stay on its slope.
+    """
     from scipy.stats import chi2
 
     law = objective.bound.law
@@ -40,16 +44,28 @@ def profile(objective: Objective, found: Found, known: Information, name: str, l
     if not np.isfinite(reach):
         span = law.starts.get(name, (0.0, 10.0 * abs(float(estimate[index])) + 1.0))
         reach = 2 * float(span[1] - span[0])
-    steps = np.concatenate([-np.geomspace(1, 1e-2, POINTS), [0.0], np.geomspace(1e-2, 1, POINTS)]) * max(reach, 1e-12)
-    values = np.unique(np.clip(estimate[index] + steps, low[index], high[index]))
+    steps = np.concatenate([[0.0], np.geomspace(1e-2, 1, POINTS)]) * max(reach, 1e-12)
+    sides = np.clip(estimate[index] + np.stack([-steps, steps], axis=1), low[index], high[index])  # (POINTS + 1, 2)
+    value = np.full(sides.shape, np.inf)
+    ends = np.repeat(np.repeat(estimate[None, None], len(sides), axis=0), 2, axis=1)
+    value[0] = found.value
+    _, exact = descent(objective)
+    for order in (range(1, len(sides)), range(len(sides) - 1, 0, -1)):
+        for k in order:
+            neighbour = k - 1 if order.step > 0 else min(k + 1, len(sides) - 1)
+            theta = ends[neighbour].copy()
+            theta[:, index] = sides[k]
+            lows, highs = np.repeat(low[None], 2, axis=0), np.repeat(high[None], 2, axis=0)
+            lows[:, index] = highs[:, index] = sides[k]
+            end = minimise(objective, theta, lows, highs, deltas=exact[-1:], tolerance=1e-6, most_steps=60)
+            reached = objective.value(end.theta)
+            better = reached < value[k]
+            value[k, better], ends[k, better] = reached[better], end.theta[better]
+    values = np.concatenate([sides[::-1, 0], sides[1:, 1]])
+    rise = np.maximum(np.concatenate([value[::-1, 0], value[1:, 1]]) - found.value, 0.0)
     theta = np.repeat(estimate[None], len(values), axis=0)
     theta[:, index] = values
-    lows, highs = np.repeat(low[None], len(values), axis=0), np.repeat(high[None], len(values), axis=0)
-    lows[:, index] = highs[:, index] = values
-    end = minimise(objective, theta, lows, highs, deltas=descent(objective)[1], tolerance=1e-6, most_steps=60)
-    rise = np.maximum(objective.value(end.theta) - found.value, 0.0)
-    outward = law.outward(theta)[:, index]
-    return Profile(name, outward, rise, 0.5 * float(chi2.ppf(level, 1)) * known.unit)
+    return Profile(name, law.outward(theta)[:, index], rise, 0.5 * float(chi2.ppf(level, 1)) * float(known.unit[index]))
 
 
 def profile_interval(
@@ -58,7 +74,7 @@ def profile_interval(
     """Where the profile crosses what is allowed; None on a side where it does not within reach."""
     found_profile = profile(objective, found, known, name, level)
     values, rise, allowed = found_profile.values, found_profile.rise, found_profile.allowed
-    lowest = int(rise.argmin())
+    lowest = POINTS  # where the estimate is
     ends: list[float | None] = []
     for side in (range(lowest, -1, -1), range(lowest, len(values))):
         end, before = None, lowest

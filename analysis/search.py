@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.formula import Array
 from analysis.law import Law
@@ -27,7 +28,8 @@ SAME = 1e-6  # relative difference of two values that count as one
 CONVERGED = 1e-9  # relative gain that one more Newton step may still promise
 ROUGH_CELLS = 16_000  # numbers of the table that the rough descent of a start looks at
 LONG = 500  # steps, for the best ends where most were not enough
-CHUNK = 250  # refits at once: their gradients stay in the cache's reach
+CHUNK = 250  # refits at once, of some hundred rows; fewer of more
+CHUNK_CELLS = 2_000_000  # refits times rows at once
 
 End = tuple[float, float, Array]  # value, gap, theta
 Progress = Callable[[int, int], None]  # (done, of)
@@ -43,6 +45,7 @@ class Found:
     tried: int
     agree: int
     others: Array  # (m, P), the lowest first
+    twins: Array  # (t, P), further ends with the same value
 
     @property
     def converged(self) -> bool:
@@ -70,21 +73,25 @@ def search(objective: Objective, seed: int = 0) -> Found:
         end = minimise(objective, best, low, high, deltas=exact[-1:], most_steps=LONG)
         ends = _ranked([*zip(objective.value(end.theta), end.gap, end.theta, strict=True), *ends[KEPT:]])
     value, gap, theta = ends[0]
-    return Found(theta, value, gap, len(ends), _agreeing(objective, ends), _others(ends, objective))
+    twins = [end[2] for end in ends[1:] if end[1] <= CONVERGED and same(end[0], value, objective)]
+    return Found(theta, value, gap, len(ends), _agreeing(objective, ends), _others(ends, objective),
+                 np.array(twins).reshape(-1, len(theta)))  # fmt: skip
 
 
 def refit(
-    objective: Objective, found: Found, weights: Array, progress: Progress | None = None
+    objective: Objective, found: Found, weights: npt.NDArray[Any], progress: Progress | None = None
 ) -> tuple[Array, Array, Array]:
-    """The minimum for each row of `weights` (K, n), from the full fit's best minima: theta (K, P), value, gap (K,)."""
+    """The minimum for each row of `weights` (K, n), which multiply the objective's own, from the full fit's best
+    minima: theta (K, P), value, gap (K,)."""
     low, high = inward_bounds(objective.bound.law)
     origins = [found.theta, *found.others[:2]]
     theta = np.empty((len(weights), len(found.theta)))
     value, gap = np.full(len(weights), np.inf), np.full(len(weights), np.inf)
     _, exact = descent(objective)
-    for first in range(0, len(weights), CHUNK):
-        part = slice(first, min(first + CHUNK, len(weights)))
-        own = replace(objective, weights=weights[part])
+    chunk = max(1, min(CHUNK, CHUNK_CELLS // weights.shape[1]))
+    for first in range(0, len(weights), chunk):
+        part = slice(first, min(first + chunk, len(weights)))
+        own = replace(objective, weights=objective.weights * weights[part])
         for origin in origins:
             start = np.repeat(origin[None], part.stop - part.start, axis=0)
             end = minimise(own, start, low, high, deltas=exact, tolerance=1e-9)

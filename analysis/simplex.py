@@ -5,7 +5,8 @@
 
 An interior-point method (Newton steps along a falling logarithmic barrier) takes the estimate and every bootstrap draw
 together. The mixing law is convex in the shares, so that its minimum is the global one; other laws need not be, so it
-runs from the middle of what is allowed and from near k of its corners, and these are looked at themselves.
+runs from the middle of what is allowed and from near k of its corners, these are looked at themselves, and it runs on
+every face, where some shares are zero: where slopes are infinite at zero nothing inside leads there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ BARRIERS = np.concatenate([np.geomspace(0.1, 1e-11, 24), np.full(4, 1e-11)])  # 
 HALVINGS = 10  # of a step that is too long
 NEAR = 0.9  # of the way from the middle to a corner: the barrier wants starts inside
 ZERO = 1e-6  # a share this near to zero or to its cap is there
+MOST_FACES = 8  # domains up to which all 2^k - 1 faces are looked at
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def _minimum(blend: _Blend, caps: Array) -> Array:
     estimate = replace(blend, laws=tuple(replace(law, theta=law.theta[:1]) for law in blend.laws))
     found = _best_end(estimate, corners, corners, caps)
     best = _best_end(blend, list(found), corners, caps)
+    if not all(_is_convex(law.fit) for law in blend.laws):
+        best = _better(blend, [best, *_face_ends(blend, estimate, caps)])
     best[best < ZERO] = 0.0
     return np.asarray(best / best.sum(-1, keepdims=True))
 
@@ -116,12 +120,57 @@ def _minimum(blend: _Blend, caps: Array) -> Array:
 def _best_end(blend: _Blend, near: Sequence[Array], corners: Sequence[Array], caps: Array) -> Array:
     """The best (K, k) of the ends reached from the middle of what is allowed and from near some points (k,), and of the
     corners: where a slope is infinite at a share of zero, one can be a minimum that nothing inside leads to."""
-    rows, middle = len(blend.laws[0].theta), caps / caps.sum()  # below every cap
-    starts = [middle, *(middle + NEAR * (point - middle) for point in near)]
-    ends = [_descended(blend, np.tile(start, (rows, 1)), caps) for start in starts]
-    shares = np.stack([*ends, *(np.tile(corner, (rows, 1)) for corner in corners)], axis=1)
+    rows = len(blend.laws[0].theta)
+    return _better(blend, [_end_on(blend, caps, near), *(np.tile(corner, (rows, 1)) for corner in corners)])
+
+
+def _better(blend: _Blend, ends: Sequence[Array]) -> Array:
+    """Of points (K, k) each row's best, (K, k)."""
+    shares = np.stack(ends, axis=1)
     losses = blend.loss(shares)
-    return np.asarray(shares[np.arange(rows), np.where(np.isnan(losses), np.inf, losses).argmin(-1)])
+    return np.asarray(shares[np.arange(len(shares)), np.where(np.isnan(losses), np.inf, losses).argmin(-1)])
+
+
+def _is_convex(fit: Fit) -> bool:
+    """Whether it is the mixing law: a minimum on a face is then one that the descent from inside reaches."""
+    return fit.law.name.partition(":")[0] == "mixing"
+
+
+def _face_ends(blend: _Blend, estimate: _Blend, caps: Array) -> list[Array]:
+    """Ends (K, k) on the faces: of the estimate on all, of the draws on those that are best for some draw there."""
+    faces = _faces(caps)
+    if not faces:
+        return []
+    rows = len(blend.laws[0].theta)
+    ends = [_end_on(estimate, face, _corners(face)) for face in faces]
+    tiled = [np.tile(end, (rows, 1)) for end in ends]
+    losses = blend.loss(np.stack(tiled, axis=1))
+    chosen = np.unique(np.where(np.isnan(losses), np.inf, losses).argmin(-1))
+    return [*tiled, *(_end_on(blend, faces[i], list(ends[i])) for i in chosen if rows > 1)]
+
+
+def _faces(caps: Array) -> list[Array]:
+    """The caps (k,) with those of all others than some domains 0, wherever these domains may fill the run."""
+    k = len(caps)
+    if k > MOST_FACES:
+        return []
+    kept = [np.isin(range(k), some) for count in range(1, k) for some in itertools.combinations(range(k), count)]
+    return [face for some in kept if (face := np.where(some, caps, 0.0)).sum() >= 1 - ZERO and (caps[some] > 0).all()]
+
+
+def _end_on(blend: _Blend, face: Array, near: Sequence[Array]) -> Array:
+    """The best (K, k) on a face, reached from its middle and from near some of its points (k,)."""
+    rows, middle = len(blend.laws[0].theta), face / face.sum()
+    if face.sum() <= 1 + ZERO:
+        return np.tile(middle, (rows, 1))
+    starts = np.stack([middle, *(middle + NEAR * (point - middle) for point in near)])
+    each = replace(blend, laws=tuple(replace(law, theta=np.tile(law.theta, (len(starts), 1))) for law in blend.laws))
+    ends = _descended(each, np.repeat(starts, rows, axis=0), face)
+    return _better(blend, list(ends.reshape(len(starts), rows, -1)))
+
+
+def _corners(caps: Array) -> list[Array]:
+    return [_corner(caps, first) for first in range(len(caps)) if caps[first] > 0]
 
 
 def _corner(caps: Array, first: int) -> Array:
@@ -144,6 +193,8 @@ def _descended(blend: _Blend, shares: Array, caps: Array) -> Array:
 
     for mu in BARRIERS * scale:
         gradient, hessian = blend.derivatives(shares)
+        gradient = np.where(free, gradient, 0.0)  # at a share that stays zero a slope may be infinite
+        hessian = np.where(free & free[:, None], hessian, 0.0)
         values, axes = np.linalg.eigh(hessian)
         hessian = (axes * np.maximum(values, 0.0)[:, None]) @ np.swapaxes(axes, 1, 2)  # downhill where not convex
         room = np.where(free, caps - shares, 1.0)

@@ -43,7 +43,7 @@ def starts(objective: Objective, batch: int, seed: int = 0) -> Iterator[Array]:
     if per_axis >= COARSEST:
         ranked = _scored(objective, nonlinear, [_axis(law, name, min(per_axis, FINEST)) for name in nonlinear])
     for number in itertools.count():
-        if len(ranked) and number < DEEPEST:
+        if number * batch < min(len(ranked), DEEPEST * batch):
             yield ranked[number * batch : (number + 1) * batch]
         yield _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed + number))[:batch]
 
@@ -77,7 +77,9 @@ def _scored(objective: Objective, names: Sequence[str], points: list[Array] | Ar
     index: Integers
     if grid:
         shape = tuple(len(axis) for axis in points)
-        index = np.stack(np.unravel_index(np.arange(int(np.prod(shape))), shape), axis=1).reshape(-1, len(shape))
+        index = np.zeros((1, 0), dtype=np.int64)  # a law that is linear in all it has
+        if shape:
+            index = np.stack(np.unravel_index(np.arange(int(np.prod(shape))), shape), axis=1)
         full = np.stack([axis[index[:, i]] for i, axis in enumerate(points)], axis=1) if points else np.empty((1, 0))
     else:
         shape, full = (), np.asarray(points)

@@ -181,7 +181,7 @@ def _bootstraps(bench: Bench, problem: Problem, us: ProcessPoolExecutor, them: P
     draws = QUICK_DRAWS if bench.quick else DRAWS[problem.name]
     few = min(REFITS, draws)
     clusters = clusters_of(problem.table, "run")
-    weights = resamples(clusters, len(problem.table), draws, seed=0)[:few]
+    weights = resamples(clusters, len(problem.table), draws, seed=0)[:few].astype(float)
     origin = _ask(us, fitters.ours, problem).ends[0]
     ours, theirs = [], []
     for _ in range(min(bench.pairs, 3)):

@@ -34,7 +34,7 @@ def test_a_good_table_passes() -> None:
     check(good(), UNITS)
     check(good().rename(columns={"loss": "val"}), UNITS, target="val")
     check(good().drop(columns="run"), UNITS)
-    check(good(D=[0, 1e9, 1e9, 2e9]), UNITS)  # D = 0 is the base itself
+    check(good(p=0.0, r=[0, 0, 0.5, 1]), {"r": "share", "p": "share"}, fixed=["p"])  # a share may be zero
     check(good(N=[100_096] * 2 + [362_240] * 2, D=[2e5, 4e5, 2e5, 4e5]), UNITS)  # the smallest scale is no wrong unit
 
 
@@ -102,6 +102,26 @@ def test_a_constant_variable_is_refused_unless_fixed() -> None:
     check(table, UNITS, fixed=["N"])
     with pytest.raises(InputError, match="r=0"):
         check(good(N=7e7, r=0.0), UNITS, fixed=["N"])
+
+
+def test_zeros_that_a_power_law_has_no_value_at_are_refused() -> None:
+    """The base itself has trained on D = 0 tokens: B/D**beta is infinite there, C*D**gamma has no slope."""
+    message = "column=D: 1 rows have zero tokens (row 2), where a power law has no value or no slope; leave these rows"
+    assert refusal(good(D=[0, 1e9, 1e9, 2e9])) == f"{message} out: --where 'D > 0'"
+    assert "column=N: 2 rows have zero parameters (rows 2, 3)" in refusal(good(N=[0, 0, 4e8, 4e8]))
+    assert "column=C: 1 rows have zero FLOPs" in refusal(good(C=[0, 1e18, 2e18, 3e18]))
+    units = {"S1_base": "learning-rate sum", "S1_cpt": "learning-rate sum"}
+    check(good(S1_base=[1.0, 1.0, 1.0, 2.0], S1_cpt=[0.0, 1.0, 2.0, 0.0]), units)  # continual pre-training begins
+    both = good(S1_base=[0.0, 1.0, 1.0, 2.0], S1_cpt=[0.0, 1.0, 2.0, 0.0])
+    assert "column=S1_base + S1_cpt: 1 rows have zero learning-rate sum (row 2)" in refusal(both, units)
+
+
+def test_a_constant_loss_is_refused() -> None:
+    assert "column=loss: the same in all 4 rows: nothing to fit" in refusal(good(loss=3.0))
+
+
+def test_rows_of_no_run_are_refused() -> None:
+    assert "column=run: 1 cells are missing (row 4); say which run" in refusal(good(run=["a", "a", None, "b"]))
 
 
 def test_arrays_of_learning_rates() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,10 +15,15 @@ from called import document, refused
 from planted import TRUTH, design, losses
 
 from analysis.__main__ import main
-from analysis.fit_file import read_fit
+from analysis.decide_command import answer_lines, warning_lines
+from analysis.fit_file import from_document, read_fit
+from analysis.optimise import critical_share
+from harness.errors import InputError
 
 GENERAL = {**TRUTH, "E": 2.0, "C": 0.4}
 POINT = ["--N", "1.8e9", "--D", "1e10"]
+CRITICAL = ["--general", "F/general.json", *POINT, "--base-loss", "3"]
+TWICE = ["--fit", "docs=F/domain.json", "--fit", "docs=F/general.json"]
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +172,7 @@ def test_bad_tables_are_refused_in_one_line(
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--loss", "huber:-1"], "not positive"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--fix", "delta=1"], "no parameter of dcpt"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--fix", "A"], "write --fix NAME=NUMBER"),
-        (["fit", "dcpt", "--table", "T", "--map", MAP, "--bootstrap", "-1"], "negative number of resamples"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "--bootstrap", "-1"], "fewer than 20 resamples"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--group", "runn"], "no such column"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--validate", "K"], "no column K"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--plot", "fit.jpeg"], "no kind of figure"),
@@ -176,6 +185,27 @@ def test_bad_tables_are_refused_in_one_line(
         (["mix", "--domain", "F/domain.json", "--general", "F/unpaired.json", *POINT, "--tolerance", "0.03",
           "--base-loss", "2.9"], "independent"),
         (["mix", "--fit", "docs"], "write --fit docs=docs.json"),
+        (["mix", *TWICE, "--tokens", "1e9"], "docs is given twice"),
+        (["mix", "--fit", "docs=F/domain.json", "--tokens", "1e9", "--D", "1e9"], "D=1000000000.0: plays no part"),
+        (["mix", "--domain", "F/domain.json", "--flops", "1e20", "--r", "0.5", "--N", "1e9"], "N=1000000000.0: plays"),
+        (["mix", "--domain", "F/domain.json", "--general", "F/general.json", "--flops", "1e20", "--r", "0.5"],
+         "general.json: plays no part in the best N and D"),
+        (["mix", "--domain", "F/domain.json", "--general", "F/general.json", *POINT, "--tolerance", "0.03",
+          "--base-loss", "2.9", "--increase", "0.1"], "increase=0.1: plays no part in the share under a tolerance"),
+        (["mix", "--domain", "F/domain.json", *POINT, "--domain-tokens", "5e9"], "D=10000000000.0: plays no part"),
+        (["mix", *CRITICAL, "--r", "0"], "r=0.0: plays no part"),
+        (["mix", *CRITICAL, "--weights", "a=1"], "weights=a=1: plays no"),
+        (["mix", *CRITICAL, "--tokens", "1"], "tokens=1.0: plays no part"),
+        (["mix", *CRITICAL, "--available", "a=1"], "plays no part"),
+        (["mix", *CRITICAL, "--most-epochs", "4"], "plays no part"),
+        (["mix", *CRITICAL, "--increase", "nan"], "is no rise of the loss"),
+        (["mix", *CRITICAL, "--increase", "-1"], "is no rise of the loss"),
+        (["next", "--domain", "F/domain.json", "--general", "F/general.json", "--N", "1.8e9", "--domain-tokens", "5e9",
+          "--budget", "1e21"], "general.json: plays no part in the next runs for limited downstream tokens"),
+        (["next", "--domain", "F/domain.json", "--N", "1.8e9", "--domain-tokens", "5e9", "--tolerance", "0.03",
+          "--budget", "1e21"], "tolerance=0.03: plays no part"),
+        (["next", "--domain", "F/domain.json", "--N", "1.8e9", "--domain-tokens", "5e9", "--base-loss", "2.9",
+          "--budget", "1e21"], "base-loss=2.9: plays no part"),
         (["next", "--domain", "F/domain.json"], "--budget"),
         (["next", "--domain", "F/domain.json", "--general", "F/general.json", *POINT, "--tolerance", "0.03",
           "--base-loss", "2.9", "--budget", "1", "--models", "pythia-410m"], "budget"),
@@ -188,6 +218,58 @@ def test_wrong_calls_are_one_line_and_status_2(
     places = {"T": str(tables / "domain.csv")}
     given = [places.get(argument, argument.replace("F/", f"{fits}/")) for argument in arguments]
     assert expected in refused(monkeypatch, capsys, *given)
+
+
+def test_the_loss_of_an_allocation_is_named_by_its_fit(fits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for role in ("general", "domain"):
+        found = document(capsys, "mix", f"--{role}", str(fits / f"{role}.json"), "--flops", "1e20", "--r", "0.5")
+        assert list(found["loss"]) == [role]
+
+
+def test_a_decision_warns_of_what_it_is_built_on(fits: Path) -> None:
+    fit = read_fit(fits / "domain.json")
+    assert fit.draws is not None
+    sure = replace(fit, unidentified=(), on_bound=(), draws=replace(fit.draws, failed=0))
+    assert warning_lines({"domain": sure}) == []
+    unsure = replace(fit, unidentified=("A", "alpha"), on_bound=("C",), draws=replace(fit.draws, failed=3))
+    assert warning_lines({"domain": unsure}) == [
+        "warning: the data of domain do not identify A, alpha",
+        "warning: in the fit of domain, C lies on a bound",
+        "warning: 3 of 40 resamples of domain have no fit and are left out",
+    ]
+
+
+def test_an_interval_is_told_of_only_where_there_is_one(fits: Path) -> None:
+    general = read_fit(fits / "general.json")
+    nowhere = answer_lines(critical_share(general, base_loss=0.1, N=1.8e9, D=1e10))
+    assert "100% of the draws have no answer" in nowhere
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"parameters": {"E": 1.6}}, "parameters E are not"),
+        ({"parameters": {"E": None}, "merge": True}, "E = None is not inside"),
+        ({"parameters": {"E": -1.0}, "merge": True}, "E = -1.0 is not inside"),
+        ({"parameters": {"E": math.nan}, "merge": True}, "E = nan is not inside"),
+        ({"parameters": {"E": "1.6"}, "merge": True}, "parameters are not all numbers"),
+        ({"range": {}}, "range is of nothing"),
+        ({"range": {"N": [2e9, 1e9]}, "merge": True}, "range of N is"),
+        ({"rows": {"N": [1e9]}}, "rows lack"),
+        ({"n_points": 5}, "rows are not 5 rows"),
+        ({"converged": "no"}, "converged is 'no'"),
+        ({"n_runs": "many"}, "n_runs is 'many'"),
+        ({"bootstrap": {"draws": [[1.0] * 3] * 3}, "merge": True}, "draws are not rows of 9 parameters"),
+    ],
+)  # fmt: skip
+def test_a_file_that_no_fit_wrote_is_refused(fits: Path, change: dict[str, Any], why: str) -> None:
+    document = json.loads((fits / "domain.json").read_text())
+    merge = change.pop("merge", False)
+    changed = {key: {**document[key], **value} if merge else value for key, value in change.items()}
+    with pytest.raises(InputError, match="not as this version writes it") as refusal:
+        from_document({**document, **changed})
+    assert why in str(refusal.value)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_fit_of_another_law_is_refused(

@@ -344,10 +344,29 @@ def test_what_cannot_be_answered_is_refused(evidence: dict[str, Evidence]) -> No
     assert "outside [0, 1]" in refusal(evidence, QUESTION, 1e13, shares=[1.5])
     assert "allow more seeds" in refusal(evidence, QUESTION, 1e13, shares=[0.2, 0.5], most_seeds=1)
     assert "not in conf/model" in refusal(evidence, QUESTION, 1e13, models=["huge"])
+    for most in (0.0, -1e5, float("inf"), float("nan")):
+        assert "most-tokens" in refusal(evidence, QUESTION, 1e13, most_tokens=most)
     unsure = replace(evidence["general"], fit=replace(evidence["general"].fit, converged=False))
     assert "has not converged" in refusal({**evidence, "general": unsure}, QUESTION, 1e13)
     unpaired = replace(evidence["domain"], fit=fit_law(DCPT, evidence["domain"].table, loss=Loss("ls"), bootstrap=5))
     assert "not paired" in refusal({**evidence, "domain": unpaired}, QUESTION, 1e13)
+
+
+@pytest.mark.parametrize(("fixed", "lacking"), [({"A": 0.0}, "N"), ({"C": 0.0, "eta": 0.0}, "r")])
+def test_a_law_without_what_a_run_is_chosen_by_is_refused(
+    evidence: dict[str, Evidence], fixed: dict[str, float], lacking: str
+) -> None:
+    law = DCPT.fixed(fixed)
+    fit = fit_of(law, {name: TRUTH["general"][name] for name in law.parameters})
+    less = Evidence(fit, evidence["general"].table.drop(columns=lacking))
+    assert f"the general fit has no {lacking};" in refusal({"general": less}, parameter("general", "E"), 1e13)
+
+
+@pytest.mark.parametrize("seed", [None, "first", 0.5, float("inf")])
+def test_seeds_that_are_no_whole_numbers_are_refused(evidence: dict[str, Evidence], seed: object) -> None:
+    seeds = pd.Series([seed, *[0] * (len(evidence["general"].table) - 1)], dtype=object)
+    wrong = {role: Evidence(one.fit, one.table.assign(seed=seeds)) for role, one in evidence.items()}
+    assert "seed=" in refusal(wrong, QUESTION, 1e13)
 
 
 def test_what_the_data_do_not_determine_is_refused(evidence: dict[str, Evidence]) -> None:

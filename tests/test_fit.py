@@ -121,6 +121,7 @@ def test_every_law_finds_its_own_truth_again(name: str) -> None:
               "dcpt_l4": {"A": 300.0, "B": 400.0, "c": 3.0},
               "dcpt_l1": {"A": 300.0, "B": 400.0, "eps": 0.1},
               "cmr_ratio": {"a": -0.4, "b": 2.0, "s": 0.4},
+              "mixing": {"t": -3.0},
               "transfer": {"k": 20.0}}.get(name, {})  # fmt: skip
     units = {"parameters": (1e8, 1e10), "tokens": (1e8, 1e11), "share": (0.05, 1.0)}
     table = pd.DataFrame({v: random.uniform(*units[unit], 200) for v, unit in law.variables.items()})
@@ -136,13 +137,16 @@ def test_every_law_finds_its_own_truth_again(name: str) -> None:
 # --- how sure --------------------------------------------------------------------------------------------------------
 
 
-def test_standard_errors_are_those_of_repeated_experiments() -> None:
-    estimates = np.array([list(fit_law(CHINCHILLA, chinchilla_table(seed), loss=Loss("ls")).parameters.values())
-                          for seed in range(60)])  # fmt: skip
-    fit = fit_law(CHINCHILLA, chinchilla_table(0), loss=Loss("ls"), bootstrap=300)
-    for name, spread in zip(fit.parameters, estimates.std(axis=0, ddof=1), strict=True):
-        assert 0.6 < fit.cramer_rao[name] / spread < 1.6
-        assert 0.6 < fit.se[name] / spread < 1.6
+@pytest.mark.parametrize("loss", ["ls", "huber:1e-3", "lad"])  # the noise is three times the corner, or a million
+def test_standard_errors_are_those_of_repeated_experiments(loss: str) -> None:
+    fits = [fit_law(CHINCHILLA, chinchilla_table(seed), loss=parse_loss(loss)) for seed in range(60)]
+    estimates = np.array([list(fit.parameters.values()) for fit in fits])
+    boot = fit_law(CHINCHILLA, chinchilla_table(0), loss=parse_loss(loss), bootstrap=300).se
+    for i, (name, spread) in enumerate(zip(CHINCHILLA.parameters, estimates.std(axis=0, ddof=1), strict=True)):
+        assert 0.75 < np.median([fit.se[name] for fit in fits]) / spread < 1.35
+        assert 0.6 < boot[name] / spread < 1.6
+        held = [fit.interval[name][0] <= list(CHINCHILLA_TRUTH.values())[i] <= fit.interval[name][1] for fit in fits]
+        assert np.mean(held) > 0.78
 
 
 def coverage(group: str | None, repetitions: int, draws: int) -> float:
@@ -183,27 +187,70 @@ def test_draws_are_the_same_runs_for_two_fits() -> None:
     pd.testing.assert_series_equal(*counts)
 
 
-def test_the_profile_crosses_where_the_standard_error_says_when_the_likelihood_is_round() -> None:
-    objective = objective_of(CHINCHILLA, chinchilla_table(), Loss("ls"))
+@pytest.mark.parametrize("loss", ["ls", "huber:1e-3"])
+def test_the_profile_crosses_where_the_standard_error_says_when_the_likelihood_is_round(loss: str) -> None:
+    objective = objective_of(CHINCHILLA, chinchilla_table(), parse_loss(loss))
     found = search(objective)
-    known = inform(objective, found.theta, None)
+    known = inform(objective, found, None)
     curve = profile(objective, found, known, "alpha")
     inside = curve.values[curve.rise <= curve.allowed]
     index = CHINCHILLA.parameters.index("alpha")
     half = 1.645 * known.se[index]
-    assert inside.min() == pytest.approx(found.theta[index] - half, rel=0.15, abs=0.15 * half)
-    assert inside.max() == pytest.approx(found.theta[index] + half, rel=0.15, abs=0.15 * half)
+    assert inside.min() == pytest.approx(found.theta[index] - half, abs=0.35 * half)
+    assert inside.max() == pytest.approx(found.theta[index] + half, abs=0.35 * half)
     assert curve.rise.min() < 1e-9 * curve.allowed
 
 
-def test_rows_of_a_run_that_err_together_widen_the_errors() -> None:
-    noisy = losses(design(8), TRUTH, 2, row_noise=0.001, run_noise=0.005)
-    as_runs, as_rows = fit_law(DCPT, noisy), fit_law(DCPT, noisy, group=None)
-    assert as_runs.parameters == as_rows.parameters
-    assert as_runs.n_runs == 27
-    assert as_rows.n_runs is None
-    widths = [np.subtract(*fit.interval["beta"][::-1]) for fit in (as_runs, as_rows)]
-    assert widths[0] > 1.5 * widths[1]
+def test_errors_by_run_are_those_of_repeated_experiments() -> None:
+    """What is told between runs (alpha) is less sure than independent rows would make it, what within them more."""
+    tables = [losses(design(8), TRUTH, seed, row_noise=0.001, run_noise=0.004) for seed in range(30)]
+    fits = [fit_law(DCPT, table) for table in tables]
+    as_rows = fit_law(DCPT, tables[0], group=None)
+    assert as_rows.parameters == fits[0].parameters
+    assert (fits[0].n_runs, as_rows.n_runs) == (27, None)
+    for name in ("alpha", "beta", "eta"):
+        spread = float(np.std([fit.parameters[name] for fit in fits], ddof=1))
+        assert 0.5 < np.median([fit.se[name] for fit in fits]) / spread < 2
+    assert as_rows.se["beta"] > 2 * fits[0].se["beta"]
+
+
+def test_profiles_hold_the_estimate_and_say_nothing_of_what_nothing_is_known() -> None:
+    fit = fit_law(DCPT, losses(design(8, sizes=SIZES[:2]), TRUTH, 0, row_noise=0.005))
+    for name, (low, high) in fit.profile.items():
+        assert low is None or low <= fit.parameters[name]
+        assert high is None or high >= fit.parameters[name]
+    low, high = fit.interval["alpha"]
+    assert high - low > 0.5
+
+
+def test_few_runs_are_not_resampled() -> None:
+    table = losses(design(8), TRUTH, 0, row_noise=0.005)
+    for column, why in (("one", "1 values of one are too few"), ("N", "3 values of N are too few")):
+        with pytest.raises(InputError, match=why):
+            fit_law(DCPT, table.assign(one=1), bootstrap=50, group=column)
+
+
+def test_rows_without_runs_are_no_pairs() -> None:
+    table = losses(design(8), TRUTH, 0, row_noise=0.005).drop(columns="run")
+    a, b = (fit_law(DCPT, t, bootstrap=20).draws for t in (table, table.sample(frac=1, random_state=0)))
+    assert a is not None
+    assert b is not None
+    assert not a.paired(b)
+
+
+def test_laws_without_exponents_and_starts_that_run_out() -> None:
+    table = chinchilla_table()
+    fit = fit_law(CHINCHILLA, table, fixed={"alpha": 0.35, "beta": 0.37})
+    assert fit.parameters == pytest.approx({"E": 1.8, "A": 480.0, "B": 2000.0}, rel=0.02)
+    few = pd.DataFrame({"r": np.linspace(0.05, 0.95, 12)})
+    few["loss"] = 2 + np.random.default_rng(3).uniform(0, 1, 12)  # nothing to agree on
+    assert fit_law(LAWS["mixing"], few).n_points == 12
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan])
+def test_wrong_weights(value: float) -> None:
+    with pytest.raises(InputError, match="weights=w: not numbers of zero or more"):
+        fit_law(CHINCHILLA, chinchilla_table().assign(w=value), weights="w")
 
 
 # --- what the data cannot tell ---------------------------------------------------------------------------------------

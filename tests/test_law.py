@@ -126,8 +126,20 @@ def test_a_law_of_ones_own(tmp_path: Path) -> None:
         ("E + D", ("E", "A"), {}, "A does not occur"),
         ("E + A*B*D", ("E", "A", "B"), {}, "not linear in E, A, B together"),
         ("E + A/D**", ("E", "A"), {}, "cannot be read"),
+        ("E + A*(D", ("E", "A"), {}, "cannot be read"),
+        ("E + A*D.real", ("E", "A"), {}, "holds a attribute"),
+        ("E + A*[D][0]", ("E", "A"), {}, "holds a subscript"),
+        ("E + A*open(D)", ("E", "A"), {}, "holds a call"),
     ],
 )
 def test_a_wrong_definition_is_told_why(text: str, linear: tuple[str, ...], starts: dict, why: str) -> None:
     with pytest.raises(InputError, match=why):
         formula.basis(Law("wrong", text, {"D": "tokens"}, linear, starts).form)
+
+
+def test_a_linear_parameter_inside_a_sum() -> None:
+    law = Law("inside", "E + sum(A/N**alpha)", {"N": "changes"}, ("E", "A"), {"alpha": (0.1, 0.9)})
+    sizes = np.array([[1.0, 2.0], [3.0, 4.0]])
+    *factors, rest = Bound(law, {"N": sizes}).basis(law.inward(np.array([[1.0, 2.0, 0.5]])))
+    np.testing.assert_allclose(factors[1][0], (sizes**-0.5).sum(1))
+    assert not rest.any()

@@ -17,7 +17,7 @@ from analysis.information import inform
 from analysis.isoflop import grid, minima, optimal
 from analysis.laws import LAWS
 from analysis.optimise import Answer
-from analysis.plot_style import ordered, save
+from analysis.plot_style import check_file, ordered, save
 from analysis.profile import profile
 from analysis.search import search
 from harness.errors import InputError
@@ -95,7 +95,7 @@ def test_residuals_are_relative_errors(ax: Axes, fit: Fit, table: pd.DataFrame) 
 def test_a_profile_is_drawn_as_multiples_of_what_is_allowed(ax: Axes, fit: Fit, table: pd.DataFrame) -> None:
     objective = objective_of(fit.law, table, fit.loss)
     found = search(objective)
-    plots.profile(ax, profile(objective, found, inform(objective, found.theta, None), "alpha"))
+    plots.profile(ax, profile(objective, found, inform(objective, found, None), "alpha"))
     curve = ax.lines[0]
     rise = np.asarray(curve.get_ydata())
     assert rise.min() == pytest.approx(0, abs=1e-6)
@@ -216,3 +216,25 @@ def test_files_that_cannot_be_are_refused_before_anything_is_drawn(tmp_path: Pat
     with pytest.raises(InputError, match=message):
         save(tmp_path / name, lambda ax: pytest.fail(f"drew on {ax}"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    for name in ("folder.png", f"{'long' * 100}.png"):
+        with pytest.raises(InputError, match="it cannot be written"):
+            save(tmp_path / name, lambda ax: pytest.fail(f"drew on {ax}"))
+    older = tmp_path / "older.png"
+    older.write_bytes(b"older")
+    check_file(older)
+    check_file(tmp_path / "new.png")
+    assert older.read_bytes() == b"older"
+    assert not (tmp_path / "new.png").exists()
+
+
+def test_a_disk_that_fails_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(InputError, match="it cannot be written \\(No space left on device\\)"):
+        save(tmp_path / "fit.png", lambda ax: ax.plot([0, 1], [1, 2]))

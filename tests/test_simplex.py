@@ -189,6 +189,39 @@ def test_a_minimum_in_a_corner_that_no_descent_leads_to() -> None:
     assert answer.status == "on_bound"
 
 
+@pytest.mark.parametrize("count", [0, 30])
+def test_a_minimum_on_a_face_that_no_descent_leads_to(count: int) -> None:
+    """Two of three corpora share the run: at a share of zero slopes are infinite, so that it is no limit of paths."""
+    law, random = LAWS["dcpt"], np.random.default_rng(3)
+    base = {"E": 1.4, "A": 300.0, "alpha": 0.34, "beta": 0.36}
+    truth = {
+        "a": {**base, "B": 431.0, "eta": 0.52, "C": 0.19, "eps": 0.02, "gamma": 0.4},
+        "b": {**base, "B": 1871.0, "eta": 0.12, "C": 0.06, "eps": 0.19, "gamma": 1.0},
+        "c": {**base, "B": 864.0, "eta": 0.54, "C": 0.21, "eps": 0.06, "gamma": 0.4},
+    }
+    weights = {"a": 0.8, "b": 0.7, "c": 0.6}
+    noise = 1 + 1e-4 * random.normal(size=(count, len(law.parameters)))
+    fits = {
+        name: fit_of(law, p, draws=noise * [p[key] for key in law.parameters] if count else None)
+        for name, p in truth.items()
+    }
+    answer = best_mixture(fits, weights, tokens=TOKENS, N=1e9)
+    axis = np.arange(0, 1.0005, 0.005)
+    a, b = (x.reshape(-1) for x in np.meshgrid(axis, axis))
+    a, b = a[a + b <= 1], b[a + b <= 1]
+    shares = {"a": a, "b": b, "c": np.maximum(1 - a - b, 0.0)}
+    loss = sum(weights[name] * law.value(p, {"N": 1e9, "D": TOKENS, "r": shares[name]}) for name, p in truth.items())
+    best = int(np.argmin(loss))
+    assert list(answer.values.values()) == pytest.approx([float(x[best]) for x in shares.values()], abs=0.005)
+    assert (answer.values["b"], answer.status) == (0.0, "on_bound")
+    assert sum(weights[name] * answer.loss[name] for name in weights) <= loss[best]
+    if count:
+        assert answer.interval is not None
+        assert answer.interval["b"] == (0.0, 0.0)
+        low, high = answer.interval["a"]
+        assert low <= answer.values["a"] <= high
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
