@@ -107,17 +107,14 @@ def _slurm(
     wanted = slurm.wanted_resources(plan, jobs, settings, store)
     _corpora(plan, jobs, store, progress)
     write_documents(plan, store)
-    with _Stop() as stop:  # a Ctrl-C meanwhile comes after all are submitted
+    with _Stop() as stop:  # a Ctrl-C is heard once all are submitted
         slurm.submit(plan, jobs, setup, settings, store, wanted)
-    if not settings["wait"]:
-        return Outcome(interrupted=stop.asked)
-    with (
-        _Stop() as stop,
-        Display(sum(job.tokens for job in jobs.all), progress) as display,
-        Tracker(tracker, store, plan) as mirror,
-    ):
-        watch = Watch(plan, jobs, store, display, mirror)
-        watch.stay(lambda: stop.asked)
+        if not settings["wait"]:
+            return Outcome(interrupted=stop.asked)
+        total = sum(job.tokens for job in jobs.all)
+        with Display(total, progress) as display, Tracker(tracker, store, plan) as mirror:
+            watch = Watch(plan, jobs, store, display, mirror)
+            watch.stay(lambda: stop.asked)
     outcome = Outcome(watch.trained, watch.failures, interrupted=jobs.open)
     _tell(outcome)
     return outcome

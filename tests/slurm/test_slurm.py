@@ -42,8 +42,8 @@ from tests.tiny import command, write_texts
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 GRID = tuple(f"warmup={share}" for share in (0, 0.1, 0.2, 0.3))
-LONG = ("start=scratch tokens=300x evaluate.every=30x evaluate.early=[]",)  # 12,000 steps, some 20 s
-DENSE = tuple(f"start=scratch warmup={w} tokens=60x evaluate.every=0.025x evaluate.early=[]" for w in (0.01, 0.02))
+LONG = ("start=scratch tokens=150x evaluate.every=30x evaluate.early=[]",)  # 6,000 steps, some 10 s
+DENSE = tuple(f"start=scratch warmup={w} tokens=40x evaluate.every=0.025x evaluate.early=[]" for w in (0.01, 0.02))
 
 
 @pytest.fixture(scope="session")
@@ -111,9 +111,11 @@ def test_a_grid_is_one_job_for_its_base_and_an_array_that_waits_for_it(
 
 
 def test_thirty_points_are_submitted_at_once_and_taken_back(texts: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "harness", "-m", *command(texts).replace("warmup=0.1 ", "", 1).split(),
-                 "launch=slurm", "launch.gpus_per_node=0", f"root={tmp_path}", "replay=0,0.1,0.2,0.3,0.4,0.5",
-                 "warmup=0,0.1,0.2,0.3,0.4"]  # fmt: skip
+    grid = "warmup: [0, 0.1, 0.2, 0.3, 0.4], replay: [0, 0.1, 0.2, 0.3, 0.4, 0.5]"
+    (tmp_path / "points.yaml").write_text(f"defaults: [config, _self_]\ngrids:\n  - {{{grid}}}\n")
+    arguments = [sys.executable, "-m", "harness", "-cd", str(tmp_path), "-cn", "points", f"root={tmp_path}",
+                 *command(texts).replace("warmup=0.1 ", "", 1).split(), "launch=slurm",
+                 "launch.gpus_per_node=0"]  # fmt: skip
     slurm("scontrol", "update", "partitionname=main", "state=down")  # they stay where they are
     try:
         began = time.monotonic()
@@ -167,11 +169,24 @@ def test_what_is_edited_while_jobs_are_queued_has_no_effect(
     assert kept_files(root) == grid
 
 
+def test_ctrl_c_leaves_the_jobs_running(texts: Path, tmp_path: Path, grid: dict[str, bytes]) -> None:
+    process = in_process(texts, tmp_path, GRID[:2], kind="slurm", wait=True)
+    until(lambda: len(queue()) == 3)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(20)
+    assert process.exitcode == 130
+    until(lambda: not queue())  # they end by themselves
+    found = kept_files(tmp_path)
+    assert len(found) == 5 * 4  # two of the base, one without and two with a warm-up
+    assert found == {name: grid[name] for name in found}
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
         ({"partition": "nowhere"}, "invalid partition"),
-        ({"gpus_per_node": 9}, "node configuration is not available"),
+        ({"gpus_per_node": 9, "ranks_per_node": 1}, "node configuration is not available"),
         ({"minutes": 1, "lead": 40}, "the warning must come 40 s before the end"),
         ({"sbatch": {"signal": "USR1"}}, "the harness sets it"),
     ],
@@ -189,7 +204,7 @@ def test_what_the_cluster_would_refuse_is_refused_before_anything_is_made(
 
 def test_requeued_by_somebody(texts: Path, tmp_path: Path, long_run: dict[str, bytes]) -> None:
     launched(texts, tmp_path, LONG, "slurm")
-    (reached,) = under_way(tmp_path, beyond=2000)
+    (reached,) = under_way(tmp_path, beyond=1000)
     slurm("scontrol", "requeue", reached["job"])
     assert launched(texts, tmp_path, LONG, "slurm", wait=True).failures == []
     assert kept_files(tmp_path) == long_run
@@ -203,7 +218,7 @@ def test_preempted_while_they_evaluate(texts: Path, tmp_path: Path) -> None:
     expected = inline(texts, tmp_path / "inline", DENSE)
     root = tmp_path / "root"
     launched(texts, root, DENSE, "slurm", partition="low")
-    reached = {report["address"]: report["position"] for report in under_way(root, beyond=300, count=2)}
+    reached = {report["address"]: report["position"] for report in under_way(root, beyond=100, count=2)}
     slurm("sbatch", "--partition=high", "--exclusive", "--nodes=2", "--output=/dev/null", "--wrap=true")
     assert launched(texts, root, DENSE, "slurm", partition="low", wait=True).failures == []
     assert kept_files(root) == expected
@@ -215,7 +230,7 @@ def test_preempted_while_they_evaluate(texts: Path, tmp_path: Path) -> None:
 
 def test_a_time_limit_shorter_than_the_run(texts: Path, tmp_path: Path) -> None:
     """SLURM looks every 30 s: a limit of one minute warns after half of it."""
-    knobs = (LONG[0].replace("300x", "700x"),)
+    knobs = (LONG[0].replace("150x", "600x"),)
     expected = inline(texts, tmp_path / "inline", knobs)
     root = tmp_path / "root"
     assert launched(texts, root, knobs, "slurm", minutes=1, lead=15, wait=True).failures == []
@@ -236,7 +251,7 @@ def test_killed_it_is_noticed_and_the_same_command_goes_on(
 ) -> None:
     end = end_of(texts, LONG[0])
     launched(texts, tmp_path, LONG, "slurm")
-    (reached,) = under_way(tmp_path, beyond=2000)
+    (reached,) = under_way(tmp_path, beyond=1000)
     os.kill(pid_of(tmp_path, end), signal.SIGKILL)
     until(lambda: not queue())
     (point,) = document(texts, tmp_path, LONG)["points"]
@@ -308,7 +323,7 @@ def test_two_ranks_train_what_one_trains(
 
 
 def test_one_two_and_one_rank_go_on_from_each_other(texts: Path, tmp_path: Path, long_run: dict[str, bytes]) -> None:
-    end, reached = end_of(texts, LONG[0]), 1500
+    end, reached = end_of(texts, LONG[0]), 800
     for ranks in (1, 2):
         launched(texts, tmp_path, LONG, "slurm", ranks_per_node=ranks)
         reached = under_way(tmp_path, beyond=reached)[0]["position"] + 500
@@ -317,16 +332,16 @@ def test_one_two_and_one_rank_go_on_from_each_other(texts: Path, tmp_path: Path,
         until(lambda: not queue())
     assert launched(texts, tmp_path, LONG, "slurm", wait=True).failures == []
     ours, theirs = (losses(content[f"{end}/steps.jsonl"]) for content in (kept_files(tmp_path), long_run))
-    assert list(ours) == list(theirs) == list(range(12_000))
+    assert list(ours) == list(theirs) == list(range(6_000))
     first, second = starts(tmp_path, end)[-2:]
-    assert 1500 < first < second
+    assert 800 < first < second
     part = range(first - 20, first)  # by one rank
     assert [ours[step] for step in part] == [theirs[step] for step in part]
     part = range(first, first + 20)  # by two
     np.testing.assert_allclose([ours[s] for s in part], [theirs[s] for s in part], rtol=2e-6)
     store = Store(tmp_path)
     drawn = [info.meta["drawn"] for address in (end,) if (info := store.state(address))]
-    assert drawn[0]["downstream"]["sequences"] == 12_000 * 4
+    assert drawn[0]["downstream"]["sequences"] == 6_000 * 4
 
 
 def losses(steps: bytes) -> dict[int, float]:
@@ -339,7 +354,7 @@ def losses(steps: bytes) -> dict[int, float]:
 
 def test_a_node_goes_down_and_comes_up(texts: Path, tmp_path: Path, long_run: dict[str, bytes]) -> None:
     launched(texts, tmp_path, LONG, "slurm")
-    host = under_way(tmp_path, beyond=2000)[0]["host"]
+    host = under_way(tmp_path, beyond=1000)[0]["host"]
     slurm("scontrol", "update", f"nodename={host}", "state=down", "reason=test")
     assert launched(texts, tmp_path, LONG, "slurm", wait=True).failures == []
     until(lambda: slurm("sinfo", "--noheader", f"--nodes={host}", "--format=%t", "--partition=main") == "idle")
