@@ -39,8 +39,8 @@ demo: $(READY)  ## train the runs of sweeps/demo.yaml and draw their figures
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest $(ARGS)
 
-test-slow: $(READY)  ## the slow tests alone
-	$(BIN)/python -m pytest -m slow $(ARGS)
+test-slow: $(READY)  ## the slow tests alone, less those of SLURM
+	$(BIN)/python -m pytest -m "slow and not slurm" $(ARGS)
 
 test-slurm: $(READY)  ## the tests against a real SLURM, which they install (Debian, root), start and stop
 	$(BIN)/python -m pytest -m slurm -rs $(ARGS)

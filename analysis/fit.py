@@ -10,9 +10,7 @@ One engine for every law and loss: starts by variable projection (`analysis.star
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +22,7 @@ import pandas as pd
 from analysis.checks import check
 from analysis.formula import Array
 from analysis.information import Information, inform
-from analysis.law import Bound, Law
+from analysis.law import Bound, Law, remedy_of
 from analysis.objective import Loss, Objective
 from analysis.profile import profile_interval
 from analysis.search import Found, Progress, refit, search
@@ -174,15 +172,6 @@ def resamples(clusters: Integers | None, rows: int, draws: int, seed: int) -> np
     drawn = np.stack([np.bincount(random.integers(0, count, count), minlength=count) for _ in range(draws)])
     counts = drawn.astype(np.uint16)  # a thousand resamples of 100,000 rows: 0.2 GB
     return counts if clusters is None else counts[:, clusters]
-
-
-def remedy_of(law: Law, variable: str) -> str:
-    """How to fit a law whose `variable` has one value: the parameters to set to 0 so that it drops out."""
-    for names in (*itertools.combinations(law.parameters, 1), *itertools.combinations(law.parameters, 2)):
-        with contextlib.suppress(InputError):  # a formula that has no value with zeros there
-            if set(law.fixed(dict.fromkeys(names, 0.0)).variables) == set(law.variables) - {variable}:
-                return f"give rows with other values, or leave it out: --fix {','.join(f'{name}=0' for name in names)}"
-    return "give rows with other values"
 
 
 def _is_constant(column: pd.Series) -> bool:

@@ -80,7 +80,8 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     if options.validate:
         with bar("cross-validation") as progress:
             validation = cross_validate(fit.law, table, by=options.validate, loss=loss, target=options.target,
-                                        group=options.group, seed=options.seed, progress=progress)  # fmt: skip
+                                        group=options.group, weights=options.weights, seed=options.seed,
+                                        progress=progress)  # fmt: skip
         document["validation"] = validation.astype(object).where(validation.notna(), None).to_dict("records")
     lines = fit_lines(fit) if validation is None else [*fit_lines(fit), *validation_lines(options.validate, validation)]
     if options.plot:

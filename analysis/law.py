@@ -11,7 +11,9 @@ numerically (`analysis.formula`).
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -206,6 +208,15 @@ def differentiated(requirement: str) -> list[str]:
     """The variables that `dL/dr < 0` or `d2L/dDdr < 0` differentiates by; none if it is not written so."""
     match = re.fullmatch(r"d2?L/((?:d[A-Z_a-z]\w*?)+) < 0", requirement)
     return re.findall(r"d(\w+?)(?=d|$)", match[1]) if match else []
+
+
+def remedy_of(law: Law, variable: str) -> str:
+    """How to fit a law whose `variable` has one value: the parameters to set to 0 so that it drops out."""
+    for names in (*itertools.combinations(law.parameters, 1), *itertools.combinations(law.parameters, 2)):
+        with contextlib.suppress(InputError):  # a formula that has no value with zeros there
+            if set(law.fixed(dict.fromkeys(names, 0.0)).variables) == set(law.variables) - {variable}:
+                return f"give rows with other values, or leave it out: --fix {','.join(f'{name}=0' for name in names)}"
+    return "give rows with other values"
 
 
 def load_law(text: str, known: Mapping[str, Law]) -> Law:
