@@ -124,7 +124,8 @@ def fit_law(
     """
     loss, fixed = loss or Loss(), dict(fixed or {})
     law = law.fixed(fixed)
-    constant = [name for name in law.variables if name in table and _is_constant(table[name])]
+    plain = [name for name in law.variables if name in table and table[name].dtype != object]
+    constant = [name for name in plain if table[name].nunique() == 1]
     check(table, law.variables, target=target, remedies={name: remedy_of(law, name) for name in constant})
     _check_count(law, table)
     objective = objective_of(law, table, loss, target, weights)
@@ -172,10 +173,6 @@ def resamples(clusters: Integers | None, rows: int, draws: int, seed: int) -> np
     drawn = np.stack([np.bincount(random.integers(0, count, count), minlength=count) for _ in range(draws)])
     counts = drawn.astype(np.uint16)  # a thousand resamples of 100,000 rows: 0.2 GB
     return counts if clusters is None else counts[:, clusters]
-
-
-def _is_constant(column: pd.Series) -> bool:
-    return bool(column.dtype != object and column.nunique() == 1)
 
 
 def _kept(table: pd.DataFrame, law: Law, target: str, group: str | None) -> pd.DataFrame:
