@@ -30,7 +30,7 @@ from harness.errors import InputError
 
 LEVEL = 0.9  # of every interval
 FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled
-MOST_FAILED = 0.2  # of the resamples may end without a minimum before the bootstrap is refused
+MOST_FAILED = 0.5  # of the resamples may end without a minimum before the bootstrap is refused
 FEWEST_RUNS = 5  # to resample; even so few give intervals that are too narrow
 
 ROWS = "rows"  # what is resampled where a table names no runs
