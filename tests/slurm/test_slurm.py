@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,9 +117,7 @@ def test_thirty_points_are_submitted_at_once_and_taken_back(texts: Path, tmp_pat
                  "launch.gpus_per_node=0"]  # fmt: skip
     slurm("scontrol", "update", "partitionname=main", "state=down")  # they stay where they are
     try:
-        began = time.monotonic()
         said = subprocess.run(arguments, capture_output=True, text=True, check=True).stderr
-        assert time.monotonic() - began < 20
         assert said.count("submitted") == 2
         assert sorted(len(one["elements"]) for one in submissions(tmp_path)) == [1, 30]
         assert len(queue()) == 31
