@@ -201,6 +201,7 @@ def test_the_profile_crosses_where_the_standard_error_says_when_the_likelihood_i
     assert curve.rise.min() < 1e-9 * curve.allowed
 
 
+@pytest.mark.slow
 def test_errors_by_run_are_those_of_repeated_experiments() -> None:
     """What is told between runs (alpha) is less sure than independent rows would make it, what within them more."""
     tables = [losses(design(8), TRUTH, seed, row_noise=0.001, run_noise=0.004) for seed in range(30)]
