@@ -1,4 +1,5 @@
 """What a person sees while workers train: an overall bar and a line per worker, or plain lines without a terminal.
+With launch=slurm a worker is a job of the cluster.
 
 Level 7. The launcher tells it every event of a worker (`harness.worker` lists them) and calls `tick` now and then; it
 draws at most twice a second, since the cores belong to the workers. All goes to stderr.
@@ -51,7 +52,7 @@ class Board:
 
     total: int  # tokens to train
     ended: int = 0  # tokens of segments that have ended
-    lines: dict[int, Line] = field(default_factory=dict)
+    lines: dict[int | str, Line] = field(default_factory=dict)  # in the order shown
     longest_path: float = 0.0  # tokens that have to be trained one after the other
     note: str = ""
 
@@ -75,7 +76,7 @@ class Board:
 def render(board: Board, width: int) -> list[str]:
     """The lines of the live display, none longer than `width` (60 at least looks right)."""
     return [line[:width] for line in (_overall(board, width), *(_worker(n, x, width) for n, x in
-            sorted(board.lines.items())), *([board.note] if board.note else []))]  # fmt: skip
+            board.lines.items()), *([board.note] if board.note else []))]  # fmt: skip
 
 
 def summary(board: Board) -> str:
@@ -96,7 +97,7 @@ def _share(board: Board) -> float:
     return min(1.0, board.done / board.total) if board.total else 1.0
 
 
-def _worker(number: int, line: Line, width: int) -> str:
+def _worker(number: int | str, line: Line, width: int) -> str:
     head = f"{number} "
     if line.job is None:
         return f"{head}{line.note}"
@@ -138,10 +139,13 @@ def clock(seconds: float) -> str:
 
 
 class Display:
-    """Shows a `Board`: live on a terminal, as plain lines elsewhere, nothing but `say` if not enabled."""
+    """Shows a `Board`: live on a terminal, as plain lines elsewhere, nothing but `say` if not enabled.
 
-    def __init__(self, total: int, enabled: bool, stream: TextIO | None = None) -> None:
-        self.board = Board(total)
+    `who`: what a line is about, before its number.
+    """
+
+    def __init__(self, total: int, enabled: bool, who: str = "worker", stream: TextIO | None = None) -> None:
+        self.board, self.who = Board(total), who
         self.stream = sys.stderr if stream is None else stream
         self.enabled, self.terminal = enabled, enabled and self.stream.isatty()
         self._live: Live | None = None
@@ -171,7 +175,7 @@ class Display:
         else:
             print(text, file=self.stream, flush=True)
 
-    def event(self, worker: int, job: Job | None, event: dict[str, Any]) -> None:
+    def event(self, worker: int | str, job: Job | None, event: dict[str, Any]) -> None:
         """Take in what a worker told. `job`: the one it is at. The launcher adds "starting", "assigned", "died"."""
         line = self.board.lines.setdefault(worker, Line())
         match event["kind"]:
@@ -182,7 +186,7 @@ class Display:
             case "start":
                 line.position, line.note = event["position"], ""
                 assert job is not None
-                self._plain(f"worker {worker}: {job.name}, steps {line.position} to {job.segment.stop}")
+                self._plain(f"{self.who} {worker}: {job.name}, steps {line.position} to {job.segment.stop}")
             case "progress":
                 line.position, line.lr, line.rate = event["position"], event["lr"], event["tokens_per_second"]
             case "rows":
@@ -192,12 +196,12 @@ class Display:
             case "done" | "failed" | "interrupted" | "died":
                 self._end(worker, line, job, event["kind"])
 
-    def _end(self, worker: int, line: Line, job: Job | None, kind: str) -> None:
+    def _end(self, worker: int | str, line: Line, job: Job | None, kind: str) -> None:
         if job is not None and job.trains:
             self.board.ended += job.tokens if kind == "done" else line.tokens
         if job is not None and kind == "done":
             losses = "".join(f", {corpus} {loss:.4f}" for corpus, loss in line.losses.items())
-            self._plain(f"worker {worker}: done {job.name}{losses}")
+            self._plain(f"{self.who} {worker}: done {job.name}{losses}")
         self.board.lines[worker] = Line(note="starting" if kind == "died" else "idle")
 
     def tick(self, longest_path: float) -> None:

@@ -112,7 +112,7 @@ def _slurm(
         if not settings["wait"]:
             return Outcome(interrupted=stop.asked)
         total = sum(job.tokens for job in jobs.all)
-        with Display(total, progress) as display, Tracker(tracker, store, plan) as mirror:
+        with Display(total, progress, who="job") as display, Tracker(tracker, store, plan) as mirror:
             watch = Watch(plan, jobs, store, display, mirror)
             watch.stay(lambda: stop.asked)
     outcome = Outcome(watch.trained, watch.failures, interrupted=jobs.open)

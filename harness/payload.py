@@ -23,7 +23,7 @@ from harness import files as disk
 from harness import worker
 from harness.follow import dismiss, end, follow
 from harness.frozen import thaw
-from harness.submissions import progress_path, read_work
+from harness.submissions import progress_path, read_work, retries_path
 from harness.worker import Event, Setup, Work
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _lead(folder: Path, index: int, warning: _Warning) -> NoReturn:
     for work in works:
         store, task = trainer.states.store, work.task
         log = worker.log_path(setup.root, task.address)
-        if warning.restarts > document["requeues"] and not worker.stored(store, task):
+        if warning.restarts - _retried(folder) > document["requeues"] and not worker.stored(store, task):
             reason = f"interrupted more than {document['requeues']} times (launch.requeues)"
             ending: Event = {"kind": "failed", "position": task.start, "last_good": None, "reason": reason}
         else:
@@ -109,6 +109,12 @@ def _number() -> str:
     """This job's number, 12 or 12_3. (SLURM_JOB_ID alone names a whole array, in the job that SLURM started last.)"""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def _retried(folder: Path) -> int:
+    """How often this job was started again because it had failed."""
+    path = retries_path(folder, _number())
+    return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 class _Warning:

@@ -9,6 +9,7 @@ reached any more is removed by SLURM. What is queued or running already is not s
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.fields import whole
+from harness.follow import world_size
 from harness.frozen import freeze, freeze_code, plain
 from harness.identity import digest
 from harness.jobs import Job, Jobs
@@ -30,7 +32,7 @@ from harness.plan import Plan
 from harness.pool import ONE_THREAD
 from harness.resources import Resources, check, resources
 from harness.store import Store
-from harness.submissions import COMMENT, Submitted, record, record_cancelled, submitted
+from harness.submissions import COMMENT, Submitted, record, record_cancelled, retries_path, submitted
 from harness.worker import Setup, Work
 
 LARGEST_ARRAY = 1000  # jobs: SLURM's MaxArraySize is 1001 unless a cluster says otherwise
@@ -76,6 +78,9 @@ def chains(jobs: Jobs, queue: Mapping[str, Submitted]) -> list[Chain]:
 
 def wanted_resources(plan: Plan, jobs: Jobs, settings: Mapping[str, Any], store: Store) -> dict[int, Resources]:
     """By parameters of the model, checked with sbatch before anything is made. Raises InputError."""
+    if world_size() > 1:
+        raise InputError("launch", "slurm", f"this process was started as one of {world_size()} ranks",
+                         "start it once; launch.nodes and launch.gpus_per_node say how many a job has")  # fmt: skip
     runs = {run.parameters: run for job in jobs.all for run in [plan.points[job.segment.runs[0]].run]}
     wanted = {parameters: resources(settings, run, store.root) for parameters, run in sorted(runs.items())}
     for one in dict.fromkeys(wanted.values()):
@@ -148,7 +153,7 @@ def _submit_array(
     folder = freeze(store.root / "jobs", token, contents)
     elements = [[job.key for job in chain.jobs] for chain in group]
     record(folder, elements, None)
-    executor = submitit.SlurmExecutor(folder, max_num_timeout=settings["requeues"])
+    executor = submitit.SlurmExecutor(folder, max_num_timeout=settings["requeues"] + 1)  # the job itself says no
     options = {**dict(wanted.options), "comment": f"{COMMENT}{token}", "requeue": True}
     if dependency:
         options |= {"dependency": dependency, "kill-on-invalid-dep": "yes"}
@@ -162,7 +167,8 @@ def _submit_array(
         additional_parameters=options,
     )
     try:
-        submissions = executor.map_array(Payload(str(folder)), range(len(group)))
+        with _out_of_jobs():
+            submissions = executor.map_array(Payload(str(folder)), range(len(group)))
     except submitit.core.utils.FailedJobError as error:
         shutil.rmtree(folder)
         said = " ".join(str(error).replace("sbatch: error: ", "").split())
@@ -175,6 +181,18 @@ def _submit_array(
     print(f"submitted {_listed([s.job_id for s in submissions])}: {what}{after}", file=sys.stderr)
 
 
+@contextmanager
+def _out_of_jobs() -> Iterator[None]:
+    """Jobs inherit the environment. What SLURM has set in an allocation that this is called in would contradict theirs;
+    what a user has set for sbatch holds."""
+    from submitit.helpers import clean_env
+
+    kept = {name: value for name, value in os.environ.items() if name.startswith("SBATCH_") or name == "SLURM_CONF"}
+    with clean_env():
+        os.environ.update(kept)
+        yield
+
+
 def _environment(code: Path) -> list[str]:
     """Python takes the frozen code, not the folder it is started in nor what is installed."""
     threads = [f"export {name}={value}" for name, value in ONE_THREAD.items()]
@@ -185,7 +203,7 @@ def _environment(code: Path) -> list[str]:
 
 def _retries(folder: Path, retries: int) -> list[str]:
     """The batch script queues a failed job again when it exits, unless SLURM is ending it: nobody else is there to."""
-    count = f'"{folder}/retries-$job"'
+    count = f'"{retries_path(folder, "$job")}"'
     return [] if not retries else [
         "retry() {",
         "    status=$?",

@@ -70,6 +70,11 @@ def progress_path(folder: Path, index: int) -> Path:
     return folder / f"progress-{index}.json"
 
 
+def retries_path(folder: Path, job: str) -> Path:
+    """A line for each time that a job failed and was queued again."""
+    return folder / f"retries-{job}"
+
+
 def record(folder: Path, elements: Sequence[Sequence[str]], job: str | None) -> None:
     """Write submission.json: before sbatch without a number, and again with it. `elements`: addresses per job."""
     document = {"user": getpass.getuser(), "time": time.time(), "job": job, "elements": [list(e) for e in elements],

@@ -58,45 +58,48 @@ class Watch:
             return
         self.display.board.note = ""
         addresses = self.store.addresses()
-        for number, job in enumerate(self.jobs.all):
+        for job in self.jobs.all:
             known = queue.get(job.key)
             if job.ended:
                 continue
             if _done(job, addresses, self.store):
                 self.jobs.done(job)
                 self.trained += job.tokens
-                self._show(number, job, {"kind": "done"})
+                self._show(known, job, {"kind": "done"})
             elif known is not None and known.live:
                 self._missed.pop(job.key, None)
-                self._report(number, job, known)
+                self._report(job, known)
             elif all(earlier.ended for earlier in job.waits_for):
                 self._missed[job.key] = self._missed.get(job.key, 0) + 1
                 if self._missed[job.key] >= MISSES:
-                    self._failed(number, job, known)
+                    self._failed(job, known)
 
-    def _report(self, number: int, job: Job, known: Submitted) -> None:
+    def _report(self, job: Job, known: Submitted) -> None:
         """What a running job has written since, as events."""
         told = known.progress()
         if not known.running or told.get("address") != job.task.address or told["position"] is None:
             return
+        if not all(earlier.ended for earlier in job.waits_for):
+            return  # the one before it in the same SLURM job ended during this look
         if job.key not in self._seen:
-            self._show(number, job, {"kind": "assigned"})
-            self._show(number, job, {"kind": "start", "position": told["position"]})
+            self._show(known, job, {"kind": "assigned"})
+            self._show(known, job, {"kind": "start", "position": told["position"]})
         if told["time"] != self._seen.get(job.key):
             self._seen[job.key] = told["time"]
-            self._show(number, job, {"kind": "progress", "steps": [], **told})
-            self.display.board.lines[number].losses.update(told["losses"])
+            self._show(known, job, {"kind": "progress", "steps": [], **told})
+            self.display.board.lines[known.job].losses.update(told["losses"])
 
-    def _failed(self, number: int, job: Job, known: Submitted | None) -> None:
+    def _failed(self, job: Job, known: Submitted | None) -> None:
         self.jobs.failed(job)
         told = failure_of(job.segment, self.store, known) or CANCELLED
         names = [self.plan.points[i].run.name for i in job.segment.runs]
         position, reason = told["position"], told["reason"]
         self.failures.append(Failure(names, job.task.address, position, told["last_good"], reason, told["log"]))
         self.display.say(f"failed: {job.name}: {reason}")
-        self._show(number, job, {"kind": "failed"})
+        self._show(known, job, {"kind": "failed"})
 
-    def _show(self, number: int, job: Job, event: dict[str, Any]) -> None:
+    def _show(self, known: Submitted | None, job: Job, event: dict[str, Any]) -> None:
+        number = known.job if known is not None else "elsewhere"
         if event["kind"] in ("done", "failed") and number not in self.display.board.lines:
             self.display.event(number, job, {"kind": "assigned"})  # it came and went between two looks
         self.display.event(number, job, event)
