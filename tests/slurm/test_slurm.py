@@ -179,6 +179,12 @@ def test_ctrl_c_leaves_the_jobs_running(texts: Path, tmp_path: Path, grid: dict[
     assert found == {name: grid[name] for name in found}
 
 
+def test_submitted_from_inside_an_allocation(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "100")  # as salloc sets it; beside --mem srun refuses it
+    assert launched(texts, tmp_path, GRID[:1], "slurm", wait=True, mem=1).failures == []
+    assert os.environ["SLURM_MEM_PER_CPU"] == "100"
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -240,8 +246,8 @@ def test_a_time_limit_shorter_than_the_run(texts: Path, tmp_path: Path, long_run
 
 
 def test_a_job_that_is_interrupted_too_often_fails(texts: Path, tmp_path: Path) -> None:
-    launched(texts, tmp_path, LONG, "slurm", requeues=0)
-    slurm("scontrol", "requeue", under_way(tmp_path, beyond=0)[0]["job"])
+    launched(texts, tmp_path, LONG, "slurm", requeues=0, minutes=5)
+    slurm("scancel", "--signal=USR2", under_way(tmp_path, beyond=0)[0]["job"])  # as before the end of its time
     (failure,) = launched(texts, tmp_path, LONG, "slurm", requeues=0, wait=True).failures
     assert "launch.requeues" in failure.reason
 
@@ -299,7 +305,8 @@ def test_a_loss_that_is_not_finite_costs_its_run_is_named_and_is_not_tried_again
 def test_a_job_that_fails_is_tried_again(texts: Path, tmp_path: Path, grid: dict[str, bytes]) -> None:
     marker = f"{tmp_path}/failed-${{SLURM_ARRAY_TASK_ID:-base}}"
     setup = [f"[ -e {marker} ] || {{ touch {marker}; exit 7; }}"]
-    assert launched(texts, tmp_path / "root", GRID[:2], "slurm", wait=True, retries=1, setup=setup).failures == []
+    tries = {"retries": 1, "requeues": 0, "setup": setup}  # a retry is no interruption
+    assert launched(texts, tmp_path / "root", GRID[:2], "slurm", wait=True, **tries).failures == []
     found = kept_files(tmp_path / "root")
     assert found == {name: grid[name] for name in found}
     assert {path.name for path in tmp_path.glob("failed-*")} == {"failed-base", "failed-0", "failed-1"}
