@@ -39,10 +39,10 @@ demo: $(READY)  ## train the runs of sweeps/demo.yaml and draw their figures
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest $(ARGS)
 
-test-slow: $(READY)  ## the slow tests alone, less those of SLURM
-	$(BIN)/python -m pytest -m "slow and not slurm" $(ARGS)
+test-slow: $(READY)  ## the slow tests alone
+	$(BIN)/python -m pytest -m slow -rs $(ARGS)
 
-test-slurm: $(READY)  ## the tests against a real SLURM, which they install (Debian, root), start and stop
+test-slurm: $(READY)  ## of these, those against a real SLURM, which they install (Debian, root), start and stop
 	$(BIN)/python -m pytest -m slurm -rs $(ARGS)
 
 test-all: $(READY)  ## all tests

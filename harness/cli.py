@@ -14,26 +14,34 @@ from harness import config
 from harness.errors import CorruptError, InputError
 from harness.expand import Point
 from harness.fields import choice, listing, text
-from harness.follow import led
+from harness.follow import led, require_ranks
 from harness.plan import Plan, compile_points, plan
 from harness.plan import Point as RunPoint
 from harness.program import compile_run
-from harness.report import plan_document, plan_lines, total_lines
+from harness.report import plan_document, plan_lines, total_lines, totals
 from harness.request import RowKey
 from harness.store import Store
 
 
 def guarded(command: Callable[[Sequence[str]], int]) -> int:
     """Run a command on sys.argv, on rank 0 if torchrun started several; what was given wrong becomes one line and 2."""
+    try:
+        require_ranks()
+    except InputError as error:
+        return _refused(error)
     return led(lambda: _status(command))
+
+
+def _refused(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
 
 
 def _status(command: Callable[[Sequence[str]], int]) -> int:
     try:
         return command(sys.argv[1:])
     except (InputError, CorruptError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
     except KeyboardInterrupt:
         print("interrupted; nothing was started", file=sys.stderr)
         return 130
@@ -67,13 +75,15 @@ def carry_out(points: list[Point]) -> int:
         from harness.slurm import cancel
 
         cancelled = cancel(planned, store)
+        if as_json:
+            print(json.dumps({"schema": "rewarm.cancel/1", "cancelled": cancelled}))
         print(f"cancelled: {', '.join(cancelled)}" if cancelled else "nothing of this is queued", file=sys.stderr)
         return 0
     store.check_writable()
     planned = _verified(points, planned, store) if settings["launch"]["verify"] else planned
-    document = plan_document(planned, store)
-    _check_space(document["disk_bytes"], store)
-    print("\n".join(total_lines(document)), file=sys.stderr)
+    costs = totals(planned)
+    _check_space(costs["disk_bytes"], store)
+    print("\n".join(total_lines(costs)), file=sys.stderr)
     from harness.launch import launch
 
     outcome = launch(planned, settings["launch"], store, tracker=settings["tracker"], progress=True)

@@ -25,10 +25,12 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
+MEETING = timedelta(minutes=10)  # until all ranks are there; after that they cannot reach each other
 # A rank that waits, for a corpus to be built or for its next work, is not stuck. One that died closes its connections.
 PATIENCE = timedelta(days=30)
 T = TypeVar("T")
@@ -96,13 +98,18 @@ class Ranks:
 
 @cache
 def join() -> Ranks:
-    """This process's ranks: those that the environment names, if any, are met. Blocks until all are there."""
+    """This process's ranks: those that the environment names, if any, are met. Blocks until all are there.
+
+    Raises a DistError of torch's if they are not in ten minutes.
+    """
     count = int(os.environ.get("WORLD_SIZE", 1))
     if count == 1:
         return Ranks()
     local_device()  # before NCCL looks for one
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    return Ranks(dist.get_rank(), count)
+    store, rank, _ = next(rendezvous("env://", timeout=MEETING))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
+    return Ranks(rank, count)
 
 
 def local_device() -> torch.device:

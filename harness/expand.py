@@ -77,6 +77,9 @@ def assign(config: Config, field: str, value: Any) -> None:
 
 def unknown_key(field: str, value: object, config: Config) -> InputError:
     """The refusal of a key that does not exist, with the nearest that does."""
+    if field in fields(config):
+        group = field.split(".")[0]
+        return InputError(field, value, f"not a key of the {group} that was chosen", f"see conf/{group}")
     known = [*fields(config), *groups()]
     near = difflib.get_close_matches(field.split(".")[-1], known, n=1, cutoff=0.7)
     near = near or difflib.get_close_matches(field, known, n=1, cutoff=0.5)

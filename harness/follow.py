@@ -16,12 +16,20 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from harness.errors import InputError
 from harness.worker import Setup, Work, do, live, make_trainer
 
 
 def world_size() -> int:
     """How many ranks the environment says were started, this process being one."""
     return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def require_ranks() -> None:
+    """InputError if the environment names several ranks but not how they meet: something else has set WORLD_SIZE."""
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if world_size() > 1 and name not in os.environ:
+            raise InputError("WORLD_SIZE", world_size(), f"{name} is not set", "unset it, or start this by torchrun")
 
 
 def follow(should_stop: Callable[[], bool]) -> None:
@@ -61,7 +69,13 @@ def led(command: Callable[[], int]) -> int:
         return command()
     status = 0
     if os.environ["RANK"] == "0":
-        status = command()
+        from harness.distributed import join
+
+        join()  # before the command, which may build corpora for hours: the others do not wait so long to meet it
+        try:
+            status = command()
+        except SystemExit as leaving:  # of --help
+            status = leaving.code if isinstance(leaving.code, int) else 0
         dismiss()
     else:
         asked: list[int] = []

@@ -15,8 +15,7 @@ import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.identity import digest
-from harness.plan import Plan, Segment
+from harness.plan import Evaluation, Plan, Segment
 from harness.task import Task, task_of
 
 NEAR = 0.9  # share of the longest path at which a hot state outweighs the order: loading one takes milliseconds
@@ -39,9 +38,10 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """32 hex characters: the address of what it trains, or a digest of what it measures."""
-        address = self.task.address
-        return address if self.trains else digest("measure", address, self.position, self.hashes)
+        """32 hex characters: the address of what it trains, or those of what it measures."""
+        if self.position is None:
+            return self.segment.address
+        return Evaluation(self.segment, self.position, self.hashes).key
 
     @property
     def trains(self) -> bool:

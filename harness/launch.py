@@ -107,15 +107,17 @@ def _slurm(
     wanted = slurm.wanted_resources(plan, jobs, settings, store)
     _corpora(plan, jobs, store, progress)
     write_documents(plan, store)
-    with _Stop() as stop:  # a Ctrl-C is heard once all are submitted
-        slurm.submit(plan, jobs, setup, settings, store, wanted)
-        if not settings["wait"]:
-            return Outcome(interrupted=stop.asked)
-        total = sum(job.tokens for job in jobs.all)
-        with Display(total, progress, who="job") as display, Tracker(tracker, store, plan) as mirror:
-            watch = Watch(plan, jobs, store, display, mirror)
-            watch.stay(lambda: stop.asked)
-    outcome = Outcome(watch.trained, watch.failures, interrupted=jobs.open)
+    with _Stop() as stop:  # a Ctrl-C is heard before the first is submitted, and once all are
+        outcome = Outcome(interrupted=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            slurm.submit(plan, jobs, setup, settings, store, wanted, lambda: stop.asked)
+            if not settings["wait"]:
+                return Outcome(interrupted=stop.asked)
+            total = sum(job.tokens for job in jobs.all)
+            with Display(total, progress, who="job") as display, Tracker(tracker, store, plan) as mirror:
+                watch = Watch(plan, jobs, store, display, mirror)
+                watch.stay(lambda: stop.asked)
+                outcome = Outcome(watch.trained, watch.failures, interrupted=jobs.open)
     _tell(outcome)
     return outcome
 
@@ -193,6 +195,10 @@ class _Session:
             else:
                 one.job, one.last = None, job
                 self._ended(one.index, job, event)
+                if event["parted"]:  # its ranks can do nothing together any more
+                    self.workers.remove(one)
+                    one.close(grace_seconds=5.0)
+                    self._start_again(one)
         self.display.tick(self.jobs.longest_path)
 
     def _died(self, one: pool.Worker) -> None:
@@ -205,7 +211,11 @@ class _Session:
             self._failed(job, reason, reached, None)
         elif not one.ready:
             self.display.say(f"worker {one.index} did not start: {reason}")
-        if one.ready and self.jobs.open and not self.stop.asked:
+            return
+        self._start_again(one)
+
+    def _start_again(self, one: pool.Worker) -> None:
+        if self.jobs.open and not self.stop.asked:
             self.workers.append(pool.start(one.index, self.setup, one.place))
 
     def _wind_down(self) -> None:
@@ -240,7 +250,6 @@ class _Session:
             self.display.say(line)
         if event["kind"] == "done":
             self.jobs.done(job)
-            self.store.clear_failure(job.task.address)
         elif event["kind"] == "failed":
             self._failed(job, event["reason"], event["position"], event["last_good"])
         else:  # busy, or interrupted: not ended at all

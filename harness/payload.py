@@ -29,7 +29,7 @@ from harness.worker import Event, Setup, Work
 if TYPE_CHECKING:
     from harness.train import Trainer  # torch: only once submitit has put its signal handlers in place
 
-FAILED, NON_FINITE = 1, 3  # exit statuses: after the second no retry would end otherwise
+FAILED, FINAL = 1, 3  # exit statuses: after the second no retry would end otherwise
 PROGRESS_SECONDS = 2.0  # between two reports to the store
 BUSY_SECONDS = 0.5  # until a segment that another process trains is looked at again
 
@@ -52,26 +52,30 @@ class Payload:
 
 def _run(folder: Path, index: int) -> NoReturn:
     warning = _Warning()
+    document = read_work(folder, index)
+    if not Path(__file__).is_relative_to(document["code"]):
+        raise RuntimeError(f"the job would run {__file__}, not what was frozen for it in {document['code']}: see what "
+                           "sets PYTHONPATH (launch.setup, the shell's own files)")  # fmt: skip
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         from submitit.helpers import TorchDistributedEnvironment
 
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     if os.environ.get("RANK", "0") == "0":
-        _lead(folder, index, warning)
+        _lead(folder, index, document, warning)
     follow(lambda: warning.asked)
     end(0)
 
 
-def _lead(folder: Path, index: int, warning: _Warning) -> NoReturn:
-    document = read_work(folder, index)
+def _lead(folder: Path, index: int, document: dict[str, Any], warning: _Warning) -> NoReturn:
     setup, works = thaw(Setup, document["setup"]), [thaw(Work, work) for work in document["works"]]
     trainer = worker.prepare(setup)
     progress = _Progress(progress_path(folder, index), document["parameters"], warning)
-    failed = 0
+    failed, interruptions = 0, warning.restarts - _retried(folder)
     for work in works:
         store, task = trainer.states.store, work.task
         log = worker.log_path(setup.root, task.address)
-        if warning.restarts - _retried(folder) > document["requeues"] and not worker.stored(store, task):
+        interrupted = interruptions > document["requeues"] and not worker.stored(store, task)
+        if interrupted:
             reason = f"interrupted more than {document['requeues']} times (launch.requeues)"
             ending: Event = {"kind": "failed", "position": task.start, "last_good": None, "reason": reason}
         else:
@@ -81,11 +85,11 @@ def _lead(folder: Path, index: int, warning: _Warning) -> NoReturn:
         if ending["kind"] == "interrupted":
             warning.leave()
         if ending["kind"] == "done":
-            store.clear_failure(task.address)
+            failed = failed if work.position is not None else 0  # trained: what continues from it may start
             continue
         store.write_failure(task.address, ending["position"], ending["last_good"], str(log), ending["reason"])
         print(f"failed: {ending['reason']}", file=sys.stderr)
-        failed = FAILED if ending["last_good"] is None else NON_FINITE
+        failed = FAILED if ending["last_good"] is None and not interrupted else FINAL
         if work.position is None:  # a measurement that failed holds nothing up
             break
     dismiss()
@@ -97,6 +101,7 @@ def _carry_out(work: Work, trainer: Trainer, progress: _Progress, warning: _Warn
     progress.begin(work.task.address)
     while True:
         ending = worker.carry_out(work, trainer, progress.take, warning.should_stop)
+        warning.ended()
         progress.write()
         if ending["kind"] != "busy":
             return ending
@@ -138,6 +143,11 @@ class _Warning:
     def started(self) -> None:
         """Training begins: what came before was no step."""
         self._looked = time.monotonic()
+
+    def ended(self) -> None:
+        """A job of the plan has ended, after a save as a rule."""
+        self.should_stop()
+        self._looked = None
 
     def should_stop(self) -> bool:
         now = time.monotonic()

@@ -79,6 +79,11 @@ class Evaluation:
     position: int
     hashes: tuple[str, ...]
 
+    @property
+    def key(self) -> str:
+        """32 hex characters of its own; what a segment trains has its address for a key."""
+        return digest("measure", self.segment.address, self.position, self.hashes)
+
 
 @dataclass
 class Plan:
@@ -105,9 +110,16 @@ class Plan:
         """Tokens of all runs if each trained its own root to its own end."""
         return sum(point.program.tokens(point.program.steps) for point in self.points)
 
+    @cached_property
+    def evaluations_of(self) -> dict[str, list[Evaluation]]:
+        """By address of their segment."""
+        found: dict[str, list[Evaluation]] = defaultdict(list)
+        for evaluation in self.evaluations:
+            found[evaluation.segment.address].append(evaluation)
+        return dict(found)
+
     def is_done(self, point: Point) -> bool:
-        pending = {id(evaluation.segment) for evaluation in self.evaluations}
-        return not any(segment.train or id(segment) in pending for segment in point.path)
+        return not any(segment.train or segment.address in self.evaluations_of for segment in point.path)
 
 
 def compile_points(labelled: Iterable[tuple[str, Run]]) -> list[Point]:

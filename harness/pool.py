@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from multiprocessing import Pipe
@@ -103,9 +103,7 @@ def start(index: int, setup: Setup, place: Place) -> Worker:
     here = str(Path(harness.__file__).parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
     output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
-    # A Ctrl-C while the worker is being made must not reach it before it can ignore it: the mask is inherited.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
+    with undisturbed():  # a Ctrl-C must not reach the worker before it can ignore it
         body = f"from harness.worker import main; main({theirs.fileno()})"
         processes = [
             subprocess.Popen(
@@ -115,13 +113,21 @@ def start(index: int, setup: Setup, place: Place) -> Worker:
             )
             for rank, own in enumerate(environments(place))
         ]  # fmt: skip
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     theirs.close()
     ours.send(setup)
     worker = Worker(index, place, processes, ours, output)
     worker.watch()
     return worker
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """A Ctrl-C, which a terminal sends to a whole group, waits until after this. Processes made inside inherit it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def environments(place: Place) -> list[dict[str, str]]:

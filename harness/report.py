@@ -16,7 +16,7 @@ from harness.submissions import Submitted, submitted
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
 
 
-def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
+def totals(plan: Plan) -> dict[str, Any]:
     """What the plan shares, what is done, and what the rest costs. FLOPs are those of training and measuring."""
     flops = 0.0
     for segment in plan.to_train:
@@ -24,10 +24,8 @@ def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
         measured = len(segment.rows) * point.run.measurements.windows * point.run.seq_len
         flops += (segment.tokens + measured / 3) * _flops(point)  # a measured token costs a forward pass
     rate = min((float(point.run.config["scale"]["flop_rate"]) for point in plan.points), default=1.0)
-    jobs = submitted(store.root)
     size = sum(BYTES_PER_PARAMETER * plan.points[segment.runs[0]].run.parameters for segment in plan.to_train)
     return {
-        "schema": "rewarm.plan/1",
         "runs": len(plan.points),
         "segments": len(plan.segments),
         "segments_to_train": len(plan.to_train),
@@ -38,8 +36,14 @@ def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
         "flops": flops,
         "hours": flops / rate / 3600,
         "disk_bytes": size,
-        "points": [_point(plan, point, store, jobs) for point in plan.points],
     }
+
+
+def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
+    """The totals and every point. Asks squeue if anything was ever submitted from this store."""
+    queue = submitted(store.root)
+    points = [_point(plan, point, store, queue) for point in plan.points]
+    return {"schema": "rewarm.plan/1", **totals(plan), "points": points}
 
 
 def plan_lines(document: dict[str, Any]) -> list[str]:
@@ -67,7 +71,7 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
 
 
 def total_lines(document: dict[str, Any]) -> list[str]:
-    """What is shared, done and left, and what it costs."""
+    """The totals for a person."""
     separate, planned, done = (document[key] for key in ("tokens_if_separate", "tokens_planned", "tokens_done"))
     shared = separate - planned - done
     if not document["segments_to_train"] and not document["evaluations"]:
@@ -81,7 +85,7 @@ def total_lines(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def _point(plan: Plan, point: Point, store: Store, jobs: Mapping[str, Submitted]) -> dict[str, Any]:
+def _point(plan: Plan, point: Point, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
     program = point.program
     return {
         "run": point.run.name,
@@ -93,7 +97,7 @@ def _point(plan: Plan, point: Point, store: Store, jobs: Mapping[str, Submitted]
         "tokens_to_train": sum(segment.tokens for segment in point.path if segment.train),
         "phases": _phases(point, program),
         "failure": None,
-        **status_of(point, plan, store, jobs),
+        **status_of(point, plan, store, queue),
     }
 
 

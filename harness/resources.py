@@ -1,6 +1,6 @@
 """What a SLURM job asks for: the settings of launch=slurm as options of sbatch, and the lead of the warning.
 
-Level 3, without submitit. The lead is the time between SLURM's warning and the end of a job: long enough for the step
+Level 3. The lead is the time between SLURM's warning and the end of a job: long enough for the step
 or the part of an evaluation under way, and for a save. Jobs measure the longest of these (`harness.payload`); what no
 job of that size has measured yet is estimated.
 """
@@ -8,9 +8,11 @@ job of that size has measured yet is estimated.
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,11 @@ from harness.config import Run
 from harness.errors import InputError
 from harness.fields import as_number, listing, number, text, whole
 
-OURS = ("array", "comment", "dependency", "error", "job-name", "kill-on-invalid-dep", "output", "requeue", "signal",
-        "time")  # fmt: skip
 PLACE = ("partition", "account", "qos", "constraint", "gres")
+OURS = (*PLACE, "array", "comment", "cpus-per-task", "dependency", "error", "export", "gpus-per-node", "job-name",
+        "kill-on-invalid-dep", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-node", "output", "parsable",
+        "requeue", "signal", "test-only", "time", "wait", "wrap")  # fmt: skip
+NOT_IN_PATHS = '%:"$`\\\n'  # sbatch's patterns, PYTHONPATH's separator, what a shell reads inside quotes
 OF_A_SIZE = (*PLACE, "minutes", "nodes", "gpus_per_node", "ranks_per_node", "cpus", "mem", "lead")
 MARGIN_SECONDS = 10.0  # for Python to hear the signal, and for scontrol
 ESTIMATED_BYTES_PER_SECOND = 2e8  # of a save, before one was measured
@@ -39,14 +43,23 @@ class Resources:
     setup: tuple[str, ...]
 
 
-def resources(settings: Mapping[str, Any], run: Run, root: Path) -> Resources:
-    """The resources for a run's model. Raises InputError for a setting that is wrong or a lead that cannot fit."""
+def resources(settings: Mapping[str, Any], run: Run, measured: Mapping[int, float]) -> Resources:
+    """The resources for a run. Raises InputError for a setting that is wrong or a lead that cannot fit.
+
+    `measured`: of `longest_waits`.
+    """
     config = {"launch": _sized(settings, run.parameters)}
     nodes, cpus = whole(config, "launch.nodes", 1), whole(config, "launch.cpus", 1)
     gpus, minutes = whole(config, "launch.gpus_per_node", 0), whole(config, "launch.minutes", 1)
     ranks = gpus or 1
     if config["launch"]["ranks_per_node"] is not None:
         ranks = whole(config, "launch.ranks_per_node", 1)
+    if ranks > gpus > 0:
+        raise InputError("launch.ranks_per_node", ranks, f"each takes a GPU, and launch.gpus_per_node is {gpus}",
+                         "give fewer")  # fmt: skip
+    if gpus and "gpu" in str(config["launch"]["gres"]):
+        raise InputError("launch.gres", config["launch"]["gres"], f"launch.gpus_per_node asks for {gpus} already",
+                         "give launch.gpus_per_node=0 and, for several GPUs, launch.ranks_per_node")  # fmt: skip
     require_equal_parts("launch.ranks_per_node x nodes", ranks * nodes, run)
     options: dict[str, str | bool] = {"nodes": str(nodes), "ntasks-per-node": str(ranks), "cpus-per-task": str(cpus)}
     if gpus:
@@ -57,7 +70,7 @@ def resources(settings: Mapping[str, Any], run: Run, root: Path) -> Resources:
     return Resources(
         tuple(sorted({**options, **_further(config)}.items())),
         minutes,
-        _lead(config, run, root, minutes),
+        _lead(config, run, measured, minutes),
         tuple(str(line) for line in listing(config, "launch.setup")),
     )
 
@@ -69,6 +82,27 @@ def require_equal_parts(field: str, ranks: int, run: Run) -> None:
         raise InputError(field, ranks, why, "give a divisor of it")
 
 
+@contextmanager
+def out_of_allocations(options: Mapping[str, object]) -> Iterator[None]:
+    """The environment for sbatch, which jobs inherit. What SLURM has set in an allocation that this runs in would
+    contradict what they ask for. A user's SBATCH_ variables outrank a script: those hold that say what it leaves open.
+    """
+    from submitit.helpers import clean_env
+
+    open_to_users = (f"SBATCH_{name.upper()}" for name in (*PLACE, "reservation") if name not in options)
+    kept = {name: os.environ[name] for name in ("SLURM_CONF", *open_to_users) if name in os.environ}
+    with clean_env([name for name in os.environ if name.startswith("SQUEUE_")]):
+        os.environ.update(kept)
+        yield
+
+
+def require_plain_path(root: Path) -> None:
+    """InputError for a store whose path means something else to SLURM or to the shell of a job."""
+    for character in NOT_IN_PATHS:
+        if character in str(root):
+            raise InputError("root", root, f"SLURM reads {character!r} as more than a part of it", "use another root")
+
+
 def check(wanted: Resources) -> None:
     """Ask sbatch whether it would take such a job, without submitting one. Raises InputError with what it says."""
     if shutil.which("sbatch") is None:
@@ -76,7 +110,8 @@ def check(wanted: Resources) -> None:
     options = [f"--{name}" if value is True else f"--{name}={value}" for name, value in wanted.options]
     options.append(f"--time={wanted.minutes}")
     command = ["sbatch", "--test-only", *options, "--wrap=true"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    with out_of_allocations(dict(wanted.options)):
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode:
         given = " ".join(f"{name}={value}" for name, value in wanted.options)
         said = " ".join(line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
@@ -116,12 +151,12 @@ def _further(config: dict[str, Any]) -> dict[str, str | bool]:
     return named
 
 
-def _lead(config: dict[str, Any], run: Run, root: Path, minutes: int) -> int:
+def _lead(config: dict[str, Any], run: Run, measured: Mapping[int, float], minutes: int) -> int:
     """Seconds from the warning to the end: something under way, then a save."""
     if config["launch"]["lead"] is not None:
         lead, why = number(config, "launch.lead", above=0), "launch.lead says so"
     else:
-        longest, how = _measured(root, run.parameters), "measured"
+        longest, how = measured.get(run.parameters), "measured"
         if longest is None:
             step = 6 * run.parameters * run.tokens_per_step / float(run.config["scale"]["flop_rate"])
             save = STATE_BYTES_PER_PARAMETER * run.parameters / ESTIMATED_BYTES_PER_SECOND
@@ -134,8 +169,11 @@ def _lead(config: dict[str, Any], run: Run, root: Path, minutes: int) -> int:
     return math.ceil(lead)
 
 
-def _measured(root: Path, parameters: int) -> float | None:
-    """The longest that jobs of this store with such a model took between two looks at the flag, in seconds."""
-    documents = [disk.read_json(path) or {} for path in (root / "jobs").glob("*/progress-*.json")]
-    measured = [float(d["longest"]) for d in documents if d.get("parameters") == parameters]
-    return max((seconds for seconds in measured if seconds), default=None)
+def longest_waits(root: Path) -> dict[int, float]:
+    """By parameters: the longest that jobs of this store took between two looks for the warning, in seconds."""
+    longest: dict[int, float] = {}
+    for path in (root / "jobs").glob("*/progress-*.json"):
+        told = disk.read_json(path) or {}
+        if told.get("longest"):  # 0: it has not trained yet
+            longest[told["parameters"]] = max(told["longest"], longest.get(told["parameters"], 0.0))
+    return longest

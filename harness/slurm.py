@@ -8,34 +8,35 @@ reached any more is removed by SLURM. What is queued or running already is not s
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
 from harness.fields import whole
 from harness.follow import world_size
-from harness.frozen import freeze, freeze_code, plain
+from harness.frozen import freeze, freeze_code, plain, thaw
 from harness.identity import digest
 from harness.jobs import Job, Jobs
-from harness.payload import NON_FINITE, Payload
+from harness.payload import FINAL, Payload
 from harness.plan import Plan
-from harness.pool import ONE_THREAD
-from harness.resources import Resources, check, resources
+from harness.pool import ONE_THREAD, undisturbed
+from harness.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
 from harness.store import Store
-from harness.submissions import COMMENT, Submitted, record, record_cancelled, retries_path, submitted
+from harness.submissions import COMMENT, Submitted, read_work, record, record_cancelled, retries_path, submitted
 from harness.worker import Setup, Work
 
-LARGEST_ARRAY = 1000  # jobs: SLURM's MaxArraySize is 1001 unless a cluster says otherwise
 LOOK_SECONDS = 0.2  # while another process submits
 SETTLE_SECONDS = 60.0  # SLURM gives a job that ignores SIGTERM 30 s
 
@@ -54,102 +55,150 @@ class Chain:
         return None if any(n is None for _, n in numbers) else ",".join(sorted({f"{kind}:{n}" for kind, n in numbers}))
 
 
-def chains(jobs: Jobs, queue: Mapping[str, Submitted]) -> list[Chain]:
-    """What is not queued yet, cut where the trie branches; chains come after those they wait for."""
-    followers: dict[int, int] = {}
-    for job in jobs.all:
-        for earlier in job.waits_for:
-            followers[id(earlier)] = followers.get(id(earlier), 0) + 1
+def chains(jobs: Jobs, queue: Mapping[str, Submitted], short: frozenset[str] = frozenset()) -> list[Chain]:
+    """What is to be submitted, cut where the trie branches; chains come after those they wait for.
+
+    `queue`: by key. `short`: keys of live jobs that measure less than is asked for now; the rest comes after them.
+    """
+    waits_for = {id(job): [one for one in job.waits_for if not one.ended] for job in jobs.all}
+    followers = Counter(id(earlier) for job in jobs.all for earlier in waits_for[id(job)])
     found: dict[int, Chain | str] = {}  # by job
     for job in jobs.all:
         known = queue.get(job.key)
-        if known is not None and known.live:
-            found[id(job)] = known.job
+        live = known.job if known is not None and known.live else None
+        if job.ended:
             continue
-        only = found[id(job.waits_for[0])] if len(job.waits_for) == 1 else None
-        if isinstance(only, Chain) and followers[id(job.waits_for[0])] == 1:
+        if live is not None and job.key not in short:
+            found[id(job)] = live
+            continue
+        earlier = waits_for[id(job)]
+        only = found[id(earlier[0])] if len(earlier) == 1 and live is None else None
+        if isinstance(only, Chain) and followers[id(earlier[0])] == 1:
             only.jobs.append(job)
             found[id(job)] = only
         else:
-            waits = [("afterok" if earlier.trains else "afterany", found[id(earlier)]) for earlier in job.waits_for]
-            found[id(job)] = Chain([job], waits)
+            waits = [("afterok" if one.trains else "afterany", found[id(one)]) for one in earlier]
+            found[id(job)] = Chain([job], waits if live is None else [*waits, ("afterany", live)])
     return list({id(chain): chain for chain in found.values() if isinstance(chain, Chain)}.values())
 
 
 def wanted_resources(plan: Plan, jobs: Jobs, settings: Mapping[str, Any], store: Store) -> dict[int, Resources]:
-    """By parameters of the model, checked with sbatch before anything is made. Raises InputError."""
+    """By point of the plan, checked with sbatch before anything is made. Raises InputError."""
     if world_size() > 1:
         raise InputError("launch", "slurm", f"this process was started as one of {world_size()} ranks",
                          "start it once; launch.nodes and launch.gpus_per_node say how many a job has")  # fmt: skip
-    runs = {run.parameters: run for job in jobs.all for run in [plan.points[job.segment.runs[0]].run]}
-    wanted = {parameters: resources(settings, run, store.root) for parameters, run in sorted(runs.items())}
+    require_plain_path(store.root)
+    config = {"launch": dict(settings)}
+    for name in ("retries", "requeues"):
+        whole(config, f"launch.{name}", 0)
+    if settings["at_once"] is not None:
+        whole(config, "launch.at_once", 1)
+    measured = longest_waits(store.root)
+    points = {job.segment.runs[0] for job in jobs.all}
+    wanted = {point: resources(settings, plan.points[point].run, measured) for point in sorted(points)}
     for one in dict.fromkeys(wanted.values()):
         check(one)
-    for name in ("retries", "requeues"):
-        whole({"launch": dict(settings)}, f"launch.{name}", 0)
     return wanted
 
 
-def submit(plan: Plan, jobs: Jobs, setup: Setup, settings: Mapping[str, Any], store: Store,
-           wanted: Mapping[int, Resources]) -> None:  # fmt: skip
-    """Submit what is neither stored nor queued nor running, and say so. Raises InputError if sbatch refuses."""
-    with _alone(store):
-        queue = _settled(jobs, store)
-        left = chains(jobs, queue)
-        waiting = {one.job: one for job in jobs.all if (one := queue.get(job.key)) and one.live}
+def submit(
+    plan: Plan, jobs: Jobs, setup: Setup, settings: Mapping[str, Any], store: Store, wanted: Mapping[int, Resources],
+    should_stop: Callable[[], bool],
+) -> None:  # fmt: skip
+    """Submit what is neither stored nor queued nor running, and say so. Raises InputError if sbatch refuses.
+
+    `should_stop`: asked until the first submission; KeyboardInterrupt then. After that all are submitted.
+    """
+    with _alone(store, should_stop):
+        queue = _settled(jobs, store, should_stop)
+        addresses = store.addresses()
+        for job in jobs.all:  # other processes may have finished some since they were planned
+            if is_stored(job, addresses, store):
+                jobs.done(job)
+        waiting = {job.key: one for job in jobs.all if not job.ended and (one := queue.get(job.key)) and one.live}
         if waiting:
-            print(f"{len(waiting)} jobs are queued or running already: {_listed(list(waiting))}", file=sys.stderr)
-        code = freeze_code(store.root / "jobs")
+            numbers = list(dict.fromkeys(one.job for one in waiting.values()))
+            print(f"{len(numbers)} jobs are queued or running already: {_listed(numbers)}", file=sys.stderr)
+        short = frozenset(job.key for job in jobs.all if job.key in waiting and _measures_less(waiting[job.key], job))
+        left, code, largest = chains(jobs, queue, short), freeze_code(store.root / "jobs"), _largest_array()
         while left:
-            groups: dict[tuple[int, str], list[Chain]] = {}
+            groups: dict[tuple[Resources, str], list[Chain]] = {}
             for chain in left:
                 if (dependency := chain.dependency()) is not None:
-                    parameters = plan.points[chain.jobs[0].segment.runs[0]].run.parameters
-                    groups.setdefault((parameters, dependency), []).append(chain)
-            for (parameters, dependency), group in groups.items():
-                for start in range(0, len(group), LARGEST_ARRAY):
-                    array = group[start : start + LARGEST_ARRAY]
-                    _submit_array(array, parameters, dependency, wanted[parameters], code, setup, settings, store)
+                    resources_of = wanted[chain.jobs[0].segment.runs[0]]
+                    groups.setdefault((resources_of, dependency), []).append(chain)
+            for (resources_of, dependency), group in groups.items():
+                for start in range(0, len(group), largest):
+                    array = group[start : start + largest]
+                    _submit_array(array, dependency, resources_of, code, plan, setup, settings, store)
             left = [chain for chain in left if chain.number is None]
 
 
-def _settled(jobs: Jobs, store: Store) -> dict[str, Submitted]:
+def is_stored(job: Job, addresses: set[str], store: Store) -> bool:
+    """Is the state among those of the store, with the rows that the job measures?"""
+    address = job.task.address
+    if address not in addresses:
+        return False
+    wanted = job.task.own_rows if job.position is None else {(job.position, name) for name in job.hashes}
+    return wanted <= {row.key for row in store.rows(address)}
+
+
+def _measures_less(known: Submitted, job: Job) -> bool:
+    """Was a live job submitted with fewer rows to measure than are asked for now?"""
+    tasks = [thaw(Work, work).task for work in read_work(known.folder, known.index)["works"]]
+    return job.trains and any(t.address == job.task.address and not job.task.own_rows <= t.own_rows for t in tasks)
+
+
+def _largest_array() -> int:
+    """How many jobs this cluster takes in one array."""
+    asked = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", asked.stdout)
+    return max(1, int(found[1])) if found else 1000
+
+
+def _settled(jobs: Jobs, store: Store, should_stop: Callable[[], bool]) -> dict[str, Submitted]:
     """The queue once SLURM has decided whether jobs that it is ending are queued again: seconds, as a rule."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         queue = submitted(store.root)
         if time.monotonic() > deadline or not any(job.key in queue and queue[job.key].ending for job in jobs.all):
             return queue
-        time.sleep(LOOK_SECONDS)
+        _pause(should_stop)
 
 
 def cancel(plan: Plan, store: Store) -> list[str]:
     """Take back what is queued or running of a plan. The numbers of the jobs. Raises InputError if SLURM refuses."""
-    if not submitted(store.root):
+    if shutil.which("scancel") is None:
+        raise InputError("do", "cancel", "there is no scancel here", "run it where the jobs were submitted")
+    if not (store.root / "jobs").exists():
         return []
-    with _alone(store):
+    with _alone(store, lambda: False):
         queue = submitted(store.root)
-        keys = [job.key for job in Jobs(plan).all]
-        doomed = {one.job: one for key in keys if (one := queue.get(key)) and one.live}
+        doomed = {one.job: one for job in Jobs(plan).all if (one := queue.get(job.key)) and one.live}
         if doomed:
-            record_cancelled(list(doomed.values()))  # first: what disappears then has not failed
             asked = subprocess.run(["scancel", *doomed], capture_output=True, text=True, check=False)
             if asked.returncode:
                 raise InputError("do", "cancel", f"scancel says: {' '.join(asked.stderr.split())}", "try again")
+            record_cancelled(list(doomed.values()))
     return list(doomed)
 
 
 def _submit_array(
-    group: Sequence[Chain], parameters: int, dependency: str, wanted: Resources, code: Path, setup: Setup,
+    group: Sequence[Chain], dependency: str, wanted: Resources, code: Path, plan: Plan, setup: Setup,
     settings: Mapping[str, Any], store: Store,
 ) -> None:  # fmt: skip
     """Freeze what the chains do, submit them as one array (one alone: as a job), and note their numbers."""
     import submitit
 
-    works = [[plain(Work(job.task, job.position, job.hashes)) for job in chain.jobs] for chain in group]
-    common = {"setup": plain(setup), "parameters": parameters, "requeues": settings["requeues"]}
-    contents = {f"work-{i}.json": json.dumps({**common, "works": work}).encode() for i, work in enumerate(works)}
-    token = digest(common, works, code.name, wanted, dict(settings))[:12]
+    common = {"setup": plain(setup), "code": str(code), "requeues": settings["requeues"]}
+    works = []
+    for chain in group:
+        parameters = plan.points[chain.jobs[0].segment.runs[0]].run.parameters
+        work = [plain(Work(job.task, job.position, job.hashes)) for job in chain.jobs]
+        works.append({**common, "parameters": parameters, "works": work})
+    token = digest(works, wanted, dict(settings))[:12]
+    known = (store.root / "jobs" / token).exists()  # submitted before: its logs stay
+    contents = {f"work-{i}.json": json.dumps(work).encode() for i, work in enumerate(works)}
     folder = freeze(store.root / "jobs", token, contents)
     elements = [[job.key for job in chain.jobs] for chain in group]
     record(folder, elements, None)
@@ -161,36 +210,27 @@ def _submit_array(
         job_name=_job_name(group),
         time=wanted.minutes,
         signal_delay_s=wanted.lead,
-        array_parallelism=whole({"launch": dict(settings)}, "launch.at_once", 1) if settings["at_once"] else len(group),
+        array_parallelism=settings["at_once"] or len(group),
         setup=[*_retries(folder, settings["retries"]), *wanted.setup, *_environment(code)],
-        srun_args=["--kill-on-bad-exit=1"],  # of several ranks one that died leaves the others waiting
+        srun_args=["--kill-on-bad-exit=1", "--export=ALL"],  # of several ranks one that died leaves the others waiting
         additional_parameters=options,
     )
     try:
-        with _out_of_jobs():
+        # submitit prints what sbatch says before it raises it
+        with out_of_allocations(options), undisturbed(), redirect_stderr(io.StringIO()):
             submissions = executor.map_array(Payload(str(folder)), range(len(group)))
     except submitit.core.utils.FailedJobError as error:
-        shutil.rmtree(folder)
+        if not known:
+            shutil.rmtree(folder)
         said = " ".join(str(error).replace("sbatch: error: ", "").split())
-        raise InputError("launch", "slurm", f"sbatch says: {said}", "see conf/launch/slurm.yaml") from None
+        remedy = "see conf/launch/slurm.yaml; the same command submits what is left"
+        raise InputError("launch", "slurm", f"sbatch says: {said}", remedy) from None
     record(folder, elements, submissions[0].job_id.split("_")[0])
     for chain, submission in zip(group, submissions, strict=True):
         chain.number = submission.job_id
     what = chain.jobs[0].name if len(group) == 1 else f"{group[0].jobs[0].name} and {len(group) - 1} more"
     after = f" after {dependency.replace(',', ' ')}" if dependency else ""
     print(f"submitted {_listed([s.job_id for s in submissions])}: {what}{after}", file=sys.stderr)
-
-
-@contextmanager
-def _out_of_jobs() -> Iterator[None]:
-    """Jobs inherit the environment. What SLURM has set in an allocation that this is called in would contradict theirs;
-    what a user has set for sbatch holds."""
-    from submitit.helpers import clean_env
-
-    kept = {name: value for name, value in os.environ.items() if name.startswith("SBATCH_") or name == "SLURM_CONF"}
-    with clean_env():
-        os.environ.update(kept)
-        yield
 
 
 def _environment(code: Path) -> list[str]:
@@ -209,7 +249,7 @@ def _retries(folder: Path, retries: int) -> list[str]:
         "    status=$?",
         "    job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",  # SLURM_JOB_ID may name the array
         "    job=${job:-$SLURM_JOB_ID}",
-        f"    [ $status -ne 0 ] && [ $status -ne {NON_FINITE} ] || return",
+        f"    [ $status -ne 0 ] && [ $status -ne {FINAL} ] || return",
         '    [ "$(squeue --noheader --format=%T --jobs=$job)" = RUNNING ] || return',
         f'    [ "$(cat {count} 2>/dev/null | wc -l)" -lt {retries} ] || return',
         f"    echo $status >> {count}",
@@ -220,12 +260,18 @@ def _retries(folder: Path, retries: int) -> list[str]:
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[None]:
+def _alone(store: Store, should_stop: Callable[[], bool]) -> Iterator[None]:
     """One submitter of a store at a time: the next one finds in the queue what the first has submitted."""
     while (lease := store.lease("submission")) is None:
-        time.sleep(LOOK_SECONDS)
+        _pause(should_stop)
     with lease:
         yield
+
+
+def _pause(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise KeyboardInterrupt
+    time.sleep(LOOK_SECONDS)
 
 
 def _job_name(group: Sequence[Chain]) -> str:
@@ -235,10 +281,14 @@ def _job_name(group: Sequence[Chain]) -> str:
 
 
 def _listed(numbers: Sequence[str]) -> str:
-    """Job numbers for a person: 12 or 12_[0-3], a few of many."""
+    """Job numbers for a person: 12 or 12_[0-3,7]."""
     arrays: dict[str, list[int]] = {}
     for number in numbers:
         array, _, index = number.partition("_")
         arrays.setdefault(array, []).extend([int(index)] if index else [])
-    return " ".join(f"{array}_[{min(i)}-{max(i)}]" if len(i) > 1 else f"{array}_{i[0]}" if i else array
-                    for array, i in arrays.items())  # fmt: skip
+    said = []
+    for array, indices in arrays.items():
+        rows = [[i for _, i in row] for _, row in groupby(enumerate(sorted(indices)), lambda pair: pair[1] - pair[0])]
+        parts = ",".join(f"{row[0]}-{row[-1]}" if len(row) > 1 else f"{row[0]}" for row in rows)
+        said.append(f"{array}_[{parts}]" if len(indices) > 1 else f"{array}_{parts}" if parts else array)
+    return " ".join(said)

@@ -5,7 +5,7 @@ Level 4, from what the store holds and what was submitted; nothing of it is stor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +16,47 @@ from harness.submissions import Submitted, tail
 LOG_LINES = 5
 
 
-def status_of(point: Point, plan: Plan, store: Store, jobs: Mapping[str, Submitted]) -> dict[str, Any]:
+def status_of(point: Point, plan: Plan, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
     """`status`; of what is queued or running its `job` and how far it is, of what failed or is blocked the `failure`.
 
-    blocked: what failed is shared with other runs, or another job of the same run comes after it.
+    blocked: what failed is shared with other runs. `queue`: what was submitted, by key.
     """
-    if plan.is_done(point):
+    left = list(_left(point, plan))
+    if not left:
         return {"status": "done"}
-    known = jobs.get(point.path[-1].address)
-    if known is not None and known.live:
+    last = left[-1:] if left[-1][0].train else left  # the run itself; what is only measured, in any order
+    known = next((one for _, key in last if (one := queue.get(key)) and one.live), None)
+    if known is not None:
         told = known.progress() if known.running else {}
         where = {key: told.get(key) for key in ("host", "position", "losses")} if told else {}
         return {"status": "running" if known.running else "queued", "job": known.job, **where}
-    for segment in point.path:
-        if segment.train and (failure := failure_of(segment, store, jobs.get(segment.address))):
+    for segment, key in left:
+        if failure := failure_of(segment, store, queue.get(key)):
             own = segment is point.path[-1] or len(segment.runs) == 1
             return {"status": "failed" if own else "blocked", "failure": failure}
     return {"status": "to train" if any(segment.train for segment in point.path) else "to measure"}
 
 
+def _left(point: Point, plan: Plan) -> Iterator[tuple[Segment, str]]:
+    """What has to be done for a run, in order: the segment to train or to measure at, and its key."""
+    for segment in point.path:
+        for evaluation in plan.evaluations_of.get(segment.address, ()):
+            yield segment, evaluation.key
+        if segment.train:
+            yield segment, segment.address
+
+
 def failure_of(segment: Segment, store: Store, known: Submitted | None) -> dict[str, Any] | None:
     """{position, last_good, log, reason, log_tail} of the last try to reach a segment's end, None if none failed.
 
-    `known`: the SLURM job that was to. A job that is gone without a state and without a word was killed.
+    `known`: the SLURM job that was to. One that is gone without a word was killed, unless it was taken back, or the
+    state is there and only rows are missing that it may not have been asked for.
     """
-    if known is not None and (known.live or known.cancelled):
+    if known is not None and known.live:
         return None
     failure = store.failure(segment.address)
-    if failure is None and known is not None and known.job:
+    trained = segment.train and segment.stored is not None
+    if failure is None and known is not None and known.job and not known.cancelled and not trained:
         told = known.progress()
         position = told["position"] if told.get("address") == segment.address else None
         why = "cancelled, killed, out of memory, or what it waited for failed"

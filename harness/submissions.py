@@ -12,8 +12,10 @@ failures/, never from SLURM's accounting, which a cluster may not have.
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import json
+import os
+import pwd
 import shutil
 import subprocess
 import time
@@ -77,7 +79,7 @@ def retries_path(folder: Path, job: str) -> Path:
 
 def record(folder: Path, elements: Sequence[Sequence[str]], job: str | None) -> None:
     """Write submission.json: before sbatch without a number, and again with it. `elements`: addresses per job."""
-    document = {"user": getpass.getuser(), "time": time.time(), "job": job, "elements": [list(e) for e in elements],
+    document = {"user": os.getuid(), "time": time.time(), "job": job, "elements": [list(e) for e in elements],
                 "cancelled": []}  # fmt: skip
     disk.write_file(folder / "submission.json", disk.dump(document), folder)
 
@@ -99,7 +101,7 @@ def submitted(root: Path) -> dict[str, Submitted]:
     found = [(path.parent, document) for path in paths if (document := disk.read_json(path))]
     if not found or shutil.which("squeue") is None:
         return {}
-    queue = _queue(sorted({document["user"] for _, document in found}))
+    queue = _queue({document["user"] for _, document in found})
     newest: dict[str, Submitted] = {}
     for folder, document in sorted(found, key=lambda pair: float(pair[1]["time"])):
         number, array = document["job"] or "", len(document["elements"]) > 1
@@ -111,11 +113,17 @@ def submitted(root: Path) -> dict[str, Submitted]:
     return newest
 
 
-def _queue(users: Sequence[str]) -> dict[tuple[str, int], tuple[str, str]]:
+def _queue(users: set[int]) -> dict[tuple[str, int], tuple[str, str]]:
     """(token, index) -> (number, state) of the users' jobs that came from here."""
-    command = ["squeue", "--noheader", "--array", f"--users={','.join(users)}", "--format=%i|%K|%T|%k"]
+    names = []
+    for user in users:
+        with contextlib.suppress(KeyError):  # who is gone has no jobs
+            names.append(pwd.getpwuid(user).pw_name)
+    command = ["squeue", "--noheader", "--array", f"--users={','.join(names)}", "--format=%i|%K|%T|%k"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SQUEUE_SECONDS)
+        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SQUEUE_SECONDS,
+                               env=environment)  # fmt: skip
         error = asked.stderr.strip() if asked.returncode else None
     except (OSError, subprocess.TimeoutExpired) as failure:
         error = str(failure)

@@ -112,17 +112,24 @@ class Trainer:
                         "steps": state.steps[-1:]})  # fmt: skip
         self.states.keep_hot(state, task.address)
 
-    def measure_stored(self, task: Task, position: int, hashes: tuple[str, ...]) -> list[Row]:
-        """Rows of the stored state at `position` (0: the root), added to the state at the end of `task`."""
+    def measure_stored(
+        self, task: Task, position: int, hashes: tuple[str, ...], should_stop: Callable[[], bool]
+    ) -> list[Row]:
+        """Rows of the stored state at `position` (0: the root), added to the state at the end of `task`.
+
+        Raises Interrupted once those measured until then are added.
+        """
         state = self.states.root(task) if position == 0 else self.states.load(task, position, to_train=False)
         if state is None:
             raise FileNotFoundError(f"no stored state at step {position}")
         ranks, store = self.states.ranks, self.states.store
         known = ranks.first(lambda: {row.key for row in store.rows(task.address)})
         missing = [h for h in hashes if (position, h) not in known]
-        rows = self._measure(state.model, task, position, missing, lambda: False)
+        rows = self._measure(state.model, task, position, missing, should_stop)
         if ranks.leads:
             store.add_rows(task.address, rows)
+        if len(rows) < len(missing):
+            raise Interrupted
         return rows
 
     # --- one step -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from harness.display import Display
 from harness.errors import InputError
 from harness.jobs import Failure, Job, Jobs
 from harness.plan import Plan
+from harness.slurm import is_stored
 from harness.status import failure_of
 from harness.store import Store
 from harness.submissions import Submitted, submitted
@@ -23,7 +24,7 @@ from harness.tracker import Tracker
 LOOK_SECONDS = 2.0
 DRAW_SECONDS = 0.25
 CANCELLED: dict[str, Any] = {"position": 0, "last_good": None, "log": "", "reason": "its job was cancelled"}
-MISSES = 2  # looks: a shared file system may show a state a moment after the queue has let its job go
+LATE_SECONDS = 60.0  # a shared file system may show a state so long after the queue has let its job go
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Watch:
     tracker: Tracker
     failures: list[Failure] = field(default_factory=list)
     trained: int = 0
-    _missed: dict[str, int] = field(default_factory=dict)
+    _missed: dict[str, float] = field(default_factory=dict)  # since when a job is not in the queue
     _seen: dict[str, float] = field(default_factory=dict)  # when a job last reported
 
     def stay(self, should_stop: Callable[[], bool]) -> None:
@@ -62,7 +63,7 @@ class Watch:
             known = queue.get(job.key)
             if job.ended:
                 continue
-            if _done(job, addresses, self.store):
+            if is_stored(job, addresses, self.store):
                 self.jobs.done(job)
                 self.trained += job.tokens
                 self._show(known, job, {"kind": "done"})
@@ -70,8 +71,9 @@ class Watch:
                 self._missed.pop(job.key, None)
                 self._report(job, known)
             elif all(earlier.ended for earlier in job.waits_for):
-                self._missed[job.key] = self._missed.get(job.key, 0) + 1
-                if self._missed[job.key] >= MISSES:
+                since = self._missed.setdefault(job.key, time.monotonic())
+                late = time.monotonic() - since > LATE_SECONDS
+                if late or (known is not None and known.cancelled) or self.store.failure(job.task.address):
                     self._failed(job, known)
 
     def _report(self, job: Job, known: Submitted) -> None:
@@ -106,12 +108,3 @@ class Watch:
         if event["kind"] in ("done", "failed"):
             del self.display.board.lines[number]
             self.tracker.event(job, event)
-
-
-def _done(job: Job, addresses: set[str], store: Store) -> bool:
-    """Is the state stored, or are the rows there?"""
-    address = job.task.address
-    if address not in addresses:
-        return False
-    wanted = job.task.own_rows if job.position is None else {(job.position, name) for name in job.hashes}
-    return wanted <= {row.key for row in store.rows(address)}

@@ -12,7 +12,7 @@ Worker to launcher, plain dicts by "kind":
     start {position}                                        training goes on from this stored position (or the root)
     progress {position, lr, tokens_per_second, steps}       every few steps; steps: last line of steps.jsonl
     rows {rows, steps}                                      measured
-and one of these ends every job, with {trained: tokens, said: warnings}:
+and one of these ends every job, with {trained: tokens, said: warnings, parted: whether the ranks have to start anew}:
     done · busy (another process has the lease) · interrupted · failed {reason, position, last_good}
 """
 
@@ -114,7 +114,7 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
 
     def ending(kind: str, **more: Any) -> Event:
         trained = task.program.tokens(reached) - task.program.tokens(started)
-        return {"kind": kind, "trained": trained, "said": [], **more}
+        return {"kind": kind, "trained": trained, "said": [], "parted": ranks.parted, **more}
 
     if ranks.parted:
         reason = "an earlier error parted the ranks; the same command goes on from what is stored"
@@ -124,6 +124,7 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
         if lease is None:
             return ending("busy")
         with lease:
+            store.clear_failure(task.address)  # of an earlier try
             if work.position is not None or not stored(store, task):  # another process may just have finished it
                 ranks.first(lambda: work)
                 do(work, trainer, watched, should_stop)
@@ -152,7 +153,7 @@ def do(work: Work, trainer: Trainer, report: Callable[[Event], None], should_sto
         if work.position is None:
             trainer.advance(work.task, report, should_stop)
         else:
-            rows = trainer.measure_stored(work.task, work.position, work.hashes)
+            rows = trainer.measure_stored(work.task, work.position, work.hashes, should_stop)
             report({"kind": "rows", "rows": rows, "steps": []})
     except (Interrupted, NonFiniteError):
         raise

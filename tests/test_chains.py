@@ -8,7 +8,7 @@ import pytest
 
 from harness.jobs import Jobs
 from harness.plan import plan
-from harness.slurm import Chain, chains
+from harness.slurm import Chain, _listed, chains
 from harness.submissions import Submitted
 from tests.composed import points_of
 from tests.tiny import command, write_texts
@@ -56,3 +56,22 @@ def test_a_chain_waits_for_all_before_it() -> None:
     before = [Chain([], number="1"), Chain([], number="2_3")]
     chain = Chain([], [("afterok", before[0]), ("afterany", before[1]), ("afterok", "4")])
     assert chain.dependency() == "afterany:2_3,afterok:1,afterok:4"
+
+
+def test_what_is_queued_but_measures_less_is_done_again_after_it(texts: Path) -> None:
+    jobs = Jobs(plan(points_of(command(texts))))
+    queue = {job.key: queued("12") for job in jobs.all}
+    (chain,) = chains(jobs, queue, short=frozenset({jobs.all[-1].key}))
+    assert chain.jobs == jobs.all[-1:]
+    assert chain.dependency() == "afterany:12,afterok:12"
+
+
+def test_what_is_stored_meanwhile_is_not_waited_for(texts: Path) -> None:
+    jobs = Jobs(plan(points_of(*(command(texts, f"warmup={share}") for share in (0.1, 0.2)))))
+    for job in jobs.all[:2]:
+        jobs.done(job)
+    assert [chain.dependency() for chain in chains(jobs, {})] == ["", ""]
+
+
+def test_numbers_are_listed_as_squeue_does() -> None:
+    assert _listed(["7", "12_0", "12_1", "12_2", "12_5", "13_4"]) == "7 12_[0-2,5] 13_4"

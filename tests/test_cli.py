@@ -68,6 +68,8 @@ def refused(capsys: pytest.CaptureFixture[str], status: int, *words: str, progre
         ("hydra/launcher=submitit_slurm", ("hydra/launcher=submitit_slurm", "launch=local")),
         ("hydra/sweeper=optuna", ("hydra/sweeper=optuna",)),
         ("launch=moon", ("launch=moon", "inline, local")),
+        ("launch=slurm launch.ranks=2", ("launch.ranks=2: not a key of the launch that was chosen",)),
+        ("do=cancel", ("do=cancel", "there is no scancel here")),
         ("lr=[", ("lr=[",)),
     ],
 )
@@ -75,7 +77,16 @@ def test_a_bad_argument_is_one_line_and_leaves_nothing(
     argument: str, words: tuple[str, ...], here: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    refused(capsys, call(monkeypatch, argument), *words)
+    monkeypatch.setenv("PATH", str(here))  # a SLURM may be here
+    refused(capsys, call(monkeypatch, *argument.split()), *words)
+    assert os.listdir(here) == []
+
+
+def test_a_machine_without_slurm_is_told_so(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(here))
+    refused(capsys, call(monkeypatch, "launch=slurm"), "there is no sbatch here", "launch=local", progress=True)
     assert os.listdir(here) == []
 
 

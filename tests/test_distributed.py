@@ -233,6 +233,37 @@ def test_a_rank_that_dies_costs_its_segment_only(texts: Path, tmp_path: Path, mo
     assert scratch.program.address() in Store(tmp_path).addresses()  # by the worker that replaced it
 
 
+def test_an_error_of_two_ranks_costs_its_segment_only(texts: Path, tmp_path: Path) -> None:
+    """After it they cannot go on together; the runs behind it are for ranks that start anew."""
+    store = Store(tmp_path)
+    assert launched(texts, tmp_path, [RUN]).failures == []
+    base = points_of(command(texts, RUN))[0].program.address(60)
+    info = store.state(base)
+    assert info is not None
+    files = {path.name: path.read_bytes() for path in info.folder.iterdir() if path.name != "state.json"}
+    store.remove(base)
+
+    def write(folder: Path) -> None:
+        for name, content in {**files, "weights.safetensors": b"no tensors"}.items():
+            (folder / name).write_bytes(content)
+
+    store.write_state(base, write, {name: info.meta[name] for name in info.meta.keys() - {"files", "sha256"}})
+    runs = ["replay=0.5 tokens=3x", "start=scratch", "start=scratch seed=1"]  # the longest is the first
+    outcome = launched(texts, tmp_path, runs, "local", workers=1, ranks=2)
+    assert ["weights.safetensors: cannot be read" in failure.reason for failure in outcome.failures] == [True]
+    ends = [points_of(command(texts, run))[0].program.address() for run in runs]
+    assert store.addresses().intersection(ends) == {*ends[1:]}
+
+
+def test_half_of_what_ranks_need_is_refused(tmp_path: Path) -> None:
+    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "0"}
+    arguments = [sys.executable, "-m", "harness", f"root={tmp_path}"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment, cwd=REPOSITORY,
+                          timeout=60)  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "error: WORLD_SIZE=2: MASTER_ADDR is not set; unset it, or start this by torchrun\n"
+
+
 def _kill_rank_1(root: Path, address: str, workers: list[pool.Worker]) -> None:
     deadline = time.monotonic() + 60
     while not (root / "leases" / f"{address}.json").exists():
@@ -251,10 +282,10 @@ def test_a_command_under_torchrun(texts: Path, alone: Store, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     ours, theirs = (steps_of(store, end_of_run(texts), "loss")[:20] for store in (Store(tmp_path), alone))
     np.testing.assert_allclose(ours, theirs, rtol=RTOL)
-    for more in (["do=plan"], ["nonsense=1"]):  # nothing to train: the other rank ends all the same
+    for more in (["do=plan"], ["--help"], ["nonsense=1"]):  # nothing to train: the other rank ends all the same
         done = subprocess.run([*arguments, *more], capture_output=True, text=True, check=False, env=environment,
                               timeout=120)  # fmt: skip
-        assert (done.returncode == 0) == (more == ["do=plan"])
+        assert (done.returncode == 0) == (more != ["nonsense=1"])
     assert "error: nonsense" in done.stderr
 
 
@@ -269,6 +300,7 @@ def test_a_command_under_torchrun(texts: Path, alone: Store, tmp_path: Path) -> 
         ({"kind": "inline", "ranks": 2}, {}, "start it by torchrun --nproc-per-node 2"),
         ({"kind": "inline"}, {"WORLD_SIZE": "3", "RANK": "0"}, "launch.ranks=3"),
         ({"kind": "local"}, {"WORLD_SIZE": "2", "RANK": "0"}, "launch=local: this process was started as one of 2"),
+        ({"kind": "slurm"}, {"WORLD_SIZE": "2", "RANK": "0"}, "launch=slurm: this process was started as one of 2"),
         ({"kind": "local", "per_gpu": 2}, {}, "launch.per_gpu=2: no GPU is visible here"),
         ({"kind": "local", "per_gpu": 0}, {}, "launch.per_gpu=0"),
         ({"kind": "local", "sharding": "ddp"}, {}, "launch.sharding=ddp"),

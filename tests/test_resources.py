@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,9 @@ import pytest
 
 from harness.config import Run
 from harness.errors import InputError
-from harness.resources import resources
+from harness.resources import longest_waits, out_of_allocations, require_plain_path, resources
 from tests.composed import points_of
 from tests.launched import settings
-
-NOWHERE = Path("no store")
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +28,22 @@ def slurm(**more: object) -> dict[str, object]:
 def test_the_settings_as_options_of_sbatch(run: Run) -> None:
     wanted = resources(
         slurm(partition="gpu", account="abc", nodes=2, gpus_per_node=4, cpus=8, mem=1.5, minutes=60,
-              sbatch={"mail_type": "FAIL", "exclusive": True, "nice": None}), run, NOWHERE,
+              sbatch={"mail_type": "FAIL", "exclusive": True, "nice": None}), run, {},
     )  # fmt: skip
     assert dict(wanted.options) == {
         "partition": "gpu", "account": "abc", "nodes": "2", "gpus-per-node": "4", "ntasks-per-node": "4",
         "cpus-per-task": "8", "mem": "1536M", "mail-type": "FAIL", "exclusive": True,
     }  # fmt: skip
     assert wanted.minutes == 60
-    assert dict(resources(slurm(), run, NOWHERE).options)["ntasks-per-node"] == "1"
-    assert dict(resources(slurm(ranks_per_node=2), run, NOWHERE).options)["ntasks-per-node"] == "2"
+    assert dict(resources(slurm(), run, {}).options)["ntasks-per-node"] == "1"
+    assert dict(resources(slurm(ranks_per_node=2), run, {}).options)["ntasks-per-node"] == "2"
 
 
 def test_larger_models_get_what_sizes_say(run: Run) -> None:
     sizes = [{"parameters": 1e9, "nodes": 3}, {"parameters": 1e3, "nodes": 2}, {"parameters": 1e12, "nodes": 4}]
     nodes = []
     for parameters in (100, 10_000, 2_000_000_000):
-        wanted = resources(slurm(sizes=sizes), replace(run, parameters=parameters), NOWHERE)
+        wanted = resources(slurm(sizes=sizes), replace(run, parameters=parameters), {})
         nodes.append(dict(wanted.options)["nodes"])
     assert nodes == ["1", "2", "3"]
 
@@ -58,6 +57,9 @@ def test_larger_models_get_what_sizes_say(run: Run) -> None:
         ({"mem": "much"}, "launch.mem"),
         ({"setup": "module load cuda"}, "not a list"),
         ({"sbatch": {"time": 5}}, "the harness sets it"),
+        ({"sbatch": {"nodes": 5}}, "the harness sets it"),
+        ({"ranks_per_node": 4, "gpus_per_node": 1}, "each takes a GPU"),
+        ({"gres": "gpu:a100:4", "gpus_per_node": 1}, "launch.gpus_per_node asks for 1 already"),
         ({"sizes": [{"nodes": 2}]}, "from how many parameters"),
         ({"sizes": [{"parameters": 1, "node": 2}]}, "not a resource"),
         ({"minutes": 1, "lead": 31}, "the warning must come 31 s before the end"),
@@ -65,17 +67,35 @@ def test_larger_models_get_what_sizes_say(run: Run) -> None:
 )
 def test_what_is_wrong_is_named(run: Run, more: dict[str, object], why: str) -> None:
     with pytest.raises(InputError, match=why):
-        resources(slurm(**more), run, NOWHERE)
+        resources(slurm(**more), run, {})
 
 
 def test_the_lead_follows_what_jobs_have_measured(run: Run, tmp_path: Path) -> None:
-    estimated = resources(slurm(), run, tmp_path).lead
+    estimated = resources(slurm(), run, longest_waits(tmp_path)).lead
     assert estimated == 11  # a model this small takes no time: what is left is the margin
     (tmp_path / "jobs" / "token").mkdir(parents=True)
     for number, (parameters, longest) in enumerate([(run.parameters, 40.0), (run.parameters, 100.0), (5, 1000.0)]):
         report = {"parameters": parameters, "longest": longest}
         (tmp_path / "jobs" / "token" / f"progress-{number}.json").write_text(json.dumps(report))
-    assert resources(slurm(), run, tmp_path).lead == 210  # one to hear it, one to save
-    assert resources(slurm(lead=50), run, tmp_path).lead == 50
+    assert resources(slurm(), run, longest_waits(tmp_path)).lead == 210  # one to hear it, one to save
+    assert resources(slurm(lead=50), run, longest_waits(tmp_path)).lead == 50
     with pytest.raises(InputError, match="takes up to 100 s \\(measured\\)"):
-        resources(slurm(minutes=6), run, tmp_path)
+        resources(slurm(minutes=6), run, longest_waits(tmp_path))
+
+
+def test_sbatch_sees_no_allocation_and_only_what_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {"SLURM_JOB_ID": "7", "SLURM_CONF": "conf", "SBATCH_ACCOUNT": "abc", "SBATCH_PARTITION": "gpu",
+              "SBATCH_TIMELIMIT": "1", "SQUEUE_STATES": "R", "HOME": "/home"}  # fmt: skip
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    with out_of_allocations({"partition": "main"}):
+        inside = {name: os.environ[name] for name in before if name in os.environ}
+    assert inside == {name: before[name] for name in ("SLURM_CONF", "SBATCH_ACCOUNT", "HOME")}
+    assert {name: os.environ[name] for name in before} == before
+
+
+@pytest.mark.parametrize("root", ["/a%j", "/a:b", "/a$HOME", '/a"b', "/a`b"])
+def test_a_path_that_means_more_to_slurm_is_refused(root: str) -> None:
+    require_plain_path(Path("/a b/c-d"))
+    with pytest.raises(InputError, match="more than a part of it"):
+        require_plain_path(Path(root))

@@ -87,7 +87,7 @@ def test_an_interrupted_run_from_a_checkpoint_ends_with_the_same_bits(world: Pat
         ("lr=null", "lr=null: a checkpoint does not tell"),
         ("schedule=constant", "schedule.lr=null: no base tells"),
         ("batch.seq_len=32", "batch.seq_len=32: the model has 16 positions"),
-        ("start.at=0.5", "start.at=0.5: unknown key"),
+        ("start.at=0.5", "start.at=0.5: not a key of the start that was chosen"),
         ("revision=main", "revision=main: a folder has no revisions"),
     ],
 )

@@ -14,6 +14,7 @@ from harness.status import status_of
 from harness.store import Store
 from harness.submissions import Submitted
 from tests.composed import points_of
+from tests.launched import launched
 from tests.tiny import command, write_texts
 
 
@@ -76,6 +77,26 @@ def test_a_job_that_is_gone_without_a_word_has_failed_unless_it_was_taken_back(t
     assert (told["status"], told["failure"]["position"]) == ("failed", 77)
     assert "job 12 is gone" in told["failure"]["reason"]
     assert statuses(two, store, {own: job(store, "", cancelled=True)}) == ["to train", "to train"]
+
+
+def test_a_job_that_stored_its_state_has_not_failed_when_more_rows_are_wanted(tmp_path: Path, store: Store) -> None:
+    write_texts(tmp_path)
+    assert launched(tmp_path, store.root, ["warmup=0.1"]).failures == []
+    plan = plan_over(points_of(command(tmp_path, "warmup=0.1 evaluate.every=0.1x")), store)
+    done = job(store, "")
+    assert statuses(plan, store, {segment.address: done for segment in plan.segments}) == ["to train"]
+
+
+def test_jobs_that_measure_are_seen(tmp_path: Path, store: Store) -> None:
+    write_texts(tmp_path)
+    every = "evaluate.early=[] evaluate.every=1x evaluate.base_every=1.5x"  # at stored positions only
+    assert launched(tmp_path, store.root, [f"warmup=0 {every}"]).failures == []
+    plan = plan_over(points_of(command(tmp_path, f"warmup=0 {every} evaluate.windows=8")), store)
+    assert plan.to_train == []
+    keys = [evaluation.key for evaluation in plan.evaluations]
+    assert statuses(plan, store, {}) == ["to measure"]
+    assert statuses(plan, store, {keys[-1]: job(store, "RUNNING")}) == ["running"]
+    assert statuses(plan, store, {keys[-1]: job(store, "")}) == ["failed"]
 
 
 def test_a_person_reads_where_it_runs_and_why_it_failed(two: Plan) -> None:

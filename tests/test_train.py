@@ -149,7 +149,7 @@ def test_rows_measured_from_stored_weights_equal_those_measured_along_the_way(
     end = plan.points[0].path[-1]
     task = task_of(plan, end, recipes)
     hashes = tuple(sorted({h for position, h in plan.points[0].request.rows if position == end.stop}))
-    rows = Trainer(States(store, torch.device("cpu"))).measure_stored(task, end.stop, hashes)
+    rows = Trainer(States(store, torch.device("cpu"))).measure_stored(task, end.stop, hashes, lambda: False)
     known = {row.key: row for row in undisturbed.rows(end.address)}
     assert rows
     assert all(known[row.key] == row for row in rows)
