@@ -113,7 +113,7 @@ def _slurm(
             slurm.submit(plan, jobs, setup, settings, store, wanted, lambda: stop.asked)
             if not settings["wait"]:
                 return Outcome(interrupted=stop.asked)
-            total = sum(job.tokens for job in jobs.all)
+            total = sum(job.tokens for job in jobs.all if not job.ended)
             with Display(total, progress, who="job") as display, Tracker(tracker, store, plan) as mirror:
                 watch = Watch(plan, jobs, store, display, mirror)
                 watch.stay(lambda: stop.asked)

@@ -1,9 +1,10 @@
 """A plan as SLURM jobs: one job per stretch of the trie that does not branch, one array per group of equal ones.
 
-Level 7; submitit is loaded only here. A job waits for the one before it on the trie (`afterok`); one that cannot be
+Level 7. A job waits for the one before it on the trie (`afterok`); one that cannot be
 reached any more is removed by SLURM. What is queued or running already is not submitted again: others wait for it.
 
-    submit(plan, jobs, setup, settings, store)          # a line per array on stderr
+    wanted = wanted_resources(plan, jobs, settings, store)                      # nothing is made before this
+    submit(plan, jobs, setup, settings, store, wanted, should_stop)             # a line per array on stderr
 """
 
 from __future__ import annotations
@@ -228,6 +229,8 @@ def _submit_array(
     record(folder, elements, submissions[0].job_id.split("_")[0])
     for chain, submission in zip(group, submissions, strict=True):
         chain.number = submission.job_id
+        for job in chain.jobs:
+            store.clear_failure(job.task.address)  # of an earlier try
     what = chain.jobs[0].name if len(group) == 1 else f"{group[0].jobs[0].name} and {len(group) - 1} more"
     after = f" after {dependency.replace(',', ' ')}" if dependency else ""
     print(f"submitted {_listed([s.job_id for s in submissions])}: {what}{after}", file=sys.stderr)

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from harness.jobs import Jobs
 from harness.plan import plan
 from harness.slurm import Chain, _listed, chains
 from harness.submissions import Submitted
 from tests.composed import points_of
-from tests.tiny import command, write_texts
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    write_texts(folder)
-    return folder
+from tests.tiny import command
 
 
 def queued(number: str, state: str = "PENDING") -> Submitted:

@@ -34,19 +34,12 @@ from tests.composed import points_of
 from tests.launched import launched, leavings, settings
 from tests.ranks import launched_by_all, together
 from tests.test_checkpoint import adamw, train
-from tests.tiny import command, write_texts
+from tests.tiny import command
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUN = "replay=0.25"  # 60 steps upstream, then 40 on both
 RTOL = 2e-6
 ODD = ModelShape(layers=2, hidden=32, heads=2, vocab_size=97, seq_len=48)  # 97 rows: ranks hold unequal parts
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    write_texts(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +205,7 @@ def test_workers_of_two_ranks(texts: Path, alone: Store, tmp_path: Path) -> None
     assert info.meta["ranks"] == 2
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_costs_its_segment_only(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[pool.Worker] = []
     start = pool.start
@@ -233,6 +227,7 @@ def test_a_rank_that_dies_costs_its_segment_only(texts: Path, tmp_path: Path, mo
     assert scratch.program.address() in Store(tmp_path).addresses()  # by the worker that replaced it
 
 
+@pytest.mark.slow
 def test_an_error_of_two_ranks_costs_its_segment_only(texts: Path, tmp_path: Path) -> None:
     """After it they cannot go on together; the runs behind it are for ranks that start anew."""
     store = Store(tmp_path)

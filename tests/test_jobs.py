@@ -5,19 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from harness.jobs import Jobs, name_of
 from harness.plan import Plan, plan
 from tests.composed import points_of
-from tests.tiny import command, write_texts
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    write_texts(folder)
-    return folder
+from tests.tiny import command
 
 
 def planned(texts: Path, *runs: str) -> Plan:

@@ -24,18 +24,11 @@ from harness.request import Request
 from harness.store import Store
 from tests.composed import points_of
 from tests.launched import OFF, in_process, kept_files, launched, leavings, settings
-from tests.tiny import command, write_texts
+from tests.tiny import command
 
 RUNS = ("warmup=0.1", "warmup=0.2", "start=scratch", "replay=0.25 lr=1e30")  # the last one overflows
 GOOD = RUNS[:3]
 LONG = ("warmup=0.1 tokens=20x",)  # 800 steps after the base: time to interrupt it
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    write_texts(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,7 @@ from harness.store import Store
 from harness.train import Trainer
 from harness.worker import Setup, Work
 from tests.launched import launched
-from tests.tiny import planned, write_texts
-
-
-@pytest.fixture
-def texts(tmp_path: Path) -> Path:
-    write_texts(tmp_path / "texts")
-    return tmp_path / "texts"
+from tests.tiny import planned
 
 
 @pytest.fixture

@@ -32,6 +32,9 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Poin
     store = Store(folder / "root")
     points = points_of(*(command(folder / "texts", knobs) for knobs in RUNS))
     assert launch(plan_over(points, store), settings("inline"), store, tracker=OFFLINE, progress=False).failures == []
+    import wandb
+
+    wandb.teardown()  # as at the end of a process: until then its service may be writing
     return store, points
 
 

@@ -16,16 +16,9 @@ from harness.states import States
 from harness.store import Store
 from harness.task import task_of
 from harness.train import Interrupted, NonFiniteError, Trainer
-from tests.tiny import end_of, files_of, planned, train, write_texts
+from tests.tiny import end_of, files_of, planned, train
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    write_texts(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ from tests.slurm.cluster import (
     under_way,
     until,
 )
-from tests.tiny import command, write_texts
+from tests.tiny import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
@@ -64,13 +64,6 @@ def _empty_queue(box: Path) -> Iterator[None]:  # noqa: ARG001  it must be up
         until(lambda: not queue())
 
 
-@pytest.fixture(scope="session")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    write_texts(folder)
-    return folder
-
-
 def inline(texts: Path, root: Path, runs: tuple[str, ...]) -> dict[str, bytes]:
     assert launched(texts, root, runs).failures == []
     return kept_files(root)
@@ -84,6 +77,12 @@ def grid(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 @pytest.fixture(scope="session")
 def long_run(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return inline(texts, tmp_path_factory.mktemp("long"), LONG)
+
+
+def harness(texts: Path, root: Path) -> list[str]:
+    """The command, without a warm-up."""
+    knobs = command(texts).replace("warmup=0.1 ", "", 1).split()
+    return [sys.executable, "-m", "harness", *knobs, f"root={root}", "launch=slurm", "launch.gpus_per_node=0"]
 
 
 def end_of(texts: Path, knobs: str) -> str:
@@ -112,9 +111,7 @@ def test_a_grid_is_one_job_for_its_base_and_an_array_that_waits_for_it(
 def test_thirty_points_are_submitted_at_once_and_taken_back(texts: Path, tmp_path: Path) -> None:
     grid = "warmup: [0, 0.1, 0.2, 0.3, 0.4], replay: [0, 0.1, 0.2, 0.3, 0.4, 0.5]"
     (tmp_path / "points.yaml").write_text(f"defaults: [config, _self_]\ngrids:\n  - {{{grid}}}\n")
-    arguments = [sys.executable, "-m", "harness", "-cd", str(tmp_path), "-cn", "points", f"root={tmp_path}",
-                 *command(texts).replace("warmup=0.1 ", "", 1).split(), "launch=slurm",
-                 "launch.gpus_per_node=0"]  # fmt: skip
+    arguments = [*harness(texts, tmp_path), "-cd", str(tmp_path), "-cn", "points"]
     slurm("scontrol", "update", "partitionname=main", "state=down")  # they stay where they are
     try:
         said = subprocess.run(arguments, capture_output=True, text=True, check=True).stderr
@@ -153,8 +150,7 @@ def test_what_is_edited_while_jobs_are_queued_has_no_effect(
     checkout, root = tmp_path / "checkout", tmp_path / "root"
     for part in ("harness", "conf"):
         shutil.copytree(CONF.parent / part, checkout / part)
-    arguments = [sys.executable, "-m", "harness", "-m", *command(texts).replace("warmup=0.1 ", "", 1).split(),
-                 "launch=slurm", "launch.gpus_per_node=0", f"root={root}", "warmup=0,0.1,0.2,0.3"]  # fmt: skip
+    arguments = [*harness(texts, root), "-m", "warmup=0,0.1,0.2,0.3"]
     slurm("scontrol", "update", "partitionname=main", "state=down")
     try:
         subprocess.run(arguments, cwd=checkout, capture_output=True, check=True)
@@ -167,12 +163,13 @@ def test_what_is_edited_while_jobs_are_queued_has_no_effect(
 
 
 def test_ctrl_c_leaves_the_jobs_running(texts: Path, tmp_path: Path, grid: dict[str, bytes]) -> None:
-    process = in_process(texts, tmp_path, GRID[:2], kind="slurm", wait=True)
+    """As a terminal sends it, to the command and to whatever it has started."""
+    arguments = [*harness(texts, tmp_path), "-m", "warmup=0,0.1", "launch.wait=true"]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
     until(lambda: len(queue()) == 3)
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGINT)
-    process.join(20)
-    assert process.exitcode == 130
+    os.killpg(process.pid, signal.SIGINT)
+    assert "interrupted" in process.communicate(timeout=20)[1]
+    assert process.returncode == 130
     until(lambda: not queue())  # they end by themselves
     found = kept_files(tmp_path)
     assert len(found) == 5 * 4  # two of the base, one without and two with a warm-up
