@@ -119,6 +119,8 @@ def _queue(users: set[int]) -> dict[tuple[str, int], tuple[str, str]]:
     for user in users:
         with contextlib.suppress(KeyError):  # who is gone has no jobs
             names.append(pwd.getpwuid(user).pw_name)
+    if not names:
+        return {}
     command = ["squeue", "--noheader", "--array", f"--users={','.join(names)}", "--format=%i|%K|%T|%k"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:

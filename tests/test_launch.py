@@ -20,6 +20,7 @@ import pytest
 from harness.cli import plan_over
 from harness.errors import InputError
 from harness.launch import Outcome, launch
+from harness.pool import undisturbed
 from harness.request import Request
 from harness.store import Store
 from tests.composed import points_of
@@ -271,3 +272,11 @@ def test_a_sweep_of_the_command_line_killed_at_random_moments(
     assert len(found) == 6 * 4
     assert all(expected[name] == content for name, content in found.items())
     assert leavings(tmp_path / "root") == []
+
+
+def test_what_is_started_undisturbed_does_not_hear_ctrl_c() -> None:
+    with undisturbed():
+        said = subprocess.run(["sh", "-c", "kill -INT $$; echo alive"], capture_output=True, text=True, check=False)
+    assert said.stdout == "alive\n"
+    heard = subprocess.run(["sh", "-c", "kill -INT $$; echo alive"], capture_output=True, text=True, check=False)
+    assert heard.returncode == -signal.SIGINT

@@ -148,6 +148,27 @@ def test_rows_measured_from_stored_weights_equal_those_measured_along_the_way(
     assert all(known[row.key] == row for row in rows)
 
 
+def test_a_measurement_that_is_interrupted_keeps_what_it_has_measured(texts: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    train(planned(texts, store, "replay=0.25 evaluate.windows=3"), store)
+    plan = planned(texts, store, "replay=0.25")
+    recipes = {key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()}
+    end = plan.points[0].path[-1]
+    hashes = tuple(sorted({h for position, h in plan.points[0].request.rows if position == end.stop}))
+    before, asked = len(store.rows(end.address)), [0]
+
+    def should_stop() -> bool:
+        asked[0] += 1
+        return asked[0] > 1  # each corpus is one chunk of windows
+
+    with pytest.raises(Interrupted):
+        Trainer(States(store, torch.device("cpu"))).measure_stored(
+            task_of(plan, end, recipes), end.stop, hashes, should_stop
+        )
+    assert len(hashes) == 2
+    assert len(store.rows(end.address)) == before + 1
+
+
 def test_a_run_reads_on_across_an_epoch_boundary(texts: Path, tmp_path: Path) -> None:
     knobs = "shift=local tokens=20x schedule=constant evaluate.every=10x"
     store = Store(tmp_path / "whole")
