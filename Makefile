@@ -54,7 +54,8 @@ bench: $(READY)  ## speed of training, planning, reading and fitting against wha
 figures: $(READY)  ## the papers' figures from the committed tables, no training
 	$(BIN)/python -m paper_figures $(ARGS)
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## format, ruff and mypy
+	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 

@@ -77,9 +77,13 @@ def _diff(options: argparse.Namespace, _: Sequence[str]) -> Output:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
-    "runs": _runs, "show": _show, "diff": _diff, "fit": fit_command.run,
-    "mix": decide_command.mix, "next": decide_command.propose,
-}  # fmt: skip
+    "runs": _runs,
+    "show": _show,
+    "diff": _diff,
+    "fit": fit_command.run,
+    "mix": decide_command.mix,
+    "next": decide_command.propose,
+}
 
 
 def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
@@ -91,8 +95,10 @@ def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
         entry = summary(run)
         loss = entry["loss"]
         values = (loss.get(entry["upstream"]), loss.get(entry["downstream"]), entry["forgetting"], entry["adaptation"])
-        cells = [" " * 9 + "-" if value is None else f"{value:10.4f}" if i < 2 else f"{value:+10.4f}"
-                 for i, value in enumerate(values)]  # fmt: skip
+        cells = [
+            " " * 9 + "-" if value is None else f"{value:10.4f}" if i < 2 else f"{value:+10.4f}"
+            for i, value in enumerate(values)
+        ]
         lines.append(f"{run.facts.run:<{width}}  {run.status:<7}  {entry['D'] / 1e6:6.4g}M  {'  '.join(cells)}")
     counts = {status: sum(run.status == status for run in runs) for status in ("done", "partial", "failed", "missing")}
     return [*lines, f"{len(runs)} runs: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n or not runs)]
@@ -115,21 +121,40 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--parent", action="append", default=[], metavar="STORE", help="a further store, read only")
     store.add_argument("--windows", type=int, help="losses on so many windows, where they were measured")
     commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser("runs", parents=[store, output], help="final losses, forgetting, adaptation",
-                               usage="python -m analysis runs [options] [--sweep NAME [KNOB=VALUE ...]]")  # fmt: skip
+    runs = commands.add_parser(
+        "runs",
+        parents=[store, output],
+        help="final losses, forgetting, adaptation",
+        usage="python -m analysis runs [options] [--sweep NAME [KNOB=VALUE ...]]",
+    )
     runs.add_argument("--sweep", action="append", metavar="NAME", help="only the members of sweeps/NAME.yaml")
     show = commands.add_parser("show", parents=[store, output], help="program, learning rates, data and losses")
     show.add_argument("run", nargs=1, metavar="RUN", help="name, folder or key, or the beginning of one")
     diff = commands.add_parser("diff", parents=[store, output], help="what tells two runs apart")
     diff.add_argument("run", nargs=2, metavar="RUN", help="as for show")
-    fit = commands.add_parser("fit", parents=[store, output], help="a law fitted to runs or to a table",
-                              description=fit_command.__doc__, formatter_class=PLAIN)  # fmt: skip
+    fit = commands.add_parser(
+        "fit",
+        parents=[store, output],
+        help="a law fitted to runs or to a table",
+        description=fit_command.__doc__,
+        formatter_class=PLAIN,
+    )
     fit_command.add_arguments(fit)
-    mix = commands.add_parser("mix", parents=[output], help="the best share, mixture or model size, with an interval",
-                              description=decide_command.__doc__, formatter_class=PLAIN)  # fmt: skip
+    mix = commands.add_parser(
+        "mix",
+        parents=[output],
+        help="the best share, mixture or model size, with an interval",
+        description=decide_command.__doc__,
+        formatter_class=PLAIN,
+    )
     decide_command.add_mix_arguments(mix)
-    further = commands.add_parser("next", parents=[output], help="the runs that would narrow an answer most",
-                                  description=decide_command.__doc__, formatter_class=PLAIN)  # fmt: skip
+    further = commands.add_parser(
+        "next",
+        parents=[output],
+        help="the runs that would narrow an answer most",
+        description=decide_command.__doc__,
+        formatter_class=PLAIN,
+    )
     decide_command.add_next_arguments(further)
     return parser
 

@@ -126,8 +126,9 @@ def seeds_of(table: pd.DataFrame, shares: Array) -> dict[tuple[int, float], set[
     if "seed" in table:
         numbers = numbers_of(table["seed"], "seed", "of the runs")
         if bad := list(table.index[~np.isfinite(numbers) | (numbers % 1 != 0)]):
-            raise InputError("seed", table.seed[bad[0]], f"is no whole number ({row_numbers(bad)})",
-                             "give the seeds of the runs")  # fmt: skip
+            raise InputError(
+                "seed", table.seed[bad[0]], f"is no whole number ({row_numbers(bad)})", "give the seeds of the runs"
+            )
         table = table.assign(seed=numbers.astype(int))
     found: dict[tuple[int, float], set[int]] = {}
     table = table.assign(domain=shares.round(6))

@@ -29,9 +29,13 @@ NON_NEGATIVE = ("parameters", "tokens", "FLOPs", "steps", "learning rate")
 
 
 def check(
-    table: pd.DataFrame, variables: Mapping[str, str], *, target: str = "loss", fixed: Collection[str] = (),
+    table: pd.DataFrame,
+    variables: Mapping[str, str],
+    *,
+    target: str = "loss",
+    fixed: Collection[str] = (),
     remedies: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """InputError unless a law of these variables (name -> unit) can be fitted to the column `target`.
 
     Units: parameters, tokens, share, FLOPs, steps, learning rate, learning rates and changes (an array in each cell);
@@ -47,11 +51,16 @@ def check(
     numbers = {name: _finite(table[name]) for name in (*variables, target) if variables.get(name) not in ARRAYS}
     _check_loss(numbers[target])
     if len(table) > 1 and numbers[target].nunique() == 1:
-        raise InputError("column", target, f"the same in all {len(table)} rows: nothing to fit",
-                         "give rows that differ in it")  # fmt: skip
+        raise InputError(
+            "column", target, f"the same in all {len(table)} rows: nothing to fit", "give rows that differ in it"
+        )
     if "run" in table and (bad := list(table.index[table["run"].isna()])):
-        raise InputError("column", "run", f"{len(bad)} cells are missing ({row_numbers(bad)})",
-                         "say which run each row is of, or leave these rows out: --where")  # fmt: skip
+        raise InputError(
+            "column",
+            "run",
+            f"{len(bad)} cells are missing ({row_numbers(bad)})",
+            "say which run each row is of, or leave these rows out: --where",
+        )
     for name, unit in variables.items():
         if unit in ARRAYS:
             _check_arrays(table[name], unit)
@@ -76,8 +85,12 @@ def check(
 def _finite(column: pd.Series[Any]) -> pd.Series[Any]:
     numbers = numbers_of(column, "column", column.name)
     if bad := list(column.index[~np.isfinite(numbers)]):
-        raise InputError("column", column.name, f"{len(bad)} values are not finite ({row_numbers(bad)})",
-                         "leave these rows out: --where")  # fmt: skip
+        raise InputError(
+            "column",
+            column.name,
+            f"{len(bad)} values are not finite ({row_numbers(bad)})",
+            "leave these rows out: --where",
+        )
     return numbers
 
 
@@ -86,18 +99,28 @@ def _check_arrays(column: pd.Series[Any], unit: str) -> None:
         values = np.asarray(cell)
         good = values.ndim == 1 and values.size > 0 and values.dtype.kind in "fiu"
         if not (good and np.isfinite(values).all() and (unit == "changes" or (values >= 0).all())):
-            remedy = {"learning rates": "give one finite, non-negative number a step in each cell",
-                      "changes": "make them with analysis.curves.add_schedules"}[unit]  # fmt: skip
+            remedy = {
+                "learning rates": "give one finite, non-negative number a step in each cell",
+                "changes": "make them with analysis.curves.add_schedules",
+            }[unit]
             raise InputError("column", column.name, f"{row_numbers([label])} holds no {unit}", remedy)
 
 
 def _check_loss(column: pd.Series[Any]) -> None:
     if bad := list(column.index[column <= 0]):
-        raise InputError("column", column.name, f"{len(bad)} losses are not positive ({row_numbers(bad)})",
-                         "give losses in nats per token, or leave these rows out: --where")  # fmt: skip
+        raise InputError(
+            "column",
+            column.name,
+            f"{len(bad)} losses are not positive ({row_numbers(bad)})",
+            "give losses in nats per token, or leave these rows out: --where",
+        )
     if column.name == "loss" and (median := float(column.median())) > PERPLEXITY:  # other targets are sizes or tokens
-        raise InputError("column", column.name, f"with a median of {median:.4g} it looks like perplexity",
-                         f"give nats per token: --map '{column.name}=log(...)'")  # fmt: skip
+        raise InputError(
+            "column",
+            column.name,
+            f"with a median of {median:.4g} it looks like perplexity",
+            f"give nats per token: --map '{column.name}=log(...)'",
+        )
 
 
 def _check_share(column: pd.Series[Any]) -> None:
@@ -112,14 +135,22 @@ def _check_share(column: pd.Series[Any]) -> None:
 
 def _check_sign(column: pd.Series[Any], unit: str) -> None:
     if bad := list(column.index[column < 0]):
-        raise InputError("column", column.name, f"{len(bad)} numbers of {unit} are negative ({row_numbers(bad)})",
-                         f"leave these rows out: --where '{column.name} > 0'")  # fmt: skip
+        raise InputError(
+            "column",
+            column.name,
+            f"{len(bad)} numbers of {unit} are negative ({row_numbers(bad)})",
+            f"leave these rows out: --where '{column.name} > 0'",
+        )
 
 
 def _check_zero(column: pd.Series[Any], name: str, unit: str) -> None:
     if bad := list(column.index[column == 0]):
-        raise InputError("column", name, f"{len(bad)} rows have zero {unit} ({row_numbers(bad)}), where a power law "
-                         "has no value or no slope", f"leave these rows out: --where '{name} > 0'")  # fmt: skip
+        raise InputError(
+            "column",
+            name,
+            f"{len(bad)} rows have zero {unit} ({row_numbers(bad)}), where a power law has no value or no slope",
+            f"leave these rows out: --where '{name} > 0'",
+        )
 
 
 def _check_amount(column: pd.Series[Any], unit: str) -> None:
@@ -144,5 +175,9 @@ def _check_duplicates(table: pd.DataFrame, variables: Mapping[str, str], target:
     )
     if bad := list(table.index[keys.duplicated()]):
         why = f"{len(bad)} rows repeat others with the same {', '.join(names)} ({row_numbers(bad)})"
-        raise InputError("table", target, f"{why}: they would count twice and narrow every interval",
-                         "keep one of each, or tell them apart by a column run")  # fmt: skip
+        raise InputError(
+            "table",
+            target,
+            f"{why}: they would count twice and narrow every interval",
+            "keep one of each, or tell them apart by a column run",
+        )

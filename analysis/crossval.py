@@ -25,9 +25,18 @@ MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; mo
 
 
 def cross_validate(
-    law: Law, table: pd.DataFrame, *, by: str, folds: int = 3, loss: Loss | None = None, target: str = "loss",
-    group: str = "run", seed: int = 0, weights: str | None = None, progress: Progress | None = None,
-) -> pd.DataFrame:  # fmt: skip
+    law: Law,
+    table: pd.DataFrame,
+    *,
+    by: str,
+    folds: int = 3,
+    loss: Loss | None = None,
+    target: str = "loss",
+    group: str = "run",
+    seed: int = 0,
+    weights: str | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
     """Fit without a part of the rows, predict them, for every part.
 
     `by`: a variable (each of its values is left out once; if it has many, each of `folds` ranges), `run` (`folds`

@@ -76,8 +76,11 @@ def changes(lrs: Array, steps: Steps, ratio: float = RATIO, parts: int = PARTS) 
         weight, lr, place = (part[edges[:, 1:]] - part[edges[:, :-1]] for part in sums)
         there = weight > 1e-12 * size.max(initial=0.0)
         weight = np.where(there, weight, 1.0)
-        columns = (np.where(there, sign * weight, 0.0), np.where(there, lr / weight, 1.0),
-                   np.where(there, total[steps][:, None] - place / weight, 0.0))  # fmt: skip
+        columns = (
+            np.where(there, sign * weight, 0.0),
+            np.where(there, lr / weight, 1.0),
+            np.where(there, total[steps][:, None] - place / weight, 0.0),
+        )
         used = there.any(0)
         found.append([column[:, used] for column in columns])
     return Changes(*(np.concatenate(pair, axis=1) for pair in zip(*found, strict=True)))
@@ -122,12 +125,16 @@ def add_schedules(
         until = np.minimum(steps, begin)
         found = changes(lrs, steps)
         columns: dict[str, Any] = {
-            "S1": lr_sum(lrs, steps), "S2": annealing(lrs, steps, decay),
-            "S1_base": lr_sum(base, until), "S2_base": annealing(base, until, decay) if begin else np.zeros(len(steps)),
+            "S1": lr_sum(lrs, steps),
+            "S2": annealing(lrs, steps, decay),
+            "S1_base": lr_sum(base, until),
+            "S2_base": annealing(base, until, decay) if begin else np.zeros(len(steps)),
             "S1_cpt": lr_sum(lrs[begin:], np.maximum(steps - begin, 0)),
             "S2_cpt": annealing(lrs[begin:], np.maximum(steps - begin, 0), decay),
-            "drop": list(found.drop), "drop_lr": list(found.lr), "drop_S": list(found.S),
-        }  # fmt: skip
+            "drop": list(found.drop),
+            "drop_lr": list(found.lr),
+            "drop_S": list(found.S),
+        }
         parts.append(rows.assign(**columns))
     return _padded(pd.concat(parts).loc[table.index])
 

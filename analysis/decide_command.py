@@ -36,11 +36,18 @@ READS = {
     "the mixture of several corpora": ("fit", "weights", "tokens", "N", "available", "most_epochs"),
     "the best N and D for a training budget": ("flops", "r"),
     "the critical share": ("general", "N", "D", "base_loss", "tolerance", "increase"),
-    "the share of limited downstream tokens": ("domain", "N", "domain_tokens", "general", "tolerance", "base_loss",
-                                               "plot"),
+    "the share of limited downstream tokens": (
+        "domain",
+        "N",
+        "domain_tokens",
+        "general",
+        "tolerance",
+        "base_loss",
+        "plot",
+    ),
     "the share under a tolerance": ("general", "domain", "N", "D", "tolerance", "base_loss", "plot"),
     "the next runs for limited downstream tokens": ("domain", "N", "domain_tokens"),
-}  # fmt: skip
+}
 
 
 def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +67,13 @@ def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
 def add_next_arguments(parser: argparse.ArgumentParser) -> None:
     _add_question(parser)
     parser.add_argument("--budget", type=float, required=True, metavar="FLOPS", help="to spend on further runs")
-    parser.add_argument("--base-sweep", type=Path, metavar="FILE", default=Path("sweeps/dcpt.yaml"),
-                        help="the sweep file that the data came from, whose settings are kept")  # fmt: skip
+    parser.add_argument(
+        "--base-sweep",
+        type=Path,
+        metavar="FILE",
+        default=Path("sweeps/dcpt.yaml"),
+        help="the sweep file that the data came from, whose settings are kept",
+    )
     parser.add_argument("--models", metavar="NAME,...", help="of conf/model (default: sizes near the data's)")
     parser.add_argument("--most-tokens", type=float, metavar="D", help="of a run (default: the data's longest)")
 
@@ -89,9 +101,15 @@ def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
         fits = _fits_of_corpora(options.fit)
         weights = parse_numbers(options.weights, "weights") or dict.fromkeys(fits, 1.0)
         tokens = _needed(options, "tokens")
-        answer = best_mixture(fits, weights, tokens=tokens, N=options.N, most_epochs=options.most_epochs,
-                              available=parse_numbers(options.available, "available") or None,
-                              independent=options.independent)  # fmt: skip
+        answer = best_mixture(
+            fits,
+            weights,
+            tokens=tokens,
+            N=options.N,
+            most_epochs=options.most_epochs,
+            available=parse_numbers(options.available, "available") or None,
+            independent=options.independent,
+        )
         return answer, fits
     if options.flops is not None:
         role = "general" if options.domain is None else "domain"
@@ -108,13 +126,25 @@ def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
     general, domain = fits.get("general"), fits.get("domain")
     if domain is None:
         assert general is not None
-        answer = critical_share(general, base_loss=_needed(options, "base_loss"), tolerance=options.tolerance or 0.0,
-                                increase=options.increase, N=options.N, D=options.D)  # fmt: skip
+        answer = critical_share(
+            general,
+            base_loss=_needed(options, "base_loss"),
+            tolerance=options.tolerance or 0.0,
+            increase=options.increase,
+            N=options.N,
+            D=options.D,
+        )
         return answer, fits
     if options.domain_tokens is not None:
-        answer = limited_domain(domain, N=_needed(options, "N"), domain_tokens=options.domain_tokens, general=general,
-                                tolerance=options.tolerance, base_loss=options.base_loss,
-                                independent=options.independent)  # fmt: skip
+        answer = limited_domain(
+            domain,
+            N=_needed(options, "N"),
+            domain_tokens=options.domain_tokens,
+            general=general,
+            tolerance=options.tolerance,
+            base_loss=options.base_loss,
+            independent=options.independent,
+        )
         return answer, fits
     if general is None:
         raise InputError("general", None, "what the tolerance is for", "give --general, --domain-tokens or --flops")
@@ -140,8 +170,14 @@ def proposal_for(options: argparse.Namespace) -> tuple[Proposal, dict[str, Any]]
             raise InputError(role, fit.law.name, "the fit does not hold its rows", "fit a law of N, D and r")
         evidence[role] = Evidence(fit, fit.rows)
     models = options.models.split(",") if options.models else None
-    proposal = next_runs(evidence, _question(options), options.budget, models=models,
-                         most_tokens=options.most_tokens, independent=options.independent)  # fmt: skip
+    proposal = next_runs(
+        evidence,
+        _question(options),
+        options.budget,
+        models=models,
+        most_tokens=options.most_tokens,
+        independent=options.independent,
+    )
     return proposal, base
 
 
@@ -201,8 +237,9 @@ def proposal_lines(proposal: Proposal) -> list[str]:
         f"{'model':<12} {'N':>9} {'D':>9} {'r':>6} {'seed':>4} {'FLOPs':>9}",
     ]
     for point in proposal.points:
-        lines.append(f"{point.model:<12} {point.N:>9.4g} {point.D:>9.4g} {point.r:>6.3g} {point.seed:>4} "
-                     f"{point.flops:>9.3g}")  # fmt: skip
+        lines.append(
+            f"{point.model:<12} {point.N:>9.4g} {point.D:>9.4g} {point.r:>6.3g} {point.seed:>4} {point.flops:>9.3g}"
+        )
     return lines
 
 
@@ -211,8 +248,14 @@ def _plot(path: Path, options: argparse.Namespace, answer: Answer, fits: dict[st
 
     if not {"general", "domain"} <= fits.keys() or options.N is None:
         raise InputError("plot", path, "it shows both losses against the share", "give --general, --domain and --N")
-    family = curves(fits["general"], fits["domain"], N=options.N, D=options.D, domain_tokens=options.domain_tokens,
-                    independent=options.independent)  # fmt: skip
+    family = curves(
+        fits["general"],
+        fits["domain"],
+        N=options.N,
+        D=options.D,
+        domain_tokens=options.domain_tokens,
+        independent=options.independent,
+    )
     save(path, lambda ax: ratio_family(ax, {"": family}, answer))
 
 
@@ -257,8 +300,9 @@ def _check_read(options: argparse.Namespace, question: str, *more: str) -> None:
     for name in known:
         value = getattr(options, name, None)
         if value not in (None, "", []) and name not in (*READS[question], *more):
-            raise InputError(name.replace("_", "-"), value, f"plays no part in {question}",
-                             "leave it out, or ask another question")  # fmt: skip
+            raise InputError(
+                name.replace("_", "-"), value, f"plays no part in {question}", "leave it out, or ask another question"
+            )
 
 
 def _needed(options: argparse.Namespace, name: str) -> float:

@@ -87,10 +87,16 @@ class Proposal:
 
 
 def next_runs(
-    evidence: Mapping[str, Evidence], question: Question, budget_flops: float, *, models: Sequence[str] | None = None,
-    shares: Sequence[float] | None = None, most_tokens: float | None = None, most_seeds: int = 3,
+    evidence: Mapping[str, Evidence],
+    question: Question,
+    budget_flops: float,
+    *,
+    models: Sequence[str] | None = None,
+    shares: Sequence[float] | None = None,
+    most_tokens: float | None = None,
+    most_seeds: int = 3,
     independent: bool = False,
-) -> Proposal:  # fmt: skip
+) -> Proposal:
     """The runs for at most `budget_flops` that narrow the answer most. `evidence` by role: general, domain.
 
     `models` of conf/model (default: those near the data's); `shares` of the domain (default: the nine of the paper and
@@ -115,11 +121,17 @@ def next_runs(
     left = errors[-1] / errors[0]
     gains = 2 * _quantile() * -np.diff(errors) / choice.costs[order]
     return Proposal(
-        question.name, value, possible.numbered([runs[i] for i in order], map(float, gains), seeds),
-        float(choice.costs[order].sum()), errors[0], errors[-1], now,
+        question.name,
+        value,
+        possible.numbered([runs[i] for i in order], map(float, gains), seeds),
+        float(choice.costs[order].sum()),
+        errors[0],
+        errors[-1],
+        now,
         (value - (value - now[0]) * left, value + (now[1] - value) * left),
-        {space.role: space.noise for space in spaces}, base_seed,
-    )  # fmt: skip
+        {space.role: space.noise for space in spaces},
+        base_seed,
+    )
 
 
 def _fits(evidence: Mapping[str, Evidence], question: Question) -> dict[str, Fit]:
@@ -130,15 +142,27 @@ def _fits(evidence: Mapping[str, Evidence], question: Question) -> dict[str, Fit
     fits = {role: evidence[role].fit for role in question.roles}
     for role, fit in fits.items():
         if other := [name for name in fit.law.variables if name not in VARIABLES]:
-            raise InputError("law", fit.law.name, f"depends on {', '.join(other)}, which no choice of runs sets",
-                             "take a law of N, D and r, such as dcpt")  # fmt: skip
+            raise InputError(
+                "law",
+                fit.law.name,
+                f"depends on {', '.join(other)}, which no choice of runs sets",
+                "take a law of N, D and r, such as dcpt",
+            )
         if lacking := [name for name in VARIABLES if name not in fit.law.variables]:
-            raise InputError("law", fit.law.name, f"the {role} fit has no {', '.join(lacking)}",
-                             "fit a law of N, D and r, such as dcpt, to runs that differ in them")  # fmt: skip
+            raise InputError(
+                "law",
+                fit.law.name,
+                f"the {role} fit has no {', '.join(lacking)}",
+                "fit a law of N, D and r, such as dcpt, to runs that differ in them",
+            )
         if not fit.converged:
             agree = f"{fit.starts['agree']} of {fit.starts['tried']} starts agree"
-            raise InputError("fit", f"{role} {fit.law.name}", f"it has not converged ({agree})",
-                             "fix parameters, leave out rows that the law cannot follow, or try --loss ls")  # fmt: skip
+            raise InputError(
+                "fit",
+                f"{role} {fit.law.name}",
+                f"it has not converged ({agree})",
+                "fix parameters, leave out rows that the law cannot follow, or try --loss ls",
+            )
     return fits
 
 
@@ -166,13 +190,21 @@ def gradient_of(question: Question, fits: Mapping[str, Fit]) -> dict[str, Array]
         theta[role] = np.clip(theta[role] + moves, *inward_bounds(fit.law))
         answers = question.value({name: Ensemble(other, theta[name]) for name, other in fits.items()})
         if not np.isfinite(answers).all():
-            raise InputError("question", question.name, "parameters near the fit have no answer",
-                             "allow more, such as a larger tolerance")  # fmt: skip
+            raise InputError(
+                "question",
+                question.name,
+                "parameters near the fit have no answer",
+                "allow more, such as a larger tolerance",
+            )
         change, step = answers[:count] - answers[count:], np.diag(theta[role]) - np.diag(theta[role][count:])
         found[role] = np.where(np.abs(change) > EXACT, change, 0.0) / step * inside(fit)
     if not any(np.any(part) for part in found.values()):
-        raise InputError("question", question.name, "its answer is on a bound, where no parameter moves it",
-                         "ask something that runs can narrow")  # fmt: skip
+        raise InputError(
+            "question",
+            question.name,
+            "its answer is on a bound, where no parameter moves it",
+            "ask something that runs can narrow",
+        )
     return found
 
 
@@ -214,13 +246,20 @@ def _choice(
     cells = list(dict.fromkeys((run.N, run.r) for run in runs))
     room = np.array([(most_seeds if r > 0 else 1) - len(seeds.get((N, r), ())) for N, r in cells])
     choice = Choice(
-        gains=blocks([np.stack([_gain(space, run) for run in runs]) for space in spaces]), costs=costs,
-        cells=np.array([cells.index((run.N, run.r)) for run in runs]), room=room,
-        target=np.concatenate([space.target for space in spaces]), budget=budget,
-    )  # fmt: skip
+        gains=blocks([np.stack([_gain(space, run) for run in runs]) for space in spaces]),
+        costs=costs,
+        cells=np.array([cells.index((run.N, run.r)) for run in runs]),
+        room=room,
+        target=np.concatenate([space.target for space in spaces]),
+        budget=budget,
+    )
     if not choice.allowed([]).size:
-        raise InputError("seeds", most_seeds, "the data have as many runs of each model and share that the budget buys",
-                         "allow more seeds, other shares or other models")  # fmt: skip
+        raise InputError(
+            "seeds",
+            most_seeds,
+            "the data have as many runs of each model and share that the budget buys",
+            "allow more seeds, other shares or other models",
+        )
     return choice
 
 
@@ -266,8 +305,12 @@ def _space(role: str, evidence: Evidence, gradient: Array, question: Question) -
     blind = gradient[scale == 0], (vectors[:, ~known].T * scale) @ gradient
     if np.any(blind[0]) or np.linalg.norm(blind[1]) > BLIND * np.linalg.norm(scale * gradient):
         lost = ", ".join(fit.unidentified) or "some parameters"
-        raise InputError("question", question.name, f"the {role} data do not determine it ({lost})",
-                         "train a run by hand that differs in what they share, or fix parameters")  # fmt: skip
+        raise InputError(
+            "question",
+            question.name,
+            f"the {role} data do not determine it ({lost})",
+            "train a run by hand that differs in what they share, or fix parameters",
+        )
     return _Space(role, evidence, noise, axes, axes.T @ gradient)
 
 

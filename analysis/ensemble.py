@@ -42,8 +42,12 @@ class Ensemble:
         has no variable for play no part. `by`: the derivative with respect to these variables instead."""
         law = self.fit.law
         if missing := [name for name in law.variables if name not in columns]:
-            raise InputError("law", law.name, f"depends on {', '.join(missing)}, which this question does not give",
-                             "give it, or take another law")  # fmt: skip
+            raise InputError(
+                "law",
+                law.name,
+                f"depends on {', '.join(missing)}, which this question does not give",
+                "give it, or take another law",
+            )
         shaped = np.broadcast_arrays(*(np.atleast_2d(np.asarray(columns[name], float)) for name in law.variables))
         shape = shaped[0].shape
         flat = {name: array.reshape(shape[0], -1) for name, array in zip(law.variables, shaped, strict=True)}
@@ -67,22 +71,33 @@ def ensembles(fits: Sequence[Fit], independent: bool = False) -> tuple[list[Ense
     paired = all(draws[0].paired(other) for other in draws[1:])
     if len(draws) < len(fits) or not (paired or independent):
         why = "one fit has none" if len(draws) < len(fits) else "the fits did not see the same resamples of the runs"
-        raise InputError("draws", ", ".join(fit.target for fit in fits), f"they are not paired: {why}",
-                         "fit both to the same runs, resampled alike, or say they are independent")  # fmt: skip
+        raise InputError(
+            "draws",
+            ", ".join(fit.target for fit in fits),
+            f"they are not paired: {why}",
+            "fit both to the same runs, resampled alike, or say they are independent",
+        )
     count, random = min(len(each.parameters) for each in draws), np.random.default_rng(0)
     rows = [each.parameters for each in draws]
     if not paired:  # equal seeds would match resamples of different runs by their places in the tables
         rows = [random.permutation(parameters)[:count] for parameters in rows]
     kept = np.all([np.isfinite(parameters).all(-1) for parameters in rows], axis=0)
-    found = [Ensemble(fit, np.concatenate([theta, fit.law.inward(parameters[kept])]))
-             for fit, theta, parameters in zip(fits, estimates, rows, strict=True)]  # fmt: skip
+    found = [
+        Ensemble(fit, np.concatenate([theta, fit.law.inward(parameters[kept])]))
+        for fit, theta, parameters in zip(fits, estimates, rows, strict=True)
+    ]
     return found, paired if len(fits) > 1 else None
 
 
 def solve(
-    objective: Curve, excess: Curve | None = None, low: float = 0.0, high: float = 1.0, *, points: int = POINTS,
+    objective: Curve,
+    excess: Curve | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
+    *,
+    points: int = POINTS,
     finer: int = FINER,
-) -> Array:  # fmt: skip
+) -> Array:
     """argmin of `objective` over [low, high] where `excess` <= 0, of each curve: (K, ...); NaN where there is none.
 
     A grid finds the best admitted point whatever the shapes (several minima, several crossings of the limit), then ever

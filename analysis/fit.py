@@ -55,8 +55,11 @@ class Draws:
         if self.group == ROWS:  # nothing says that two tables have their rows in one order
             return False
         return (self.groups, self.seed, self.group, len(self.parameters)) == (
-            other.groups, other.seed, other.group, len(other.parameters),
-        )  # fmt: skip
+            other.groups,
+            other.seed,
+            other.group,
+            len(other.parameters),
+        )
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,18 @@ class Fit:
 
 
 def fit_law(
-    law: Law, table: pd.DataFrame, *, loss: Loss | None = None, fixed: Mapping[str, float] | None = None,
-    target: str = "loss", group: str | None = "run", bootstrap: int = 0, seed: int = 0, weights: str | None = None,
+    law: Law,
+    table: pd.DataFrame,
+    *,
+    loss: Loss | None = None,
+    fixed: Mapping[str, float] | None = None,
+    target: str = "loss",
+    group: str | None = "run",
+    bootstrap: int = 0,
+    seed: int = 0,
+    weights: str | None = None,
     progress: Progress | None = None,
-) -> Fit:  # fmt: skip
+) -> Fit:
     """The law's best parameters on the table's columns (the law's variables and `target`).
 
     `group`: the column that says which rows belong to one run (runs err as one: they are what the bootstrap resamples);
@@ -155,8 +166,10 @@ def _weights(table: pd.DataFrame, name: str) -> Array:
 def columns_of(law: Law, table: pd.DataFrame) -> dict[str, Array]:
     """The law's variables: (n,), or (n, m) where every cell is an array."""
     columns = {name: table[name] for name in law.variables}
-    return {name: np.stack(list(column)) if column.dtype == object else column.to_numpy(dtype=float)
-            for name, column in columns.items()}  # fmt: skip
+    return {
+        name: np.stack(list(column)) if column.dtype == object else column.to_numpy(dtype=float)
+        for name, column in columns.items()
+    }
 
 
 def clusters_of(table: pd.DataFrame, group: str | None) -> Integers | None:
@@ -190,9 +203,15 @@ def _check_count(law: Law, table: pd.DataFrame) -> None:
 
 
 def _bootstrap(
-    objective: Objective, found: Found, table: pd.DataFrame, group: str | None, clusters: Integers | None, count: int,
-    seed: int, progress: Progress | None,
-) -> Draws:  # fmt: skip
+    objective: Objective,
+    found: Found,
+    table: pd.DataFrame,
+    group: str | None,
+    clusters: Integers | None,
+    count: int,
+    seed: int,
+    progress: Progress | None,
+) -> Draws:
     if clusters is not None and (runs := int(clusters.max()) + 1) < FEWEST_RUNS:
         remedy = "train more runs, or name what rows have in common: --group (fit without one: --bootstrap 0)"
         raise InputError("bootstrap", count, f"{runs} values of {group} are too few to resample", remedy)
@@ -201,8 +220,12 @@ def _bootstrap(
     failed = ~(gap <= 1e-4)
     parameters[failed] = np.nan
     if failed.mean() > MOST_FAILED:
-        raise InputError("bootstrap", count, f"{failed.mean():.0%} of the resamples have no fit",
-                         "give more runs, or a law of fewer parameters: --fix")  # fmt: skip
+        raise InputError(
+            "bootstrap",
+            count,
+            f"{failed.mean():.0%} of the resamples have no fit",
+            "give more runs, or a law of fewer parameters: --fix",
+        )
     by = ROWS if clusters is None else str(group)
     names = [str(len(table))] if clusters is None else [str(name) for name in sorted(table[group].unique())]
     digest = hashlib.sha256("\n".join([by, *names]).encode()).hexdigest()[:16]
@@ -210,15 +233,23 @@ def _bootstrap(
 
 
 def _report(
-    objective: Objective, found: Found, known: Information, clusters: Integers | None, fixed: dict[str, float],
-    target: str, draws: Draws | None, rows: pd.DataFrame | None,
-) -> Fit:  # fmt: skip
+    objective: Objective,
+    found: Found,
+    known: Information,
+    clusters: Integers | None,
+    fixed: dict[str, float],
+    target: str,
+    draws: Draws | None,
+    rows: pd.DataFrame | None,
+) -> Fit:
     law, names = objective.bound.law, objective.bound.law.parameters
     values = law.outward(found.theta)
     parameters = {name: float(value) for name, value in zip(names, values, strict=True)}
     natural = np.array([value if law.on_log_scale(name) else 1.0 for name, value in parameters.items()])
-    se, cramer_rao = (np.where(np.isfinite(error), error, 1.0) * np.where(np.isfinite(error), natural, np.inf)
-                      for error in (known.se, known.cramer_rao))  # fmt: skip
+    se, cramer_rao = (
+        np.where(np.isfinite(error), error, 1.0) * np.where(np.isfinite(error), natural, np.inf)
+        for error in (known.se, known.cramer_rao)
+    )
     if draws is not None:
         se = np.nanstd(draws.parameters, axis=0, ddof=1)
     predicted = objective.bound.value(found.theta[None])[0]
@@ -226,18 +257,32 @@ def _report(
     seen, told = objective.observed[used], predicted[used]
     profile = {name: profile_interval(objective, found, known, name, LEVEL) for name in _flat(law, known)}
     return Fit(
-        law=law, fixed=fixed, target=target, loss=objective.loss, parameters=parameters,
+        law=law,
+        fixed=fixed,
+        target=target,
+        loss=objective.loss,
+        parameters=parameters,
         se=dict(zip(names, map(float, se), strict=True)),
         cramer_rao=dict(zip(names, map(float, cramer_rao), strict=True)),
-        interval=_intervals(law, found, known, draws, profile), profile=profile,
-        objective=found.value, n_points=len(predicted), n_runs=None if clusters is None else int(clusters.max()) + 1,
-        starts={"tried": found.tried, "agree": found.agree}, converged=found.converged, on_bound=known.on_bound,
-        unidentified=known.unidentified, condition=known.condition, draws=draws, rows=rows,
+        interval=_intervals(law, found, known, draws, profile),
+        profile=profile,
+        objective=found.value,
+        n_points=len(predicted),
+        n_runs=None if clusters is None else int(clusters.max()) + 1,
+        starts={"tried": found.tried, "agree": found.agree},
+        converged=found.converged,
+        on_bound=known.on_bound,
+        unidentified=known.unidentified,
+        condition=known.condition,
+        draws=draws,
+        rows=rows,
         **quality(seen, told, objective.residuals(predicted)[used], None if clusters is None else clusters[used]),
         requirements=_requirements(law, parameters, objective),
-        range={name: (float(column.min()), float(column.max()))
-               for name, column in zip(law.variables, objective.bound.data, strict=False)},
-    )  # fmt: skip
+        range={
+            name: (float(column.min()), float(column.max()))
+            for name, column in zip(law.variables, objective.bound.data, strict=False)
+        },
+    )
 
 
 def quality(observed: Array, predicted: Array, residuals: Array, clusters: Integers | None) -> dict[str, Any]:
@@ -258,9 +303,12 @@ def quality(observed: Array, predicted: Array, residuals: Array, clusters: Integ
 
 
 def _intervals(
-    law: Law, found: Found, known: Information, draws: Draws | None,
+    law: Law,
+    found: Found,
+    known: Information,
+    draws: Draws | None,
     profile: Mapping[str, tuple[float | None, float | None]],
-) -> dict[str, tuple[float, float]]:  # fmt: skip
+) -> dict[str, tuple[float, float]]:
     """From draws or standard errors; of a parameter that is not identified from its profile, open to its bounds (draws
     stay where they began along a flat direction)."""
     tail = (1 - LEVEL) / 2

@@ -32,26 +32,38 @@ SCHEDULED = ("S1", "S2", "S1_base", "S1_cpt", "S2_base", "S2_cpt", "drop", "drop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("law", metavar="LAW", help=f"{LAW_NAMES}; mixing:DOMAINS, shukor_additive:DOMAINS, "
-                        "shukor_joint:DOMAINS; or FILE.py:NAME of your own")  # fmt: skip
+    parser.add_argument(
+        "law",
+        metavar="LAW",
+        help=f"{LAW_NAMES}; mixing:DOMAINS, shukor_additive:DOMAINS, shukor_joint:DOMAINS; or FILE.py:NAME of your own",
+    )
     source = parser.add_argument_group("rows: a table, or the runs of a store (after the base, see --root)")
     source.add_argument("--table", type=Path, metavar="FILE", help="a CSV or Parquet file")
-    source.add_argument("--map", default="", metavar="NAME=COLUMN,...",
-                        help="what the law's variables and `loss` (and `run`) are in the table: columns, numbers, or "
-                        "expressions such as D=flops/(6*params)")  # fmt: skip
+    source.add_argument(
+        "--map",
+        default="",
+        metavar="NAME=COLUMN,...",
+        help="what the law's variables and `loss` (and `run`) are in the table: columns, numbers, or "
+        "expressions such as D=flops/(6*params)",
+    )
     source.add_argument("--where", metavar="CONDITION", help="keep the rows where it holds, such as 'D > 1e9'")
     source.add_argument("--sweep", action="append", metavar="NAME", help="members of sweeps/NAME.yaml (KNOB=VALUE ...)")
     source.add_argument("--corpus", metavar="NAME", help="of a store: whose loss to fit; r is its share")
     how = parser.add_argument_group("the fit")
-    how.add_argument("--loss", default="huber:1e-3", metavar="LOSS",
-                     help="ls, huber:DELTA, lad or asymmetric:TAU[:DELTA], summed (default: huber:1e-3)")  # fmt: skip
+    how.add_argument(
+        "--loss",
+        default="huber:1e-3",
+        metavar="LOSS",
+        help="ls, huber:DELTA, lad or asymmetric:TAU[:DELTA], summed (default: huber:1e-3)",
+    )
     how.add_argument("--residuals", default="log", choices=("log", "raw"), help="of losses or their logarithms (log)")
     how.add_argument("--fix", default="", metavar="NAME=VALUE,...", help="parameters not to fit")
     how.add_argument("--target", default="loss", metavar="COLUMN", help="what the law says: loss, or another amount")
     how.add_argument("--weights", metavar="COLUMN", help="weights of the rows")
     how.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples, for intervals (0: none)")
-    how.add_argument("--group", default="run", metavar="COLUMN",
-                     help="rows that are resampled together, for they err together (run)")  # fmt: skip
+    how.add_argument(
+        "--group", default="run", metavar="COLUMN", help="rows that are resampled together, for they err together (run)"
+    )
     how.add_argument("--seed", type=int, default=0, help="of resamples and starts; fits with equal ones are paired (0)")
     how.add_argument("--validate", metavar="BY", help="cross-validate: by a variable, run, or largest-N")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="fit against data, and residuals: png, pdf or svg")
@@ -72,16 +84,33 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         if column is not None and column not in table:
             raise InputError(name, column, "no such column", f"there are {', '.join(map(str, table.columns))}")
     with bar("bootstrap") as progress:
-        fit = fit_law(law, table, loss=loss, fixed=fixed, target=options.target, group=options.group,
-                      bootstrap=options.bootstrap, seed=options.seed, weights=options.weights,
-                      progress=progress)  # fmt: skip
+        fit = fit_law(
+            law,
+            table,
+            loss=loss,
+            fixed=fixed,
+            target=options.target,
+            group=options.group,
+            bootstrap=options.bootstrap,
+            seed=options.seed,
+            weights=options.weights,
+            progress=progress,
+        )
     document = to_document(fit, columns)
     validation = None
     if options.validate:
         with bar("cross-validation") as progress:
-            validation = cross_validate(fit.law, table, by=options.validate, loss=loss, target=options.target,
-                                        group=options.group, weights=options.weights, seed=options.seed,
-                                        progress=progress)  # fmt: skip
+            validation = cross_validate(
+                fit.law,
+                table,
+                by=options.validate,
+                loss=loss,
+                target=options.target,
+                group=options.group,
+                weights=options.weights,
+                seed=options.seed,
+                progress=progress,
+            )
         document["validation"] = validation.astype(object).where(validation.notna(), None).to_dict("records")
     lines = fit_lines(fit) if validation is None else [*fit_lines(fit), *validation_lines(options.validate, validation)]
     if options.plot:
@@ -139,8 +168,11 @@ def fit_lines(fit: Fit) -> list[str]:
         span = f"{low:.5g} to {high:.5g}"
         lines.append(f"{name:10}  {value:>12.6g}  {span:>28}  {fit.se[name]:>9.3g}  {note}".rstrip())
     within = "" if fit.r2_within_run is None else f" (within runs {fit.r2_within_run:.4f})"
-    lines += ["", f"R² {fit.r2:.5f}{within}, mean relative error {fit.mre:.3%}, largest |z| {fit.max_abs_z:.1f}, "
-              f"condition {fit.condition:.3g}"]  # fmt: skip
+    lines += [
+        "",
+        f"R² {fit.r2:.5f}{within}, mean relative error {fit.mre:.3%}, largest |z| {fit.max_abs_z:.1f}, "
+        f"condition {fit.condition:.3g}",
+    ]
     lines += [f"{text} at {share:.0%} of the rows" for text, share in fit.requirements.items()]
     if fit.draws is not None:
         failed = f", {fit.draws.failed} of them without a fit" if fit.draws.failed else ""
@@ -170,4 +202,3 @@ def validation_lines(by: str, table: pd.DataFrame) -> list[str]:
         mark = "" if row["converged"] else "  not converged"
         lines.append(f"{row['left_out']:<{width}}  {row['n']:>5}  {row['r2']:>8.4f}  {row['mre']:>8.3%}{mark}")
     return lines
-

@@ -23,10 +23,23 @@ from harness.errors import InputError
 SCHEMA = "rewarm.fit/1"
 _NUMBER = int | float | None  # null: a number that is not finite, or that there is none
 _SIMPLE: dict[str, Any] = {
-    "fixed": dict, "target": str, "parameters": dict, "se": dict, "cramer_rao": dict, "objective": _NUMBER,
-    "n_points": int, "n_runs": int | None, "starts": dict, "converged": bool, "condition": _NUMBER, "r2": _NUMBER,
-    "r2_within_run": _NUMBER, "mre": _NUMBER, "max_abs_z": _NUMBER, "requirements": dict,
-}  # fmt: skip
+    "fixed": dict,
+    "target": str,
+    "parameters": dict,
+    "se": dict,
+    "cramer_rao": dict,
+    "objective": _NUMBER,
+    "n_points": int,
+    "n_runs": int | None,
+    "starts": dict,
+    "converged": bool,
+    "condition": _NUMBER,
+    "r2": _NUMBER,
+    "r2_within_run": _NUMBER,
+    "mre": _NUMBER,
+    "max_abs_z": _NUMBER,
+    "requirements": dict,
+}
 ROUNDING = 1e-9  # relative: a parameter this little outside of its bounds is on them
 
 
@@ -40,21 +53,31 @@ def to_document(fit: Fit, columns: Mapping[str, str] | None = None) -> dict[str,
             "law": fit.law.name,
             "definition": asdict(fit.law),
             "map": dict(columns or {}),
-            "loss": {"kind": fit.loss.kind, "delta": fit.loss.delta, "tau": fit.loss.tau,
-                     "residuals": fit.loss.residuals, "reduction": "sum"},
+            "loss": {
+                "kind": fit.loss.kind,
+                "delta": fit.loss.delta,
+                "tau": fit.loss.tau,
+                "residuals": fit.loss.residuals,
+                "reduction": "sum",
+            },
             **{name: getattr(fit, name) for name in _SIMPLE},
             "interval": {name: list(ends) for name, ends in fit.interval.items()},
             "profile": {name: list(ends) for name, ends in fit.profile.items()},
             "on_bound": list(fit.on_bound),
             "unidentified": list(fit.unidentified),
             "range": {name: list(ends) for name, ends in fit.range.items()},
-            "bootstrap": None if draws is None else {
-                "group": draws.group, "groups": draws.groups, "seed": draws.seed, "failed": draws.failed,
+            "bootstrap": None
+            if draws is None
+            else {
+                "group": draws.group,
+                "groups": draws.groups,
+                "seed": draws.seed,
+                "failed": draws.failed,
                 "draws": [[float(f"{value:.9g}") for value in row] for row in draws.parameters],
             },
             "rows": None if fit.rows is None else {name: fit.rows[name].tolist() for name in fit.rows},
         }
-    )  # fmt: skip
+    )
     return document
 
 
@@ -66,22 +89,43 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
     try:
         given = dict(document)
         law = given["definition"]
-        pairs = {key: (-math.inf if low is None else low, math.inf if high is None else high)
-                 for key, (low, high) in law["bounds"].items()}  # fmt: skip
-        read = Law(**{**law, "bounds": pairs, "starts": _pairs(law["starts"]),
-                      **{key: tuple(law[key]) for key in ("linear", "log", "requirements")}})  # fmt: skip
+        pairs = {
+            key: (-math.inf if low is None else low, math.inf if high is None else high)
+            for key, (low, high) in law["bounds"].items()
+        }
+        read = Law(
+            **{
+                **law,
+                "bounds": pairs,
+                "starts": _pairs(law["starts"]),
+                **{key: tuple(law[key]) for key in ("linear", "log", "requirements")},
+            }
+        )
         loss = {key: value for key, value in given["loss"].items() if key != "reduction"}
         bootstrap = given["bootstrap"]
-        draws = None if bootstrap is None else Draws(
-            np.array(bootstrap["draws"], dtype=float), bootstrap["group"], bootstrap["groups"],
-            int(bootstrap["seed"]), int(bootstrap["failed"]),
-        )  # fmt: skip
+        draws = (
+            None
+            if bootstrap is None
+            else Draws(
+                np.array(bootstrap["draws"], dtype=float),
+                bootstrap["group"],
+                bootstrap["groups"],
+                int(bootstrap["seed"]),
+                int(bootstrap["failed"]),
+            )
+        )
         fit = Fit(
-            law=read, loss=Loss(**loss), draws=draws,
-            rows=None if given["rows"] is None else pd.DataFrame(given["rows"]), interval=_pairs(given["interval"]),
-            profile=_pairs(given["profile"]), range=_pairs(given["range"]), on_bound=tuple(given["on_bound"]),
-            unidentified=tuple(given["unidentified"]), **{key: given[key] for key in _SIMPLE},
-        )  # fmt: skip
+            law=read,
+            loss=Loss(**loss),
+            draws=draws,
+            rows=None if given["rows"] is None else pd.DataFrame(given["rows"]),
+            interval=_pairs(given["interval"]),
+            profile=_pairs(given["profile"]),
+            range=_pairs(given["range"]),
+            on_bound=tuple(given["on_bound"]),
+            unidentified=tuple(given["unidentified"]),
+            **{key: given[key] for key in _SIMPLE},
+        )
         _check(fit)
         return fit
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -149,8 +149,11 @@ def _function(form: Form, expressions: Any) -> Function:
     import sympy
 
     row_sum = _row_sum()
-    outside = [*map(_symbol, form.parameters), *map(_symbol, form.variables),
-               *(_symbol(f"log_{name}") for name in form.variables)]  # fmt: skip
+    outside = [
+        *map(_symbol, form.parameters),
+        *map(_symbol, form.variables),
+        *(_symbol(f"log_{name}") for name in form.variables),
+    ]
     inside = {symbol: _symbol(f"inside_{symbol}") for symbol in outside}
 
     def inner(e: Any) -> Any:

@@ -64,9 +64,14 @@ def inform(objective: Objective, found: Found, clusters: Integers | None) -> Inf
         wider = np.nan_to_num(np.diag(covariance) / np.diag(independent), nan=1.0)
     se = np.sqrt(np.diag(covariance))
     return Information(
-        covariance, np.sqrt(np.diag(independent)), max(degrees, 1), spread / slope * np.maximum(wider, 1.0), condition,
-        _unidentified(law, se, singular, found), _on_bound(objective, theta, predicted[0]),
-    )  # fmt: skip
+        covariance,
+        np.sqrt(np.diag(independent)),
+        max(degrees, 1),
+        spread / slope * np.maximum(wider, 1.0),
+        condition,
+        _unidentified(law, se, singular, found),
+        _on_bound(objective, theta, predicted[0]),
+    )
 
 
 def _score(loss: Loss, residuals: Array, parameters: int) -> tuple[Array, float]:
@@ -145,4 +150,3 @@ def _on_bound(objective: Objective, theta: Array, predicted: Array) -> tuple[str
         if at_bound or vanished:
             found.append(name)
     return tuple(found)
-

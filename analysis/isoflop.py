@@ -61,16 +61,26 @@ def minima(table: pd.DataFrame, of: str = "N", weights: str | None = None) -> pd
         covariance = inverse[0] * (squares / free if free > 0 else np.nan)
         at = -slope / (2 * half) if half > 0 else np.nan  # the minimum, from the centre
         by_slope, by_half = -1 / (2 * half), slope / (2 * half**2)  # how it moves with the coefficients
-        variance = (by_slope**2 * covariance[1, 1] + 2 * by_slope * by_half * covariance[1, 2]
-                    + by_half**2 * covariance[2, 2])  # fmt: skip
+        variance = (
+            by_slope**2 * covariance[1, 1] + 2 * by_slope * by_half * covariance[1, 2] + by_half**2 * covariance[2, 2]
+        )
         curvature, curvature_se = 2 * half, 2 * np.sqrt(covariance[2, 2])
         convex = bool(curvature > SURE * curvature_se)
         inside = bool(x.min() <= at <= x.max())
-        rows.append({
-            "C": C, "points": len(points), of: np.exp(centre + at), "se": np.sqrt(variance),
-            "loss": level + slope * at / 2, "curvature": curvature, "curvature_se": curvature_se,
-            "convex": convex, "inside": inside, "trusted": len(points) >= LEAST and convex and inside,
-        })  # fmt: skip
+        rows.append(
+            {
+                "C": C,
+                "points": len(points),
+                of: np.exp(centre + at),
+                "se": np.sqrt(variance),
+                "loss": level + slope * at / 2,
+                "curvature": curvature,
+                "curvature_se": curvature_se,
+                "convex": convex,
+                "inside": inside,
+                "trusted": len(points) >= LEAST and convex and inside,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -96,9 +106,12 @@ def optimal(
     spread = np.nanstd(draws.parameters, axis=0, ddof=1)
     names = fit.law.parameters
     return replace(
-        fit, draws=draws, profile={}, se={name: float(spread[i]) for i, name in enumerate(names)},
+        fit,
+        draws=draws,
+        profile={},
+        se={name: float(spread[i]) for i, name in enumerate(names)},
         interval={name: (float(low[i]), float(high[i])) for i, name in enumerate(names)},
-    )  # fmt: skip
+    )
 
 
 def parabolas(x: Array, loss: Array, weights: Array) -> tuple[Array, Array]:
@@ -120,8 +133,9 @@ def _draws(table: pd.DataFrame, of: str, weights: str | None, count: int, seed: 
     budgets, sizes = [], []  # log C of each budget, and log of its minimum in every draw
     for _, points in table.groupby("C", sort=True):
         logs, loss, given = _arrays(points, of, weights)
-        drawn = np.stack([np.bincount(row, minlength=len(points))
-                          for row in random.integers(0, len(points), (count, len(points)))])  # fmt: skip
+        drawn = np.stack(
+            [np.bincount(row, minlength=len(points)) for row in random.integers(0, len(points), (count, len(points)))]
+        )
         centre = logs.mean()
         coefficients, _ = parabolas(logs - centre, loss, drawn * given)
         half = np.where(coefficients[:, 2] > 0, coefficients[:, 2], np.nan)

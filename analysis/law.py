@@ -109,16 +109,22 @@ class Law:
             return self
         text, left = formula.substituted(self.form, values)
         if left & {"zoo", "nan", "oo"} or not left & set(self.parameters):
-            raise InputError("fix", ",".join(f"{k}={v:g}" for k, v in values.items()), f"leaves {text} of {self.name}",
-                             "fix fewer parameters, or at other values")  # fmt: skip
+            raise InputError(
+                "fix",
+                ",".join(f"{k}={v:g}" for k, v in values.items()),
+                f"leaves {text} of {self.name}",
+                "fix fewer parameters, or at other values",
+            )
         return replace(
-            self, formula=text, variables={name: unit for name, unit in self.variables.items() if name in left},
+            self,
+            formula=text,
+            variables={name: unit for name, unit in self.variables.items() if name in left},
             linear=tuple(name for name in self.linear if name in left),
             starts={name: span for name, span in self.starts.items() if name in left},
             bounds={name: ends for name, ends in self.bounds.items() if name in left},
             log=tuple(name for name in self.log if name in left),
             requirements=tuple(text for text in self.requirements if set(differentiated(text)) <= left),
-        )  # fmt: skip
+        )
 
     def trend(self, parameters: Mapping[str, float], columns: Mapping[str, Any], requirement: str) -> Array:
         """The derivative that a requirement such as `d2L/dDdr < 0` speaks of, at the columns; shape (n,)."""
@@ -174,8 +180,10 @@ class Bound:
     def basis(self, theta: Array) -> list[Array]:
         """What each linear parameter multiplies, then what is left without them: (K, n), or (1, n) if the same."""
         function, _ = formula.basis(self.law.form)
-        return [np.broadcast_to(part, (np.shape(part)[0] if np.ndim(part) == 2 else 1, self.n))
-                for part in function(*self._arguments(theta))]  # fmt: skip
+        return [
+            np.broadcast_to(part, (np.shape(part)[0] if np.ndim(part) == 2 else 1, self.n))
+            for part in function(*self._arguments(theta))
+        ]
 
     def _arguments(self, theta: Array) -> list[Array]:
         return formula.arguments(theta, self.data)

@@ -187,8 +187,12 @@ MULTI_POWER = Law(
     checked="multipowerlaw_curves",
 )
 
-_CPT = {"S1_base": "learning-rate sum", "S2_base": "annealed learning rate", "S1_cpt": "learning-rate sum",
-        "S2_cpt": "annealed learning rate"}  # fmt: skip
+_CPT = {
+    "S1_base": "learning-rate sum",
+    "S2_base": "annealed learning rate",
+    "S1_cpt": "learning-rate sum",
+    "S2_cpt": "annealed learning rate",
+}
 _SHIFT = "1 - (1 + E*S1_cpt)**-beta"  # distribution shift, from nothing at the start of continual pre-training
 
 CPT_DYNAMICS = Law(
@@ -264,16 +268,35 @@ COMPUTE_OPTIMAL = Law(
 LAWS = {
     law.name: law
     for law in (
-        CHINCHILLA, KAPLAN, DCPT, DCPT_SATURATING, DCPT_L1, DCPT_L4, DCPT_L5, DCPT_CROSS, CMR_RATIO, CMR_TIME,
-        CMR_GENERAL, MIXING, ANNEALING, MULTI_POWER, CPT_DYNAMICS, CPT_REPLAY_UPSTREAM, CPT_REPLAY_DOWNSTREAM,
-        TRANSFER, FORGETTING, COMPUTE_OPTIMAL,
+        CHINCHILLA,
+        KAPLAN,
+        DCPT,
+        DCPT_SATURATING,
+        DCPT_L1,
+        DCPT_L4,
+        DCPT_L5,
+        DCPT_CROSS,
+        CMR_RATIO,
+        CMR_TIME,
+        CMR_GENERAL,
+        MIXING,
+        ANNEALING,
+        MULTI_POWER,
+        CPT_DYNAMICS,
+        CPT_REPLAY_UPSTREAM,
+        CPT_REPLAY_DOWNSTREAM,
+        TRANSFER,
+        FORGETTING,
+        COMPUTE_OPTIMAL,
     )
-}  # fmt: skip
+}
 
 
 FAMILIES: dict[str, Callable[[Sequence[str]], Law]] = {
-    "mixing": mixing, "shukor_additive": shukor_additive, "shukor_joint": shukor_joint,
-}  # fmt: skip
+    "mixing": mixing,
+    "shukor_additive": shukor_additive,
+    "shukor_joint": shukor_joint,
+}
 
 
 def find(text: str) -> Law:

@@ -34,9 +34,15 @@ class Minimum:
 
 
 def minimise(
-    objective: Objective, theta: Array, low: Array, high: Array, *, deltas: Sequence[float], tolerance: float = 1e-10,
+    objective: Objective,
+    theta: Array,
+    low: Array,
+    high: Array,
+    *,
+    deltas: Sequence[float],
+    tolerance: float = 1e-10,
     most_steps: int = 60,
-) -> Minimum:  # fmt: skip
+) -> Minimum:
     """Follow the minimum while the loss's corner goes through `deltas`; the last one is that of the answer.
 
     `low`, `high`: (P,) or (K, P). A member is done when a step promises less than `tolerance` of its value.

@@ -80,9 +80,15 @@ def domain_ability(
 
 
 def limited_domain(
-    domain: Fit, *, N: float, domain_tokens: float, general: Fit | None = None, tolerance: float | None = None,
-    base_loss: float | None = None, independent: bool = False,
-) -> Answer:  # fmt: skip
+    domain: Fit,
+    *,
+    N: float,
+    domain_tokens: float,
+    general: Fit | None = None,
+    tolerance: float | None = None,
+    base_loss: float | None = None,
+    independent: bool = False,
+) -> Answer:
     """Usage 2 of 2406.01375: argmin_r L_d(N, D_d/r, r), where there are `domain_tokens` D_d, each seen once.
 
     With `general`, `tolerance` and `base_loss` also subject to L_g(N, D_d/r, 1 - r) <= (1 + T) L_g0. InputError.
@@ -132,14 +138,20 @@ def compute_allocation(
         status = "on_bound" if best[0] in (existing[0, 0], existing[0, -1]) else "interior"
     values = {"N": np.exp(best), "D": flops / 6 / np.exp(best)}
     at = {**{name: float(column[0]) for name, column in values.items()}, **held}
-    return answer_of("compute_allocation", values, status=status, loss={role: law.loss(at)},
-                     extrapolated=extrapolation(fit, at))  # fmt: skip
+    return answer_of(
+        "compute_allocation", values, status=status, loss={role: law.loss(at)}, extrapolated=extrapolation(fit, at)
+    )
 
 
 def critical_share(
-    general: Fit, *, base_loss: float, tolerance: float = 0.0, increase: float | None = None, N: float | None = None,
+    general: Fit,
+    *,
+    base_loss: float,
+    tolerance: float = 0.0,
+    increase: float | None = None,
+    N: float | None = None,
     D: float | None = None,
-) -> Answer:  # fmt: skip
+) -> Answer:
     """The largest downstream share r at which L_g(1 - r) <= (1 + T) L_g0: the critical mixture.
 
     `increase`: nats, in place of a relative tolerance; the critical mixture ratio of 2407.17467 is that of 0.05 (whose
@@ -159,15 +171,26 @@ def critical_share(
         return law.loss({**given, "r": 1 - r}) - limit
 
     r = solve(np.negative, excess)
-    return answer_of("critical_share", {"r": r}, status=status_of(r[0], np.negative, excess),
-                     loss={"general": excess(r[:1, None]) + limit}, limit=limit,
-                     extrapolated=extrapolation(general, {**given, "r": 1 - float(r[0])}))  # fmt: skip
+    return answer_of(
+        "critical_share",
+        {"r": r},
+        status=status_of(r[0], np.negative, excess),
+        loss={"general": excess(r[:1, None]) + limit},
+        limit=limit,
+        extrapolated=extrapolation(general, {**given, "r": 1 - float(r[0])}),
+    )
 
 
 def curves(
-    general: Fit, domain: Fit, *, N: float, D: float | None = None, domain_tokens: float | None = None,
-    points: int = 201, independent: bool = False,
-) -> pd.DataFrame:  # fmt: skip
+    general: Fit,
+    domain: Fit,
+    *,
+    N: float,
+    D: float | None = None,
+    domain_tokens: float | None = None,
+    points: int = 201,
+    independent: bool = False,
+) -> pd.DataFrame:
     """Both predicted losses against the downstream share, for plots; with D tokens, or `domain_tokens`/r of them.
 
     Columns r, general, general_low, general_high, domain, domain_low, domain_high: bands at LEVEL, NaN without draws.
@@ -186,9 +209,15 @@ def curves(
 
 
 def answer_of(
-    usage: str, values: Mapping[str, Array], *, status: str, loss: Mapping[str, Array],
-    extrapolated: Mapping[str, float], limit: float | None = None, paired: bool | None = None,
-) -> Answer:  # fmt: skip
+    usage: str,
+    values: Mapping[str, Array],
+    *,
+    status: str,
+    loss: Mapping[str, Array],
+    extrapolated: Mapping[str, float],
+    limit: float | None = None,
+    paired: bool | None = None,
+) -> Answer:
     """The Answer from `values` (K,), of the estimate and then of the draws, and from losses (K, 1) at the former."""
     drawn = np.stack([column[1:] for column in values.values()])
     lacking = np.isnan(drawn).any(axis=0)
@@ -197,11 +226,16 @@ def answer_of(
         low, high = _band(drawn[:, ~lacking].T)
         interval = {name: (float(a), float(b)) for name, a, b in zip(values, low, high, strict=True)}
     return Answer(
-        usage=usage, values={name: float(column[0]) for name, column in values.items()}, interval=interval,
-        status=status, loss={name: float(found[0, 0]) for name, found in loss.items()}, limit=limit,
-        extrapolated=dict(extrapolated), paired=paired,
+        usage=usage,
+        values={name: float(column[0]) for name, column in values.items()},
+        interval=interval,
+        status=status,
+        loss={name: float(found[0, 0]) for name, found in loss.items()},
+        limit=limit,
+        extrapolated=dict(extrapolated),
+        paired=paired,
         share_infeasible=float(lacking.mean()) if lacking.size else None,
-    )  # fmt: skip
+    )
 
 
 def limit_of(base_loss: float, tolerance: float) -> float:
@@ -220,9 +254,13 @@ def check_amounts(**amounts: float) -> None:
 
 
 def _best_share(
-    general: Ensemble | None, domain: Ensemble, limit: float | None, N: float, tokens: Callable[[Array], Array],
+    general: Ensemble | None,
+    domain: Ensemble,
+    limit: float | None,
+    N: float,
+    tokens: Callable[[Array], Array],
     low: float = 0.0,
-) -> tuple[Array, dict[str, Any]]:  # fmt: skip
+) -> tuple[Array, dict[str, Any]]:
     """Usages 1 and 2: r (K,) in [low, 1] of the least domain loss with `tokens(r)`, and the rest of the answer."""
 
     def domain_loss(r: Array) -> Array:

@@ -23,13 +23,31 @@ SMALL = 7  # points: the smallest text
 SUFFIXES = (".png", ".pdf", ".svg")
 
 _RC: Any = {
-    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": SMALL, "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL, "lines.linewidth": 1.2, "lines.markersize": 3.5, "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": "0.88", "grid.linewidth": 0.5, "axes.axisbelow": True, "legend.frameon": False,
-    "legend.handlelength": 3.2, "axes.unicode_minus": True, "pdf.fonttype": 42, "savefig.dpi": DPI, "figure.dpi": 100,
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": SMALL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "axes.unicode_minus": True,
+    "pdf.fonttype": 42,
+    "savefig.dpi": DPI,
+    "figure.dpi": 100,
     "svg.hashsalt": "rewarm",
-}  # fmt: skip
+}
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (3, 1, 1, 1)), (0, (1.5, 1)), (0, (6, 1, 1, 1, 1, 1)), (0, (4, 2)))
 _MARKERS = "os^Dv<P"
 matplotlib.rcParams.update(_RC)
@@ -83,9 +101,10 @@ def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Pa
     for function, axes in zip(draw, figure.subplots(1, len(draw), squeeze=False)[0], strict=True):
         function(axes)
     dates: dict[str, dict[str, None]] = {
-        ".png": {"Software": None}, ".svg": {"Date": None, "Creator": None},
+        ".png": {"Software": None},
+        ".svg": {"Date": None, "Creator": None},
         ".pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    }  # fmt: skip
+    }
     try:
         figure.savefig(path, metadata=dates[path.suffix])
     except OSError as error:
@@ -96,8 +115,9 @@ def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Pa
 def check_file(path: Path) -> None:
     """InputError unless a figure can be saved there: before work for it begins."""
     if path.suffix not in SUFFIXES:
-        raise InputError("--plot", path, f"{path.suffix or 'no suffix'} is no kind of figure",
-                         f"choose of {', '.join(SUFFIXES)}")  # fmt: skip
+        raise InputError(
+            "--plot", path, f"{path.suffix or 'no suffix'} is no kind of figure", f"choose of {', '.join(SUFFIXES)}"
+        )
     if not path.parent.is_dir():
         raise InputError("--plot", path, f"there is no folder {path.parent}", "make it first")
     try:

@@ -27,15 +27,27 @@ from analysis.optimise import Answer
 from analysis.plot_style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, amount, ordered, percent, save
 from analysis.profile import Profile
 
-__all__ = ("compute_optimal", "fit_against_data", "isoflop_parabolas", "lr_curves", "lr_schedules", "profile",
-           "ratio_family", "residuals", "save")  # fmt: skip
+__all__ = (
+    "compute_optimal",
+    "fit_against_data",
+    "isoflop_parabolas",
+    "lr_curves",
+    "lr_schedules",
+    "profile",
+    "ratio_family",
+    "residuals",
+    "save",
+)
 
 LOSS = "loss (nats per token)"
 # Column -> its words and unit, and whether it spans decades.
 COLUMNS = {
-    "N": ("model size (parameters)", True), "D": ("tokens", True), "C": ("compute (FLOPs)", True),
-    "r": ("share of the corpus in the stream", False), "step": ("steps", False),
-}  # fmt: skip
+    "N": ("model size (parameters)", True),
+    "D": ("tokens", True),
+    "C": ("compute (FLOPs)", True),
+    "r": ("share of the corpus in the stream", False),
+    "step": ("steps", False),
+}
 STATUS = {"interior": "an optimum", "on_limit": "at the limit", "on_bound": "at the end of the range"}
 POINTS = {"linestyle": "", "markersize": 2.5, "alpha": 0.7, "markeredgewidth": 0}
 
@@ -102,9 +114,11 @@ def profile(ax: Axes, found: Profile) -> Axes:
 
 
 def ratio_family(
-    ax: Axes, family: Mapping[str, pd.DataFrame], answer: Answer | None = None,
+    ax: Axes,
+    family: Mapping[str, pd.DataFrame],
+    answer: Answer | None = None,
     losses: tuple[str, ...] = ("general", "domain"),
-) -> Axes:  # fmt: skip
+) -> Axes:
     """Losses against the downstream share r: label -> columns of `analysis.optimise.curves`, with their bands.
 
     Of an answer, the limit that the general loss must keep, and r* with its interval.
@@ -146,8 +160,17 @@ def isoflop_parabolas(ax: Axes, table: pd.DataFrame, of: str = "N", weights: str
         along = np.linspace(x.min(), x.max(), 100)
         ax.plot(np.exp(along), level + slope * (along - x.mean()) + half * (along - x.mean()) ** 2, color=look.color)
         if best.inside:
-            ax.plot([best[of]], [best.loss], "*", markersize=7, color=look.color, zorder=5, markeredgecolor="black",
-                    markeredgewidth=0.5, markerfacecolor=look.color if best.trusted else "white")  # fmt: skip
+            ax.plot(
+                [best[of]],
+                [best.loss],
+                "*",
+                markersize=7,
+                color=look.color,
+                zorder=5,
+                markeredgecolor="black",
+                markeredgewidth=0.5,
+                markerfacecolor=look.color if best.trusted else "white",
+            )
     _label(ax.xaxis, of, table[of])
     ax.set_ylabel(LOSS)
     return _legend(ax, "C")
@@ -169,8 +192,16 @@ def compute_optimal(ax: Axes, fit: Fit, found: pd.DataFrame, reach: float = 3.0)
         part = found[(found.trusted == trusted) & found.inside]
         if len(part):
             at, width = part[fit.target], np.exp(2 * part.se)
-            ax.errorbar(part.C, at, [at - at / width, at * width - at] if trusted else None, fmt="o", color="black",
-                        linewidth=0.8, markerfacecolor=face, label=label)  # fmt: skip
+            ax.errorbar(
+                part.C,
+                at,
+                [at - at / width, at * width - at] if trusted else None,
+                fmt="o",
+                color="black",
+                linewidth=0.8,
+                markerfacecolor=face,
+                label=label,
+            )
     _label(ax.xaxis, "C", pd.Series(C))
     _label(ax.yaxis, fit.target, found[fit.target][found.inside])
     ax.set_ylabel(f"best {ax.get_ylabel()}")
@@ -249,6 +280,14 @@ def _legend(ax: Axes, title: str | None = None) -> Axes:
     assert figure is not None
     width = 72 * ax.get_position().width * figure.get_size_inches()[0]  # points
     columns = int(width / (4 * max(len(label) for label in labels) + 36))  # a letter of 7 points is 4 wide
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=max(columns, 1), title=title, title_fontsize="small",
-              borderaxespad=0.2, columnspacing=1.2, alignment="left")  # fmt: skip
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=max(columns, 1),
+        title=title,
+        title_fontsize="small",
+        borderaxespad=0.2,
+        columnspacing=1.2,
+        alignment="left",
+    )
     return ax

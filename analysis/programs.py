@@ -23,9 +23,21 @@ from harness.shape import ModelShape
 
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (Adam, Checkpoint, Constant, Cosine, CosineClipped, Exponential, InverseSqrt, Linear, ModelShape,
-                 Ramp, Scratch, Source)
-}  # fmt: skip
+    for kind in (
+        Adam,
+        Checkpoint,
+        Constant,
+        Cosine,
+        CosineClipped,
+        Exponential,
+        InverseSqrt,
+        Linear,
+        ModelShape,
+        Ramp,
+        Scratch,
+        Source,
+    )
+}
 
 
 def program_of(document: Mapping[str, Any]) -> Program:

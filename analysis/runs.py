@@ -59,9 +59,13 @@ class RunRecord:
 
 
 def read_runs(
-    root: Path, sweep: str | Sequence[str] | None = None, *, overrides: Sequence[str] = (),
-    parents: Sequence[Path] = (), windows: int | None = None,
-) -> list[RunRecord]:  # fmt: skip
+    root: Path,
+    sweep: str | Sequence[str] | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    parents: Sequence[Path] = (),
+    windows: int | None = None,
+) -> list[RunRecord]:
     """The runs recorded in a store, or the members of sweeps (those never started are `missing`).
 
     `windows` picks the measurements on so many windows where a run has several (default: those its config asks for).
@@ -120,8 +124,20 @@ def summary(run: RunRecord) -> dict[str, Any]:
     """One run of the `rewarm.runs/1` document; losses in nats per token, None where undefined or not there yet."""
     f, loss, base = run.facts, final_losses(run), base_losses(run)
     identity = ("run", "key", "address", "base_address", "model", "N", "N_total")
-    settings = ("base_tokens", "upstream", "downstream", "replay", "lr", "peak", "warmup", "schedule", "start", "at",
-                "optimizer_state", "seed")  # fmt: skip
+    settings = (
+        "base_tokens",
+        "upstream",
+        "downstream",
+        "replay",
+        "lr",
+        "peak",
+        "warmup",
+        "schedule",
+        "start",
+        "at",
+        "optimizer_state",
+        "seed",
+    )
     return {
         **{name: getattr(f, name) for name in identity},
         "D": f.run_tokens,

@@ -45,8 +45,12 @@ class _Question:
     def columns(self, peak: Array, horizon: Array, replay: float) -> dict[str, Array | float]:
         """The laws' variables at logarithms of peak and horizon."""
         at, S1, S2 = self.sums
-        return {**self.base, "replay": replay, "S1_cpt": np.exp(peak) * np.interp(horizon, at, S1),
-                "S2_cpt": np.exp(peak) * np.interp(horizon, at, S2)}  # fmt: skip
+        return {
+            **self.base,
+            "replay": replay,
+            "S1_cpt": np.exp(peak) * np.interp(horizon, at, S1),
+            "S2_cpt": np.exp(peak) * np.interp(horizon, at, S2),
+        }
 
     def value(self, peak: Array, horizon: Array, replay: float) -> Array:
         columns = self.columns(peak, horizon, replay)
@@ -61,8 +65,13 @@ class _Question:
         def excess(peak: Array) -> Array:
             return self.upstream.loss(self.columns(peak, shaped, replay)) - self.limit
 
-        return solve(lambda peak: self.value(peak, shaped, replay), excess if np.isfinite(self.limit) else None,
-                     *self.peaks, points=POINTS, finer=FINER)  # fmt: skip
+        return solve(
+            lambda peak: self.value(peak, shaped, replay),
+            excess if np.isfinite(self.limit) else None,
+            *self.peaks,
+            points=POINTS,
+            finer=FINER,
+        )
 
     def best(self, replays: Sequence[float]) -> tuple[Array, ...]:
         """Log peak, log horizon and replay, each (K,); NaN where there is no answer."""
@@ -80,16 +89,30 @@ class _Question:
         index = np.where(np.isnan(values), np.inf, values).argmin(0)
         rows = np.arange(len(index))
         found_any = np.isfinite(values[index, rows])
-        return tuple(np.where(found_any, column, np.nan)
-                     for column in (peaks[index, rows], horizons[index, rows], np.asarray(replays)[index]))  # fmt: skip
+        return tuple(
+            np.where(found_any, column, np.nan)
+            for column in (peaks[index, rows], horizons[index, rows], np.asarray(replays)[index])
+        )
 
 
 def choose_schedule(
-    upstream: Fit, downstream: Fit, *, base_lrs: Array, peaks: tuple[float, float], horizons: tuple[int, int],
-    schedule: str = "cosine", warmup: float = 0.01, min_ratio: float = 0.1, anneal: float = 0.0,
-    replays: Sequence[float] | None = None, weight: float | None = None, tolerance: float | None = None,
-    base_loss: float | None = None, decay: float = DECAY, independent: bool = False,
-) -> Answer:  # fmt: skip
+    upstream: Fit,
+    downstream: Fit,
+    *,
+    base_lrs: Array,
+    peaks: tuple[float, float],
+    horizons: tuple[int, int],
+    schedule: str = "cosine",
+    warmup: float = 0.01,
+    min_ratio: float = 0.1,
+    anneal: float = 0.0,
+    replays: Sequence[float] | None = None,
+    weight: float | None = None,
+    tolerance: float | None = None,
+    base_loss: float | None = None,
+    decay: float = DECAY,
+    independent: bool = False,
+) -> Answer:
     """argmin over peak, horizon (and replay) of w L_up + (1 - w) L_down at the end of the schedule, or of L_down
     subject to L_up <= (1 + T) `base_loss`.
 
@@ -109,26 +132,36 @@ def choose_schedule(
     shape = {"warmup": warmup, "min_ratio": min_ratio, "anneal": anneal}
     sums = np.array([_sums(lr_curve(schedule, 1.0, int(length), **shape), decay) for length in lengths])
     base = dict(zip(("S1_base", "S2_base"), _sums(np.asarray(base_lrs, dtype=float), decay), strict=True))
-    question = _Question(up, down, base, (np.log(lengths), *sums.T), (math.log(peaks[0]), math.log(peaks[1])),
-                         weight or 0.0, limit)  # fmt: skip
+    question = _Question(
+        up, down, base, (np.log(lengths), *sums.T), (math.log(peaks[0]), math.log(peaks[1])), weight or 0.0, limit
+    )
     peak, horizon, replay = question.best(shares)
     chosen = {} if replays is None else {"replay": replay}
     values = {"peak": np.exp(peak), "horizon": np.rint(np.exp(horizon)), **chosen}
     point = question.columns(peak[:1, None], horizon[:1, None], float(replay[0]))
     at = {name: float(np.ravel(x)[0]) for name, x in point.items()}
     return answer_of(
-        "schedule", values, status=_status(question, shares), paired=paired,
-        limit=limit if math.isfinite(limit) else None, loss={"general": up.loss(point), "domain": down.loss(point)},
+        "schedule",
+        values,
+        status=_status(question, shares),
+        paired=paired,
+        limit=limit if math.isfinite(limit) else None,
+        loss={"general": up.loss(point), "domain": down.loss(point)},
         extrapolated=farthest(extrapolation(upstream, at), extrapolation(downstream, at)),
-    )  # fmt: skip
+    )
 
 
 def lr_curve(schedule: str, peak: float, horizon: int, *, warmup: float, min_ratio: float, anneal: float) -> Array:
     """The learning rate of every update of a schedule of `horizon` updates, (horizon,)."""
     pieces = schedules.pieces(
-        schedule, max_lr=peak, min_lr=min_ratio * peak, warmup_steps=round(warmup * horizon), horizon_steps=horizon,
-        steps=horizon, anneal_steps=round(anneal * horizon),
-    )  # fmt: skip
+        schedule,
+        max_lr=peak,
+        min_lr=min_ratio * peak,
+        warmup_steps=round(warmup * horizon),
+        horizon_steps=horizon,
+        steps=horizon,
+        anneal_steps=round(anneal * horizon),
+    )
     return np.concatenate([schedules.lr_at(shape, np.arange(steps)) for shape, steps in pieces])
 
 
@@ -143,9 +176,10 @@ def _sums(lrs: Array, decay: float) -> tuple[float, float]:
 def _status(question: _Question, replays: Sequence[float]) -> str:
     """Of the estimate, see `Answer.status`."""
     first = replace(
-        question, upstream=replace(question.upstream, theta=question.upstream.theta[:1]),
+        question,
+        upstream=replace(question.upstream, theta=question.upstream.theta[:1]),
         downstream=replace(question.downstream, theta=question.downstream.theta[:1]),
-    )  # fmt: skip
+    )
     best = [float(column[0]) for column in first.best(replays)]
     if math.isnan(best[0]):
         return "infeasible"

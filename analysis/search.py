@@ -1,7 +1,7 @@
 """The global minimum of an objective, and the same law refitted under many sets of weights.
 
-    found = search(objective)                     # starts are added until several agree on the best value
-    again = refit(objective, found, weights)      # (K, n) weights: bootstrap resamples, folds with rows left out
+found = search(objective)                     # starts are added until several agree on the best value
+again = refit(objective, found, weights)      # (K, n) weights: bootstrap resamples, folds with rows left out
 """
 
 from __future__ import annotations
@@ -74,8 +74,15 @@ def search(objective: Objective, seed: int = 0) -> Found:
         ends = _ranked([*zip(objective.value(end.theta), end.gap, end.theta, strict=True), *ends[KEPT:]])
     value, gap, theta = ends[0]
     twins = [end[2] for end in ends[1:] if end[1] <= CONVERGED and same(end[0], value, objective)]
-    return Found(theta, value, gap, len(ends), _agreeing(objective, ends), _others(ends, objective),
-                 np.array(twins).reshape(-1, len(theta)))  # fmt: skip
+    return Found(
+        theta,
+        value,
+        gap,
+        len(ends),
+        _agreeing(objective, ends),
+        _others(ends, objective),
+        np.array(twins).reshape(-1, len(theta)),
+    )
 
 
 def refit(
@@ -97,8 +104,10 @@ def refit(
             end = minimise(own, start, low, high, deltas=exact, tolerance=1e-9)
             better = end.value < value[part]
             theta[part][better], value[part][better], gap[part][better] = (
-                end.theta[better], end.value[better], end.gap[better],
-            )  # fmt: skip
+                end.theta[better],
+                end.value[better],
+                end.gap[better],
+            )
         if progress:
             progress(part.stop, len(weights))
     return theta, value, gap

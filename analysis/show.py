@@ -76,12 +76,20 @@ def diff_document(a: RunRecord, b: RunRecord) -> dict[str, Any]:
         "config": {field: {"a": of_a.get(field), "b": of_b.get(field)} for field in fields},
         "common_steps": common,
         "common_tokens": programs[0].tokens(common),
-        "phases": {name: [phase for phase in phases(run.document, program) if phase["start"] + phase["steps"] > common]
-                   for name, run, program in (("a", a, programs[0]), ("b", b, programs[1]))},
-        "loss": {corpus: {"a": losses[0][corpus], "b": losses[1][corpus],
-                          "difference": losses[1][corpus] - losses[0][corpus]} for corpus in both},
+        "phases": {
+            name: [phase for phase in phases(run.document, program) if phase["start"] + phase["steps"] > common]
+            for name, run, program in (("a", a, programs[0]), ("b", b, programs[1]))
+        },
+        "loss": {
+            corpus: {
+                "a": losses[0][corpus],
+                "b": losses[1][corpus],
+                "difference": losses[1][corpus] - losses[0][corpus],
+            }
+            for corpus in both
+        },
         "status": {"a": a.status, "b": b.status},
-    }  # fmt: skip
+    }
 
 
 def show_lines(document: Mapping[str, Any], program: Program) -> list[str]:
@@ -108,8 +116,10 @@ def show_lines(document: Mapping[str, Any], program: Program) -> list[str]:
     lines += ["", f"{'corpus':<12} {'tokens':>8} {'of them after the base':>23} {'sequences':>10} {'epochs':>7}"]
     for corpus, drawn in document["data"].items():
         epochs = "?" if drawn["epochs"] is None else f"{drawn['epochs']:.3g}"
-        lines.append(f"{corpus:<12} {_count(drawn['tokens']):>8} {_count(drawn['cpt_tokens']):>23} "
-                     f"{drawn['sequences']:>10} {epochs:>7}")  # fmt: skip
+        lines.append(
+            f"{corpus:<12} {_count(drawn['tokens']):>8} {_count(drawn['cpt_tokens']):>23} "
+            f"{drawn['sequences']:>10} {epochs:>7}"
+        )
     return [*lines, "", *_loss_lines(document)]
 
 

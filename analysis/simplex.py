@@ -59,8 +59,11 @@ class _Blend:
         gradient, hessian = np.zeros((rows, k)), np.zeros((rows, k, k))
         for weight, law, target in zip(self.weights, self.laws, self.targets, strict=True):
             columns = self.columns(target, shares[:, None])
-            place = {name: self.domains.index(target if name == "r" else name) for name in law.fit.law.variables
-                     if name not in self.given}  # fmt: skip
+            place = {
+                name: self.domains.index(target if name == "r" else name)
+                for name in law.fit.law.variables
+                if name not in self.given
+            }
             for name, i in place.items():
                 gradient[:, i] += weight * law.loss(columns, by=(name,))[:, 0]
             for (a, i), (b, j) in itertools.combinations_with_replacement(place.items(), 2):
@@ -71,10 +74,16 @@ class _Blend:
 
 
 def best_mixture(
-    fits: Mapping[str, Fit], weights: Mapping[str, float], *, tokens: float, domains: Sequence[str] | None = None,
-    N: float | None = None, available: Mapping[str, float] | None = None, most_epochs: float | None = None,
+    fits: Mapping[str, Fit],
+    weights: Mapping[str, float],
+    *,
+    tokens: float,
+    domains: Sequence[str] | None = None,
+    N: float | None = None,
+    available: Mapping[str, float] | None = None,
+    most_epochs: float | None = None,
     independent: bool = False,
-) -> Answer:  # fmt: skip
+) -> Answer:
     """argmin over the shares h, sum h = 1, of sum_t w_t L_t(h), with h_j <= `most_epochs` available_j / tokens.
 
     `fits`: corpus whose loss it is -> fit of a law whose variables are shares (named by the domains, or r: that of the
@@ -97,9 +106,13 @@ def best_mixture(
     held = bool(((caps < 1) & (first[0] >= caps - ZERO)).any())
     status = "on_limit" if held else "on_bound" if (first[0] <= ZERO).any() else "interior"
     return answer_of(
-        "mixture", dict(zip(names, shares.T, strict=True)), status=status, loss=loss, paired=paired,
+        "mixture",
+        dict(zip(names, shares.T, strict=True)),
+        status=status,
+        loss=loss,
+        paired=paired,
         extrapolated=farthest(*(extrapolation(fit, point) for fit, point in zip(fits.values(), at, strict=True))),
-    )  # fmt: skip
+    )
 
 
 def _minimum(blend: _Blend, caps: Array) -> Array:

@@ -138,8 +138,9 @@ def _solved(
         for j in range(i, count):
             gram[:, i, j] = gram[:, j, i] = _products(tables[i], rows[i], tables[j], rows[j])
     left = target - rest
-    return _least_squares(gram, right, (left**2).sum(-1)[rest_row],
-                          np.array([law.bound(name)[0] >= 0 for name in law.linear], dtype=bool))  # fmt: skip
+    return _least_squares(
+        gram, right, (left**2).sum(-1)[rest_row], np.array([law.bound(name)[0] >= 0 for name in law.linear], dtype=bool)
+    )
 
 
 def _own_grid(axes: Sequence[Array], index: Integers) -> tuple[Array, Integers]:

@@ -35,9 +35,13 @@ TEXTS = ("run", "model", "schedule", "status", "corpus", "role")  # columns that
 
 
 def load(
-    root: Path, sweep: str | Sequence[str] | None = None, parents: Sequence[Path] = (), *,
-    overrides: Sequence[str] = (), windows: int | None = None,
-) -> pd.DataFrame:  # fmt: skip
+    root: Path,
+    sweep: str | Sequence[str] | None = None,
+    parents: Sequence[Path] = (),
+    *,
+    overrides: Sequence[str] = (),
+    windows: int | None = None,
+) -> pd.DataFrame:
     """The measurements of a store, or of the members of a sweep.
 
     Of the run: `run, key, name, address, base_address, model, scale, shift, upstream, downstream, N` (parameters

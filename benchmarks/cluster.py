@@ -22,8 +22,16 @@ def slurm(bench: Bench) -> list[Row]:
     for points in (1, 3) if bench.quick else (1, 30, 300):
         seconds = tuple(_submission(bench, points) for _ in range(bench.pairs))
         target = 20.0 if points == 30 else None
-        rows.append(Row(f"slurm: {points} points of a sweep file submitted", "s", seconds, target=target, at_most=True,
-                        note="whole command, corpora built"))  # fmt: skip
+        rows.append(
+            Row(
+                f"slurm: {points} points of a sweep file submitted",
+                "s",
+                seconds,
+                target=target,
+                at_most=True,
+                note="whole command, corpora built",
+            )
+        )
         say(f"slurm: {points} points: {min(seconds):.2f} s")
     return [*rows, _overhead(bench)]
 

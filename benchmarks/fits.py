@@ -30,9 +30,12 @@ from benchmarks.workload import Bench, say
 
 # Chinchilla's own 4,500 starts (2203.15556, approach 3), under the names that `chinchilla` has for them.
 GRID: dict[str, Array] = {
-    "e": np.linspace(-1, 1, 5), "a": np.linspace(0, 25, 6), "b": np.linspace(0, 25, 6), "alpha": np.linspace(0, 2, 5),
+    "e": np.linspace(-1, 1, 5),
+    "a": np.linspace(0, 25, 6),
+    "b": np.linspace(0, 25, 6),
+    "alpha": np.linspace(0, 2, 5),
     "beta": np.linspace(0, 2, 5),
-}  # fmt: skip
+}
 STARTS = 4500
 # The D-CPT paper says nothing of its starts. Logarithms here; the others' ranges are those of the law.
 DCPT_RANGES = {"E": (-1.0, 1.0), "A": (0.0, 25.0), "B": (0.0, 25.0), "C": (-5.0, 1.0)}
@@ -40,9 +43,18 @@ EVERY = {"chinchilla": 1, "dcpt": 10}  # one in so many of the starts is run; of
 QUICK_EVERY = 450
 PLANTED = {
     "chinchilla": {"E": 1.8, "A": 480.0, "alpha": 0.35, "B": 2100.0, "beta": 0.37},
-    "dcpt": {"E": 1.6, "A": 400.0, "alpha": 0.34, "B": 900.0, "eta": 0.3, "beta": 0.33, "C": 0.35, "eps": 0.05,
-             "gamma": 0.6},
-}  # fmt: skip
+    "dcpt": {
+        "E": 1.6,
+        "A": 400.0,
+        "alpha": 0.34,
+        "B": 900.0,
+        "eta": 0.3,
+        "beta": 0.33,
+        "C": 0.35,
+        "eps": 0.05,
+        "gamma": 0.6,
+    },
+}
 NOISE = 0.005  # of a planted loss
 REACHED = 1e-6  # above the best known value, in it: as good as there
 LIMITS = {"chinchilla": (0.02, 4.0), "dcpt": (0.2, 8.0)}  # seconds of a fit, and of the bootstrap
@@ -131,13 +143,28 @@ def _compared(bench: Bench, problem: Problem, where: str) -> list[Row]:
     searched = [fitted for several in ours for fitted in several]
     rows = [
         Row(f"{name}: first fit of a process", "s", (first,), note="fit_law, and the formula compiled by sympy"),
-        Row(f"{name}: fit_law", "s", whole, target=limit, at_most=True,
-            note=f"{where}; with standard errors, profiles of flat parameters and checks"),
+        Row(
+            f"{name}: fit_law",
+            "s",
+            whole,
+            target=limit,
+            at_most=True,
+            note=f"{where}; with standard errors, profiles of flat parameters and checks",
+        ),
         Row(f"{name}: optimum", "s", _seconds(searched), target=limit, at_most=True, note=where),
-    ]  # fmt: skip
+    ]
     for one, own, other in zip(contenders, ours, theirs, strict=True):
-        rows.append(Row(f"{name}: optimum, against {one.name}", "s", _seconds(own), _seconds(other), one.target,
-                        inverse=True, note=one.note))  # fmt: skip
+        rows.append(
+            Row(
+                f"{name}: optimum, against {one.name}",
+                "s",
+                _seconds(own),
+                _seconds(other),
+                one.target,
+                inverse=True,
+                note=one.note,
+            )
+        )
     names = ["ours", *(one.name for one in contenders)]
     return [*rows, *_reached(problem, dict(zip(names, [searched, *theirs], strict=True))), *bootstraps]
 
@@ -171,8 +198,16 @@ def _reached(problem: Problem, fitted: dict[str, list[Fitted]]) -> list[Row]:
     for name, found in values.items():
         share = float((found <= best * (1 + REACHED)).mean())
         note = f"{share:.1%} of {found.size:,} ends within {REACHED:g} of the best known value"
-        rows.append(Row(f"fits {problem.name}: gap of {name}", "of the value", (float(found.min()) / best - 1,),
-                        target=REACHED if name == "ours" else None, at_most=True, note=note))  # fmt: skip
+        rows.append(
+            Row(
+                f"fits {problem.name}: gap of {name}",
+                "of the value",
+                (float(found.min()) / best - 1,),
+                target=REACHED if name == "ours" else None,
+                at_most=True,
+                note=note,
+            )
+        )
     return rows
 
 

@@ -215,8 +215,17 @@ def _dcpt(theta: Array, columns: Columns) -> tuple[Array, Backward]:
 
     def backward(pull: Array) -> list[Any]:
         of_A, of_B, of_C = pull * A, pull * B, pull * C
-        return [E * pull.sum(), of_A.sum(), -(of_A @ log_N), of_B.sum(), of_B @ log_r, -(of_B @ log_D), of_C.sum(),
-                -gamma * eps * (of_C / shifted).sum(), -(of_C @ log_shifted)]  # fmt: skip
+        return [
+            E * pull.sum(),
+            of_A.sum(),
+            -(of_A @ log_N),
+            of_B.sum(),
+            of_B @ log_r,
+            -(of_B @ log_D),
+            of_C.sum(),
+            -gamma * eps * (of_C / shifted).sum(),
+            -(of_C @ log_shifted),
+        ]
 
     return E + A + B + C, backward
 

@@ -27,10 +27,16 @@ def plan(bench: Bench) -> list[Row]:
     count, pairs = (200 if bench.quick else 10_000), (1 if bench.quick else min(bench.pairs, 3))
     compiling, planning = zip(*(_many(bench, count) for _ in range(pairs)), strict=True)
     rows = [
-        Row(f"plan: {count:,} compiled runs planned", "s", planning, target=10.0, at_most=True,
-            note="one base, distinct peak learning rates, an empty store"),
+        Row(
+            f"plan: {count:,} compiled runs planned",
+            "s",
+            planning,
+            target=10.0,
+            at_most=True,
+            note="one base, distinct peak learning rates, an empty store",
+        ),
         Row(f"plan: {count:,} configs checked and compiled", "s", compiling, note="before the row above"),
-    ]  # fmt: skip
+    ]
     grid = {**GRID, "lr": GRID["lr"][:1]} if bench.quick else GRID
     points = len(grid["lr"]) * len(grid["warmup"]) * len(grid["replay"])
     products = [f"{knob}={','.join(values)}" for knob, values in grid.items()]

@@ -33,11 +33,19 @@ def loop(bench: Bench) -> list[Row]:
                 "evaluations included on both sides; the harness also saves its states and opens its store, the bare "
                 "loop finds its batches and learning rates in memory and saves nothing"
             )
-            rows.append(Row(f"loop {model}: harness / bare loop", "tokens/s", rates["harness"], rates["bare"], 0.97,
-                            note=note))  # fmt: skip
+            rows.append(
+                Row(f"loop {model}: harness / bare loop", "tokens/s", rates["harness"], rates["bare"], 0.97, note=note)
+            )
             note = "the bare loop as most write it: without the harness's malloc settings (model.tune_process)"
-            rows.append(Row(f"loop {model}: harness / bare loop, stock malloc", "tokens/s", rates["harness"],
-                            rates["bare, stock malloc"], note=note))  # fmt: skip
+            rows.append(
+                Row(
+                    f"loop {model}: harness / bare loop, stock malloc",
+                    "tokens/s",
+                    rates["harness"],
+                    rates["bare, stock malloc"],
+                    note=note,
+                )
+            )
     return rows
 
 
@@ -60,11 +68,26 @@ def trainer(bench: Bench) -> list[Row]:
                 "no evaluations, logging or reports on either side; the harness saves its states all the same; of "
                 "Trainer only train() is timed, in a process as a user starts it"
             )
-            rows.append(Row(f"trainer {model}: harness / transformers.Trainer", "tokens/s", rates["harness"],
-                            rates["Trainer"], target, note=note))  # fmt: skip
+            rows.append(
+                Row(
+                    f"trainer {model}: harness / transformers.Trainer",
+                    "tokens/s",
+                    rates["harness"],
+                    rates["Trainer"],
+                    target,
+                    note=note,
+                )
+            )
             note = "Trainer with the harness's malloc settings, which it has not got: what is left without them"
-            rows.append(Row(f"trainer {model}: harness / Trainer, malloc as ours", "tokens/s", rates["harness"],
-                            rates["Trainer, malloc as ours"], note=note))  # fmt: skip
+            rows.append(
+                Row(
+                    f"trainer {model}: harness / Trainer, malloc as ours",
+                    "tokens/s",
+                    rates["harness"],
+                    rates["Trainer, malloc as ours"],
+                    note=note,
+                )
+            )
     return rows
 
 
@@ -88,10 +111,16 @@ def flops(bench: Bench) -> list[Row]:
                 "products by torch.matmul into ready memory, forward and both backward, weighted by their FLOPs, "
                 "the best of 5 rounds each"
             )
-            rows.append(Row(f"flops {model}: model FLOP/s / torch.matmul", "GFLOP/s",
-                            tuple(per_run / seconds for seconds in measured["harness"]),
-                            tuple(rate / 1e9 for rate in measured["matmul"]),
-                            0.6 if model == "mini_1m" else None, note=note))  # fmt: skip
+            rows.append(
+                Row(
+                    f"flops {model}: model FLOP/s / torch.matmul",
+                    "GFLOP/s",
+                    tuple(per_run / seconds for seconds in measured["harness"]),
+                    tuple(rate / 1e9 for rate in measured["matmul"]),
+                    0.6 if model == "mini_1m" else None,
+                    note=note,
+                )
+            )
     return rows
 
 

@@ -50,8 +50,9 @@ def demo(bench: Bench) -> list[Row]:
         Row("demo: wall-clock / loose bound", "s", tuple(ours), tuple(loose), 1.1, at_most=True, note=loosely),
     ]
     seconds, note = _separate(bench, plan, more)
-    rows.append(Row("demo: separate runs / demo", "s", tuple(ours), (seconds,) * len(ours), 3.0, inverse=True,
-                    note=note))  # fmt: skip
+    rows.append(
+        Row("demo: separate runs / demo", "s", tuple(ours), (seconds,) * len(ours), 3.0, inverse=True, note=note)
+    )
     return rows
 
 
@@ -85,11 +86,19 @@ def infinite(bench: Bench) -> list[Row]:
     lengths = f"{each} x {plan.points[0].run.config['scale']['tokens']:,} tokens, anneals of 15 %; base in neither"
     note = f"{lengths}; one worker on both sides, so that only sharing counts; each separate run starts its own process"
     return [
-        Row("infinite: tokens separate / one plan", "tokens", (plan.tokens_planned,), (separate,), 2.0, inverse=True,
-            note=f"{lengths}; exact, from the plans"),
-        Row("infinite: wall-clock separate / one plan", "s", tuple(together), tuple(alone), 2.0, inverse=True,
-            note=note),
-    ]  # fmt: skip
+        Row(
+            "infinite: tokens separate / one plan",
+            "tokens",
+            (plan.tokens_planned,),
+            (separate,),
+            2.0,
+            inverse=True,
+            note=f"{lengths}; exact, from the plans",
+        ),
+        Row(
+            "infinite: wall-clock separate / one plan", "s", tuple(together), tuple(alone), 2.0, inverse=True, note=note
+        ),
+    ]
 
 
 def _bounds(bench: Bench, plan: Plan, workers: int) -> tuple[float, float]:
@@ -108,8 +117,10 @@ def _bounds(bench: Bench, plan: Plan, workers: int) -> tuple[float, float]:
         if segment.parent:
             below[segment.parent.address] += below[segment.address] + _cost(segment, train, measure)
     bound = max(path[address] + below[address] / workers for address in path)
-    say(f"bare loops side by side: {train:,.0f} tokens/s trained, {measure:,.0f} measured; start {start:.1f} s; "
-        f"longest path {max(path.values()):.1f} s, total {total:.1f} s")  # fmt: skip
+    say(
+        f"bare loops side by side: {train:,.0f} tokens/s trained, {measure:,.0f} measured; start {start:.1f} s; "
+        f"longest path {max(path.values()):.1f} s, total {total:.1f} s"
+    )
     loose = max(*path.values(), total / workers)
     return start + max(bound, loose), start + loose
 
@@ -163,10 +174,14 @@ def _separate(bench: Bench, plan: Plan, more: Sequence[str]) -> tuple[float, str
             seconds += command(*point.labels[0].split(), *more, f"root={root}")
         say(f"separate, {point.labels[0]}: {seconds:.1f} s so far")
     tokens = sum(point.program.tokens(point.program.steps) for point in chosen)
-    how = "all of them run" if bench.all_points else (
-        f"{len(chosen)} of {count} run ({'; '.join(p.labels[0] for p in chosen)}), their {seconds:.0f} s for "
-        f"{tokens:,} tokens scaled to {plan.tokens_if_separate:,}"
-    )  # fmt: skip
+    how = (
+        "all of them run"
+        if bench.all_points
+        else (
+            f"{len(chosen)} of {count} run ({'; '.join(p.labels[0] for p in chosen)}), their {seconds:.0f} s for "
+            f"{tokens:,} tokens scaled to {plan.tokens_if_separate:,}"
+        )
+    )
     note = f"the same points one after another, fresh processes that share the built corpora and nothing else; {how}"
     return seconds * plan.tokens_if_separate / tokens, note
 

@@ -74,8 +74,9 @@ def lines(facts: dict[str, Any], rows: Sequence[Row]) -> list[str]:
         target = "-" if row.target is None else f"{'<=' if row.at_most else '>='} {row.target:g}"
         target += f" {row.unit}" if row.target is not None and not row.theirs else ""
         mark = f" ({notes.setdefault(row.note, len(notes) + 1)})" if row.note else ""
-        table.append((row.name + mark, _spread(row.ours, row.unit), _spread(row.theirs, row.unit), ratio, target,
-                      row.verdict))  # fmt: skip
+        table.append(
+            (row.name + mark, _spread(row.ours, row.unit), _spread(row.theirs, row.unit), ratio, target, row.verdict)
+        )
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "transformers"))

@@ -97,12 +97,13 @@ def _write_state(states: Path, point: Point, position: int) -> None:
     if folder.exists():  # a base that another run wrote
         return
     text = rows_to_csv(
-        Measurement(at, program.tokens(at), measure.corpus, measure.windows, hash_,
-                    8192 * (3 + math.sin(at) / 7), 8192, 24_601)
+        Measurement(
+            at, program.tokens(at), measure.corpus, measure.windows, hash_, 8192 * (3 + math.sin(at) / 7), 8192, 24_601
+        )
         for at, hash_ in point.request.rows
         if at <= position
         for measure in [point.request.measures[hash_]]
-    ).encode()  # fmt: skip
+    ).encode()
     files = {EVALUATIONS: text, "weights.safetensors": b"w", "optimizer.safetensors": b"o"}
     meta = {
         "address": folder.name,

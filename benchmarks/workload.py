@@ -101,8 +101,12 @@ def command(*arguments: str) -> float:
         began = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "harness", *arguments],
-            cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
-        )  # fmt: skip
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            check=False,
+        )
         seconds = time.perf_counter() - began
         if done.returncode:
             output.seek(0)

@@ -75,15 +75,21 @@ class Board:
 
 def render(board: Board, width: int) -> list[str]:
     """The lines of the live display, none longer than `width` (60 at least looks right)."""
-    return [line[:width] for line in (_overall(board, width), *(_worker(n, x, width) for n, x in
-            board.lines.items()), *([board.note] if board.note else []))]  # fmt: skip
+    return [
+        line[:width]
+        for line in (
+            _overall(board, width),
+            *(_worker(n, x, width) for n, x in board.lines.items()),
+            *([board.note] if board.note else []),
+        )
+    ]
 
 
 def summary(board: Board) -> str:
     """The progress in one plain line."""
     left = board.seconds_left()
     rate = f", {count(sum(board.rates))} tokens/s" if board.rates else ""
-    return (f"{_share(board):4.0%} of {count(board.total)} tokens{rate}" + (f", {clock(left)} left" if left else ""))
+    return f"{_share(board):4.0%} of {count(board.total)} tokens{rate}" + (f", {clock(left)} left" if left else "")
 
 
 def _overall(board: Board, width: int) -> str:

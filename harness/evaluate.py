@@ -29,8 +29,12 @@ def main(arguments: Sequence[str]) -> int:
         if key not in ("sets", "windows", "root", "launch"):
             raise InputError(key, given[key], "unknown key", "known: sets, windows, root, launch")
     if not names or not (given.get("sets") or given.get("windows")):
-        raise InputError("arguments", " ".join(arguments) or "none", "runs and sets= (or windows=) are needed",
-                         "for example: python -m harness.evaluate RUN sets=cpp,sympy")  # fmt: skip
+        raise InputError(
+            "arguments",
+            " ".join(arguments) or "none",
+            "runs and sets= (or windows=) are needed",
+            "for example: python -m harness.evaluate RUN sets=cpp,sympy",
+        )
     store = Store(Path(given.get("root", "runs")))
     points = [_extended(find_run(store, name), given) for name in names]
     planned = plan_over(points, store)
@@ -41,8 +45,10 @@ def main(arguments: Sequence[str]) -> int:
 
     defaults = collect([f"launch={given.get('launch', 'local')}"])[0].config
     outcome = launch(planned, defaults["launch"], store, tracker={"kind": "off"}, progress=True)
-    print(f"{sum(len(e.hashes) for e in planned.evaluations)} measurements of stored states, 0 tokens trained",
-          file=sys.stderr)  # fmt: skip
+    print(
+        f"{sum(len(e.hashes) for e in planned.evaluations)} measurements of stored states, 0 tokens trained",
+        file=sys.stderr,
+    )
     return 130 if outcome.interrupted else 1 if outcome.failures else 0
 
 

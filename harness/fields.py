@@ -26,9 +26,14 @@ def number(config: Config, field: str, **limits: float) -> float:
 
 
 def as_number(
-    field: str, value: Any, *, shown: Any = None, above: float | None = None, at_least: float | None = None,
+    field: str,
+    value: Any,
+    *,
+    shown: Any = None,
+    above: float | None = None,
+    at_least: float | None = None,
     at_most: float | None = None,
-) -> float:  # fmt: skip
+) -> float:
     """A finite number within limits, or InputError."""
     shown = value if shown is None else shown
     try:

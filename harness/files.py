@@ -158,8 +158,12 @@ def check_format(field: str, root: Path, newest: int, *, required: bool) -> None
     if number is None and required:
         raise InputError(field, root, "there is no store (no store.json)", "name the folder that holds store.json")
     if number is not None and number > newest:
-        raise InputError(field, root, f"written by a newer version (format {number}, this one reads {newest})",
-                         "update, or name another folder")  # fmt: skip
+        raise InputError(
+            field,
+            root,
+            f"written by a newer version (format {number}, this one reads {newest})",
+            "update, or name another folder",
+        )
 
 
 def seal(document: dict[str, Any]) -> bytes:
@@ -227,5 +231,6 @@ def check_writable(field: str, root: Path, inside: tuple[str, ...] = ()) -> None
                     probe.unlink()
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         why = f"it cannot be written ({getattr(error, 'strerror', None) or error})"
-        raise InputError(field, str(root).replace("\0", "\\0"), why,
-                         "choose a folder you may write, with space left") from None  # fmt: skip
+        raise InputError(
+            field, str(root).replace("\0", "\\0"), why, "choose a folder you may write, with space left"
+        ) from None

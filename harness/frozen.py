@@ -28,9 +28,12 @@ T = TypeVar("T")
 def freeze_code(folder: Path) -> Path:
     """A copy of harness/ and conf/ below `folder`, made unless it is there: what runs now, whatever is edited later."""
     here = CONF.parent
-    contents = {path.relative_to(here).as_posix(): path.read_bytes()
-                for part in ("harness", "conf") for path in sorted((here / part).rglob("*"))
-                if path.suffix in (".py", ".yaml")}  # fmt: skip
+    contents = {
+        path.relative_to(here).as_posix(): path.read_bytes()
+        for part in ("harness", "conf")
+        for path in sorted((here / part).rglob("*"))
+        if path.suffix in (".py", ".yaml")
+    }
     hashed = hashlib.sha256(b"".join(name.encode() + b"\0" + content + b"\0" for name, content in contents.items()))
     return freeze(folder, f"code-{hashed.hexdigest()[:12]}", contents)
 

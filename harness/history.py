@@ -41,9 +41,11 @@ class Measure:
         """The windows measured, evenly spaced over the `available` ones of the split: floor((i + 1/2) * W / n)."""
         if not 1 <= self.windows <= available:
             raise InputError(
-                "evaluate.windows", self.windows, f"the validation split of {self.corpus} has {available} windows",
+                "evaluate.windows",
+                self.windows,
+                f"the validation split of {self.corpus} has {available} windows",
                 f"ask for 1 to {available}",
-            )  # fmt: skip
+            )
         return [(2 * i + 1) * available // (2 * self.windows) for i in range(self.windows)]
 
 
@@ -83,14 +85,21 @@ def rows_to_csv(rows: Iterable[Row]) -> str:
     lines = [HEADER]
     for row in sorted(rows, key=_order):
         if not math.isfinite(row.loss_sum):
-            raise InputError("loss_sum", row.loss_sum, f"not finite on {row.corpus} at step {row.position}",
-                             "stop the run before it is stored")  # fmt: skip
+            raise InputError(
+                "loss_sum",
+                row.loss_sum,
+                f"not finite on {row.corpus} at step {row.position}",
+                "stop the run before it is stored",
+            )
         for field, name in (("corpus", row.corpus), ("windows_hash", row.windows_hash)):
             if not name or not name.isprintable() or any(c in name for c in ',"'):
-                raise InputError(field, repr(name), "a comma, a quote or a control character cannot be stored",
-                                 "use another name")  # fmt: skip
-        lines.append(f"{row.position},{row.tokens},{row.corpus},{row.windows},{row.windows_hash},"
-                     f"{float(row.loss_sum)!r},{row.token_count},{row.byte_count}")  # fmt: skip
+                raise InputError(
+                    field, repr(name), "a comma, a quote or a control character cannot be stored", "use another name"
+                )
+        lines.append(
+            f"{row.position},{row.tokens},{row.corpus},{row.windows},{row.windows_hash},"
+            f"{float(row.loss_sum)!r},{row.token_count},{row.byte_count}"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -121,8 +121,11 @@ class Jobs:
 
     def take(self, after: Job | None, now: float) -> Job | None:
         """The job to start now, marked as running; `after`: what the worker that asks made last."""
-        ready = [job for job in self.all if job.status == "waiting" and job.not_before <= now
-                 and all(earlier.ended for earlier in job.waits_for)]  # fmt: skip
+        ready = [
+            job
+            for job in self.all
+            if job.status == "waiting" and job.not_before <= now and all(earlier.ended for earlier in job.waits_for)
+        ]
         if not ready:
             return None
         chosen = max(ready, key=lambda job: job.path)

@@ -95,9 +95,14 @@ def _corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:
 
 
 def _slurm(
-    plan: Plan, jobs: Jobs, setup: worker.Setup, settings: Mapping[str, Any], store: Store,
-    tracker: Mapping[str, Any], progress: bool,
-) -> Outcome:  # fmt: skip
+    plan: Plan,
+    jobs: Jobs,
+    setup: worker.Setup,
+    settings: Mapping[str, Any],
+    store: Store,
+    tracker: Mapping[str, Any],
+    progress: bool,
+) -> Outcome:
     """Submit what is left as jobs of a cluster; with `launch.wait` stay beside them."""
     from harness import slurm
     from harness.watch import Watch

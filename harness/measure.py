@@ -35,7 +35,13 @@ class Windows:
 
 @torch.no_grad()
 def measure_loss(
-    model: PreTrainedModel, windows: Windows, *, position: int, tokens: int, precision: str, ranks: Ranks,
+    model: PreTrainedModel,
+    windows: Windows,
+    *,
+    position: int,
+    tokens: int,
+    precision: str,
+    ranks: Ranks,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Row | None:
     """The loss of the weights as they are, summed over all predicted tokens (nats); None if told to stop on the way.

@@ -54,8 +54,10 @@ def _run(folder: Path, index: int) -> NoReturn:
     warning = _Warning()
     document = read_work(folder, index)
     if not Path(__file__).is_relative_to(document["code"]):
-        raise RuntimeError(f"the job would run {__file__}, not what was frozen for it in {document['code']}: see what "
-                           "sets PYTHONPATH (launch.setup, the shell's own files)")  # fmt: skip
+        raise RuntimeError(
+            f"the job would run {__file__}, not what was frozen for it in {document['code']}: see what "
+            "sets PYTHONPATH (launch.setup, the shell's own files)"
+        )
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         from submitit.helpers import TorchDistributedEnvironment
 
@@ -172,9 +174,11 @@ class _Progress:
     def __init__(self, path: Path, parameters: int, warning: _Warning) -> None:
         self._path, self._warning, self._written = path, warning, 0.0
         self._document: dict[str, Any] = {
-            "job": _number(), "host": os.environ.get("SLURMD_NODENAME", platform.node()), "parameters": parameters,
+            "job": _number(),
+            "host": os.environ.get("SLURMD_NODENAME", platform.node()),
+            "parameters": parameters,
             "restarts": warning.restarts,
-        }  # fmt: skip
+        }
 
     def begin(self, address: str) -> None:
         self._document.update(address=address, position=None, losses={}, lr=0.0, tokens_per_second=0.0)

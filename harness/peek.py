@@ -32,8 +32,10 @@ def main(arguments: Sequence[str]) -> int:
     index, _ = program.phase_at(options.at)
     phase = program.phases[index]
     sources, epochs, windows = Batches(program, corpora).draws(options.at)
-    print(f"step {options.at} of {program.steps}, phase {index + 1} of {len(program.phases)}, "
-          f"lr {program.lr(options.at):.4g}")  # fmt: skip
+    print(
+        f"step {options.at} of {program.steps}, phase {index + 1} of {len(program.phases)}, "
+        f"lr {program.lr(options.at):.4g}"
+    )
     for slot, (j, epoch, window) in enumerate(zip(sources, epochs, windows, strict=True)):
         corpus = corpora[phase.sources[j].corpus]
         tokens = corpus.train.read(windows[slot : slot + 1], phase.seq_len)[0]

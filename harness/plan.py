@@ -208,9 +208,7 @@ def _missing(point: Point, index: int) -> bool:
     stored = [segment for segment in point.path[: index + 1] if segment.stored is not None]
     have = set().union(*(segment.stored or () for segment in stored))
     measurable = {0} | {segment.stop for segment in stored}
-    return any(
-        row not in have and row[0] not in measurable for row in point.request.required if row[0] <= stop
-    )
+    return any(row not in have and row[0] not in measurable for row in point.request.required if row[0] <= stop)
 
 
 def _evaluations(planned: Plan) -> list[Evaluation]:

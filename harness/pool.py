@@ -108,11 +108,14 @@ def start(index: int, setup: Setup, place: Place) -> Worker:
         processes = [
             subprocess.Popen(
                 [sys.executable, "-c", "from harness.follow import main; main()" if rank else body],
-                pass_fds=[] if rank else [theirs.fileno()], env=environment | own,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                pass_fds=[] if rank else [theirs.fileno()],
+                env=environment | own,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
             for rank, own in enumerate(environments(place))
-        ]  # fmt: skip
+        ]
     theirs.close()
     ours.send(setup)
     worker = Worker(index, place, processes, ours, output)
@@ -175,8 +178,12 @@ def places(settings: Mapping[str, Any], plan: Plan, width: int) -> list[Place]:
         room = [tuple(gpus[i : i + ranks]) for i in range(0, len(gpus) - ranks + 1, ranks)]
         room *= per_gpu
     elif per_gpu > 1:
-        raise InputError("launch.per_gpu", per_gpu, "no GPU is visible here",
-                         "leave it out; launch.workers says how many share the cores")  # fmt: skip
+        raise InputError(
+            "launch.per_gpu",
+            per_gpu,
+            "no GPU is visible here",
+            "leave it out; launch.workers says how many share the cores",
+        )
     else:
         room = [(None,) * ranks] * max(1, cores() // ranks)
     return [room[i % len(room)] for i in range(min(most or len(room), width))]
@@ -187,11 +194,19 @@ def _ranks(settings: Mapping[str, Any]) -> int:
     started = world_size()
     given = None if settings["ranks"] is None else whole({"launch": dict(settings)}, "launch.ranks", 1)
     if settings["kind"] == "local" and started > 1:
-        raise InputError("launch", "local", f"this process was started as one of {started} ranks",
-                         "give launch=inline, or start it once, with launch.ranks")  # fmt: skip
+        raise InputError(
+            "launch",
+            "local",
+            f"this process was started as one of {started} ranks",
+            "give launch=inline, or start it once, with launch.ranks",
+        )
     if settings["kind"] == "inline" and given not in (None, started):
-        raise InputError("launch.ranks", given, f"launch=inline has the processes that were started, {started}",
-                         f"give launch=local, or start it by torchrun --nproc-per-node {given}")  # fmt: skip
+        raise InputError(
+            "launch.ranks",
+            given,
+            f"launch=inline has the processes that were started, {started}",
+            f"give launch=local, or start it by torchrun --nproc-per-node {given}",
+        )
     return given or started
 
 

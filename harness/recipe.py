@@ -43,10 +43,32 @@ LOCAL_VALIDATION_SHARE = 0.02
 
 # Distributions of requirements.lock whose files are read; the standard library comes on top.
 PACKAGES = (
-    "accelerate", "datasets", "fonttools", "fsspec", "huggingface-hub", "hydra-core", "jinja2", "matplotlib", "mpmath",
-    "networkx", "numpy", "omegaconf", "pandas", "pillow", "pyarrow", "pygments", "pyparsing", "requests", "rich",
-    "scipy", "setuptools", "sympy", "torch", "transformers", "urllib3",
-)  # fmt: skip
+    "accelerate",
+    "datasets",
+    "fonttools",
+    "fsspec",
+    "huggingface-hub",
+    "hydra-core",
+    "jinja2",
+    "matplotlib",
+    "mpmath",
+    "networkx",
+    "numpy",
+    "omegaconf",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "pygments",
+    "pyparsing",
+    "requests",
+    "rich",
+    "scipy",
+    "setuptools",
+    "sympy",
+    "torch",
+    "transformers",
+    "urllib3",
+)
 SYMPY_PACKAGES = ("mpmath", "sympy")  # their code is a corpus of its own, so `python` leaves it out
 CPP_PACKAGES = ("numpy", "pyarrow", "torch")
 
@@ -193,9 +215,11 @@ def installed_packages() -> tuple[str, ...]:
         return tuple(f"{package} {metadata.version(package)}" for package in PACKAGES)
     except metadata.PackageNotFoundError as error:
         raise InputError(
-            "corpus", error.name, "the embedded corpora are read from it and it is not installed",
+            "corpus",
+            error.name,
+            "the embedded corpora are read from it and it is not installed",
             "pip install -r requirements.lock",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def local_files(path: str | Path, field_name: str) -> list[Path]:

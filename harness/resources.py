@@ -23,9 +23,31 @@ from harness.errors import InputError
 from harness.fields import as_number, listing, number, text, whole
 
 PLACE = ("partition", "account", "qos", "constraint", "gres")
-OURS = (*PLACE, "array", "comment", "cpus-per-task", "dependency", "error", "export", "gpus-per-node", "job-name",
-        "kill-on-invalid-dep", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-node", "output", "parsable",
-        "requeue", "signal", "test-only", "time", "wait", "wrap")  # fmt: skip
+OURS = (
+    *PLACE,
+    "array",
+    "comment",
+    "cpus-per-task",
+    "dependency",
+    "error",
+    "export",
+    "gpus-per-node",
+    "job-name",
+    "kill-on-invalid-dep",
+    "mem",
+    "no-requeue",
+    "nodes",
+    "ntasks",
+    "ntasks-per-node",
+    "output",
+    "parsable",
+    "requeue",
+    "signal",
+    "test-only",
+    "time",
+    "wait",
+    "wrap",
+)
 NOT_IN_PATHS = '%:"$`\\\n'  # sbatch's patterns, PYTHONPATH's separator, what a shell reads inside quotes
 OF_A_SIZE = (*PLACE, "minutes", "nodes", "gpus_per_node", "ranks_per_node", "cpus", "mem", "lead")
 MARGIN_SECONDS = 10.0  # for Python to hear the signal, and for scontrol
@@ -55,11 +77,16 @@ def resources(settings: Mapping[str, Any], run: Run, measured: Mapping[int, floa
     if config["launch"]["ranks_per_node"] is not None:
         ranks = whole(config, "launch.ranks_per_node", 1)
     if ranks > gpus > 0:
-        raise InputError("launch.ranks_per_node", ranks, f"each takes a GPU, and launch.gpus_per_node is {gpus}",
-                         "give fewer")  # fmt: skip
+        raise InputError(
+            "launch.ranks_per_node", ranks, f"each takes a GPU, and launch.gpus_per_node is {gpus}", "give fewer"
+        )
     if gpus and "gpu" in str(config["launch"]["gres"]):
-        raise InputError("launch.gres", config["launch"]["gres"], f"launch.gpus_per_node asks for {gpus} already",
-                         "give launch.gpus_per_node=0 and, for several GPUs, launch.ranks_per_node")  # fmt: skip
+        raise InputError(
+            "launch.gres",
+            config["launch"]["gres"],
+            f"launch.gpus_per_node asks for {gpus} already",
+            "give launch.gpus_per_node=0 and, for several GPUs, launch.ranks_per_node",
+        )
     require_equal_parts("launch.ranks_per_node x nodes", ranks * nodes, run)
     options: dict[str, str | bool] = {"nodes": str(nodes), "ntasks-per-node": str(ranks), "cpus-per-task": str(cpus)}
     if gpus:
@@ -114,8 +141,10 @@ def check(wanted: Resources) -> None:
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode:
         given = " ".join(f"{name}={value}" for name, value in wanted.options)
-        said = " ".join(line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
-                        for line in asked.stderr.splitlines())  # fmt: skip
+        said = " ".join(
+            line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
+            for line in asked.stderr.splitlines()
+        )
         raise InputError("launch", f"slurm ({given})", f"sbatch says: {said}", "see conf/launch/slurm.yaml")
 
 
@@ -124,8 +153,12 @@ def _sized(settings: Mapping[str, Any], parameters: int) -> dict[str, Any]:
     chosen, least = dict(settings), -1.0
     for entry in listing({"launch": dict(settings)}, "launch.sizes"):
         if not isinstance(entry, dict) or "parameters" not in entry:
-            raise InputError("launch.sizes", entry, "it does not say from how many parameters on it holds",
-                             "give [{parameters: 1e9, gpus_per_node: 8}]")  # fmt: skip
+            raise InputError(
+                "launch.sizes",
+                entry,
+                "it does not say from how many parameters on it holds",
+                "give [{parameters: 1e9, gpus_per_node: 8}]",
+            )
         for name in entry:
             if name not in (*OF_A_SIZE, "parameters"):
                 raise InputError("launch.sizes", name, "not a resource", f"known: {', '.join(OF_A_SIZE)}")
@@ -164,8 +197,12 @@ def _lead(config: dict[str, Any], run: Run, measured: Mapping[int, float], minut
         lead = MARGIN_SECONDS + 2 * longest
         why = f"a step, a part of an evaluation or a save takes up to {longest:.3g} s ({how})"
     if lead > 60 * minutes / 2:
-        raise InputError("launch.minutes", minutes, f"the warning must come {lead:.0f} s before the end: {why}",
-                         "give more than twice that")  # fmt: skip
+        raise InputError(
+            "launch.minutes",
+            minutes,
+            f"the warning must come {lead:.0f} s before the end: {why}",
+            "give more than twice that",
+        )
     return math.ceil(lead)
 
 

@@ -59,9 +59,17 @@ class Tokens:
 
 
 def schedule_of(
-    field: str, given: Any, peak: float | None, steps: int, closed_horizon: int, knobs: Mapping[str, Any],
-    tokens: Tokens, base_lr: float | None, *, prefix: str,
-) -> Schedule:  # fmt: skip
+    field: str,
+    given: Any,
+    peak: float | None,
+    steps: int,
+    closed_horizon: int,
+    knobs: Mapping[str, Any],
+    tokens: Tokens,
+    base_lr: float | None,
+    *,
+    prefix: str,
+) -> Schedule:
     """The schedule of `steps` steps. `peak`: None for a constant one; `base_lr`: where the base ended, if any."""
     settings = _schedule_settings(field, given)
     name = settings["name"]

@@ -86,8 +86,12 @@ def chains(jobs: Jobs, queue: Mapping[str, Submitted], short: frozenset[str] = f
 def wanted_resources(plan: Plan, jobs: Jobs, settings: Mapping[str, Any], store: Store) -> dict[int, Resources]:
     """By point of the plan, checked with sbatch before anything is made. Raises InputError."""
     if world_size() > 1:
-        raise InputError("launch", "slurm", f"this process was started as one of {world_size()} ranks",
-                         "start it once; launch.nodes and launch.gpus_per_node say how many a job has")  # fmt: skip
+        raise InputError(
+            "launch",
+            "slurm",
+            f"this process was started as one of {world_size()} ranks",
+            "start it once; launch.nodes and launch.gpus_per_node say how many a job has",
+        )
     require_plain_path(store.root)
     config = {"launch": dict(settings)}
     for name in ("retries", "requeues"):
@@ -103,9 +107,14 @@ def wanted_resources(plan: Plan, jobs: Jobs, settings: Mapping[str, Any], store:
 
 
 def submit(
-    plan: Plan, jobs: Jobs, setup: Setup, settings: Mapping[str, Any], store: Store, wanted: Mapping[int, Resources],
+    plan: Plan,
+    jobs: Jobs,
+    setup: Setup,
+    settings: Mapping[str, Any],
+    store: Store,
+    wanted: Mapping[int, Resources],
     should_stop: Callable[[], bool],
-) -> None:  # fmt: skip
+) -> None:
     """Submit what is neither stored nor queued nor running, and say so. Raises InputError if sbatch refuses.
 
     `should_stop`: asked until the first submission; KeyboardInterrupt then. After that all are submitted.
@@ -185,9 +194,15 @@ def cancel(plan: Plan, store: Store) -> list[str]:
 
 
 def _submit_array(
-    group: Sequence[Chain], dependency: str, wanted: Resources, code: Path, plan: Plan, setup: Setup,
-    settings: Mapping[str, Any], store: Store,
-) -> None:  # fmt: skip
+    group: Sequence[Chain],
+    dependency: str,
+    wanted: Resources,
+    code: Path,
+    plan: Plan,
+    setup: Setup,
+    settings: Mapping[str, Any],
+    store: Store,
+) -> None:
     """Freeze what the chains do, submit them as one array (one alone: as a job), and note their numbers."""
     import submitit
 
@@ -239,27 +254,35 @@ def _submit_array(
 def _environment(code: Path) -> list[str]:
     """Python takes the frozen code, not the folder it is started in nor what is installed."""
     threads = [f"export {name}={value}" for name, value in ONE_THREAD.items()]
-    return [*threads, "export TOKENIZERS_PARALLELISM=false PYTHONSAFEPATH=1",
-            f'export PYTHONPATH="{code}${{PYTHONPATH:+:$PYTHONPATH}}"',
-            'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"']  # fmt: skip  srun does not take it from sbatch
+    return [
+        *threads,
+        "export TOKENIZERS_PARALLELISM=false PYTHONSAFEPATH=1",
+        f'export PYTHONPATH="{code}${{PYTHONPATH:+:$PYTHONPATH}}"',
+        'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
+    ]  # srun does not take it from sbatch
 
 
 def _retries(folder: Path, retries: int) -> list[str]:
     """The batch script queues a failed job again when it exits, unless SLURM is ending it: nobody else is there to."""
     count = f'"{retries_path(folder, "$job")}"'
-    return [] if not retries else [
-        "retry() {",
-        "    status=$?",
-        "    job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",  # SLURM_JOB_ID may name the array
-        "    job=${job:-$SLURM_JOB_ID}",
-        f"    [ $status -ne 0 ] && [ $status -ne {FINAL} ] || return",
-        '    [ "$(squeue --noheader --format=%T --jobs=$job)" = RUNNING ] || return',
-        f'    [ "$(cat {count} 2>/dev/null | wc -l)" -lt {retries} ] || return',
-        f"    echo $status >> {count}",
-        "    scontrol requeue $job",
-        "}",
-        "trap retry EXIT",
-    ]  # fmt: skip
+    return (
+        []
+        if not retries
+        else [
+            "retry() {",
+            "    status=$?",
+            # SLURM_JOB_ID may name the array.
+            "    job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
+            "    job=${job:-$SLURM_JOB_ID}",
+            f"    [ $status -ne 0 ] && [ $status -ne {FINAL} ] || return",
+            '    [ "$(squeue --noheader --format=%T --jobs=$job)" = RUNNING ] || return',
+            f'    [ "$(cat {count} 2>/dev/null | wc -l)" -lt {retries} ] || return',
+            f"    echo $status >> {count}",
+            "    scontrol requeue $job",
+            "}",
+            "trap retry EXIT",
+        ]
+    )
 
 
 @contextmanager

@@ -44,9 +44,14 @@ def base_stage(config: Config, tokens: Tokens, upstream: str, seed: int) -> Stag
 
 
 def cpt_stages(
-    config: Config, tokens: Tokens, upstream: str, downstream: str, corpora: Collection[str], base: Stage | None,
+    config: Config,
+    tokens: Tokens,
+    upstream: str,
+    downstream: str,
+    corpora: Collection[str],
+    base: Stage | None,
     seed: int,
-) -> tuple[Stage, ...]:  # fmt: skip
+) -> tuple[Stage, ...]:
     """Continual pre-training: one stage from the flat knobs, or the `stages` list."""
     order = seed_of(config, "order", seed)
     state = choice(config, "optimizer_state", ("keep", "reset"))
@@ -65,8 +70,10 @@ def cpt_stages(
         entries = [{"mixture": shares, "tokens": config["tokens"], "schedule": config["schedule"]}]
     elif not isinstance(entries, list) or not entries:
         raise InputError("stages", entries, "not a list of stages", "give [{mixture: {...}, tokens: 1x}, ...]")
-    entries = [_stage_entry(f"stages[{i}]", e, config if i == 0 else None, corpora, upstream, downstream)
-               for i, e in enumerate(entries)]  # fmt: skip
+    entries = [
+        _stage_entry(f"stages[{i}]", e, config if i == 0 else None, corpora, upstream, downstream)
+        for i, e in enumerate(entries)
+    ]
     lengths = [tokens.steps(f"{e['field']}.tokens" if config["stages"] else "tokens", e["tokens"]) for e in entries]
     stages = []
     for i, entry in enumerate(entries):
@@ -100,8 +107,18 @@ def cpt_stages(
 def _stage_entry(
     field: str, entry: Any, first: Config | None, corpora: Collection[str], upstream: str, downstream: str
 ) -> Config:
-    allowed = {"mixture", "tokens", "schedule", "lr", "peak", "warmup", "min_ratio", "horizon", "anneal_tokens",
-               "restart"}  # fmt: skip
+    allowed = {
+        "mixture",
+        "tokens",
+        "schedule",
+        "lr",
+        "peak",
+        "warmup",
+        "min_ratio",
+        "horizon",
+        "anneal_tokens",
+        "restart",
+    }
     if not isinstance(entry, dict):
         raise InputError(field, entry, "not a mapping", "give {mixture: {corpus: share}, tokens: 1x}")
     for key in entry:

@@ -196,15 +196,17 @@ class States:
             "position": position,
             "tokens": program.tokens(position),
             "drawn": drawn,
-            "corpora": {c.name: {"key": c.key, "content": c.content} for c in
-                        (self._corpora[key] for key in program.drawn(position))},
+            "corpora": {
+                c.name: {"key": c.key, "content": c.content}
+                for c in (self._corpora[key] for key in program.drawn(position))
+            },
             "numerics": NUMERICS,
             "versions": _versions(),
             "device": _device_name(self.device),
             "threads": torch.get_num_threads(),
             "ranks": self.ranks.count,
             "kept": kept,
-        }  # fmt: skip
+        }
 
 
 def build_optimizer(model: PreTrainedModel, phase: Phase) -> torch.optim.AdamW:

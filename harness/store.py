@@ -190,8 +190,12 @@ class Store:
     def write_run(self, run_name: str, key: str, document: dict[str, Any]) -> Path:
         """Record what was asked for in runs/<name>-<key12>/run.json; written again only if it differs. The file."""
         if not re.fullmatch(r"[^\W.-][\w.=+,-]{0,199}", run_name):
-            raise InputError("name", repr(run_name), "it becomes the name of a folder",
-                             "use at most 200 letters, digits and . = + , - _")  # fmt: skip
+            raise InputError(
+                "name",
+                repr(run_name),
+                "it becomes the name of a folder",
+                "use at most 200 letters, digits and . = + , - _",
+            )
         path, content = self.root / "runs" / f"{run_name}-{key[:12]}" / "run.json", disk.dump(document)
         if not path.exists() or path.read_bytes() != content:
             self._write_file(path, content)

@@ -79,8 +79,13 @@ def retries_path(folder: Path, job: str) -> Path:
 
 def record(folder: Path, elements: Sequence[Sequence[str]], job: str | None) -> None:
     """Write submission.json: before sbatch without a number, and again with it. `elements`: addresses per job."""
-    document = {"user": os.getuid(), "time": time.time(), "job": job, "elements": [list(e) for e in elements],
-                "cancelled": []}  # fmt: skip
+    document = {
+        "user": os.getuid(),
+        "time": time.time(),
+        "job": job,
+        "elements": [list(e) for e in elements],
+        "cancelled": [],
+    }
     disk.write_file(folder / "submission.json", disk.dump(document), folder)
 
 
@@ -124,8 +129,9 @@ def _queue(users: set[int]) -> dict[tuple[str, int], tuple[str, str]]:
     command = ["squeue", "--noheader", "--array", f"--users={','.join(names)}", "--format=%i|%K|%T|%k"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SQUEUE_SECONDS,
-                               env=environment)  # fmt: skip
+        asked = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=SQUEUE_SECONDS, env=environment
+        )
         error = asked.stderr.strip() if asked.returncode else None
     except (OSError, subprocess.TimeoutExpired) as failure:
         error = str(failure)

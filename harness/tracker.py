@@ -103,10 +103,16 @@ class Tracker:
             resume="allow",
             reinit="create_new",
             settings=wandb.Settings(
-                silent=True, console="off", disable_git=True, disable_code=True, save_code=False, x_disable_stats=True,
-                x_disable_meta=True, disable_job_creation=True,
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                save_code=False,
+                x_disable_stats=True,
+                x_disable_meta=True,
+                disable_job_creation=True,
             ),
-        )  # fmt: skip
+        )
         run.define_metric("tokens")
         run.define_metric("*", step_metric="tokens")
 

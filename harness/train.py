@@ -108,8 +108,15 @@ class Trainer:
                 self._flush(losses, state, saved_at)
                 elapsed = time.monotonic() - began
                 rate = (program.tokens(position + 1) - program.tokens(began_at)) / max(elapsed, 1e-9)
-                report({"kind": "progress", "position": position + 1, "lr": lr, "tokens_per_second": rate,
-                        "steps": state.steps[-1:]})  # fmt: skip
+                report(
+                    {
+                        "kind": "progress",
+                        "position": position + 1,
+                        "lr": lr,
+                        "tokens_per_second": rate,
+                        "steps": state.steps[-1:],
+                    }
+                )
         self.states.keep_hot(state, task.address)
 
     def measure_stored(
@@ -163,17 +170,20 @@ class Trainer:
                 windows = Windows(self.states.corpus(task.recipes[measure.key]), measure, self.states.device)
                 self._windows[windows_hash] = windows
             row = measure_loss(
-                model, windows, position=position, tokens=tokens, precision=precision, ranks=self.states.ranks,
+                model,
+                windows,
+                position=position,
+                tokens=tokens,
+                precision=precision,
+                ranks=self.states.ranks,
                 should_stop=should_stop,
-            )  # fmt: skip
+            )
             if row is None:
                 break
             rows.append(row)
         return rows
 
-    def _flush(
-        self, losses: list[tuple[int, float, torch.Tensor, torch.Tensor]], state: State, last_good: int
-    ) -> None:
+    def _flush(self, losses: list[tuple[int, float, torch.Tensor, torch.Tensor]], state: State, last_good: int) -> None:
         """Read the losses off the device and check them: nothing that is not finite goes further."""
         if not losses:
             return
@@ -214,5 +224,3 @@ def _time(state: State, began_at: int, began: float, program: Program) -> None:
         tokens = program.tokens(state.position) - program.tokens(began_at)
         line = {"from": began_at, "to": state.position, "seconds": round(seconds, 4)}
         state.timing.append(json.dumps({**line, "tokens_per_second": round(tokens / max(seconds, 1e-9))}))
-
-

@@ -193,8 +193,10 @@ def setting(arms: Sequence[Arm], spread: str = "lines are their mean and bands t
     base = f"{amount(started.base_tokens.max())} tokens of {upstream}" if len(started) else "none"
     base = "a checkpoint" if (started.start == "hf").any() else base
     onto = f"unseen windows of {upstream}" if upstream == downstream else downstream
-    return (f"Scale {one.scale}; model {one.model} ({size}); base: {base}; continued on "
-            f"{amount(table.run_tokens.max())} tokens of {onto}; {seeds_text(arms, spread)}.")  # fmt: skip
+    return (
+        f"Scale {one.scale}; model {one.model} ({size}); base: {base}; continued on "
+        f"{amount(table.run_tokens.max())} tokens of {onto}; {seeds_text(arms, spread)}."
+    )
 
 
 def seeds_text(arms: Sequence[Arm], spread: str) -> str:

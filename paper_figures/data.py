@@ -66,9 +66,11 @@ def freeze(results: Results, name: str, arguments: Sequence[str]) -> Path:
     """Write a frozen table; `arguments` are those of the command that did it. Raises InputError if nothing is done."""
     if results.table.empty:
         raise InputError("--freeze", name, f"no run of {results.source} is done", "run the sweep first")
-    rows = pd.concat([results.table[results.table.D >= 0], results.lacking]) if len(results.lacking) else (
-        results.table[results.table.D >= 0]
-    )  # fmt: skip
+    rows = (
+        pd.concat([results.table[results.table.D >= 0], results.lacking])
+        if len(results.lacking)
+        else (results.table[results.table.D >= 0])
+    )
     for column in WHOLE:
         rows = rows.assign(**{column: rows[column].astype("Int64")})
     FROZEN.mkdir(exist_ok=True)

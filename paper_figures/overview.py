@@ -51,12 +51,19 @@ def arms_of(table: pd.DataFrame) -> list[tuple[str, list[Arm]]]:
 
     onto = [
         ("warm-up", several("warmup", "warmup", "warm-up", MIXED)),
-        ("learning rate", one("constant, the base's last", "constant", MIXED)
-         + several("peak", "peak", "re-warmed to", MIXED) + one("re-warmed to 1×, no decay", "warmup_constant", MIXED)),
+        (
+            "learning rate",
+            one("constant, the base's last", "constant", MIXED)
+            + several("peak", "peak", "re-warmed to", MIXED)
+            + one("re-warmed to 1×, no decay", "warmup_constant", MIXED),
+        ),
         ("replay", several("replay", "replay", "replay", MIXED)),
-        ("same data", one("same data, constant", "same constant", SAME)
-         + several("same peak", "peak", "same data, re-warmed to", SAME)),
-    ]  # fmt: skip
+        (
+            "same data",
+            one("same data, constant", "same constant", SAME)
+            + several("same peak", "peak", "same data, re-warmed to", SAME),
+        ),
+    ]
     return [(heading, group) for heading, group in onto if group]
 
 
@@ -83,8 +90,9 @@ def draw(table: pd.DataFrame) -> Figure:
                     axes.plot([values.min(), values.max()], [y, y], color=look.color, linewidth=2.5, alpha=0.35)
                     axes.plot([values.mean()], [y], look.marker, color=look.color, markersize=4.5, markerfacecolor=face)
                     number = f"{values.mean():+.3f}".replace("-", "−")
-                    axes.annotate(number, (values.max(), y), (6, 0), textcoords="offset points", va="center",
-                                  fontsize=style.SMALL)  # fmt: skip
+                    axes.annotate(
+                        number, (values.max(), y), (6, 0), textcoords="offset points", va="center", fontsize=style.SMALL
+                    )
             ticks.append(y)
             labels.append(arm.label)
             y += 1

@@ -38,15 +38,18 @@ def check(path: Path) -> None:
 
 
 def _html(figures: Sequence[Drawn], notes: Sequence[str]) -> str:
-    parts = ["<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Rewarm: figures</title>",
-             "<style>body{font:16px/1.5 sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}"
-             "figure{margin:0 0 2.5rem}h2{font-size:1.1rem}</style><h1>Figures</h1>"]  # fmt: skip
+    parts = [
+        "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Rewarm: figures</title>",
+        "<style>body{font:16px/1.5 sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}img{max-width:100%}"
+        "figure{margin:0 0 2.5rem}h2{font-size:1.1rem}</style><h1>Figures</h1>",
+    ]
     parts += [f"<p>{html.escape(note)}</p>" for note in notes]
     for figure in figures:
         data = base64.b64encode(figure.image.read_bytes()).decode()
         text = html.escape(figure.caption, quote=True)
-        parts.append(f"<figure><h2>{html.escape(figure.name)}</h2><img alt='{text}' src='data:image/png;base64,{data}'>"
-                     f"</figure>")  # fmt: skip
+        parts.append(
+            f"<figure><h2>{html.escape(figure.name)}</h2><img alt='{text}' src='data:image/png;base64,{data}'></figure>"
+        )
     return "\n".join(parts) + "\n</html>\n"
 
 

@@ -39,12 +39,23 @@ def draw(table: pd.DataFrame) -> Figure:
         warm = int(np.searchsorted(x.D, arm.table.warmup_tokens.max()))
         if arm.value is not None:
             axes.plot(*path[warm], marker="D", color="black", markersize=4, zorder=5, fillstyle="none", linestyle="")
-        axes.annotate(arm.label.removeprefix("peak "), (path[-1, 0], path[-1, 1]), (-5, 0), textcoords="offset points",
-                      ha="right", va="center" if arm.value is not None else "top", fontsize=style.SMALL)  # fmt: skip
+        axes.annotate(
+            arm.label.removeprefix("peak "),
+            (path[-1, 0], path[-1, 1]),
+            (-5, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center" if arm.value is not None else "top",
+            fontsize=style.SMALL,
+        )
     start = [arms.base_loss(drawn, role) for role in ("downstream", "upstream")]
     axes.plot(*np.exp(np.array(start, dtype=float)), marker="o", color="black", markersize=6, linestyle="", zorder=5)
-    axes.set(xscale="log", yscale="log", xlabel="downstream perplexity (" + table.downstream.iloc[0] + ")",
-             ylabel="upstream perplexity (" + table.upstream.iloc[0] + ")")  # fmt: skip
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="downstream perplexity (" + table.downstream.iloc[0] + ")",
+        ylabel="upstream perplexity (" + table.upstream.iloc[0] + ")",
+    )
     axes.margins(x=0.14, y=0.08)
     plain_log_ticks(axes)
     bar = figure.colorbar(line, ax=axes, pad=0.02, aspect=30)

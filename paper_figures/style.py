@@ -18,9 +18,25 @@ from matplotlib.figure import Figure
 from analysis.plot_style import PAGE, SMALL, Look, amount, legend_above, ordered, panels, percent, token_unit
 
 __all__ = (
-    "CAPTION", "CONSTANT", "NO_DECAY", "PAGE", "SCRATCH", "SMALL", "Look", "amount", "caption", "caption_of", "joined",
-    "legend_above", "ordered", "panels", "percent", "save", "times", "token_unit",
-)  # fmt: skip
+    "CAPTION",
+    "CONSTANT",
+    "NO_DECAY",
+    "PAGE",
+    "SCRATCH",
+    "SMALL",
+    "Look",
+    "amount",
+    "caption",
+    "caption_of",
+    "joined",
+    "legend_above",
+    "ordered",
+    "panels",
+    "percent",
+    "save",
+    "times",
+    "token_unit",
+)
 
 CAPTION = "caption"  # gid of the caption's text in a figure
 

@@ -13,15 +13,42 @@ from analysis.law import Law
 from analysis.objective import Loss
 
 
-def fit_of(law: Law, parameters: Mapping[str, float], *, draws: Array | None = None, seed: int = 0,
-           groups: str = "the runs", **columns: tuple[float, float]) -> Fit:  # fmt: skip
+def fit_of(
+    law: Law,
+    parameters: Mapping[str, float],
+    *,
+    draws: Array | None = None,
+    seed: int = 0,
+    groups: str = "the runs",
+    **columns: tuple[float, float],
+) -> Fit:
     """The fit with these parameters, draws (B, P) in the law's order, and the data range of each of `columns`."""
     return Fit(
-        law=law, fixed={}, target="loss", loss=Loss(), parameters=dict(parameters), se={}, cramer_rao={}, interval={},
-        profile={}, objective=0.0, n_points=100, n_runs=10, starts={}, converged=True, on_bound=(), unidentified=(),
-        condition=1.0, r2=1.0, r2_within_run=None, mre=0.0, max_abs_z=0.0, requirements={}, range=columns,
+        law=law,
+        fixed={},
+        target="loss",
+        loss=Loss(),
+        parameters=dict(parameters),
+        se={},
+        cramer_rao={},
+        interval={},
+        profile={},
+        objective=0.0,
+        n_points=100,
+        n_runs=10,
+        starts={},
+        converged=True,
+        on_bound=(),
+        unidentified=(),
+        condition=1.0,
+        r2=1.0,
+        r2_within_run=None,
+        mre=0.0,
+        max_abs_z=0.0,
+        requirements={},
+        range=columns,
         draws=None if draws is None else Draws(draws, "run", groups, seed, int(np.isnan(draws).any(-1).sum())),
-    )  # fmt: skip
+    )
 
 
 def scattered(law: Law, parameters: Mapping[str, float], count: int, spread: float, seed: int = 0) -> Array:

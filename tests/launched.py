@@ -30,8 +30,18 @@ def settings(kind: str, **more: Any) -> dict[str, Any]:
         chosen = OmegaConf.to_container(OmegaConf.load(CONF / "launch" / "slurm.yaml"))
         assert isinstance(chosen, dict)
         return {**chosen, "gpus_per_node": 0, "cpus": 1, "save_every": 1, **more}
-    return {"kind": kind, "workers": 2, "save_every": 60, "micro_batch": None, "keep": "all", "verify": True,
-            "ranks": None, "sharding": "none", "per_gpu": 1, **more}  # fmt: skip
+    return {
+        "kind": kind,
+        "workers": 2,
+        "save_every": 60,
+        "micro_batch": None,
+        "keep": "all",
+        "verify": True,
+        "ranks": None,
+        "sharding": "none",
+        "per_gpu": 1,
+        **more,
+    }
 
 
 def launched(texts: Path, root: Path, runs: Sequence[str], kind: str = "inline", **more: Any) -> Outcome:

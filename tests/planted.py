@@ -34,7 +34,13 @@ def random_truth(seed: int) -> dict[str, float]:
     """A law drawn from wide ranges: terms that matter much and hardly, exponents from a fifth to one."""
     random = np.random.default_rng(seed)
     return {
-        "E": random.uniform(1.0, 2.2), "A": 10 ** random.uniform(1.5, 3), "alpha": random.uniform(0.2, 0.5),
-        "B": 10 ** random.uniform(2, 3.5), "eta": random.uniform(0.1, 0.8), "beta": random.uniform(0.2, 0.5),
-        "C": 10 ** random.uniform(-2, -0.3), "eps": 10 ** random.uniform(-2, -0.5), "gamma": random.uniform(0.2, 1.0),
-    }  # fmt: skip
+        "E": random.uniform(1.0, 2.2),
+        "A": 10 ** random.uniform(1.5, 3),
+        "alpha": random.uniform(0.2, 0.5),
+        "B": 10 ** random.uniform(2, 3.5),
+        "eta": random.uniform(0.1, 0.8),
+        "beta": random.uniform(0.2, 0.5),
+        "C": 10 ** random.uniform(-2, -0.3),
+        "eps": 10 ** random.uniform(-2, -0.5),
+        "gamma": random.uniform(0.2, 1.0),
+    }

@@ -34,22 +34,24 @@ def together(count: int, body: Callable[..., int], *arguments: Any, **how: Any) 
     return [process.exitcode for process in processes]
 
 
-def _rank(
-    environment: dict[str, str], body: Callable[..., int], arguments: Sequence[Any], how: dict[str, Any]
-) -> None:
+def _rank(environment: dict[str, str], body: Callable[..., int], arguments: Sequence[Any], how: dict[str, Any]) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)
     sys.exit(body(*arguments, **how))
 
 
 def launched_by_all(
-    texts: Path, root: Path, runs: Sequence[str], windows: Path | None = None, stop: tuple[int, int] | None = None,
+    texts: Path,
+    root: Path,
+    runs: Sequence[str],
+    windows: Path | None = None,
+    stop: tuple[int, int] | None = None,
     **how: Any,
 ) -> int:
     """What torchrun starts on each rank: a launch on rank 0, which the others follow. 130 interrupted, 1 failures.
 
     `windows`: a folder for what each step reads. `stop`: (rank, n) = SIGTERM to that rank at its n-th step.
-    """  # fmt: skip
+    """
     measure.CHUNK_TOKENS = 16  # a chunk per window, so that there is something to share
     rank = int(os.environ.get("RANK", 0))
     _watch_batches(windows, stop[1] if stop and stop[0] == rank else None)

@@ -37,8 +37,25 @@ def test_runs_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = document(capsys, "runs", "--root", str(root))
     assert found["schema"] == "rewarm.runs/1"
     assert len(found["runs"]) == 16
-    required = {"run", "address", "base_address", "model", "N", "D", "replay", "lr", "warmup", "schedule", "start",
-                "seed", "loss", "base_loss", "forgetting", "adaptation", "status"}  # fmt: skip
+    required = {
+        "run",
+        "address",
+        "base_address",
+        "model",
+        "N",
+        "D",
+        "replay",
+        "lr",
+        "warmup",
+        "schedule",
+        "start",
+        "seed",
+        "loss",
+        "base_loss",
+        "forgetting",
+        "adaptation",
+        "status",
+    }
     for run in found["runs"]:
         assert required <= run.keys()
         undefined = run["start"] == "scratch" or run["status"] != "done"
@@ -111,8 +128,10 @@ def test_the_curve_shows_where_the_learning_rate_is(root: Path) -> None:
     peak = max(program.lr(position) for position in range(program.steps))
     assert lines[0].split()[0] == f"{peak:.3g}"
     assert all(len(line) <= 11 + 40 for line in lines)
-    drawn = [[11 + 40 > column >= 11 and 0x2801 <= ord(mark) <= 0x28FF for column, mark in enumerate(line.ljust(51))]
-             for line in lines[:5]]  # fmt: skip
+    drawn = [
+        [11 + 40 > column >= 11 and 0x2801 <= ord(mark) <= 0x28FF for column, mark in enumerate(line.ljust(51))]
+        for line in lines[:5]
+    ]
     assert any(drawn[0][11:15])  # at the peak soon after the start
     assert not any(any(row[40:]) for row in drawn[:4])  # low at the end: a tenth of the peak
     assert all(drawn[4][46:50])
@@ -180,8 +199,13 @@ def test_a_run_json_of_another_program_is_refused(
 
 
 def test_the_module_as_a_command(root: Path) -> None:
-    call = subprocess.run([sys.executable, "-m", "analysis", "runs", "--root", str(root), "--json"],
-                          cwd=Path(__file__).parent.parent, env=dict(os.environ), capture_output=True, text=True,
-                          check=True)  # fmt: skip
+    call = subprocess.run(
+        [sys.executable, "-m", "analysis", "runs", "--root", str(root), "--json"],
+        cwd=Path(__file__).parent.parent,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert len(json.loads(call.stdout)["runs"]) == 16
     assert call.stderr == ""

@@ -17,9 +17,14 @@ UNITS = {"N": "parameters", "D": "tokens", "r": "share", "C": "FLOPs", "K": "any
 def good(**columns: Any) -> pd.DataFrame:
     """Four rows that pass, with some columns replaced."""
     values = {
-        "N": [7e7, 7e7, 4e8, 4e8], "D": [1e9, 2e9, 1e9, 2e9], "r": [0.0, 0.5, 0.5, 1.0],
-        "C": [1e18, 2e18, 3e18, 4e18], "K": [-1.0, 0.0, 1.0, 2.0], "loss": [3.0, 2.9, 2.8, 2.7], "run": list("aabb"),
-    }  # fmt: skip
+        "N": [7e7, 7e7, 4e8, 4e8],
+        "D": [1e9, 2e9, 1e9, 2e9],
+        "r": [0.0, 0.5, 0.5, 1.0],
+        "C": [1e18, 2e18, 3e18, 4e18],
+        "K": [-1.0, 0.0, 1.0, 2.0],
+        "loss": [3.0, 2.9, 2.8, 2.7],
+        "run": list("aabb"),
+    }
     return pd.DataFrame({**values, **columns})
 
 
@@ -45,27 +50,39 @@ def test_a_good_table_passes() -> None:
         ({"loss": [3.0, np.inf, 2.8, 2.7]}, "column=loss: 1 values are not finite (row 3); leave these rows out"),
         ({"K": ["a", "1", "2", "3"]}, "column=K: 'a' of K in row 2 is not a number"),
         ({"loss": [3.0, -0.1, 0.0, 2.7]}, "column=loss: 2 losses are not positive (rows 3, 4); give losses in nats"),
-        ({"loss": [30.0, 29.0, 18.0, 21.0]}, "with a median of 25 it looks like perplexity; give nats per token: "
-         "--map 'loss=log(...)'"),
-        ({"r": [0, 5, 50, 100]}, "column=r: 3 shares are outside [0, 1] (rows 3, 4, 5); up to 100, it looks like "
-         "percent; --map r=.../100"),
+        (
+            {"loss": [30.0, 29.0, 18.0, 21.0]},
+            "with a median of 25 it looks like perplexity; give nats per token: --map 'loss=log(...)'",
+        ),
+        (
+            {"r": [0, 5, 50, 100]},
+            "column=r: 3 shares are outside [0, 1] (rows 3, 4, 5); up to 100, it looks like percent; --map r=.../100",
+        ),
         ({"r": [-0.1, 0.5, 0.5, 1.0]}, "column=r: 1 shares are outside [0, 1] (row 2); give shares: --map r=..."),
         ({"r": [0.1, 0.5, 0.5, 1000]}, "column=r: 1 shares are outside [0, 1] (row 5); give shares: --map r=..."),
-        ({"D": [-5e8, 1e9, 0, 2e9]}, "column=D: 1 numbers of tokens are negative (row 2); leave these rows out: "
-         "--where 'D > 0'"),
+        (
+            {"D": [-5e8, 1e9, 0, 2e9]},
+            "column=D: 1 numbers of tokens are negative (row 2); leave these rows out: --where 'D > 0'",
+        ),
         ({"N": [-7e7, 7e7, 4e8, 4e8]}, "column=N: 1 numbers of parameters are negative (row 2)"),
-        ({"N": [0.07, 0.07, 0.4, 0.4]}, "column=N: at most 0.4 parameters: it looks as if it were in units of 1e9; "
-         "--map 'N=...*1e9'"),
+        (
+            {"N": [0.07, 0.07, 0.4, 0.4]},
+            "column=N: at most 0.4 parameters: it looks as if it were in units of 1e9; --map 'N=...*1e9'",
+        ),
         ({"N": [70, 70, 410, 1400]}, "--map 'N=...*1e6'"),
-        ({"D": [20, 20, 300, 300]}, "column=D: at most 300 tokens: it looks as if it were in units of 1e9; "
-         "--map 'D=...*1e9'"),
+        (
+            {"D": [20, 20, 300, 300]},
+            "column=D: at most 300 tokens: it looks as if it were in units of 1e9; --map 'D=...*1e9'",
+        ),
         ({"D": [20_000, 30_000, 20_000, 30_000]}, "--map 'D=...*1e6'"),
-        ({"N": [7e16, 7e16, 4e17, 4e17]}, "column=N: up to 4e+17 parameters: it looks as if it were 1e9 too large; "
-         "--map 'N=.../1e9'"),
+        (
+            {"N": [7e16, 7e16, 4e17, 4e17]},
+            "column=N: up to 4e+17 parameters: it looks as if it were 1e9 too large; --map 'N=.../1e9'",
+        ),
         ({"N": [1e6, 1e6, 4e14, 4e14]}, "--map 'N=.../1e9'"),
         ({"D": [1e19, 2e19, 1e19, 2e19]}, "column=D: up to 2e+19 tokens"),
     ],
-)  # fmt: skip
+)
 def test_values_that_cannot_be_meant_are_refused(columns: dict[str, Any], message: str) -> None:
     assert message in refusal(good(**columns))
 

@@ -74,7 +74,10 @@ def refused(capsys: pytest.CaptureFixture[str], status: int, *words: str, progre
     ],
 )
 def test_a_bad_argument_is_one_line_and_leaves_nothing(
-    argument: str, words: tuple[str, ...], here: Path, monkeypatch: pytest.MonkeyPatch,
+    argument: str,
+    words: tuple[str, ...],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PATH", str(here))  # a SLURM may be here

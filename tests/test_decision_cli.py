@@ -50,14 +50,40 @@ def fits(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / f"{name}.json"
             with path.open("w") as file:
                 patch.setattr(sys, "stdout", file)
-                main(["fit", "dcpt", "--table", str(tables / f"{table}.csv"), "--map", MAP, "--bootstrap", "40",
-                      "--seed", str(seed), "--json"])  # fmt: skip
+                main(
+                    [
+                        "fit",
+                        "dcpt",
+                        "--table",
+                        str(tables / f"{table}.csv"),
+                        "--map",
+                        MAP,
+                        "--bootstrap",
+                        "40",
+                        "--seed",
+                        str(seed),
+                        "--json",
+                    ]
+                )
     return folder
 
 
 def test_fit_json(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = document(capsys, "fit", "dcpt", "--table", str(tables / "domain.csv"), "--map", MAP, "--bootstrap", "20",
-                     "--loss", "huber:1e-3", "--validate", "r")  # fmt: skip
+    found = document(
+        capsys,
+        "fit",
+        "dcpt",
+        "--table",
+        str(tables / "domain.csv"),
+        "--map",
+        MAP,
+        "--bootstrap",
+        "20",
+        "--loss",
+        "huber:1e-3",
+        "--validate",
+        "r",
+    )
     assert found["schema"] == "rewarm.fit/1"
     assert found["law"] == "dcpt"
     assert found["n_points"] == 216
@@ -71,12 +97,33 @@ def test_fit_json(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_fit_for_a_reader(tables: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     figure = tmp_path / "fit.png"
-    assert main(["fit", "dcpt", "--table", str(tables / "domain.csv"), "--map", MAP, "--where", "params > 6e8",
-                 "--plot", str(figure)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "fit",
+                "dcpt",
+                "--table",
+                str(tables / "domain.csv"),
+                "--map",
+                MAP,
+                "--where",
+                "params > 6e8",
+                "--plot",
+                str(figure),
+            ]
+        )
+        == 0
+    )
     captured = capsys.readouterr()
     assert captured.err == ""
-    for expected in ("dcpt: loss = E + A/N**alpha", "144 rows of 18 runs; huber 0.001 of log residuals", "90% interval",
-                     "dL/dr < 0 at ", "not identified", "intervals from standard errors"):  # fmt: skip
+    for expected in (
+        "dcpt: loss = E + A/N**alpha",
+        "144 rows of 18 runs; huber 0.001 of log residuals",
+        "90% interval",
+        "dL/dr < 0 at ",
+        "not identified",
+        "intervals from standard errors",
+    ):
         assert expected in captured.out
     assert figure.stat().st_size > 10_000
 
@@ -108,9 +155,22 @@ def test_mix_answers_the_paper_s_three_usages(fits: Path, capsys: pytest.Capture
 def test_next_prints_a_sweep_file(fits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import yaml
 
-    arguments = ["next", "--general", str(fits / "general.json"), "--domain", str(fits / "domain.json"), *POINT,
-                 "--tolerance", "0.03", "--base-loss", "2.9", "--budget", "1e21",
-                 "--models", "pythia-410m,pythia-1.4b"]  # fmt: skip
+    arguments = [
+        "next",
+        "--general",
+        str(fits / "general.json"),
+        "--domain",
+        str(fits / "domain.json"),
+        *POINT,
+        "--tolerance",
+        "0.03",
+        "--base-loss",
+        "2.9",
+        "--budget",
+        "1e21",
+        "--models",
+        "pythia-410m,pythia-1.4b",
+    ]
     found = document(capsys, *arguments)
     assert found["schema"] == "rewarm.next/1"
     assert found["flops"] <= 1e21
@@ -155,9 +215,13 @@ def bad(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     ],
 )
 def test_bad_tables_are_refused_in_one_line(
-    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str,
+    tables: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
     expected: str,
-) -> None:  # fmt: skip
+) -> None:
     path = tmp_path / "bad.csv"
     bad(pd.read_csv(tables / "domain.csv"), kind).to_csv(path, index=False)
     assert expected in refused(monkeypatch, capsys, "fit", "dcpt", "--table", str(path), "--map", MAP)
@@ -182,16 +246,46 @@ def test_bad_tables_are_refused_in_one_line(
         (["mix", "--domain", "F/domain.json"], "give --general, --domain-tokens or --flops"),
         (["mix", "--domain", "F/domain.json", "--general", "F/general.json"], "give --N"),
         (["mix", "--domain", "F/domain.json", "--general", "T", *POINT], "cannot be read"),
-        (["mix", "--domain", "F/domain.json", "--general", "F/unpaired.json", *POINT, "--tolerance", "0.03",
-          "--base-loss", "2.9"], "independent"),
+        (
+            [
+                "mix",
+                "--domain",
+                "F/domain.json",
+                "--general",
+                "F/unpaired.json",
+                *POINT,
+                "--tolerance",
+                "0.03",
+                "--base-loss",
+                "2.9",
+            ],
+            "independent",
+        ),
         (["mix", "--fit", "docs"], "write --fit docs=docs.json"),
         (["mix", *TWICE, "--tokens", "1e9"], "docs is given twice"),
         (["mix", "--fit", "docs=F/domain.json", "--tokens", "1e9", "--D", "1e9"], "D=1000000000.0: plays no part"),
         (["mix", "--domain", "F/domain.json", "--flops", "1e20", "--r", "0.5", "--N", "1e9"], "N=1000000000.0: plays"),
-        (["mix", "--domain", "F/domain.json", "--general", "F/general.json", "--flops", "1e20", "--r", "0.5"],
-         "general.json: plays no part in the best N and D"),
-        (["mix", "--domain", "F/domain.json", "--general", "F/general.json", *POINT, "--tolerance", "0.03",
-          "--base-loss", "2.9", "--increase", "0.1"], "increase=0.1: plays no part in the share under a tolerance"),
+        (
+            ["mix", "--domain", "F/domain.json", "--general", "F/general.json", "--flops", "1e20", "--r", "0.5"],
+            "general.json: plays no part in the best N and D",
+        ),
+        (
+            [
+                "mix",
+                "--domain",
+                "F/domain.json",
+                "--general",
+                "F/general.json",
+                *POINT,
+                "--tolerance",
+                "0.03",
+                "--base-loss",
+                "2.9",
+                "--increase",
+                "0.1",
+            ],
+            "increase=0.1: plays no part in the share under a tolerance",
+        ),
         (["mix", "--domain", "F/domain.json", *POINT, "--domain-tokens", "5e9"], "D=10000000000.0: plays no part"),
         (["mix", *CRITICAL, "--r", "0"], "r=0.0: plays no part"),
         (["mix", *CRITICAL, "--weights", "a=1"], "weights=a=1: plays no"),
@@ -200,21 +294,84 @@ def test_bad_tables_are_refused_in_one_line(
         (["mix", *CRITICAL, "--most-epochs", "4"], "plays no part"),
         (["mix", *CRITICAL, "--increase", "nan"], "is no rise of the loss"),
         (["mix", *CRITICAL, "--increase", "-1"], "is no rise of the loss"),
-        (["next", "--domain", "F/domain.json", "--general", "F/general.json", "--N", "1.8e9", "--domain-tokens", "5e9",
-          "--budget", "1e21"], "general.json: plays no part in the next runs for limited downstream tokens"),
-        (["next", "--domain", "F/domain.json", "--N", "1.8e9", "--domain-tokens", "5e9", "--tolerance", "0.03",
-          "--budget", "1e21"], "tolerance=0.03: plays no part"),
-        (["next", "--domain", "F/domain.json", "--N", "1.8e9", "--domain-tokens", "5e9", "--base-loss", "2.9",
-          "--budget", "1e21"], "base-loss=2.9: plays no part"),
+        (
+            [
+                "next",
+                "--domain",
+                "F/domain.json",
+                "--general",
+                "F/general.json",
+                "--N",
+                "1.8e9",
+                "--domain-tokens",
+                "5e9",
+                "--budget",
+                "1e21",
+            ],
+            "general.json: plays no part in the next runs for limited downstream tokens",
+        ),
+        (
+            [
+                "next",
+                "--domain",
+                "F/domain.json",
+                "--N",
+                "1.8e9",
+                "--domain-tokens",
+                "5e9",
+                "--tolerance",
+                "0.03",
+                "--budget",
+                "1e21",
+            ],
+            "tolerance=0.03: plays no part",
+        ),
+        (
+            [
+                "next",
+                "--domain",
+                "F/domain.json",
+                "--N",
+                "1.8e9",
+                "--domain-tokens",
+                "5e9",
+                "--base-loss",
+                "2.9",
+                "--budget",
+                "1e21",
+            ],
+            "base-loss=2.9: plays no part",
+        ),
         (["next", "--domain", "F/domain.json"], "--budget"),
-        (["next", "--domain", "F/domain.json", "--general", "F/general.json", *POINT, "--tolerance", "0.03",
-          "--base-loss", "2.9", "--budget", "1", "--models", "pythia-410m"], "budget"),
+        (
+            [
+                "next",
+                "--domain",
+                "F/domain.json",
+                "--general",
+                "F/general.json",
+                *POINT,
+                "--tolerance",
+                "0.03",
+                "--base-loss",
+                "2.9",
+                "--budget",
+                "1",
+                "--models",
+                "pythia-410m",
+            ],
+            "budget",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_calls_are_one_line_and_status_2(
-    tables: Path, fits: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    arguments: list[str], expected: str,
-) -> None:  # fmt: skip
+    tables: Path,
+    fits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    expected: str,
+) -> None:
     places = {"T": str(tables / "domain.csv")}
     given = [places.get(argument, argument.replace("F/", f"{fits}/")) for argument in arguments]
     assert expected in refused(monkeypatch, capsys, *given)
@@ -261,7 +418,7 @@ def test_an_interval_is_told_of_only_where_there_is_one(fits: Path) -> None:
         ({"n_runs": "many"}, "n_runs is 'many'"),
         ({"bootstrap": {"draws": [[1.0] * 3] * 3}, "merge": True}, "draws are not rows of 9 parameters"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_no_fit_wrote_is_refused(fits: Path, change: dict[str, Any], why: str) -> None:
     document = json.loads((fits / "domain.json").read_text())
     merge = change.pop("merge", False)
@@ -279,6 +436,19 @@ def test_a_fit_of_another_law_is_refused(
     other = tmp_path / "chinchilla.json"
     other.write_text(capsys.readouterr().out)
     assert read_fit(other).law.name == "chinchilla"
-    told = refused(monkeypatch, capsys, "mix", "--general", str(other), "--domain", str(fits / "domain.json"), *POINT,
-                   "--tolerance", "0.03", "--base-loss", "2.9", "--independent")  # fmt: skip
+    told = refused(
+        monkeypatch,
+        capsys,
+        "mix",
+        "--general",
+        str(other),
+        "--domain",
+        str(fits / "domain.json"),
+        *POINT,
+        "--tolerance",
+        "0.03",
+        "--base-loss",
+        "2.9",
+        "--independent",
+    )
     assert "chinchilla" in told

@@ -42,11 +42,29 @@ from harness.plan import compile_points
 from harness.shape import flops_per_token, non_embedding
 
 TRUTH = {
-    "general": {"E": 1.2, "A": 20.0, "alpha": 0.22, "B": 4.0, "eta": 0.5, "beta": 0.2, "C": 0.5, "eps": 0.05,
-                "gamma": 0.35},
-    "domain": {"E": 0.9, "A": 25.0, "alpha": 0.24, "B": 12.0, "eta": 0.15, "beta": 0.25, "C": 0.6, "eps": 0.04,
-               "gamma": 0.4},
-}  # fmt: skip
+    "general": {
+        "E": 1.2,
+        "A": 20.0,
+        "alpha": 0.22,
+        "B": 4.0,
+        "eta": 0.5,
+        "beta": 0.2,
+        "C": 0.5,
+        "eps": 0.05,
+        "gamma": 0.35,
+    },
+    "domain": {
+        "E": 0.9,
+        "A": 25.0,
+        "alpha": 0.24,
+        "B": 12.0,
+        "eta": 0.15,
+        "beta": 0.25,
+        "C": 0.6,
+        "eps": 0.04,
+        "gamma": 0.4,
+    },
+}
 NAMES = ("mini", "mini_1m", "mini_3m")
 SIZES = {name: float(non_embedding(models()[name])) for name in NAMES}
 TOKENS, EVERY = 6e5, 7.5e4
@@ -71,8 +89,9 @@ def trained(runs: Runs, seed: int, name: str = "run", row: float = ROW, run: flo
             own = r if role == "domain" else 1 - r
             columns = {"N": np.full(len(D), SIZES[model]), "D": D, "r": np.full(len(D), own)}
             noise = row * random.standard_normal(len(D)) + run * random.standard_normal()
-            parts.append(pd.DataFrame(columns).assign(loss=DCPT.value(truth, columns) * np.exp(noise),
-                                                      run=f"{name}{number:03d}"))  # fmt: skip
+            parts.append(
+                pd.DataFrame(columns).assign(loss=DCPT.value(truth, columns) * np.exp(noise), run=f"{name}{number:03d}")
+            )
         tables[role] = pd.concat(parts, ignore_index=True)
     return tables
 
@@ -174,18 +193,25 @@ def test_the_gradient_foretells_refits_of_perturbed_data() -> None:
         change = 2e-4 * np.random.default_rng(seed).standard_normal(len(table))
         perturbed = table.assign(loss=table.loss * np.exp(change))
         theta = search(objective_of(DCPT, perturbed, Loss("ls"))).theta[None]
-        after = QUESTION.value({"general": Ensemble(fits["general"], theta),
-                                "domain": Ensemble(fits["domain"], estimate_of(fits["domain"]))})[0]  # fmt: skip
+        after = QUESTION.value(
+            {
+                "general": Ensemble(fits["general"], theta),
+                "domain": Ensemble(fits["domain"], estimate_of(fits["domain"])),
+            }
+        )[0]
         foretold = gradient @ np.linalg.solve(slopes @ slopes.T, slopes @ change)
         assert after - now == pytest.approx(foretold, rel=0.05, abs=2e-5)
 
 
 @pytest.mark.parametrize(
     "question",
-    [loss_at("general", N=LARGEST, D=TOKENS, r=0.4), parameter("domain", "beta"),
-     share_of_limited_domain(N=LARGEST, domain_tokens=1e5)],
+    [
+        loss_at("general", N=LARGEST, D=TOKENS, r=0.4),
+        parameter("domain", "beta"),
+        share_of_limited_domain(N=LARGEST, domain_tokens=1e5),
+    ],
     ids=["loss", "parameter", "limited domain"],
-)  # fmt: skip
+)
 def test_other_questions_are_narrowed_too(evidence: dict[str, Evidence], question: Question) -> None:
     if question.share:  # a domain loss that rises with its share somewhere: fewer domain tokens, read more thinly
         law = {**TRUTH["domain"], "eta": 1.2, "C": 0.05}
@@ -205,8 +231,14 @@ def choice_of(seed: int, budget: float) -> Choice:
     random = np.random.default_rng(seed)
     slopes = random.standard_normal((7, 3, 2))
     costs = random.uniform(1, 4, 7)
-    return Choice(slopes @ slopes.transpose(0, 2, 1), costs, np.array([0, 0, 1, 1, 2, 2, 3]), np.array([2, 1, 1, 1]),
-                  random.standard_normal(3), budget)  # fmt: skip
+    return Choice(
+        slopes @ slopes.transpose(0, 2, 1),
+        costs,
+        np.array([0, 0, 1, 1, 2, 2, 3]),
+        np.array([2, 1, 1, 1]),
+        random.standard_normal(3),
+        budget,
+    )
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -319,9 +351,10 @@ def test_a_sweep_that_sets_its_base_keeps_it() -> None:
     point = Point("mini", 100096, 1e5, 0.25, 1.0, 1.0, 2)
     text = sweep_file([point], {"defaults": ["config", "_self_"], "base": {"seed": 7}, "grids": [{"peak": 1}]})
     assert yaml.safe_load(text) == {
-        "defaults": ["config", "_self_"], "base": {"seed": 7},
+        "defaults": ["config", "_self_"],
+        "base": {"seed": 7},
         "grids": [{"model": "mini", "replay": 0.75, "tokens": 1e5, "seed": 2}],
-    }  # fmt: skip
+    }
     with pytest.raises(InputError, match="no sweep file"):
         sweep_file([point], {"peak": 1})
 
@@ -380,9 +413,12 @@ def test_what_the_data_do_not_determine_is_refused(evidence: dict[str, Evidence]
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(lambda: parameter("both", "E"), "no such loss"), (lambda: loss_at("domain", N=0, D=1e5, r=0.5), "not a positive"),
-     (lambda: share_under_tolerance(**{**ASKED, "D": float("nan")}), "not a positive")],
-)  # fmt: skip
+    [
+        (lambda: parameter("both", "E"), "no such loss"),
+        (lambda: loss_at("domain", N=0, D=1e5, r=0.5), "not a positive"),
+        (lambda: share_under_tolerance(**{**ASKED, "D": float("nan")}), "not a positive"),
+    ],
+)
 def test_questions_that_make_no_sense_are_refused(make: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         make()
@@ -419,8 +455,14 @@ def simulated(replications: int, budget: float = 3e13) -> pd.DataFrame:
         for arm, runs in {"proposed": proposed, **grids_of(budget)}.items():
             more = trained(runs, seed=1000 + number, name=arm)
             both = {role: pd.concat([start[role], more[role]], ignore_index=True) for role in start}
-            rows.append({"replication": number, "arm": arm, **found(fitted(both, bootstrap=100)),
-                         "foretold": proposal.se_predicted / proposal.se_now})  # fmt: skip
+            rows.append(
+                {
+                    "replication": number,
+                    "arm": arm,
+                    **found(fitted(both, bootstrap=100)),
+                    "foretold": proposal.se_predicted / proposal.se_now,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -435,10 +477,12 @@ def found(evidence: Mapping[str, Evidence]) -> dict[str, float]:
 @pytest.mark.slow
 def test_proposed_runs_narrow_the_answer_more_than_a_uniform_grid_of_equal_cost() -> None:
     table = simulated(20)
-    exact = QUESTION.value({
-        role: Ensemble(fit_of(DCPT, truth), DCPT.inward(np.array([[truth[name] for name in DCPT.parameters]])))
-        for role, truth in TRUTH.items()
-    })[0]  # fmt: skip
+    exact = QUESTION.value(
+        {
+            role: Ensemble(fit_of(DCPT, truth), DCPT.inward(np.array([[truth[name] for name in DCPT.parameters]])))
+            for role, truth in TRUTH.items()
+        }
+    )[0]
     proposed, start = (table[table.arm == arm] for arm in ("proposed", "start"))
     width = table.groupby("arm").width.median()
     for grid in grids_of(3e13):

@@ -253,8 +253,9 @@ def test_an_error_of_two_ranks_costs_its_segment_only(texts: Path, tmp_path: Pat
 def test_half_of_what_ranks_need_is_refused(tmp_path: Path) -> None:
     environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "0"}
     arguments = [sys.executable, "-m", "harness", f"root={tmp_path}"]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment, cwd=REPOSITORY,
-                          timeout=60)  # fmt: skip
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, check=False, env=environment, cwd=REPOSITORY, timeout=60
+    )
     assert done.returncode == 2
     assert done.stderr == "error: WORLD_SIZE=2: MASTER_ADDR is not set; unset it, or start this by torchrun\n"
 
@@ -278,8 +279,9 @@ def test_a_command_under_torchrun(texts: Path, alone: Store, tmp_path: Path) -> 
     ours, theirs = (steps_of(store, end_of_run(texts), "loss")[:20] for store in (Store(tmp_path), alone))
     np.testing.assert_allclose(ours, theirs, rtol=RTOL)
     for more in (["do=plan"], ["--help"], ["nonsense=1"]):  # nothing to train: the other rank ends all the same
-        done = subprocess.run([*arguments, *more], capture_output=True, text=True, check=False, env=environment,
-                              timeout=120)  # fmt: skip
+        done = subprocess.run(
+            [*arguments, *more], capture_output=True, text=True, check=False, env=environment, timeout=120
+        )
         assert (done.returncode == 0) == (more != ["nonsense=1"])
     assert "error: nonsense" in done.stderr
 
@@ -302,9 +304,13 @@ def test_a_command_under_torchrun(texts: Path, alone: Store, tmp_path: Path) -> 
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_starts(
-    how: dict[str, Any], environment: dict[str, str], message: str, texts: Path, tmp_path: Path,
+    how: dict[str, Any],
+    environment: dict[str, str],
+    message: str,
+    texts: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(pool, "devices", list)
     monkeypatch.setattr(pool, "start", lambda *_: pytest.fail("a worker was started"))
     for name, value in environment.items():
@@ -363,15 +369,22 @@ def test_each_rank_sees_its_own_gpu(tmp_path: Path) -> None:
     setup = Setup(tmp_path, (), save_every=60.0, micro_batch=None, keep="all")
     worker = pool.start(0, setup, ("6", "7"))
     try:
-        seen = [dict(entry.split("=", 1) for entry in Path(f"/proc/{process.pid}/environ").read_text().split("\0")
-                     if "=" in entry) for process in worker.processes]  # fmt: skip
+        seen = [
+            dict(
+                entry.split("=", 1)
+                for entry in Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+                if "=" in entry
+            )
+            for process in worker.processes
+        ]
     finally:
         worker.kill()
         worker.close(1.0)
     assert [process["CUDA_VISIBLE_DEVICES"] for process in seen] == ["6", "7"]
     assert [(process["RANK"], process["LOCAL_RANK"], process["WORLD_SIZE"]) for process in seen] == [
-        ("0", "0", "2"), ("1", "0", "2"),
-    ]  # fmt: skip
+        ("0", "0", "2"),
+        ("1", "0", "2"),
+    ]
     assert seen[0]["MASTER_PORT"] == seen[1]["MASTER_PORT"]
 
 

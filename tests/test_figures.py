@@ -68,8 +68,14 @@ def lines(figure: Figure, panel: int) -> dict[str, Any]:
 def expected(results: Results, role: str, **knobs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """D, the lowest and the highest loss of the two seeds, straight from the table."""
     rows = results.table[(results.table.role == role) & (results.table.D >= 0)]
-    usual = {"shift": "docs_to_python", "schedule": "cosine", "start": "pretrain", "peak": 1.0, "warmup": 0.01,
-             "replay": 0.0}  # fmt: skip
+    usual = {
+        "shift": "docs_to_python",
+        "schedule": "cosine",
+        "start": "pretrain",
+        "peak": 1.0,
+        "warmup": 0.01,
+        "replay": 0.0,
+    }
     for knob, value in {**usual, **knobs}.items():
         rows = rows[rows[knob] == value]
     assert rows.run.nunique() == 2
@@ -286,9 +292,13 @@ def test_one_training_measured_twice_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    arguments: list[str], expected_text: str,
-) -> None:  # fmt: skip
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    expected_text: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "FROZEN", tmp_path / "data")
     given = [str(root) if argument == "ROOT" else argument for argument in arguments]

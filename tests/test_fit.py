@@ -116,13 +116,15 @@ def test_every_law_finds_its_own_truth_again(name: str) -> None:
     law = LAWS[name]
     random = np.random.default_rng(5)
     truth = {p: float(np.mean(law.starts[p])) if p in law.starts else 0.7 for p in law.parameters}
-    truth |= {"kaplan": {"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.095},
-              "dcpt_l5": {"E": 1.5, "A": 300.0, "B": 900.0, "sigma": 0.05},
-              "dcpt_l4": {"A": 300.0, "B": 400.0, "c": 3.0},
-              "dcpt_l1": {"A": 300.0, "B": 400.0, "eps": 0.1},
-              "cmr_ratio": {"a": -0.4, "b": 2.0, "s": 0.4},
-              "mixing": {"t": -3.0},
-              "transfer": {"k": 20.0}}.get(name, {})  # fmt: skip
+    truth |= {
+        "kaplan": {"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.095},
+        "dcpt_l5": {"E": 1.5, "A": 300.0, "B": 900.0, "sigma": 0.05},
+        "dcpt_l4": {"A": 300.0, "B": 400.0, "c": 3.0},
+        "dcpt_l1": {"A": 300.0, "B": 400.0, "eps": 0.1},
+        "cmr_ratio": {"a": -0.4, "b": 2.0, "s": 0.4},
+        "mixing": {"t": -3.0},
+        "transfer": {"k": 20.0},
+    }.get(name, {})
     units = {"parameters": (1e8, 1e10), "tokens": (1e8, 1e11), "share": (0.05, 1.0)}
     table = pd.DataFrame({v: random.uniform(*units[unit], 200) for v, unit in law.variables.items()})
     table["loss"] = law.value(truth, table)
@@ -182,8 +184,10 @@ def test_draws_are_the_same_runs_for_two_fits() -> None:
     assert not any(a.draws.paired(d) for d in (fewer, another, rows) if d is not None)
     # The n-th resample of both counts the same runs equally often, however the rows are ordered.
     codes = [pd.factorize(t.run, sort=True)[0] for t in (table, other)]
-    counts = [pd.DataFrame({"run": t.run, "w": resamples(c, len(t), 3, 4)[2]}).groupby("run").w.first()
-              for t, c in zip((table, other), codes, strict=True)]  # fmt: skip
+    counts = [
+        pd.DataFrame({"run": t.run, "w": resamples(c, len(t), 3, 4)[2]}).groupby("run").w.first()
+        for t, c in zip((table, other), codes, strict=True)
+    ]
     pd.testing.assert_series_equal(*counts)
 
 
@@ -304,9 +308,14 @@ def test_too_few_points() -> None:
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("l2", "no such loss"), ("huber:x", "takes delta"), ("huber:0", "not positive"), ("ls:1", "takes no number"),
-     ("asymmetric:1.5", "not inside")],
-)  # fmt: skip
+    [
+        ("l2", "no such loss"),
+        ("huber:x", "takes delta"),
+        ("huber:0", "not positive"),
+        ("ls:1", "takes no number"),
+        ("asymmetric:1.5", "not inside"),
+    ],
+)
 def test_wrong_losses(text: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
         parse_loss(text)
@@ -319,9 +328,30 @@ def test_a_fit_survives_its_file() -> None:
     table = losses(design(6), TRUTH, 0, row_noise=0.005)
     fit = fit_law(DCPT, table, bootstrap=10)
     document = json.loads(json.dumps(to_document(fit), allow_nan=False))
-    required = {"law", "target", "map", "loss", "parameters", "se", "interval", "objective", "n_points", "n_runs",
-                "starts", "converged", "on_bound", "unidentified", "condition", "r2", "r2_within_run", "mre",
-                "max_abs_z", "requirements", "range", "bootstrap"}  # fmt: skip
+    required = {
+        "law",
+        "target",
+        "map",
+        "loss",
+        "parameters",
+        "se",
+        "interval",
+        "objective",
+        "n_points",
+        "n_runs",
+        "starts",
+        "converged",
+        "on_bound",
+        "unidentified",
+        "condition",
+        "r2",
+        "r2_within_run",
+        "mre",
+        "max_abs_z",
+        "requirements",
+        "range",
+        "bootstrap",
+    }
     assert required <= document.keys()
     assert document["loss"]["reduction"] == "sum"
     again = from_document(document)
@@ -332,8 +362,11 @@ def test_a_fit_survives_its_file() -> None:
     assert fit.draws is not None
     assert again.draws.paired(fit.draws)
     other = {**document, "schema": "rewarm.runs/1"}
-    for wrong, why in [({}, "no schema: is not a fit"), (other, "runs/1: is not a fit"),
-                       ({**document, "loss": {"kind": "ls", "what": 1}}, "not as this version writes it")]:  # fmt: skip
+    for wrong, why in [
+        ({}, "no schema: is not a fit"),
+        (other, "runs/1: is not a fit"),
+        ({**document, "loss": {"kind": "ls", "what": 1}}, "not as this version writes it"),
+    ]:
         with pytest.raises(InputError, match=why):
             from_document(wrong)
 

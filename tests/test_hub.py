@@ -22,9 +22,13 @@ from harness.errors import InputError
 def neox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("neox")
     config = GPTNeoXConfig(
-        vocab_size=96, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128,
+        vocab_size=96,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
         max_position_embeddings=48,
-    )  # fmt: skip
+    )
     GPTNeoXForCausalLM(config).save_pretrained(folder)
     return folder
 

@@ -70,9 +70,7 @@ def test_a_failure_costs_its_run_and_no_other(inline: tuple[Path, Outcome], loca
         assert recorded["reason"] == failure.reason
 
 
-def test_a_second_call_trains_nothing_and_only_retries_what_failed(
-    texts: Path, inline: tuple[Path, Outcome]
-) -> None:
+def test_a_second_call_trains_nothing_and_only_retries_what_failed(texts: Path, inline: tuple[Path, Outcome]) -> None:
     before = kept_files(inline[0])
     again = launched(texts, inline[0], RUNS)
     assert again.trained == 0
@@ -253,8 +251,17 @@ def test_a_sweep_of_the_command_line_killed_at_random_moments(
     """The whole command with its workers; killed alone, the launcher leaves workers that store their state and end."""
     generator = random.Random(2)
     knobs = command(texts, "").replace("warmup=0.1 ", "", 1).replace("launch=inline", "launch=local")
-    arguments = [sys.executable, "-m", "harness", "-m", *knobs.split(), "warmup=0.1,0.2", "launch.workers=2",
-                 "launch.save_every=0.002", f"root={tmp_path}/root"]  # fmt: skip
+    arguments = [
+        sys.executable,
+        "-m",
+        "harness",
+        "-m",
+        *knobs.split(),
+        "warmup=0.1,0.2",
+        "launch.workers=2",
+        "launch.save_every=0.002",
+        f"root={tmp_path}/root",
+    ]
     for _ in range(5):
         process = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None

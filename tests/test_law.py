@@ -18,8 +18,13 @@ FAMILIES = [find("mixing:a,b,c"), find("shukor_additive:a,b"), find("shukor_join
 def example(law: Law, n: int = 7) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Some parameters (2, P) inside the law's ranges, and columns in the range of their units."""
     random = np.random.default_rng(0)
-    spans = {"parameters": (1e8, 1e10), "tokens": (1e8, 1e11), "tokens or steps": (1, 1e4), "FLOPs": (1e18, 1e22),
-             "changes": (1e-5, 1e-4)}  # fmt: skip
+    spans = {
+        "parameters": (1e8, 1e10),
+        "tokens": (1e8, 1e11),
+        "tokens or steps": (1, 1e4),
+        "FLOPs": (1e18, 1e22),
+        "changes": (1e-5, 1e-4),
+    }
     columns = {}
     for name, unit in law.variables.items():
         size = (n, 4) if unit == "changes" else n
@@ -54,8 +59,9 @@ def test_a_law_is_what_its_linear_parameters_multiply(law: Law) -> None:
     theta, columns = example(law)
     bound, natural = Bound(law, columns), law.outward(theta)
     *factors, rest = bound.basis(theta)
-    total = rest + sum(natural[:, law.parameters.index(name), None] * factor
-                       for name, factor in zip(law.linear, factors, strict=True))  # fmt: skip
+    total = rest + sum(
+        natural[:, law.parameters.index(name), None] * factor for name, factor in zip(law.linear, factors, strict=True)
+    )
     np.testing.assert_allclose(total, bound.value(theta), rtol=1e-12)
 
 
@@ -67,8 +73,17 @@ def test_every_law_says_where_it_is_from_and_what_it_was_checked_against(law: La
 
 
 def test_dcpt_is_the_papers_formula() -> None:
-    parameters = {"E": 1.5, "A": 300.0, "alpha": 0.3, "B": 900.0, "eta": 0.4, "beta": 0.35, "C": 0.2, "eps": 0.1,
-                  "gamma": 0.6}  # fmt: skip
+    parameters = {
+        "E": 1.5,
+        "A": 300.0,
+        "alpha": 0.3,
+        "B": 900.0,
+        "eta": 0.4,
+        "beta": 0.35,
+        "C": 0.2,
+        "eps": 0.1,
+        "gamma": 0.6,
+    }
     N, D, r = 1.8e9, 1e10, 0.7
     by_hand = 1.5 + 300 / N**0.3 + 900 * r**0.4 / D**0.35 + 0.2 / (r + 0.1) ** 0.6
     assert DCPT.value(parameters, {"N": N, "D": D, "r": r}) == pytest.approx(by_hand, rel=1e-14)
@@ -76,8 +91,10 @@ def test_dcpt_is_the_papers_formula() -> None:
     assert DCPT.value(parameters, {"N": N, "D": D, "r": 0.0}) == pytest.approx(without, rel=1e-14)  # 0**eta is 0
     at_ratios = DCPT.value(parameters, {"N": N, "D": np.array([[1e9], [1e10]]), "r": np.array([0.1, 0.5, 0.9])})
     assert at_ratios.shape == (2, 3)
-    np.testing.assert_allclose(DCPT.trend(parameters, {"N": np.array([N]), "D": np.array([D]), "r": np.array([r])},
-                                          "d2L/dDdr < 0"), -0.35 * 0.4 * 900 * r**-0.6 / D**1.35)  # fmt: skip
+    np.testing.assert_allclose(
+        DCPT.trend(parameters, {"N": np.array([N]), "D": np.array([D]), "r": np.array([r])}, "d2L/dDdr < 0"),
+        -0.35 * 0.4 * 900 * r**-0.6 / D**1.35,
+    )
 
 
 def test_sums_run_over_the_second_axis() -> None:
@@ -107,14 +124,21 @@ def test_fixing_a_parameter_drops_what_plays_no_part_any_more() -> None:
 
 def test_a_law_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "my.py"
-    file.write_text('from analysis.law import Law\nmine = Law("mine", "E + A*exp(-k*D)", {"D": "tokens"}, ("E", "A"), '
-                    '{"k": (1e-12, 1e-6)}, log=("k",))\nother = 3\n')  # fmt: skip
+    file.write_text(
+        'from analysis.law import Law\nmine = Law("mine", "E + A*exp(-k*D)", {"D": "tokens"}, ("E", "A"), '
+        '{"k": (1e-12, 1e-6)}, log=("k",))\nother = 3\n'
+    )
     law = find(f"{file}:mine")
     assert law.parameters == ("E", "A", "k")
     assert formula.derivatives(law.form)[1]
-    for text, why in [(f"{file}:other", "is a int, not a Law"), (f"{file}:nothing", "cannot be loaded"),
-                      (f"{tmp_path}/none.py:mine", "cannot be loaded"), ("dcptt", "no such law; known: chinchilla"),
-                      ("mixing:a", "not 2 or more"), ("mixing:c,d", "c is declared twice")]:  # fmt: skip
+    for text, why in [
+        (f"{file}:other", "is a int, not a Law"),
+        (f"{file}:nothing", "cannot be loaded"),
+        (f"{tmp_path}/none.py:mine", "cannot be loaded"),
+        ("dcptt", "no such law; known: chinchilla"),
+        ("mixing:a", "not 2 or more"),
+        ("mixing:c,d", "c is declared twice"),
+    ]:
         with pytest.raises(InputError, match=why):
             find(text)
 

@@ -134,9 +134,15 @@ def neox() -> PreTrainedModel:
 def llama() -> PreTrainedModel:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=48, attention_dropout=0.1,
-    )  # fmt: skip
+        vocab_size=96,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=48,
+        attention_dropout=0.1,
+    )
     return LlamaForCausalLM(config)
 
 
@@ -210,9 +216,13 @@ def test_weights_that_are_not_the_configs_are_refused(tmp_path: Path) -> None:
 def test_a_model_that_sees_later_tokens_is_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=96, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        vocab_size=96,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
         initializer_range=0.5,
-    )  # fmt: skip
+    )
     BertLMHeadModel(config).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="sees later tokens"):
         load_checkpoint(tmp_path)

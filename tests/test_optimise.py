@@ -23,10 +23,28 @@ from analysis.optimise import Answer, compute_allocation, critical_share, curves
 from harness.errors import InputError
 
 DCPT, MIXING = LAWS["dcpt"], LAWS["mixing"]
-GENERAL = {"E": 1.6, "A": 500.0, "B": 300.0, "C": 0.12, "alpha": 0.33, "beta": 0.33, "eta": 0.3, "gamma": 0.7,
-           "eps": 0.02}  # fmt: skip
-DOMAIN = {"E": 1.2, "A": 400.0, "B": 600.0, "C": 0.25, "alpha": 0.34, "beta": 0.34, "eta": 0.3, "gamma": 0.6,
-          "eps": 0.1}  # fmt: skip
+GENERAL = {
+    "E": 1.6,
+    "A": 500.0,
+    "B": 300.0,
+    "C": 0.12,
+    "alpha": 0.33,
+    "beta": 0.33,
+    "eta": 0.3,
+    "gamma": 0.7,
+    "eps": 0.02,
+}
+DOMAIN = {
+    "E": 1.2,
+    "A": 400.0,
+    "B": 600.0,
+    "C": 0.25,
+    "alpha": 0.34,
+    "beta": 0.34,
+    "eta": 0.3,
+    "gamma": 0.6,
+    "eps": 0.1,
+}
 N, D = 1.8e9, 1e10
 RANGE = {"N": (5e8, 4e9), "D": (1e8, 2.6e10), "r": (0.0, 1.0)}
 
@@ -46,8 +64,17 @@ def pair(count: int = 0, spread: float = 0.01) -> tuple[Fit, Fit]:
 
 # --- the routine itself, on any curves -------------------------------------------------------------------------------
 
-TABLE_5 = np.array([[0.90, 2.9052, 1.7321], [0.91, 2.9193, 1.7312], [0.92, 2.9376, 1.7311], [0.924, 2.9445, 1.7291],
-                    [0.93, 2.9644, 1.7279], [0.94, 2.9848, 1.7265], [1.00, 3.4667, 1.7220]])  # fmt: skip
+TABLE_5 = np.array(
+    [
+        [0.90, 2.9052, 1.7321],
+        [0.91, 2.9193, 1.7312],
+        [0.92, 2.9376, 1.7311],
+        [0.924, 2.9445, 1.7291],
+        [0.93, 2.9644, 1.7279],
+        [0.94, 2.9848, 1.7265],
+        [1.00, 3.4667, 1.7220],
+    ]
+)
 TABLE_6 = np.array([[0.2, 0.7486], [0.5, 0.7448], [0.732, 0.7309], [0.8, 0.7398]])
 
 
@@ -69,8 +96,11 @@ def test_the_papers_table_6_has_its_optimum_inside_the_bracket(kind: str) -> Non
     from scipy.interpolate import CubicSpline, PchipInterpolator
 
     r, domain = TABLE_6.T
-    between = {"linear": lambda x: np.interp(x, r, domain), "cubic": CubicSpline(r, domain),
-               "monotone": PchipInterpolator(r, domain)}[kind]  # fmt: skip
+    between = {
+        "linear": lambda x: np.interp(x, r, domain),
+        "cubic": CubicSpline(r, domain),
+        "monotone": PchipInterpolator(r, domain),
+    }[kind]
     found = solve(between, None, r[0], r[-1])
     assert 0.5 < found[0] < 0.8
     assert status_of(found[0], between, None, r[0], r[-1]) == "interior"
@@ -230,8 +260,9 @@ def test_usage_3_is_the_closed_form(flops: float) -> None:
     domain = fit_of(DCPT, DOMAIN, draws=scattered(DCPT, DOMAIN, 300, 0.02), **RANGE)
     assert domain.draws is not None
     r = 0.4
-    p = dict(zip(DCPT.parameters, np.vstack([[DOMAIN[n] for n in DCPT.parameters], domain.draws.parameters]).T,
-                 strict=True))  # fmt: skip
+    p = dict(
+        zip(DCPT.parameters, np.vstack([[DOMAIN[n] for n in DCPT.parameters], domain.draws.parameters]).T, strict=True)
+    )
     both = p["alpha"] + p["beta"]
     G = (p["alpha"] * p["A"] / (p["beta"] * p["B"] * r ** p["eta"])) ** (1 / both)
     size = G * (flops / 6) ** (p["beta"] / both)
@@ -383,7 +414,7 @@ CHINCHILLA = fit_of(LAWS["chinchilla"], {"E": 1.8, "A": 480.0, "B": 2100.0, "alp
         (lambda g, _: critical_share(g, base_loss=BASE), "law=dcpt: depends on N, D, which this question"),
         (lambda g, d: curves(g, d, N=N), "give one of D and domain_tokens"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_in_one_line(asked: Any, message: str) -> None:
     with pytest.raises(InputError) as refused:
         asked(*pair())

@@ -69,8 +69,15 @@ def cpt() -> pd.DataFrame:
 @pytest.mark.parametrize(("corpus", "least"), [("pile", 0.95), ("python", 0.995)])
 def test_dcpt_on_real_continual_pretraining(cpt: pd.DataFrame, corpus: str, least: float) -> None:
     rows = cpt[cpt.step > 0]
-    table = pd.DataFrame({"N": 7e7, "D": rows.D_tokens, "r": rows[f"{corpus}_ratio"], "loss": rows[f"{corpus}_loss"],
-                          "run": rows.pile_ratio})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "N": 7e7,
+            "D": rows.D_tokens,
+            "r": rows[f"{corpus}_ratio"],
+            "loss": rows[f"{corpus}_loss"],
+            "run": rows.pile_ratio,
+        }
+    )
     for loss in (Loss(), Loss("ls", residuals="raw")):
         fit = fit_law(DCPT, table, fixed={"A": 0.0}, loss=loss)
         assert fit.r2 >= least
@@ -78,8 +85,13 @@ def test_dcpt_on_real_continual_pretraining(cpt: pd.DataFrame, corpus: str, leas
 
 
 def mixing(table: pd.DataFrame, share: str, loss: str, **fixed: float) -> Fit:
-    return fit_law(MIXING, table.assign(r=table[share], loss=table[loss]), loss=Loss("ls", residuals="raw"), group=None,
-                   fixed=fixed)  # fmt: skip
+    return fit_law(
+        MIXING,
+        table.assign(r=table[share], loss=table[loss]),
+        loss=Loss("ls", residuals="raw"),
+        group=None,
+        fixed=fixed,
+    )
 
 
 def implied(table: pd.DataFrame, share: str, loss: str, k: float, b: float) -> float:
@@ -107,9 +119,13 @@ def test_critical_share_of_continual_pretraining(cpt: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize(
     ("step", "corpus", "k", "b"),
-    [(10_000, "github", -2.4381, -0.5978), (20_000, "github", -1.5473, -0.6506), (30_000, "github", -1.6405, -0.6819),
-     (10_000, "pilecc", -2.9041, -0.5333)],
-)  # fmt: skip
+    [
+        (10_000, "github", -2.4381, -0.5978),
+        (20_000, "github", -1.5473, -0.6506),
+        (30_000, "github", -1.6405, -0.6819),
+        (10_000, "pilecc", -2.9041, -0.5333),
+    ],
+)
 def test_mixing_coefficients(step: int, corpus: str, k: float, b: float) -> None:
     """To three digits with the published c; with c fitted too, least squares leaves less."""
     table = reference("mixinglaws_2mix")
@@ -132,8 +148,9 @@ def schedule(name: str) -> np.ndarray:
     n = np.arange(steps + 1)
     warm = np.minimum(n / WARMUP, 1) * PEAK
     if kind == "cosine":
-        (_, _), (shape, _), *_ = pieces("cosine", max_lr=PEAK, min_lr=FLOOR, warmup_steps=WARMUP, horizon_steps=steps,
-                                        steps=steps)  # fmt: skip
+        (_, _), (shape, _), *_ = pieces(
+            "cosine", max_lr=PEAK, min_lr=FLOOR, warmup_steps=WARMUP, horizon_steps=steps, steps=steps
+        )
         return np.where(n < WARMUP, warm, lr_at(shape, np.maximum(n - WARMUP, 0)))
     if kind == "constant":
         return warm
@@ -157,9 +174,11 @@ TRAINED_ON = ("cosine_24000", "constant_24000", "wsdcon_9")
 
 @pytest.mark.parametrize(
     ("size", "expected", "error"),
-    [(25, {"L0": 3.158, "A": 0.514, "alpha": 0.513, "C": 0.402}, 0.0055),
-     (100, {"L0": 2.789, "A": 0.593, "alpha": 0.455, "C": 0.481}, 0.0055)],
-)  # fmt: skip
+    [
+        (25, {"L0": 3.158, "A": 0.514, "alpha": 0.513, "C": 0.402}, 0.0055),
+        (100, {"L0": 2.789, "A": 0.593, "alpha": 0.455, "C": 0.481}, 0.0055),
+    ],
+)
 def test_annealing_law(curves: pd.DataFrame, size: int, expected: dict[str, float], error: float) -> None:
     table = curves[curves.model_M == size]
     fit = fit_law(ANNEALING, table[table.run.isin(TRAINED_ON)])

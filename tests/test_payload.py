@@ -28,15 +28,25 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "root")
 
 
-def run(store: Store, jobs: list[Job], *, code: Path = CONF.parent, slow: float = 0.0, broken: bool = False,
-        **environment: str) -> int | None:  # fmt: skip
+def run(
+    store: Store,
+    jobs: list[Job],
+    *,
+    code: Path = CONF.parent,
+    slow: float = 0.0,
+    broken: bool = False,
+    **environment: str,
+) -> int | None:
     """The status of job 5, which does these. `slow`: seconds a save takes longer. `broken`: measurements fail."""
     folder = store.root / "jobs" / "token"
     folder.mkdir(parents=True, exist_ok=True)
     document = {
-        "setup": plain(Setup(store.root, (), save_every=600.0, micro_batch=None, keep="all")), "code": str(code),
-        "requeues": 1, "parameters": 10, "works": [plain(Work(job.task, job.position, job.hashes)) for job in jobs],
-    }  # fmt: skip
+        "setup": plain(Setup(store.root, (), save_every=600.0, micro_batch=None, keep="all")),
+        "code": str(code),
+        "requeues": 1,
+        "parameters": 10,
+        "works": [plain(Work(job.task, job.position, job.hashes)) for job in jobs],
+    }
     (folder / "work-0.json").write_text(json.dumps(document))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.train", "tests.launched"])

@@ -161,5 +161,3 @@ def test_the_plan_of_the_demo_works_without_a_store_and_without_torch(tmp_path: 
     assert document["runs"] == 16
     assert document["tokens_planned"] < document["tokens_if_separate"] / 3
     assert {point["status"] for point in document["points"]} == {"to train"}
-
-

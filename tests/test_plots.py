@@ -112,8 +112,17 @@ def answer(r: float, interval: tuple[float, float] | None, status: str) -> Answe
 def family(shift: float = 0.0) -> pd.DataFrame:
     r = np.linspace(0, 1, 11)
     general, domain = 2.7 + 0.3 * r + shift, 2.0 - 0.3 * r + shift
-    return pd.DataFrame({"r": r, "general": general, "general_low": general - 0.1, "general_high": general + 0.1,
-                         "domain": domain, "domain_low": domain - 0.1, "domain_high": domain + 0.1})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "r": r,
+            "general": general,
+            "general_low": general - 0.1,
+            "general_high": general + 0.1,
+            "domain": domain,
+            "domain_low": domain - 0.1,
+            "domain_high": domain + 0.1,
+        }
+    )
 
 
 def test_a_ratio_has_its_limit_and_its_interval(ax: Axes) -> None:

@@ -42,12 +42,33 @@ def test_equal_programs_written_differently_are_one() -> None:
 
 def test_everything_that_shapes_training_is_in_the_address() -> None:
     different = [
-        (), ("lr=1e-3",), ("warmup=0",), ("replay=0.05",), ("replay=0.05", "replay_order=reshuffle"), ("seed=1",),
-        ("order=1",), ("init=1",), ("tokens=2x",), ("horizon=2x",), ("optimizer_state=keep",), ("shift=docs_to_cpp",),
-        ("start=scratch",), ("start.at=0.5",), ("schedule=linear",), ("schedule=constant",), ("min_ratio=0.2",),
-        ("optimizer.weight_decay=0",), ("optimizer.clip=2",), ("batch.sequences=8",), ("batch.seq_len=64",),
-        ("model=mini_1m",), ("base.tokens=2x",), ("base.peak=1e-3",), ("corpus.sample=0.5",), ("precision=bf16",),
-    ]  # fmt: skip
+        (),
+        ("lr=1e-3",),
+        ("warmup=0",),
+        ("replay=0.05",),
+        ("replay=0.05", "replay_order=reshuffle"),
+        ("seed=1",),
+        ("order=1",),
+        ("init=1",),
+        ("tokens=2x",),
+        ("horizon=2x",),
+        ("optimizer_state=keep",),
+        ("shift=docs_to_cpp",),
+        ("start=scratch",),
+        ("start.at=0.5",),
+        ("schedule=linear",),
+        ("schedule=constant",),
+        ("min_ratio=0.2",),
+        ("optimizer.weight_decay=0",),
+        ("optimizer.clip=2",),
+        ("batch.sequences=8",),
+        ("batch.seq_len=64",),
+        ("model=mini_1m",),
+        ("base.tokens=2x",),
+        ("base.peak=1e-3",),
+        ("corpus.sample=0.5",),
+        ("precision=bf16",),
+    ]
     addresses = {program_of(*overrides).address() for overrides in different}
     assert len(addresses) == len(different)
 

@@ -27,13 +27,30 @@ def slurm(**more: object) -> dict[str, object]:
 
 def test_the_settings_as_options_of_sbatch(run: Run) -> None:
     wanted = resources(
-        slurm(partition="gpu", account="abc", nodes=2, gpus_per_node=4, cpus=8, mem=1.5, minutes=60,
-              sbatch={"mail_type": "FAIL", "exclusive": True, "nice": None}), run, {},
-    )  # fmt: skip
+        slurm(
+            partition="gpu",
+            account="abc",
+            nodes=2,
+            gpus_per_node=4,
+            cpus=8,
+            mem=1.5,
+            minutes=60,
+            sbatch={"mail_type": "FAIL", "exclusive": True, "nice": None},
+        ),
+        run,
+        {},
+    )
     assert dict(wanted.options) == {
-        "partition": "gpu", "account": "abc", "nodes": "2", "gpus-per-node": "4", "ntasks-per-node": "4",
-        "cpus-per-task": "8", "mem": "1536M", "mail-type": "FAIL", "exclusive": True,
-    }  # fmt: skip
+        "partition": "gpu",
+        "account": "abc",
+        "nodes": "2",
+        "gpus-per-node": "4",
+        "ntasks-per-node": "4",
+        "cpus-per-task": "8",
+        "mem": "1536M",
+        "mail-type": "FAIL",
+        "exclusive": True,
+    }
     assert wanted.minutes == 60
     assert dict(resources(slurm(), run, {}).options)["ntasks-per-node"] == "1"
     assert dict(resources(slurm(ranks_per_node=2), run, {}).options)["ntasks-per-node"] == "2"
@@ -84,8 +101,15 @@ def test_the_lead_follows_what_jobs_have_measured(run: Run, tmp_path: Path) -> N
 
 
 def test_sbatch_sees_no_allocation_and_only_what_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {"SLURM_JOB_ID": "7", "SLURM_CONF": "conf", "SBATCH_ACCOUNT": "abc", "SBATCH_PARTITION": "gpu",
-              "SBATCH_TIMELIMIT": "1", "SQUEUE_STATES": "R", "HOME": "/home"}  # fmt: skip
+    before = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_CONF": "conf",
+        "SBATCH_ACCOUNT": "abc",
+        "SBATCH_PARTITION": "gpu",
+        "SBATCH_TIMELIMIT": "1",
+        "SQUEUE_STATES": "R",
+        "HOME": "/home",
+    }
     for name, value in before.items():
         monkeypatch.setenv(name, value)
     with out_of_allocations({"partition": "main"}):

@@ -23,9 +23,14 @@ SHAPE = {"warmup": 0.01, "min_ratio": 0.1, "anneal": 0.0}
 BASE = lr_curve("cosine", 2e-4, 20_000, **SHAPE)
 SEARCH: dict[str, Any] = {"base_lrs": BASE, "peaks": (1e-5, 6e-4), "horizons": (1000, 10_000)}
 # A law that is least at known sums: what the planted schedule has.
-BOWL = Law("bowl", "L0 + (log(S1_cpt) - s1)**2 + (log(S2_cpt) - s2)**2", {"S1_cpt": "sum", "S2_cpt": "annealed"},
-           linear=("L0",), starts={"s1": (-5.0, 5.0), "s2": (-5.0, 5.0)},
-           bounds={"s1": (-9.0, 9.0), "s2": (-9.0, 9.0)})  # fmt: skip
+BOWL = Law(
+    "bowl",
+    "L0 + (log(S1_cpt) - s1)**2 + (log(S2_cpt) - s2)**2",
+    {"S1_cpt": "sum", "S2_cpt": "annealed"},
+    linear=("L0",),
+    starts={"s1": (-5.0, 5.0), "s2": (-5.0, 5.0)},
+    bounds={"s1": (-9.0, 9.0), "s2": (-9.0, 9.0)},
+)
 
 
 def sums(lrs: Any) -> tuple[float, float]:
@@ -109,8 +114,11 @@ def test_each_draw_has_its_own_schedule() -> None:
     answer = choose_schedule(*both, **question)
     alone = []
     for i in range(8):
-        own = [dict(zip(LAW.parameters, map(float, fit.draws.parameters[i]), strict=True))
-               for fit in both if fit.draws is not None]  # fmt: skip
+        own = [
+            dict(zip(LAW.parameters, map(float, fit.draws.parameters[i]), strict=True))
+            for fit in both
+            if fit.draws is not None
+        ]
         alone.append(choose_schedule(*(fit_of(LAW, p) for p in own), **question).values)
     peaks = [values["peak"] for values in alone]
     assert answer.interval is not None
@@ -129,10 +137,30 @@ def test_what_lies_outside_the_fitted_curves_is_said() -> None:
 def test_replay_is_chosen_among_those_given() -> None:
     """Equation 8 of 2505.07796; the more the upstream loss counts, the more replay."""
     up, down = LAWS["cpt_replay_upstream"], LAWS["cpt_replay_downstream"]
-    upstream = {"L0": 3.067, "A": 0.48, "alpha": 0.51, "C1": 0.28, "C2": 0.263, "a1": 0.055, "B": 0.276, "E": 99.35,
-                "a2": 3.238, "beta": 0.189}  # fmt: skip
-    downstream = {"L0": 2.992, "A": 0.456, "alpha": 0.51, "C1": 0.285, "C2": 0.279, "a1": 0.037, "B": 0.02,
-                  "E": 100.34, "a2": 2.0, "beta": 0.15}  # fmt: skip
+    upstream = {
+        "L0": 3.067,
+        "A": 0.48,
+        "alpha": 0.51,
+        "C1": 0.28,
+        "C2": 0.263,
+        "a1": 0.055,
+        "B": 0.276,
+        "E": 99.35,
+        "a2": 3.238,
+        "beta": 0.189,
+    }
+    downstream = {
+        "L0": 2.992,
+        "A": 0.456,
+        "alpha": 0.51,
+        "C1": 0.285,
+        "C2": 0.279,
+        "a1": 0.037,
+        "B": 0.02,
+        "E": 100.34,
+        "a2": 2.0,
+        "beta": 0.15,
+    }
     both, replays = (fit_of(up, upstream), fit_of(down, downstream)), (0.0, 0.25, 0.5, 0.75)
     chosen = []
     for weight in (0.0, 0.3, 0.6, 1.0):

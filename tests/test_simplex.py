@@ -30,10 +30,11 @@ SHARES = {"docs": (0.0, 1.0), "python": (0.0, 1.0)}
 def three(count: int = 0, spread: float = 0.02, groups: str = "the runs") -> dict[str, Fit]:
     """Fits of the loss on each of three corpora."""
     return {
-        name: fit_of(THREE, truth, draws=scattered(THREE, truth, count, spread, seed) if count else None,
-                     groups=groups, **SHARES)
+        name: fit_of(
+            THREE, truth, draws=scattered(THREE, truth, count, spread, seed) if count else None, groups=groups, **SHARES
+        )
         for seed, (name, truth) in enumerate(TRUTH.items())
-    }  # fmt: skip
+    }
 
 
 def total(parameters: dict[str, dict[str, float]], **shares: Any) -> Array:
@@ -89,18 +90,27 @@ def test_five_domains_against_scipys_solver() -> None:
     caps = np.array([0.1, 0.15, 1, 0.3, 1])
     slopes = random.normal(size=(5, 4)) - 3 * np.eye(5, 4)
     truth = {
-        name: {"c": 1.0, "k": float(random.uniform(0.3, 1.5)),
-               **{f"t_{other}": float(slopes[i, j]) for j, other in enumerate(names[:-1])}}
+        name: {
+            "c": 1.0,
+            "k": float(random.uniform(0.3, 1.5)),
+            **{f"t_{other}": float(slopes[i, j]) for j, other in enumerate(names[:-1])},
+        }
         for i, name in enumerate(names)
-    }  # fmt: skip
+    }
     weights = dict.fromkeys(names, 1.0)
 
     def loss(h: Array) -> float:
         return float(sum(law.value(truth[name], dict(zip(names[:-1], h[:-1], strict=True))) for name in names))
 
     rule = {"type": "eq", "fun": lambda h: h.sum() - 1}
-    known = minimize(loss, caps / caps.sum(), method="SLSQP", bounds=[(0, cap) for cap in caps], constraints=[rule],
-                     options={"ftol": 1e-14, "maxiter": 500})  # fmt: skip
+    known = minimize(
+        loss,
+        caps / caps.sum(),
+        method="SLSQP",
+        bounds=[(0, cap) for cap in caps],
+        constraints=[rule],
+        options={"ftol": 1e-14, "maxiter": 500},
+    )
     fits = {name: fit_of(law, truth[name]) for name in names}
     available = {name: cap * TOKENS for name, cap in zip(names, caps, strict=True) if cap < 1}
     answer = best_mixture(fits, weights, tokens=TOKENS, available=available, most_epochs=1)
@@ -113,8 +123,11 @@ def test_the_interval_is_that_of_the_draws_solved_one_by_one() -> None:
     answer = best_mixture(fits, WEIGHTS, tokens=TOKENS, available={"docs": 3.6e9}, most_epochs=1)
     alone = []
     for i in range(12):
-        own = {name: dict(zip(THREE.parameters, map(float, fit.draws.parameters[i]), strict=True))
-               for name, fit in fits.items() if fit.draws is not None}  # fmt: skip
+        own = {
+            name: dict(zip(THREE.parameters, map(float, fit.draws.parameters[i]), strict=True))
+            for name, fit in fits.items()
+            if fit.draws is not None
+        }
         alone.append(best_on_grid(own, (0.36, 1.0, 1.0), 0.002))
     assert answer.interval is not None
     for name, column in zip(WEIGHTS, np.array(alone).T, strict=True):
@@ -148,8 +161,19 @@ def test_caps_that_leave_one_mixture_give_that() -> None:
 def test_a_law_of_mixture_size_and_tokens() -> None:
     """Shukor's additive law (2507.09404) has a pole in the slope at a share of zero; its optimum is scale-free."""
     law = find("shukor_additive:docs,python,cpp")
-    truth = {"E": 1.0, "A": 400.0, "alpha": 0.34, "B": 800.0, "beta": 0.33, "C_docs": 2.0, "g_docs": 0.5,
-             "C_python": 1.0, "g_python": 0.7, "C_cpp": 0.1, "g_cpp": 0.9}  # fmt: skip
+    truth = {
+        "E": 1.0,
+        "A": 400.0,
+        "alpha": 0.34,
+        "B": 800.0,
+        "beta": 0.33,
+        "C_docs": 2.0,
+        "g_docs": 0.5,
+        "C_python": 1.0,
+        "g_python": 0.7,
+        "C_cpp": 0.1,
+        "g_cpp": 0.9,
+    }
     fit = {"docs": fit_of(law, truth)}
     answer = best_mixture(fit, {"docs": 1.0}, tokens=TOKENS, N=1e9)
     axis = np.arange(0, 1.0005, 0.001)
@@ -164,8 +188,17 @@ def test_a_law_of_mixture_size_and_tokens() -> None:
 def test_fits_in_the_share_of_their_own_corpus() -> None:
     """Two D-CPT laws, whose optimum a grid over the one share gives."""
     law = LAWS["dcpt"]
-    general = {"E": 1.6, "A": 500.0, "B": 300.0, "C": 0.12, "alpha": 0.33, "beta": 0.33, "eta": 0.3, "gamma": 0.7,
-               "eps": 0.02}  # fmt: skip
+    general = {
+        "E": 1.6,
+        "A": 500.0,
+        "B": 300.0,
+        "C": 0.12,
+        "alpha": 0.33,
+        "beta": 0.33,
+        "eta": 0.3,
+        "gamma": 0.7,
+        "eps": 0.02,
+    }
     domain = {**general, "C": 0.25, "gamma": 0.6, "eps": 0.1}
     fits = {"pile": fit_of(law, general, r=(0.0, 1.0)), "python": fit_of(law, domain, r=(0.3, 0.5))}
     answer = best_mixture(fits, {"pile": 0.5, "python": 0.5}, tokens=TOKENS, N=1e9)
@@ -179,8 +212,17 @@ def test_fits_in_the_share_of_their_own_corpus() -> None:
 def test_a_minimum_in_a_corner_that_no_descent_leads_to() -> None:
     """The slope of B r^eta is infinite at r = 0, so that every path from inside is turned away from the corners."""
     law = LAWS["dcpt"]
-    law_parameters = {"E": 1.6, "A": 500.0, "B": 3000.0, "C": 0.01, "alpha": 0.33, "beta": 0.33, "eta": 0.3,
-                      "gamma": 0.7, "eps": 0.02}  # fmt: skip
+    law_parameters = {
+        "E": 1.6,
+        "A": 500.0,
+        "B": 3000.0,
+        "C": 0.01,
+        "alpha": 0.33,
+        "beta": 0.33,
+        "eta": 0.3,
+        "gamma": 0.7,
+        "eps": 0.02,
+    }
     fits = {name: fit_of(law, law_parameters) for name in ("pile", "python")}
     answer = best_mixture(fits, {"pile": 0.6, "python": 0.4}, tokens=TOKENS, N=1e9)
     r = np.linspace(0, 1, 10_001)

@@ -29,8 +29,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (point,) = planned(folder, store, "").points
     corpus = open_corpus(store.root, point.run.recipes["upstream"])
     torch.manual_seed(0)
-    shape = LlamaConfig(vocab_size=320, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-                        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=16)  # fmt: skip
+    shape = LlamaConfig(
+        vocab_size=320,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=16,
+    )
     LlamaForCausalLM(shape).save_pretrained(folder / "model")
     shutil.copy(corpus.folder / "tokenizer.json", folder / "model" / "tokenizer.json")
     return folder

@@ -103,9 +103,18 @@ def test_a_person_reads_where_it_runs_and_why_it_failed(two: Plan) -> None:
     failure = {"position": 80, "last_good": 60, "log": "log", "reason": "why", "log_tail": ["the end"]}
     entry = {"run": "name", "labels": ["name"], "phases": [], "failure": None}
     running = {**entry, "status": "running", "job": "12_3", "host": "n1", "position": 70, "losses": {"docs": 4.5}}
-    document = {"points": [running, {**entry, "status": "failed", "failure": failure}], "tokens_if_separate": 1,
-                "tokens_planned": 1, "tokens_done": 0, "segments_to_train": 1, "evaluations": 0, "flops": 1.0,
-                "hours": 1.0, "disk_bytes": 1, "runs": len(two.points)}  # fmt: skip
+    document = {
+        "points": [running, {**entry, "status": "failed", "failure": failure}],
+        "tokens_if_separate": 1,
+        "tokens_planned": 1,
+        "tokens_done": 0,
+        "segments_to_train": 1,
+        "evaluations": 0,
+        "flops": 1.0,
+        "hours": 1.0,
+        "disk_bytes": 1,
+        "runs": len(two.points),
+    }
     text = "\n".join(plan_lines(document))
     assert "job 12_3 on n1, step 70, docs 4.5000" in text
     assert "failed at step 80: why\n           | the end" in text

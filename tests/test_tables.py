@@ -48,8 +48,15 @@ def table(root: Path) -> pd.DataFrame:
 
 def one(table: pd.DataFrame, **values: object) -> pd.DataFrame:
     """The rows of the one run of docs_to_python with these values, else as the defaults."""
-    usual = {"shift": "docs_to_python", "schedule": "cosine", "start": "pretrain", "peak": 1.0, "warmup": 0.01,
-             "replay": 0.0, **values}  # fmt: skip
+    usual = {
+        "shift": "docs_to_python",
+        "schedule": "cosine",
+        "start": "pretrain",
+        "peak": 1.0,
+        "warmup": 0.01,
+        "replay": 0.0,
+        **values,
+    }
     for name, value in usual.items():
         table = table[table[name] == value]
     assert table.run.nunique() == 1
@@ -189,8 +196,10 @@ def test_measurements_added_later_appear(tmp_path: Path) -> None:
     store, (document,) = Store(tmp_path), Store(tmp_path).runs()
     more = Measure("docs", point.run.recipes["docs"].key, 512, 128)
     further = Measure("cpp", "c" * 32, 64, 128)
-    added = [Row(document["steps"], document["tokens"], m.corpus, m.windows, m.hash, 1000.0, 500, 900)
-             for m in (more, further)]  # fmt: skip
+    added = [
+        Row(document["steps"], document["tokens"], m.corpus, m.windows, m.hash, 1000.0, 500, 900)
+        for m in (more, further)
+    ]
     store.add_rows(document["address"], added)
     assert set(load(tmp_path).corpus) == {"docs", "python"}  # nobody asked for them
     for m in (more, further):
@@ -249,8 +258,11 @@ def assert_equal(root: Path, parents: list[Path] | None = None) -> pd.DataFrame:
     """The table of a store has exactly the rows that one gets one by one, to the last bit."""
     table = load(root, parents=parents or [])
     expected = rows_one_by_one(root, parents)
-    one_by_one = [(run, r.position, r.tokens, r.corpus, r.windows, r.loss, r.bits_per_byte)
-                  for run in sorted(expected) for r in expected[run]]  # fmt: skip
+    one_by_one = [
+        (run, r.position, r.tokens, r.corpus, r.windows, r.loss, r.bits_per_byte)
+        for run in sorted(expected)
+        for r in expected[run]
+    ]
     columns = ["run", "position", "tokens", "corpus", "windows", "loss", "bits_per_byte"]
     pd.testing.assert_frame_equal(table[columns], pd.DataFrame(one_by_one, columns=columns), check_exact=True)
     return table
@@ -285,8 +297,11 @@ def test_many_runs_are_read_as_one_by_one(many: Path) -> None:
 def test_rows_added_twice_count_once_and_the_first_wins(many: Path, tmp_path: Path) -> None:
     """Two stores measured the same rows of a state that lies in a third; this one's come first."""
     stores = [Store(tmp_path / name, [many]) for name in ("here", "there")]
-    (address,) = {document["base_address"] for document in Store(many).runs() if "scratch" not in document["name"]
-                  and document["config"]["seed"] == 3}  # fmt: skip
+    (address,) = {
+        document["base_address"]
+        for document in Store(many).runs()
+        if "scratch" not in document["name"] and document["config"]["seed"] == 3
+    }
     documents = [document for document in Store(many).runs() if document["base_address"] == address]
     further = Measure("cpp", "c" * 32, 64, 128)
     position, tokens = documents[0]["base_position"], 10**6
@@ -312,7 +327,7 @@ def test_rows_added_twice_count_once_and_the_first_wins(many: Path, tmp_path: Pa
         (HEADER + "\n1,2,docs,64,x,3.5,0,5\n", "line 2 is not an evaluation"),
     ],
     ids=["changed", "no table", "not finite", "empty line", "no tokens"],
-)  # fmt: skip
+)
 def test_a_damaged_state_is_set_aside_and_the_next_serves(
     many: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, says: str
 ) -> None:
@@ -473,15 +488,25 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: bytes |
 
 def test_a_map_is_split_at_commas_outside_parentheses() -> None:
     assert parse_map("N=params, D = C/(6*N) ,r=f(a, b),run=id") == {
-        "N": "params", "D": "C/(6*N)", "r": "f(a, b)", "run": "id"}  # fmt: skip
+        "N": "params",
+        "D": "C/(6*N)",
+        "r": "f(a, b)",
+        "run": "id",
+    }
     assert parse_map("r=pile ratio") == {"r": "pile ratio"}
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("N", "'N' is not NAME"), ("N=", "'N=' is not NAME"), ("=x", "'=x' is not NAME"), ("N=a,", "'' is not NAME"),
-     ("my N=a", "'my N=a' is not NAME"), ("N=a,N=b", "N is given twice")],
-)  # fmt: skip
+    [
+        ("N", "'N' is not NAME"),
+        ("N=", "'N=' is not NAME"),
+        ("=x", "'=x' is not NAME"),
+        ("N=a,", "'' is not NAME"),
+        ("my N=a", "'my N=a' is not NAME"),
+        ("N=a,N=b", "N is given twice"),
+    ],
+)
 def test_a_map_that_is_none_is_refused(text: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
         parse_map(text)

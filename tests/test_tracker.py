@@ -21,8 +21,11 @@ from tests.launched import settings
 from tests.tiny import command, write_texts
 
 OFFLINE = {"kind": "wandb", "mode": "offline", "project": "rewarm"}
-RUNS = ("warmup=0.1", "warmup=0.1 tokens=0.1x schedule=warmup_constant horizon=1x",
-        "warmup=0.1 schedule=warmup_constant horizon=1x")  # fmt: skip
+RUNS = (
+    "warmup=0.1",
+    "warmup=0.1 tokens=0.1x schedule=warmup_constant horizon=1x",
+    "warmup=0.1 schedule=warmup_constant horizon=1x",
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +108,11 @@ def test_the_summary_has_forgetting_and_adaptation(mirrored: tuple[Store, list[P
 
 
 def test_a_wandb_that_fails_costs_a_warning_and_no_training(
-    mirrored: tuple[Store, list[Point]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    mirrored: tuple[Store, list[Point]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)  # import wandb raises
     store, points = Store(tmp_path), mirrored[1][:1]
     outcome = launch(plan_over(points, store), settings("inline"), store, tracker=OFFLINE, progress=False)

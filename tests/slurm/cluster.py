@@ -86,5 +86,3 @@ def submissions(root: Path) -> list[dict[str, Any]]:
     """Every submission.json of a store, in the order of job numbers."""
     documents = [json.loads(path.read_text()) for path in root.glob("jobs/*/submission.json")]
     return sorted(documents, key=lambda document: int(document["job"]))
-
-

@@ -393,9 +393,7 @@ def test_a_node_goes_down_and_comes_up(texts: Path, tmp_path: Path, long_run: di
     assert leavings(tmp_path) == []
 
 
-def test_slurmctld_is_restarted_in_mid_sweep(
-    texts: Path, tmp_path: Path, box: Path, grid: dict[str, bytes]
-) -> None:
+def test_slurmctld_is_restarted_in_mid_sweep(texts: Path, tmp_path: Path, box: Path, grid: dict[str, bytes]) -> None:
     launched(texts, tmp_path, GRID, "slurm")
     until(lambda: list(tmp_path.glob("leases/*.json")))
     subprocess.run([HERE / "down", box, "slurmctld"], check=True)
