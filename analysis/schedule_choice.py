@@ -153,15 +153,15 @@ def choose_schedule(
 
 def lr_curve(schedule: str, peak: float, horizon: int, *, warmup: float, min_ratio: float, anneal: float) -> Array:
     """The learning rate of every update of a schedule of `horizon` updates, (horizon,)."""
-    pieces = schedules.pieces(
+    drawn = schedules.Schedule(
         schedule,
         max_lr=peak,
         min_lr=min_ratio * peak,
         warmup_steps=round(warmup * horizon),
         horizon_steps=horizon,
-        steps=horizon,
         anneal_steps=round(anneal * horizon),
     )
+    pieces = schedules.pieces(drawn, horizon)
     return np.concatenate([schedules.lr_at(shape, np.arange(steps)) for shape, steps in pieces])
 
 

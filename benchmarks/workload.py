@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def workload(
     """
     knobs = [f"model={model}", "start=scratch", "replay=0.25", f"tokens={tokens}", f"warmup={warmup}", *more]
     plan = planned(knobs, Store(Path("no store")))
-    recipes: Mapping[str, object] = {key: r for segment in plan.segments for key, r in segment.recipes.items()}
+    recipes = {key: r for segment in plan.segments for key, r in segment.recipes.items()}
     tasks = [task_of(plan, segment, recipes) for segment in plan.to_train]
     if not measured:
         tasks = [replace(task, rows=frozenset()) for task in tasks]

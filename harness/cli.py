@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import config
+from harness.compile import compile_run
 from harness.errors import CorruptError, InputError
 from harness.expand import Point
 from harness.fields import choice, listing, text
 from harness.follow import led, require_ranks
 from harness.plan import Plan, compile_points, plan
 from harness.plan import Point as RunPoint
-from harness.program import compile_run
 from harness.report import plan_document, plan_lines, total_lines, totals
 from harness.request import RowKey
 from harness.store import Store

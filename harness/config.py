@@ -1,7 +1,7 @@
 """One composed config, checked: a plain dict in, a `Run` in steps out.
 
 Level 1: no files but the user's checkpoint and texts (for their content hashes), no torch. Hydra composes (`__main__`),
-`expand` enumerates the points of a sweep, `read` checks one point, `program.compile_run` turns it into a Program.
+`expand` enumerates the points of a sweep, `read` checks one point, `compile.compile_run` turns it into a Program.
 Tokens in configs, steps from here on. Every refusal is an `InputError`.
 """
 
@@ -16,6 +16,7 @@ from harness import hub, recipe
 from harness.errors import InputError
 from harness.fields import Config, as_number, choice, listing, number, whole
 from harness.identity import rounded
+from harness.program import Adam
 from harness.recipe import Recipe
 from harness.schedule_config import Tokens
 from harness.shape import ModelShape, non_embedding, parameters
@@ -52,7 +53,7 @@ class Run:
     downstream: str
     batch: int  # sequences per optimizer step
     seq_len: int
-    optimizer: tuple[float, float, float, float, float]  # beta1, beta2, eps, weight decay, clip
+    optimizer: Adam
     precision: str
     measurements: Measurements
 
@@ -103,7 +104,7 @@ def read(config: Config) -> Run:
         downstream=downstream,
         batch=batch,
         seq_len=seq_len,
-        optimizer=(
+        optimizer=Adam(
             rounded(beta1),
             rounded(beta2),
             rounded(number(config, "optimizer.eps", above=0)),

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from harness.compile import StageSpan, compile_run
 from harness.config import Run
 from harness.history import Measure
 from harness.identity import digest
-from harness.program import Program, StageSpan, compile_run
+from harness.program import Program
+from harness.recipe import Recipe
 from harness.request import Request, RowKey, request
 
 Rows = Callable[[str], frozenset[RowKey] | None]  # of the state at an address; None: not stored
@@ -56,7 +58,7 @@ class Segment:
     start: int
     stop: int
     program: Program  # of some run through it
-    recipes: dict[str, object]  # corpus key -> Recipe, of all runs through it
+    recipes: dict[str, Recipe]  # by corpus key, of all runs through it
     path: str | None  # where the root's checkpoint lies
     parent: Segment | None
     kept: bool  # some run's phase ends here; else a save on the way, stored by an interrupted segment

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from harness.compile import StageSpan
 from harness.config import Run
 from harness.history import Measure
-from harness.program import StageSpan
 
 RowKey = tuple[int, str]  # (position, hash of the windows)
 

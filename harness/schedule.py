@@ -1,15 +1,15 @@
 """Learning rates: the shapes a phase can have, and how a named schedule is cut into them.
 
-Level 0. `pieces` turns a schedule as a user names it into (shape, steps) pairs, one per phase of a program; training
-then asks `lr_at(shape, n)` before every update. n = updates completed since the shape's start, so the first update of
-a warm-up has LR 0, as in GPT-NeoX. Nothing is stored or stepped: the LR is a function of position.
+Level 0. `pieces` cuts a `Schedule`, named as a user names it, into (shape, steps) pairs, one per phase of a program;
+training then asks `lr_at(shape, n)` before every update. n = updates completed since the shape's start, so the first
+update of a warm-up has LR 0, as in GPT-NeoX. Nothing is stored or stepped: the LR is a function of position.
 
 A shape holds only what changes its values. A warm-up, a constant and the trunk of an infinite schedule do not hold
 their length, and a cosine holds its horizon rather than the steps it is run for: so a shorter run is a prefix of a
 longer one. Past its horizon every shape stays at its last value.
 
-    for shape, steps in pieces("cosine", max_lr=3e-4, min_lr=3e-5, warmup_steps=1324, horizon_steps=132366,
-                               steps=22000): ...
+    for shape, steps in pieces(Schedule("cosine", max_lr=3e-4, min_lr=3e-5, warmup_steps=1324, horizon_steps=132366),
+                               22000): ...
 """
 
 from __future__ import annotations
@@ -131,82 +131,100 @@ def _formula(shape: Shape, n: Any, library: Any, lower: Any, higher: Any) -> Any
     return shape.max_lr * (1 - done) + shape.min_lr * done
 
 
-def pieces(
-    name: str,
-    *,
-    max_lr: float,
-    min_lr: float,
-    warmup_steps: int,
-    horizon_steps: int,
-    steps: int,
-    cooldown_steps: int = 0,
-    constant_lr: float | None = None,
-    anneal_steps: int = 0,
-    timescale: float = 1.0,
-) -> tuple[tuple[Shape, int], ...]:
+@dataclass(frozen=True)
+class Schedule:
+    """A named schedule drawn in steps, before it is cut into shapes. What a schedule has no place for plays no part."""
+
+    name: str
+    """One of `NAMES`."""
+    max_lr: float
+    """The peak; of `constant` its one value."""
+    min_lr: float
+    """The floor that decays and anneals end at."""
+    warmup_steps: int
+    """Linear from 0 to the peak; the horizon includes them."""
+    horizon_steps: int
+    """What a closed schedule is drawn for; it may be run for fewer steps, or more at its floor."""
+    cooldown_steps: int = 0
+    """From the peak to `constant_lr`, of the infinite schedules."""
+    constant_lr: float | None = None
+    """The level of an infinite schedule after its cooldown."""
+    anneal_steps: int = 0
+    """The last steps of an open-ended schedule, which fall to the floor; 0: none."""
+    timescale: float = 1.0
+    """a of `InverseSqrt`."""
+
+
+def pieces(schedule: Schedule, steps: int) -> tuple[tuple[Shape, int], ...]:
     """The first `steps` steps of a schedule, cut at every boundary of its LR: (shape, steps) pairs, none of zero steps.
 
     cosine, cosine_clipped, linear: warm-up, then the decay to min_lr at `horizon_steps` (warm-up included), then
     constant at min_lr (cosine_clipped holds its own floor). constant: max_lr, no warm-up. warmup_constant: warm-up,
     max_lr. infinite_cosine, infinite_inv_sqrt: warm-up, cooldown to `constant_lr` over `cooldown_steps`, constant.
     wsd: warm-up, max_lr. The last `anneal_steps` of the infinite ones (exponential) and of wsd (linear) fall to min_lr
-    from wherever the trunk is by then; what comes before them does not depend on `steps`. Arguments that a schedule
-    has no place for play no part. LRs are per update and `rounded`. Raises InputError.
+    from wherever the trunk is by then; what comes before them does not depend on `steps`. LRs are per update and
+    `rounded`. Raises InputError.
     """
+    name, warmup, anneal = schedule.name, schedule.warmup_steps, schedule.anneal_steps
     if name not in NAMES:
         raise InputError("schedule", name, "is no schedule", f"choose one of {', '.join(sorted(NAMES))}")
-    _check_counts(steps=steps, warmup=warmup_steps, horizon=horizon_steps, cooldown=cooldown_steps, anneal=anneal_steps)
-    top = _checked_lr("lr", max_lr)
+    _check_counts(
+        steps=steps,
+        warmup=warmup,
+        horizon=schedule.horizon_steps,
+        cooldown=schedule.cooldown_steps,
+        anneal=anneal,
+    )
+    top = _checked_lr("lr", schedule.max_lr)
     if name == "constant":
         return tuple(_cut([(Constant(top), steps)], steps))
-    warmup: list[tuple[Shape, int]] = [(Ramp(rounded(top / warmup_steps)), warmup_steps)] if warmup_steps else []
+    ramp: list[tuple[Shape, int]] = [(Ramp(rounded(top / warmup)), warmup)] if warmup else []
     if name in CLOSED:
-        decay = _closed(name, top, _floor(min_lr, top), warmup_steps, horizon_steps, steps)
-        return tuple(_cut([*warmup, *decay], steps))
-    trunk = [*warmup, *_trunk(name, top, cooldown_steps, constant_lr, timescale, steps)]
-    if name == "warmup_constant" or not anneal_steps:
+        return tuple(_cut([*ramp, *_closed(schedule, top, steps)], steps))
+    trunk = [*ramp, *_trunk(schedule, top, steps)]
+    if name == "warmup_constant" or not anneal:
         return tuple(_cut(trunk, steps))
-    branch = steps - anneal_steps
-    if branch < warmup_steps:
-        why = f"the anneal would begin at step {branch}, inside the warm-up of {warmup_steps} steps"
-        raise InputError("anneal", f"{anneal_steps} steps", why, "give more tokens, or a shorter anneal or warm-up")
+    branch = steps - anneal
+    if branch < warmup:
+        why = f"the anneal would begin at step {branch}, inside the warm-up of {warmup} steps"
+        raise InputError("anneal", f"{anneal} steps", why, "give more tokens, or a shorter anneal or warm-up")
     start = _lr_of(trunk, branch)
-    floor = _floor(min_lr, start)
+    floor = _floor(schedule.min_lr, start)
     if name != "wsd" and floor == 0:
-        raise InputError("min_ratio", min_lr, "an exponential anneal never reaches zero", "give a positive value")
-    anneal: Shape = Linear(start, floor, anneal_steps) if name == "wsd" else Exponential(start, floor, anneal_steps)
-    return tuple(_cut([*_cut(trunk, branch), (anneal, anneal_steps)], steps))
+        raise InputError("min_ratio", floor, "an exponential anneal never reaches zero", "give a positive value")
+    fall: Shape = Linear(start, floor, anneal) if name == "wsd" else Exponential(start, floor, anneal)
+    return tuple(_cut([*_cut(trunk, branch), (fall, anneal)], steps))
 
 
-def _closed(name: str, top: float, floor: float, warmup: int, horizon: int, steps: int) -> list[tuple[Shape, int]]:
+def _closed(schedule: Schedule, top: float, steps: int) -> list[tuple[Shape, int]]:
+    warmup, horizon, floor = schedule.warmup_steps, schedule.horizon_steps, _floor(schedule.min_lr, top)
     if warmup > horizon:
         raise InputError("warmup", f"{warmup} steps", f"is longer than the horizon of {horizon} steps", "shorten it")
-    if name == "cosine_clipped":
+    if schedule.name == "cosine_clipped":
         if 2 * warmup > horizon:  # GPT-NeoX's clamp at T - W would fall into the warm-up and the LR jump at its end
             why = f"is more than half the horizon of {horizon} steps, which cosine_clipped does not define"
             raise InputError("warmup", f"{warmup} steps", why, "shorten it, or use schedule=cosine")
         return [(CosineClipped(top, floor, horizon, warmup), steps)]
     decay = horizon - warmup
-    shape = Cosine if name == "cosine" else Linear
+    shape = Cosine if schedule.name == "cosine" else Linear
     return [*([(shape(top, floor, decay), decay)] if decay else []), (Constant(floor), steps)]
 
 
-def _trunk(
-    name: str, top: float, cooldown: int, constant_lr: float | None, timescale: float, steps: int
-) -> list[tuple[Shape, int]]:
+def _trunk(schedule: Schedule, top: float, steps: int) -> list[tuple[Shape, int]]:
     """What follows the warm-up of an open-ended schedule, `steps` or more steps of it."""
+    name, cooldown = schedule.name, schedule.cooldown_steps
     if name in ("warmup_constant", "wsd"):
         return [(Constant(top), steps)]
-    if constant_lr is None:
+    if schedule.constant_lr is None:
         raise InputError("schedule.constant_lr", None, f"{name} needs the LR of its constant phase", "give one")
-    level = _checked_lr("schedule.constant_lr", constant_lr)
+    level = _checked_lr("schedule.constant_lr", schedule.constant_lr)
     if level > top:
         raise InputError("schedule.constant_lr", level, f"is above the peak LR {top}", "give the peak or less")
     if not cooldown:
         return [(Constant(level), steps)]
     if name == "infinite_cosine":
         return [(Cosine(top, level, cooldown), cooldown), (Constant(level), steps)]
-    scale = _checked_lr("schedule.timescale", timescale)
+    scale = _checked_lr("schedule.timescale", schedule.timescale)
     return [(InverseSqrt(top, level, cooldown, scale), cooldown), (Constant(level), steps)]
 
 

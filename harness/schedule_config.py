@@ -1,4 +1,4 @@
-"""A learning-rate schedule drawn in steps: from shares, tokens and multiples of a peak to what `schedule.pieces` takes.
+"""A learning-rate schedule drawn in steps: from shares, tokens and multiples of a peak to a `schedule.Schedule`.
 
 Level 1, a part of `config`.
 """
@@ -6,7 +6,6 @@ Level 1, a part of `config`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,9 @@ from typing import Any
 from harness.errors import InputError
 from harness.fields import Config, as_number, get, number
 from harness.identity import rounded
-from harness.schedule import NAMES, OPEN_ENDED, lr_at, pieces
+from harness.schedule import NAMES, OPEN_ENDED, Schedule, lr_at, pieces
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A learning-rate schedule drawn in steps; `schedule.pieces` takes exactly these."""
-
-    name: str
-    max_lr: float
-    min_lr: float
-    warmup_steps: int
-    horizon_steps: int
-    cooldown_steps: int = 0
-    constant_lr: float | None = None
-    anneal_steps: int = 0
-    timescale: float = 1.0
 
 
 class Tokens:
@@ -112,7 +96,7 @@ def schedule_of(
 
 def final_lr(schedule: Schedule, steps: int) -> float:
     """The learning rate at which a schedule of so many steps ends."""
-    shape, length = pieces(steps=steps, **asdict(schedule))[-1]
+    shape, length = pieces(schedule, steps)[-1]
     return rounded(float(lr_at(shape, length)))
 
 

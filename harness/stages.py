@@ -13,7 +13,8 @@ from typing import Any
 from harness.errors import InputError
 from harness.fields import Config, as_number, choice, listing, number, whole
 from harness.mixture import counts, integer_weights
-from harness.schedule_config import Schedule, Tokens, final_lr, schedule_of
+from harness.schedule import Schedule
+from harness.schedule_config import Tokens, final_lr, schedule_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from harness.history import Measure
 from harness.plan import Plan, Segment
@@ -40,7 +39,7 @@ class Task:
         return frozenset(key for key in self.rows if key[0] > self.start or not self.start)
 
 
-def task_of(plan: Plan, segment: Segment, recipes: Mapping[str, object]) -> Task:
+def task_of(plan: Plan, segment: Segment, recipes: Mapping[str, Recipe]) -> Task:
     """The task of training a segment. `recipes`: of the whole plan by key, so that one corpus has one folder."""
     path = [segment]
     while path[-1].parent is not None:
@@ -52,7 +51,7 @@ def task_of(plan: Plan, segment: Segment, recipes: Mapping[str, object]) -> Task
         stops=tuple(sorted(s.stop for s in path[1:] if s.kept)),
         rows=frozenset().union(*(s.rows for s in path)),
         measures={name: measure for s in path for name, measure in s.measures.items()},
-        recipes={key: cast(Recipe, recipes[key]) for key in segment.recipes},
+        recipes={key: recipes[key] for key in segment.recipes},
         path=segment.path,
         final=all(plan.points[i].path[-1] is segment for i in segment.runs),
     )

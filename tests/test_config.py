@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from harness import config
+from harness.compile import compile_run
 from harness.compose import collect, sweep_points
 from harness.errors import InputError
 from harness.fields import choice
-from harness.program import compile_run
 from tests.composed import run_of
 
 BAD = {

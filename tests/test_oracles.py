@@ -13,7 +13,7 @@ from analysis.curves import add_schedules
 from analysis.fit import Fit, fit_law
 from analysis.laws import ANNEALING, CHINCHILLA, DCPT, MIXING, MULTI_POWER
 from analysis.objective import Loss
-from harness.schedule import lr_at, pieces
+from harness.schedule import Schedule, lr_at, pieces
 
 PEAK, FLOOR, WARMUP = 3e-4, 3e-5, 2160
 
@@ -148,9 +148,7 @@ def schedule(name: str) -> np.ndarray:
     n = np.arange(steps + 1)
     warm = np.minimum(n / WARMUP, 1) * PEAK
     if kind == "cosine":
-        (_, _), (shape, _), *_ = pieces(
-            "cosine", max_lr=PEAK, min_lr=FLOOR, warmup_steps=WARMUP, horizon_steps=steps, steps=steps
-        )
+        (_, _), (shape, _), *_ = pieces(Schedule("cosine", PEAK, FLOOR, WARMUP, horizon_steps=steps), steps)
         return np.where(n < WARMUP, warm, lr_at(shape, np.maximum(n - WARMUP, 0)))
     if kind == "constant":
         return warm

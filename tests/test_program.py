@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.program import Program, compile_run
+from harness.compile import compile_run
+from harness.program import Program
 from harness.schedule import Constant, Cosine, Exponential, Ramp
 from tests.composed import run_of
 

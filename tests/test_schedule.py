@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness import schedule as schedules
 from harness.errors import InputError
 from harness.schedule import (
     NAMES,
@@ -20,9 +21,9 @@ from harness.schedule import (
     InverseSqrt,
     Linear,
     Ramp,
+    Schedule,
     Shape,
     lr_at,
-    pieces,
 )
 
 T, W = 132_366, 1_324  # Ibrahim et al. 2024 at 405M: 300B tokens in batches of 1104 x 2048, 1 % warm-up
@@ -30,6 +31,10 @@ TOP, FLOOR, LEVEL = 3e-4, 3e-5, 1.65e-4
 PAPER: dict[str, Any] = {"max_lr": TOP, "min_lr": FLOOR, "warmup_steps": W, "horizon_steps": T, "steps": T}
 COOLDOWN, ANNEAL = 79_420, 19_855  # 60 % and 15 % of T
 INFINITE: dict[str, Any] = {**PAPER, "cooldown_steps": COOLDOWN, "constant_lr": LEVEL, "anneal_steps": ANNEAL}
+
+
+def pieces(name: str, *, steps: int, **drawn: Any) -> tuple[tuple[Shape, int], ...]:
+    return schedules.pieces(Schedule(name, **drawn), steps)
 
 
 def curve(schedule: tuple[tuple[Shape, int], ...]) -> np.ndarray:

@@ -24,8 +24,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A new module is declared here. It may import what has its own level or a lower one.
 LEVELS = {
     0: "errors fields identity schedule mixture",
-    1: "shape recipe hub history schedule_config stages config expand compose files",
-    2: "program request plan",
+    1: "shape program recipe hub history schedule_config stages config expand compose files",
+    2: "compile request plan",
     3: "store lease recorded task documents frozen submissions resources",
     4: "extract embedded sources tokenizer ingest_display ingest corpus model distributed status",
     5: "batches measure checkpoint states",
