@@ -13,9 +13,9 @@ from benchmarks.sides import Side
 from benchmarks.table import Row
 from benchmarks.workload import Bench, command, fresh_store, planned, say
 from harness import pool, worker
-from harness.compose import SWEEPS
 from harness.jobs import Jobs
 from harness.plan import Plan, Segment
+from harness.shipped import SWEEPS
 from harness.store import Store
 
 # 1 % of 150 steps is not nothing, so the demo's warm-ups are still four different ones.

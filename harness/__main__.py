@@ -13,5 +13,10 @@ def main(arguments: Sequence[str]) -> int:
     return carry_out(collect(arguments))
 
 
+def command() -> int:
+    """The installed command `rewarm`."""
+    return guarded(main)
+
+
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(command())

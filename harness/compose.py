@@ -20,9 +20,7 @@ from typing import Any
 from harness.errors import InputError
 from harness.expand import Point, expand, unknown_key
 from harness.fields import Config
-from harness.schedule_config import CONF
-
-SWEEPS = CONF.parent / "sweeps"
+from harness.shipped import CONF, SWEEPS
 
 
 def collect(arguments: Sequence[str]) -> list[Point]:
@@ -36,6 +34,7 @@ def collect(arguments: Sequence[str]) -> list[Point]:
     from omegaconf.errors import OmegaConfBaseException
 
     _refuse_plugins(arguments)
+    arguments = _with_shipped_sweeps(arguments)
     points: list[Point] = []
     refusals: list[Exception] = []
     hydras = (HydraException, OmegaConfBaseException)
@@ -106,7 +105,8 @@ def _quiet_hydra(arguments: Sequence[str]) -> Iterator[None]:
     before, argv = dict(os.environ), sys.argv
     os.environ.update(HYDRA_FULL_ERROR="1", REWARM_HYDRA_DIR=folder)
     in_order = sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))  # argparse wants overrides together
-    sys.argv = ["python -m harness", *in_order]
+    called = "rewarm" if Path(argv[0]).name == "rewarm" else "python -m harness"  # a shell completes the first only
+    sys.argv = [called, *in_order]
     try:
         yield
     finally:
@@ -116,6 +116,19 @@ def _quiet_hydra(arguments: Sequence[str]) -> Iterator[None]:
             if key in before:
                 os.environ[key] = before[key]
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_shipped_sweeps(arguments: Sequence[str]) -> Sequence[str]:
+    """`-cn demo` without a folder is the file that ships with the program; with one (-cd) the user's own."""
+    pairs = list(zip(arguments, (*arguments[1:], ""), strict=True))
+    named = [
+        following if name in ("-cn", "--config-name") else name.split("=", 1)[-1]
+        for name, following in pairs
+        if name in ("-cn", "--config-name") or name.startswith("--config-name=")
+    ]
+    elsewhere = any(name.startswith(("-cd", "--config-dir")) for name in arguments)
+    ships = any((SWEEPS / f"{name.removesuffix('.yaml')}.yaml").is_file() for name in named)
+    return ["-cd", str(SWEEPS), *arguments] if ships and not elsewhere else arguments
 
 
 def _refuse_plugins(arguments: Sequence[str]) -> None:
@@ -142,6 +155,9 @@ def _translated(error: Exception, arguments: Sequence[str]) -> InputError:
     if match:
         known = ", ".join(sorted(file.stem for file in (CONF / match[1]).glob("*.yaml")))
         return InputError(match[1], match[2], "no such choice", f"known: {known}" if known else "see conf/")
+    match = re.search(r"Additional config directory '([^']+)' not found", text)
+    if match:
+        return InputError("-cd", match[1], "no such folder", "leave -cd out for the sweep files that ship with rewarm")
     match = re.search(r"Cannot find primary config '([^']+)'", text)
     if match:
         return InputError("-cn", match[1], "no such sweep file", "give -cd FOLDER -cn NAME")

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.fields import Config
-from harness.schedule_config import CONF
+from harness.shipped import CONF
 
 Compose = Callable[[tuple[str, ...]], Config]  # group overrides, e.g. ("schedule=wsd",) -> composed config
 

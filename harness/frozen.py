@@ -3,7 +3,7 @@
 Level 3, without torch. A job may start hours after it was submitted: what is edited meanwhile must not reach it, and
 nothing is unpickled.
 
-    code = freeze_code(root / "jobs")                # jobs/code-<sha12>/ with harness/ and conf/, put on PYTHONPATH
+    code = freeze_code(root / "jobs")                # jobs/code-<sha12>/ with harness/ and its conf/, for PYTHONPATH
     text = json.dumps(plain(task)); task = thaw(Task, json.loads(text))
 """
 
@@ -20,19 +20,18 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from harness import files as disk
-from harness.schedule_config import CONF
+from harness.shipped import CODE, CONF
 
 T = TypeVar("T")
 
 
 def freeze_code(folder: Path) -> Path:
-    """A copy of harness/ and conf/ below `folder`, made unless it is there: what runs now, whatever is edited later."""
-    here = CONF.parent
+    """A copy of harness/ with its conf/ below `folder`, made unless it is there: what runs now, whatever is edited."""
+    parts = {"harness": (CODE, "*.py"), "harness/conf": (CONF, "*.yaml")}  # conf/ is a link in a checkout
     contents = {
-        path.relative_to(here).as_posix(): path.read_bytes()
-        for part in ("harness", "conf")
-        for path in sorted((here / part).rglob("*"))
-        if path.suffix in (".py", ".yaml")
+        f"{name}/{path.relative_to(part).as_posix()}": path.read_bytes()
+        for name, (part, pattern) in parts.items()
+        for path in sorted(part.rglob(pattern))
     }
     hashed = hashlib.sha256(b"".join(name.encode() + b"\0" + content + b"\0" for name, content in contents.items()))
     return freeze(folder, f"code-{hashed.hexdigest()[:12]}", contents)

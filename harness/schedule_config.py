@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
 from harness.fields import Config, as_number, get, number
 from harness.identity import rounded
 from harness.schedule import NAMES, OPEN_ENDED, Schedule, lr_at, pieces
-
-CONF = Path(__file__).resolve().parent.parent / "conf"
+from harness.shipped import CONF
 
 
 class Tokens:

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from harness.cli import carry_out, guarded
-from harness.compose import SWEEPS, sweep_points
+from harness.compose import sweep_points
 from harness.errors import InputError
+from harness.shipped import SWEEPS
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,8 +16,9 @@ import pandas as pd
 from analysis.runs import read_runs
 from analysis.tables import COLUMNS, SHARED, table_of
 from harness.errors import InputError
+from harness.shipped import shipped
 
-FROZEN = Path(__file__).resolve().parent / "data"
+FROZEN = shipped("paper_figures", "data")
 WHOLE = ("N", "N_total", "base_tokens", "run_tokens", "warmup_tokens", "seed", "position", "tokens", "D", "windows")
 
 

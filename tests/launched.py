@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from harness.cli import plan_over
 from harness.launch import Outcome, launch
-from harness.schedule_config import CONF
+from harness.shipped import CONF
 from harness.store import Store
 from tests.composed import points_of
 from tests.tiny import command

@@ -71,6 +71,8 @@ def refused(capsys: pytest.CaptureFixture[str], status: int, *words: str, progre
         ("launch=slurm launch.ranks=2", ("launch.ranks=2: not a key of the launch that was chosen",)),
         ("do=cancel", ("do=cancel", "there is no scancel here")),
         ("lr=[", ("lr=[",)),
+        ("-cd nowhere -cn demo", ("-cd=", "nowhere: no such folder", "leave -cd out")),
+        ("-cn nothing", ("-cn=nothing: no such sweep file",)),
     ],
 )
 def test_a_bad_argument_is_one_line_and_leaves_nothing(

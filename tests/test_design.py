@@ -36,10 +36,11 @@ from analysis.questions import Question, loss_at, parameter, share_of_limited_do
 from analysis.search import search
 from analysis.selection import Choice, best_set, ordered
 from harness import config
-from harness.compose import SWEEPS, sweep_points
+from harness.compose import sweep_points
 from harness.errors import InputError
 from harness.plan import compile_points
 from harness.shape import flops_per_token, non_embedding
+from harness.shipped import SWEEPS
 
 TRUTH = {
     "general": {

@@ -8,10 +8,11 @@ import pytest
 
 from harness import config
 from harness.cli import plan_over
-from harness.compose import SWEEPS, sweep_points
+from harness.compose import sweep_points
 from harness.history import final_loss
 from harness.launch import launch
 from harness.plan import compile_points
+from harness.shipped import SWEEPS
 from harness.store import Store
 
 SMALLER = ["scale.tokens=120000", "scale.horizon=120000", "base.tokens=600000", "warmup=0.05"]

@@ -12,7 +12,7 @@ from harness.config import read
 from harness.frozen import freeze, freeze_code, plain, thaw
 from harness.jobs import Jobs
 from harness.plan import compile_points, plan
-from harness.schedule_config import CONF
+from harness.shipped import CODE
 from harness.worker import Setup, Work
 
 
@@ -36,8 +36,8 @@ def test_the_code_is_frozen_once_and_whole(tmp_path: Path) -> None:
     folder = freeze_code(tmp_path)
     assert freeze_code(tmp_path) == folder
     copied = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert copied == {path: (CONF.parent / path).read_bytes() for path in copied}
-    assert {Path("harness/payload.py"), Path("conf/config.yaml")} <= set(copied)
+    assert copied == {path: (CODE.parent / path).read_bytes() for path in copied}
+    assert {Path("harness/payload.py"), Path("harness/conf/config.yaml")} <= set(copied)
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 

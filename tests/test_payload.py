@@ -15,7 +15,7 @@ from harness import payload, states
 from harness.frozen import plain
 from harness.jobs import Job, Jobs
 from harness.resources import longest_waits
-from harness.schedule_config import CONF
+from harness.shipped import CODE
 from harness.store import Store
 from harness.train import Trainer
 from harness.worker import Setup, Work
@@ -32,7 +32,7 @@ def run(
     store: Store,
     jobs: list[Job],
     *,
-    code: Path = CONF.parent,
+    code: Path = CODE,
     slow: float = 0.0,
     broken: bool = False,
     **environment: str,

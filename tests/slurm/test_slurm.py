@@ -19,7 +19,7 @@ import pytest
 
 from harness.cli import plan_over
 from harness.errors import InputError
-from harness.schedule_config import CONF
+from harness.shipped import CODE
 from harness.slurm import cancel
 from harness.store import Store
 from tests.composed import points_of
@@ -148,8 +148,7 @@ def test_what_is_edited_while_jobs_are_queued_has_no_effect(
     texts: Path, tmp_path: Path, grid: dict[str, bytes]
 ) -> None:
     checkout, root = tmp_path / "checkout", tmp_path / "root"
-    for part in ("harness", "conf"):
-        shutil.copytree(CONF.parent / part, checkout / part)
+    shutil.copytree(CODE, checkout / "harness")
     arguments = [*harness(texts, root), "-m", "warmup=0,0.1,0.2,0.3"]
     slurm("scontrol", "update", "partitionname=main", "state=down")
     try:
