@@ -27,6 +27,7 @@ from analysis.show import diff_document, diff_lines, show_document, show_lines
 from harness.errors import CorruptError, InputError
 from harness.recorded import find_run
 from harness.store import Store
+from harness.units import count
 
 PLAIN = argparse.RawDescriptionHelpFormatter
 Output = tuple[dict[str, Any], list[str]]  # a command's document, and its lines for a terminal
@@ -99,7 +100,7 @@ def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
             " " * 9 + "-" if value is None else f"{value:10.4f}" if i < 2 else f"{value:+10.4f}"
             for i, value in enumerate(values)
         ]
-        lines.append(f"{run.facts.run:<{width}}  {run.status:<7}  {entry['D'] / 1e6:6.4g}M  {'  '.join(cells)}")
+        lines.append(f"{run.facts.run:<{width}}  {run.status:<7}  {count(entry['D']):>7}  {'  '.join(cells)}")
     counts = {status: sum(run.status == status for run in runs) for status in ("done", "partial", "failed", "missing")}
     return [*lines, f"{len(runs)} runs: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n or not runs)]
 

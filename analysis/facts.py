@@ -14,8 +14,10 @@ from functools import lru_cache
 from typing import Any
 
 from analysis.programs import peak_lr, program_of, shares, warmup_steps
+from harness import units
 from harness.identity import rounded
 from harness.request import RowKey
+from harness.schedule_config import tokens_of
 
 Document = Mapping[str, Any]  # a run.json
 
@@ -139,5 +141,4 @@ def _warmup(settings: Mapping[str, Any]) -> float:
 
 
 def _tokens(settings: Mapping[str, Any], amount: Any) -> float:
-    text = str(amount)
-    return float(text[:-1]) * float(settings["scale"]["tokens"]) if text.endswith("x") else float(text)
+    return tokens_of("tokens", amount, units.parse(str(settings["scale"]["tokens"])))

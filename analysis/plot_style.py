@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.errors import InputError
+from harness.units import unit_of
 
 COLUMN, PAGE = 3.25, 6.75  # widths in inches: one column, two columns
 DPI = 200
@@ -136,7 +137,7 @@ def _unwritable(path: Path, error: OSError) -> InputError:
 
 def token_unit(tokens: float) -> tuple[float, str]:
     """The unit in which to write amounts up to `tokens`."""
-    return next(((size, unit) for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")) if tokens >= size), (1e3, "k"))
+    return unit_of(max(tokens, 1e3))
 
 
 def amount(number: float) -> str:

@@ -15,6 +15,7 @@ from harness.history import FINAL_POSITIONS
 from harness.program import Program
 from harness.schedule import lr_at
 from harness.store import Store
+from harness.units import count
 
 WIDTH, HEIGHT = 64, 7  # of the learning-rate curve, in characters
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille character, by column and row
@@ -94,9 +95,9 @@ def diff_document(a: RunRecord, b: RunRecord) -> dict[str, Any]:
 
 def show_lines(document: Mapping[str, Any], program: Program) -> list[str]:
     """`show` for a terminal."""
-    size = f", {_count(document['N_total'])} parameters"
+    size = f", {count(document['N_total'])} parameters"
     if document["N"] is not None:
-        size += f", {_count(document['N'])} of them outside the embeddings"
+        size += f", {count(document['N'])} of them outside the embeddings"
     lines = [
         f"{document['run']}  ({document['status']})",
         f"model {document['model']}{size}; {document['tokens_per_step']} tokens a step",
@@ -109,7 +110,7 @@ def show_lines(document: Mapping[str, Any], program: Program) -> list[str]:
     lines += lr_curve(program, document["base_position"])
     lines += ["", f"{'stops':>9} {'tokens':>8}  stored  address"]
     lines += [
-        f"{stop['position']:>9} {_count(stop['tokens']):>8}  {'yes' if stop['stored'] else 'no':<6}  "
+        f"{stop['position']:>9} {count(stop['tokens']):>8}  {'yes' if stop['stored'] else 'no':<6}  "
         f"{stop['address']}{'  base' if stop['base'] else ''}"
         for stop in document["path"]
     ]
@@ -117,7 +118,7 @@ def show_lines(document: Mapping[str, Any], program: Program) -> list[str]:
     for corpus, drawn in document["data"].items():
         epochs = "?" if drawn["epochs"] is None else f"{drawn['epochs']:.3g}"
         lines.append(
-            f"{corpus:<12} {_count(drawn['tokens']):>8} {_count(drawn['cpt_tokens']):>23} "
+            f"{corpus:<12} {count(drawn['tokens']):>8} {count(drawn['cpt_tokens']):>23} "
             f"{drawn['sequences']:>10} {epochs:>7}"
         )
     return [*lines, "", *_loss_lines(document)]
@@ -131,7 +132,7 @@ def diff_lines(document: Mapping[str, Any]) -> list[str]:
     width = max((len(field) for field in document["config"]), default=0)
     for field, pair in document["config"].items():
         lines.append(f"{field:<{width}}  {_text(pair['a'])}  ->  {_text(pair['b'])}")
-    steps, tokens = document["common_steps"], _count(document["common_tokens"])
+    steps, tokens = document["common_steps"], count(document["common_tokens"])
     lines += ["", f"the first {steps} steps ({tokens} tokens) are the same"]
     for name in ("a", "b"):
         if document["phases"][name]:
@@ -177,7 +178,7 @@ def _phase_lines(phase: Mapping[str, Any], base_position: int | None) -> list[st
     span = f"{phase['start']} to {phase['start'] + phase['steps']}"
     rates = f"{phase['lr_first']:.3g} to {phase['lr_last']:.3g}"
     tail = f"  ({'; '.join(notes)})" if notes else ""
-    return [*heading, f"{span:>17} {_count(phase['tokens']):>8}  {rates:<21}  {phase['shape']:<13}  {data}{tail}"]
+    return [*heading, f"{span:>17} {count(phase['tokens']):>8}  {rates:<21}  {phase['shape']:<13}  {data}{tail}"]
 
 
 def _loss_lines(document: Mapping[str, Any]) -> list[str]:
@@ -247,10 +248,3 @@ def _inside(document: Mapping[str, Any]) -> bool:
 
 def _text(value: Any) -> str:
     return "null" if value is None else str(value)
-
-
-def _count(number: float) -> str:
-    for size, unit in ((1e9, " B"), (1e6, " M"), (1e3, " k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.0f}"

@@ -21,6 +21,7 @@ from harness.plan import Point as RunPoint
 from harness.report import plan_document, plan_lines, total_lines, totals
 from harness.request import RowKey
 from harness.store import Store
+from harness.units import size
 
 
 def guarded(command: Callable[[Sequence[str]], int]) -> int:
@@ -104,7 +105,7 @@ def _verified(points: Sequence[Point], planned: Plan, store: Store) -> Plan:
 def _check_space(needed: int, store: Store) -> None:
     free = store.disk_free()
     if needed > free:
-        why = f"the plan stores {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free"
+        why = f"the plan stores {size(needed)}, {size(free)} are free"
         raise InputError("root", store.root, why, "free some, or name another root")
 
 

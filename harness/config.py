@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness import hub, recipe
+from harness import hub, recipe, units
 from harness.errors import InputError
 from harness.fields import Config, as_number, choice, listing, number, whole
 from harness.identity import rounded
@@ -265,4 +265,4 @@ def _name(config: Config) -> str:
 def _short(value: object) -> str:
     """A checked number, or a multiple like 0.5x, as it stands in a name."""
     text = str(value)
-    return text if text.endswith("x") else f"{float(text):g}"
+    return text if text.endswith("x") else f"{units.parse(text):g}"

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.jobs import Job
+from harness.units import clock, count
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -128,20 +129,6 @@ def shortened(name: str, room: int) -> str:
         return name
     front = (room - 1) // 3
     return name[:front] + "…" + name[len(name) - (room - 1 - front) :] if room > 1 else "…"
-
-
-def count(number: float) -> str:
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.0f}"
-
-
-def clock(seconds: float) -> str:
-    """h:mm:ss or m:ss."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 class Display:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from harness import units
 from harness.errors import InputError
 
 Config = dict[str, Any]
@@ -21,27 +22,37 @@ def get(config: Config, field: str) -> Any:
     return value
 
 
-def number(config: Config, field: str, **limits: float) -> float:
-    return as_number(field, get(config, field), **limits)
+def number(
+    config: Config,
+    field: str,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    return as_number(field, get(config, field), above=above, at_least=at_least, at_most=at_most)
 
 
 def as_number(
     field: str,
     value: Any,
     *,
-    shown: Any = None,
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    shown: Any = None,
+    amount: bool = False,
 ) -> float:
-    """A finite number within limits, or InputError."""
+    """A finite number within limits, or InputError. An `amount` (of tokens, parameters) may have a unit: 0.6M, 20B."""
     shown = value if shown is None else shown
     try:
         if isinstance(value, bool) or value is None:
             raise ValueError
-        parsed = float(value)
+        parsed = units.parse(value) if amount and isinstance(value, str) else float(value)
     except (TypeError, ValueError):
-        raise InputError(field, shown, "not a number", "give a number") from None
+        raise InputError(
+            field, shown, "not a number", "give a number" + (", such as 600000 or 0.6M" if amount else "")
+        ) from None
     if not math.isfinite(parsed):
         raise InputError(field, shown, "not a finite number", "give a finite number")
     if above is not None and not parsed > above:

@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.ingest import SPLITS, count_files
 from harness.recipe import Recipe
+from harness.units import count
 
 
 class PlainDisplay:
@@ -54,7 +55,7 @@ class BarDisplay(PlainDisplay):
         self.bar.update(self.task, description=f"corpus {recipe.name}")
 
     def report(self, files_read: int, tokens: int) -> None:
-        description = f"corpus {self.recipe.name} · {tokens / 1e6:.1f} M tokens"
+        description = f"corpus {self.recipe.name} · {count(tokens)} tokens"
         self.bar.update(self.task, completed=self.before + files_read, description=description)
 
     def end(self, manifest: dict[str, Any]) -> None:

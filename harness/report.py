@@ -12,6 +12,7 @@ from harness.shape import flops_per_token
 from harness.status import status_of
 from harness.store import Store
 from harness.submissions import Submitted, submitted
+from harness.units import count, duration, size
 
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
 
@@ -24,7 +25,7 @@ def totals(plan: Plan) -> dict[str, Any]:
         measured = len(segment.rows) * point.run.measurements.windows * point.run.seq_len
         flops += (segment.tokens + measured / 3) * _flops(point)  # a measured token costs a forward pass
     rate = min((float(point.run.config["scale"]["flop_rate"]) for point in plan.points), default=1.0)
-    size = sum(BYTES_PER_PARAMETER * plan.points[segment.runs[0]].run.parameters for segment in plan.to_train)
+    stored = sum(BYTES_PER_PARAMETER * plan.points[segment.runs[0]].run.parameters for segment in plan.to_train)
     return {
         "runs": len(plan.points),
         "segments": len(plan.segments),
@@ -35,7 +36,7 @@ def totals(plan: Plan) -> dict[str, Any]:
         "tokens_done": plan.tokens_done,
         "flops": flops,
         "hours": flops / rate / 3600,
-        "disk_bytes": size,
+        "disk_bytes": stored,
     }
 
 
@@ -77,11 +78,11 @@ def total_lines(document: dict[str, Any]) -> list[str]:
     if not document["segments_to_train"] and not document["evaluations"]:
         return [f"{document['runs']} runs: all done, nothing to train"]
     return [
-        f"{document['runs']} runs: {_count(separate)} tokens if each were trained alone; sharing saves {_count(shared)}"
-        f" ({shared / separate:.0%}), {_count(done)} are done, {_count(planned)} are to train"
+        f"{document['runs']} runs: {count(separate)} tokens if each were trained alone; sharing saves {count(shared)}"
+        f" ({shared / separate:.0%}), {count(done)} are done, {count(planned)} are to train"
         f" in {document['segments_to_train']} segments",
-        f"{document['flops']:.3g} FLOPs, about {_duration(document['hours'])} on one worker,"
-        f" {_size(document['disk_bytes'])} of states; {document['evaluations']} measurements of stored states",
+        f"{document['flops']:.3g} FLOPs, about {duration(3600 * document['hours'])} on one worker,"
+        f" {size(document['disk_bytes'])} of states; {document['evaluations']} measurements of stored states",
     ]
 
 
@@ -127,21 +128,3 @@ def _flops(point: Point) -> float:
     if shape is None:  # a checkpoint: the usual estimate from its parameters
         return 6.0 * point.run.parameters
     return float(flops_per_token(shape, point.run.seq_len))
-
-
-def _count(tokens: float) -> str:
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if tokens >= size:
-            return f"{tokens / size:.3g} {unit}"
-    return f"{tokens:.0f}"
-
-
-def _size(size: float) -> str:
-    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if size >= limit:
-            return f"{size / limit:.3g} {unit}"
-    return f"{size / 1e3:.3g} kB"
-
-
-def _duration(hours: float) -> str:
-    return f"{max(hours * 60, 0.1):.2g} minutes" if hours < 2 else f"{hours:.3g} hours"

@@ -10,10 +10,17 @@ from functools import lru_cache
 from typing import Any
 
 from harness.errors import InputError
-from harness.fields import Config, as_number, get, number
+from harness.fields import Config, as_number, get
 from harness.identity import rounded
 from harness.schedule import NAMES, OPEN_ENDED, Schedule, lr_at, pieces
 from harness.shipped import CONF
+
+
+def tokens_of(field: str, value: Any, budget: float) -> float:
+    """An amount of tokens: a number (600000, 0.6M, 20B) or a multiple of the scale's budget (0.5x)."""
+    if isinstance(value, str) and value.endswith("x"):
+        return as_number(field, value[:-1], shown=value, above=0) * budget
+    return as_number(field, value, amount=True, above=0)
 
 
 class Tokens:
@@ -21,14 +28,11 @@ class Tokens:
 
     def __init__(self, config: Config, per_step: int) -> None:
         self.config, self.per_step = config, per_step
-        self.budget = number(config, "scale.tokens", above=0)
+        self.budget = as_number("scale.tokens", get(config, "scale.tokens"), amount=True, above=0)
 
     def of(self, field: str, value: Any = ...) -> float:
         """Tokens of a field; `value`, where it is not in the config under that name."""
-        value = get(self.config, field) if value is ... else value
-        if isinstance(value, str) and value.endswith("x"):
-            return as_number(field, value[:-1], shown=value, above=0) * self.budget
-        return as_number(field, value, above=0)
+        return tokens_of(field, get(self.config, field) if value is ... else value, self.budget)
 
     def steps(self, field: str, value: Any = ...) -> int:
         """Steps of at least one; fewer tokens than one batch are refused."""

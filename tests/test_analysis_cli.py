@@ -77,7 +77,7 @@ def test_runs_table_names_every_run_and_counts_states(root: Path, capsys: pytest
     assert all(run.facts.run in text for run in read_runs(root))
     assert text.splitlines()[-1] == "16 runs: 15 done, 1 missing"
     (row,) = [line for line in text.splitlines() if "peak4x" in line]
-    assert row.split()[1:3] == ["done", "0.6001M"]
+    assert row.split()[1:3] == ["done", "600k"]
 
 
 def test_show_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_show_for_a_reader(root: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["show", "docs_to_python-cosine-peak1x-warmup0.01-replay0.5", "--root", str(root)]) == 0
     text = capsys.readouterr().out
     assert "no final loss yet" in text
-    assert [line.split()[3] for line in text.splitlines() if line.endswith("  base")] == ["yes"]
+    assert [line.split()[2] for line in text.splitlines() if line.endswith("  base")] == ["yes"]
     assert "  no  " in text  # what is not stored yet
 
 

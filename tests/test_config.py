@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 
 import pytest
@@ -12,6 +13,7 @@ from harness.compile import compile_run
 from harness.compose import collect, sweep_points
 from harness.errors import InputError
 from harness.fields import choice
+from harness.plan import compile_points
 from tests.composed import run_of
 
 BAD = {
@@ -184,3 +186,27 @@ def test_composing_leaves_nothing_behind(tmp_path: object, monkeypatch: pytest.M
     with pytest.raises(InputError):
         collect(["-m", "lrr=1e-3,2e-3"])
     assert os.listdir(".") == []
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("tokens=300k", "tokens=300000"),
+        ("tokens=0.3M horizon=0.6M", "tokens=3e5 horizon=600000"),
+        ("base.tokens=0.6M warmup_tokens=30k", "base.tokens=600000 warmup_tokens=30000"),
+        ("scale.tokens=0.3M scale.horizon=300K", "scale.tokens=300000 scale.horizon=300000"),
+        ("schedule=wsd anneal_tokens=60k evaluate.every=90k", "schedule=wsd anneal_tokens=60000 evaluate.every=90000"),
+        ("evaluate.early=[6k,0.02M] evaluate.base_every=1M", "evaluate.early=[6000,20000] evaluate.base_every=1e6"),
+        ("'stages=[{mixture:{python:1},tokens:0.3M}]'", "'stages=[{mixture:{python:1},tokens:300000}]'"),
+    ],
+)
+def test_tokens_are_read_as_the_program_writes_them(written: str, plain: str) -> None:
+    """A unit is another way to write a number: the run, its name and its key are the same."""
+    one, other = (compile_points([("", run_of(*shlex.split(line)))])[0] for line in (written, plain))
+    assert (one.key, one.run.name) == (other.key, other.run.name)
+
+
+@pytest.mark.parametrize("value", ["20G", "M", "0.6MM", "-1k", "0k", "many"])
+def test_what_is_no_amount_is_refused(value: str) -> None:
+    with pytest.raises(InputError, match=f"tokens={value}: not"):
+        run_of(f"tokens={value}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.display import Board, Display, Line, clock, render, shortened, summary
+from harness.display import Board, Display, Line, render, shortened, summary
 from harness.history import Row
 from harness.jobs import Job, Jobs
 from harness.plan import plan
@@ -95,11 +95,6 @@ def test_lines_fit_the_terminal_and_say_what_matters(job: Job, width: int) -> No
 def test_names_are_shortened_in_the_middle() -> None:
     assert shortened("warmup=0.1", 10) == "warmup=0.1"
     assert shortened("schedule=cosine warmup=0.005", 12) == "sch…up=0.005"
-
-
-def test_clock() -> None:
-    assert clock(59.6) == "1:00"
-    assert clock(3661) == "1:01:01"
 
 
 def test_without_a_terminal_plain_lines(job: Job) -> None:
