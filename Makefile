@@ -32,9 +32,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY)  ## train the runs of sweeps/demo.yaml and draw their figures
+demo: $(READY)  ## train the runs of sweeps/demo.yaml, draw their figures, compare with the committed ones
 	$(BIN)/python -m harness -cd sweeps -cn demo $(ARGS)
-	$(BIN)/python -m paper_figures --live --sweep demo --root $(ROOT) $(filter-out -m root=% launch%,$(ARGS))
+	$(BIN)/python -m paper_figures --live --sweep demo --check demo --root $(ROOT) $(filter-out -m root=% launch%,$(ARGS))
 
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -3,6 +3,7 @@
 python -m paper_figures                                        all of them, without any training
 python -m paper_figures rewarm_fig1 --live --sweep demo        one, from the runs of a sweep in ./runs
 python -m paper_figures --live --sweep demo seed=0,1,2         with the overrides that the sweep was called with
+python -m paper_figures --sweep demo --check demo              and whether the runs equal the committed table
 python -m paper_figures --freeze demo --sweep demo             a store's results into paper_figures/data/demo.csv
 """
 
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from harness.errors import CorruptError, InputError
-from paper_figures import data, report, style
+from paper_figures import compare, data, report, style
 from paper_figures.data import Results
 
 FIGURES = ("overview", "rewarm_fig1", "rewarm_fig2", "rewarm_fig3", "rewarm_fig4", "rewarm_fig5", "scalable_replay")
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.report:
         report.write(options.report, drawn, notes)
         print(options.report)
+    if live and options.check:
+        print(compare.verdict(live, options.check))
     return 0
 
 
@@ -103,6 +106,8 @@ def _check(options: argparse.Namespace, names: Sequence[str], overrides: Sequenc
         if name not in FIGURES:
             near = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.0)[0]
             raise InputError("figure", name, "no such figure", f"did you mean {near}? (known: {', '.join(FIGURES)})")
+    if options.check and not (options.live or options.sweep):
+        raise InputError("--check", options.check, "it compares a store", "give --live, or --sweep NAME")
     if overrides and not options.sweep:
         raise InputError("arguments", " ".join(overrides), "overrides need a sweep", "give --sweep NAME")
     if options.report:
@@ -119,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sweep", action="append", metavar="NAME", help="only the members of sweeps/NAME.yaml; live")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where they are written (default: figures)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="one page, .html or .md, with all that was drawn")
+    parser.add_argument("--check", metavar="NAME", help="say at the end whether the store equals data/NAME.csv")
     parser.add_argument("--freeze", metavar="NAME", help="write the table to paper_figures/data/NAME.csv, draw nothing")
     return parser
 

@@ -240,6 +240,12 @@ def test_frozen_results_draw_the_same_figure(
     assert main(["rewarm_fig1", "--live", "--root", str(root), "--out", str(tmp_path / "live")]) == 0
     images = [(tmp_path / folder / "rewarm_fig1.png").read_bytes() for folder in ("frozen", "live")]
     assert images[0] == images[1]
+    capsys.readouterr()
+    arguments = ["rewarm_fig1", "--root", str(root), "--sweep", "rewarm_warmup", "seed=1", "--check", "demo"]
+    assert main([*arguments, "--out", str(tmp_path / "live")]) == 0
+    rows = (frozen.table.seed == 1).sum()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"reproduced: {rows} rows of seed 1 equal paper_figures/data/demo.csv to the last bit"
 
 
 def test_missing_runs_are_named_and_the_rest_is_drawn(
@@ -287,6 +293,7 @@ def test_one_training_measured_twice_is_one_line(tmp_path: Path) -> None:
         (["--live", "seed=1"], "overrides need a sweep"),
         (["--report", "page.txt"], "neither .html nor .md"),
         (["--lives"], "not known here"),
+        (["--check", "demo"], "it compares a store"),
         (["rewarm_fig1", "--live", "--sweep", "demo", "seed=9", "--root", "ROOT"], "no run of it is done"),
         (["--freeze", "x", "--sweep", "demo", "seed=9", "--root", "ROOT"], "no run of demo in"),
     ],
