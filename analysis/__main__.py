@@ -25,6 +25,7 @@ from analysis.programs import program_of
 from analysis.runs import RunRecord, read_runs, summary
 from analysis.show import diff_document, diff_lines, show_document, show_lines
 from harness.errors import CorruptError, InputError
+from harness.files import denied
 from harness.recorded import find_run
 from harness.store import Store
 from harness.units import count
@@ -165,6 +166,9 @@ def guarded() -> int:
         return main(sys.argv[1:])
     except (InputError, CorruptError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except PermissionError as error:  # of a store that others write
+        print(f"error: {denied(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head`
         sys.stderr.close()

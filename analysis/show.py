@@ -210,7 +210,7 @@ def _path(store: Store, document: Document, program: Program) -> list[dict[str, 
 def _data(store: Store, document: Document, program: Program) -> dict[str, dict[str, Any]]:
     """Per corpus what was drawn since the root. Epochs are known once the final state is stored."""
     state, seq_len = store.state(document["address"]), program.phases[0].seq_len
-    known = state.meta.get("drawn", {}) if state else {}
+    known = _epochs(state.meta) if state else {}
     names = {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
     at_base = program.drawn(document["base_position"] or 0)
     found = {}
@@ -220,9 +220,15 @@ def _data(store: Store, document: Document, program: Program) -> dict[str, dict[
             "sequences": sequences,
             "tokens": sequences * seq_len,
             "cpt_tokens": (sequences - at_base.get(key, 0)) * seq_len,
-            "epochs": known.get(corpus, {}).get("epochs"),
+            "epochs": known.get(key),
         }
     return found
+
+
+def _epochs(meta: Mapping[str, Any]) -> dict[str, float]:
+    """By recipe key. States of before name a corpus as some run did; their `corpora` say which that was."""
+    keys = {name: corpus.get("key", name) for name, corpus in meta.get("corpora", {}).items()}
+    return {keys.get(name, name): drawn["epochs"] for name, drawn in meta.get("drawn", {}).items()}
 
 
 def _common_steps(a: Program, b: Program) -> int:

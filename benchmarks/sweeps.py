@@ -13,6 +13,7 @@ from benchmarks.sides import Side
 from benchmarks.table import Row
 from benchmarks.workload import Bench, command, fresh_store, planned, say
 from harness import pool, worker
+from harness.cores import cores
 from harness.jobs import Jobs
 from harness.plan import Plan, Segment
 from harness.shipped import SWEEPS
@@ -30,7 +31,7 @@ def demo(bench: Bench) -> list[Row]:
     arguments = ("-cd", str(SWEEPS), "-cn", "demo", *more)
     with fresh_store(bench.scratch) as root:
         plan = planned(arguments, Store(root))
-    workers = min(pool.cores(), Jobs(plan).width)
+    workers = min(cores(), Jobs(plan).width)
     ours, bounds, loose = [], [], []
     for repetition in range(bench.sweep_pairs):
         bound, loose_bound = _bounds(bench, plan, workers)

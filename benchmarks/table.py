@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from harness.cores import cores
+
 
 @dataclass(frozen=True)
 class Row:
@@ -56,7 +58,7 @@ def machine() -> dict[str, Any]:
     models = [line.split(":", 1)[1].strip() for line in _read("/proc/cpuinfo").splitlines() if "model name" in line]
     return {
         "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "load": round(os.getloadavg()[0], 1),  # before anything was measured: others' work
         "system": platform.system(),
         "python": platform.python_version(),

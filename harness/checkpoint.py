@@ -15,6 +15,7 @@ Loading raises CorruptError, naming the file, where it is missing or unreadable 
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -119,12 +120,20 @@ def _save(folder: Path | None, file: str, tensors: dict[str, torch.Tensor]) -> N
             if folder is not None:
                 gathered[name] = tensor.cpu().contiguous()
         if folder is not None:
-            save_file(gathered, folder / part, metadata=METADATA)
+            _write(gathered, folder / part)
     if folder is not None and len(parts) > 1:
         size = sum(tensor.nbytes for tensor in tensors.values())
         where = {name: part for part, names in files.items() for name in names}
         index = {"metadata": {"total_size": size}, "weight_map": where}
         (folder / _index(file)).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+
+
+def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """safetensors makes files that their owner alone can read; ours have the mode that any new file has here."""
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    save_file(tensors, path, metadata=METADATA)
+    path.chmod(mode)
 
 
 def _parts(tensors: dict[str, torch.Tensor]) -> list[list[str]]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import config
+from harness import files as disk
 from harness.compile import compile_run
 from harness.errors import CorruptError, InputError
 from harness.expand import Point
@@ -22,6 +25,9 @@ from harness.report import plan_document, plan_lines, total_lines, totals
 from harness.request import RowKey
 from harness.store import Store
 from harness.units import size
+
+LONG_CHECK_BYTES = 10**9  # a second or more: then it is said
+CHECK_SECONDS = 10.0  # between two lines about how far a check is
 
 
 def guarded(command: Callable[[Sequence[str]], int]) -> int:
@@ -49,6 +55,9 @@ def _status(command: Callable[[Sequence[str]], int]) -> int:
     except BrokenPipeError:  # `| head`
         sys.stderr.close()
         return 0
+    except PermissionError as error:  # of a store that others write
+        remedy = "ask its owner for `chmod -R g+rwX`, or use another folder"
+        return _refused(InputError("file", error.filename, disk.denied(error), remedy))
     except OSError as error:  # a disk that fills up while corpora are made, say: what is stored stays
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -81,7 +90,7 @@ def carry_out(points: list[Point]) -> int:
         print(f"cancelled: {', '.join(cancelled)}" if cancelled else "nothing of this is queued", file=sys.stderr)
         return 0
     store.check_writable()
-    planned = _verified(points, planned, store) if settings["launch"]["verify"] else planned
+    planned = _verified(points, planned, store, _verify(settings))
     costs = totals(planned)
     _check_space(costs["disk_bytes"], store)
     print("\n".join(total_lines(costs)), file=sys.stderr)
@@ -95,9 +104,36 @@ def carry_out(points: list[Point]) -> int:
     return 1 if outcome.failures else 0
 
 
-def _verified(points: Sequence[Point], planned: Plan, store: Store) -> Plan:
-    """The plan over whole states: those that turn out damaged are set aside, named, and planned again."""
-    while any([not store.verify(s.address) for s in planned.segments if s.stored is not None]):  # noqa: C419  all
+def _verify(settings: dict[str, Any]) -> str:
+    """launch.verify, where true and false stand for once and off."""
+    given = settings["launch"]["verify"]
+    if isinstance(given, bool):
+        return "once" if given else "off"
+    return choice(settings, "launch.verify", ("once", "full", "off"))
+
+
+def _verified(points: Sequence[Point], planned: Plan, store: Store, mode: str) -> Plan:
+    """The plan over whole states: those that turn out damaged are set aside, named, and planned again.
+
+    `mode`: once, and what has not changed since is not read again; full, everything is; off, nothing.
+    """
+    checked: set[str] = set()
+    while mode != "off":
+        left = {s.address for s in planned.segments if s.stored is not None} - checked
+        sizes = {address: store.unverified_bytes(address, full=mode == "full") for address in sorted(left)}
+        done, total, told = 0, sum(sizes.values()), time.monotonic()
+        if total > LONG_CHECK_BYTES:
+            print(f"checking {len(left)} stored states, {total / 1e9:.3g} GB (launch.verify)", file=sys.stderr)
+        whole = True
+        for address, size in sizes.items():
+            whole &= store.verify(address, full=mode == "full")
+            done += size
+            if time.monotonic() - told > CHECK_SECONDS:
+                told = time.monotonic()
+                print(f"checked {done / 1e9:.3g} of {total / 1e9:.3g} GB", file=sys.stderr)
+        if whole:
+            break
+        checked |= left
         planned = plan_points(points, store)
     return planned
 

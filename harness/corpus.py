@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import files, ingest
+from harness.cores import cores
 from harness.embedded import OrderedMap
 from harness.errors import CorruptError, InputError
 from harness.identity import digest
@@ -254,8 +255,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 def _workers(recipes: Sequence[Recipe], processes: int | None) -> contextlib.AbstractContextManager[OrderedMap]:
     small = all(isinstance(r.source, LocalSource) and _size(r.source) < _SMALL_BYTES for r in recipes)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ingest.workers(processes or (1 if small else cores))
+    return ingest.workers(processes or (1 if small else cores()))
 
 
 def _size(source: LocalSource) -> int:

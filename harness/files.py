@@ -12,8 +12,10 @@ import itertools
 import json
 import os
 import platform
+import pwd
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from functools import cache
@@ -53,7 +55,8 @@ def remove_leavings(folder: Path) -> None:
         if dead and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)  # another process may be at it too
         elif dead:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # gone by now, or in a folder where only its owner may remove it
+                path.unlink()
 
 
 @cache
@@ -154,7 +157,8 @@ def check_format(field: str, root: Path, newest: int, *, required: bool) -> None
         number = None if document is None else int(document["format"])
     except (OSError, ValueError, KeyError, TypeError, CorruptError) as error:
         named = str(root).replace("\0", "\\0")
-        raise InputError(field, named, f"its store.json cannot be read ({error})", "name another folder") from None
+        said = denied(error) if isinstance(error, PermissionError) else error
+        raise InputError(field, named, f"its store.json cannot be read ({said})", "name another folder") from None
     if number is None and required:
         raise InputError(field, root, "there is no store (no store.json)", "name the folder that holds store.json")
     if number is not None and number > newest:
@@ -202,6 +206,32 @@ def set_aside(path: Path) -> Path | None:
     raise AssertionError("the count has no end")
 
 
+# Whose it is, when it is not ours
+
+
+def owner_of(path: Path) -> str:
+    """The path with its owner and mode: "/shared/runs belongs to alice, mode 0700"."""
+    known = path.stat()
+    try:
+        name = pwd.getpwuid(known.st_uid).pw_name
+    except KeyError:  # a user of another machine or container
+        name = f"user {known.st_uid}"
+    return f"{path} belongs to {name}, mode {stat.S_IMODE(known.st_mode):04o}"
+
+
+def denied(error: PermissionError) -> str:
+    """What a PermissionError says, and whose the file is, or the folder that hides it."""
+    path = Path(os.fsdecode(error.filename or ""))
+    while error.filename:
+        try:
+            return f"{error.strerror}: {owner_of(path)}"
+        except OSError:  # it does not exist, or lies in a folder that may not be looked into
+            if path == path.parent:
+                break
+            path = path.parent
+    return str(error.strerror)
+
+
 # Before anything is written
 
 
@@ -230,7 +260,8 @@ def check_writable(field: str, root: Path, inside: tuple[str, ...] = ()) -> None
                 with contextlib.suppress(OSError):  # the first error is the one to tell
                     probe.unlink()
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        why = f"it cannot be written ({getattr(error, 'strerror', None) or error})"
+        said = denied(error) if isinstance(error, PermissionError) else getattr(error, "strerror", None) or error
+        why = f"it cannot be written ({said})"
         raise InputError(
             field, str(root).replace("\0", "\\0"), why, "choose a folder you may write, with space left"
         ) from None

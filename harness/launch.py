@@ -45,6 +45,8 @@ def launch(
     places = [] if kind == "slurm" else pool.places(settings, plan, jobs.width)
     if not jobs.all:
         write_documents(plan, store)
+        _require_states(plan, jobs, store, outcome)
+        _tell(outcome)
         return outcome
     if kind == "slurm":
         return _slurm(plan, jobs, setup, settings, store, tracker, progress)
@@ -64,6 +66,7 @@ def launch(
     finally:
         for one in workers:
             one.kill()
+    _require_states(plan, jobs, store, outcome)
     _tell(outcome)
     return outcome
 
@@ -78,6 +81,7 @@ def _setup(settings: Mapping[str, Any], store: Store) -> worker.Setup:
         micro_batch=micro_batch,
         keep=choice(config, "launch.keep", ("all", "weights")),
         sharding=choice(config, "launch.sharding", ("none", "fsdp")),
+        gpus=settings["kind"] != "slurm" and bool(pool.devices()),  # those of a cluster's jobs: see harness.slurm
     )
 
 
@@ -123,6 +127,7 @@ def _slurm(
                 watch = Watch(plan, jobs, store, display, mirror)
                 watch.stay(lambda: stop.asked)
                 outcome = Outcome(watch.trained, watch.failures, interrupted=jobs.open)
+            _require_states(plan, jobs, store, outcome)
     _tell(outcome)
     return outcome
 
@@ -140,6 +145,7 @@ class _Session:
     stop: _Stop
     workers: list[pool.Worker]
     outcome: Outcome
+    why: str = "no worker process starts"
 
     def local(self) -> None:
         """Give jobs to workers as they come free, until none is left or someone asks to stop."""
@@ -216,6 +222,7 @@ class _Session:
             self._failed(job, reason, reached, None)
         elif not one.ready:
             self.display.say(f"worker {one.index} did not start: {reason}")
+            self.why = f"no worker process starts: {reason}"
             return
         self._start_again(one)
 
@@ -242,7 +249,7 @@ class _Session:
     def _give_up(self) -> None:
         """No worker starts here: what could run now fails, and so blocks the rest."""
         while (job := self.jobs.take(None, float("inf"))) is not None:
-            self._failed(job, "no worker process starts", job.segment.start, None)
+            self._failed(job, self.why, job.segment.start, None)
 
     def _show(self, index: int, job: Job | None, event: worker.Event) -> None:
         self.display.event(index, job, event)
@@ -269,6 +276,20 @@ class _Session:
         with contextlib.suppress(OSError):  # the disk may be what failed
             self.store.write_failure(job.task.address, position, last_good, log, reason)
         self.display.say(f"failed: {job.name}: {reason}")
+
+
+def _require_states(plan: Plan, jobs: Jobs, store: Store, outcome: Outcome) -> None:
+    """Done means that every state asked for is there: what is missing without a word becomes a failure."""
+    if outcome.interrupted:
+        return
+    told = {job.segment for job in jobs.all if job.status in ("failed", "blocked")}
+    asked = {job.segment for job in jobs.all} | {point.path[-1] for point in plan.points}
+    for segment in plan.segments:
+        if segment in asked - told and store.state(segment.address) is None:
+            names = [plan.points[i].run.name for i in segment.runs]
+            why = f"its state {segment.address} is neither in {store.root} nor in a parent store; try again"
+            log = str(worker.log_path(store.root, segment.address))
+            outcome.failures.append(Failure(names, segment.address, segment.stop, None, why, log))
 
 
 def _tell(outcome: Outcome) -> None:

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness import files as disk
 from harness import worker
+from harness.errors import InputError
 from harness.follow import dismiss, end, follow
 from harness.frozen import thaw
+from harness.store import Store
 from harness.submissions import progress_path, read_work, retries_path
 from harness.worker import Event, Setup, Work
 
@@ -70,7 +72,13 @@ def _run(folder: Path, index: int) -> NoReturn:
 
 def _lead(folder: Path, index: int, document: dict[str, Any], warning: _Warning) -> NoReturn:
     setup, works = thaw(Setup, document["setup"]), [thaw(Work, work) for work in document["works"]]
-    trainer = worker.prepare(setup)
+    try:
+        trainer = worker.prepare(setup)
+    except InputError as error:  # torch cannot use the GPU
+        store, task = Store(setup.root, setup.parents), works[0].task
+        store.write_failure(task.address, task.start, None, str(worker.log_path(setup.root, task.address)), str(error))
+        print(f"failed: {error}", file=sys.stderr)
+        end(FAILED)
     progress = _Progress(progress_path(folder, index), document["parameters"], warning)
     failed, interruptions = 0, warning.restarts - _retried(folder)
     for work in works:

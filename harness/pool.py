@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import harness
+from harness.cores import cores
 from harness.errors import InputError
 from harness.fields import whole
 from harness.follow import world_size
@@ -220,12 +221,3 @@ def devices() -> list[str]:
         return []
     listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False).stdout
     return [str(i) for i, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
-
-
-def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores this process may use: those it is bound to, and in a container those it is paid for."""
-    count = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no quota
-        quota, period = limit.read_text().split()
-        count = min(count, max(1, int(quota) // int(period)))
-    return count

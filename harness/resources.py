@@ -64,6 +64,11 @@ class Resources:
     lead: int  # seconds
     setup: tuple[str, ...]
 
+    @property
+    def gpus(self) -> bool:
+        """Does it ask for GPUs, in whichever way?"""
+        return any("gpu" in name or (name == "gres" and "gpu" in str(value)) for name, value in self.options)
+
 
 def resources(settings: Mapping[str, Any], run: Run, measured: Mapping[int, float]) -> Resources:
     """The resources for a run. Raises InputError for a setting that is wrong or a lead that cannot fit.

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def submit(
 def is_stored(job: Job, addresses: set[str], store: Store) -> bool:
     """Is the state among those of the store, with the rows that the job measures?"""
     address = job.task.address
-    if address not in addresses:
+    if address not in addresses or store.state(address) is None:  # reading may show it damaged
         return False
     wanted = job.task.own_rows if job.position is None else {(job.position, name) for name in job.hashes}
     return wanted <= {row.key for row in store.rows(address)}
@@ -206,7 +206,7 @@ def _submit_array(
     """Freeze what the chains do, submit them as one array (one alone: as a job), and note their numbers."""
     import submitit
 
-    common = {"setup": plain(setup), "code": str(code), "requeues": settings["requeues"]}
+    common = {"setup": plain(replace(setup, gpus=wanted.gpus)), "code": str(code), "requeues": settings["requeues"]}
     works = []
     for chain in group:
         parameters = plan.points[chain.jobs[0].segment.runs[0]].run.parameters

@@ -108,10 +108,11 @@ class States:
         if info is None or (to_train and not holds_optimizer(info.meta["files"])):
             return False
         for name, stored in info.meta["corpora"].items():
-            recipe = task.recipes.get(stored["key"])
+            key = stored.get("key", name)  # states of before have the corpus's name there
+            recipe = task.recipes.get(key)
             if recipe is not None and self.corpus(recipe).content != stored["content"]:
-                why = f"the stored state was trained on other tokens of the same recipe {stored['key'][:12]}"
-                raise InputError("root", self.store.root, f"{name}: {why}", "use another root")
+                why = f"the stored state was trained on other tokens of the same recipe {key[:12]}"
+                raise InputError("root", self.store.root, f"{recipe.name}: {why}", "use another root")
         return True
 
     def _loaded(self, task: Task, position: int, to_train: bool) -> State:
@@ -183,11 +184,9 @@ class States:
                 self.store.remove(address)
 
     def _meta(self, program: Program, position: int, kept: bool) -> dict[str, Any]:
-        drawn = {}
-        for key, sequences in program.drawn(position).items():
-            corpus = self._corpora[key]
-            seq_len = program.phases[0].seq_len
-            drawn[corpus.name] = {"sequences": sequences, "epochs": sequences / corpus.train.windows(seq_len)}
+        """state.json. Corpora go by their recipes' keys: their names are those that some run gave them."""
+        drawn, seq_len = program.drawn(position), program.phases[0].seq_len
+        corpora = {key: self._corpora[key] for key in drawn}
         line, line_steps = program.line_at(position)
         return {
             "line": line,
@@ -195,11 +194,11 @@ class States:
             "program": canonical(program.prefix(position)),
             "position": position,
             "tokens": program.tokens(position),
-            "drawn": drawn,
-            "corpora": {
-                c.name: {"key": c.key, "content": c.content}
-                for c in (self._corpora[key] for key in program.drawn(position))
+            "drawn": {
+                key: {"sequences": drawn[key], "epochs": drawn[key] / corpus.train.windows(seq_len)}
+                for key, corpus in corpora.items()
             },
+            "corpora": {key: {"content": corpus.content} for key, corpus in corpora.items()},
             "numerics": NUMERICS,
             "versions": _versions(),
             "device": _device_name(self.device),

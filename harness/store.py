@@ -6,6 +6,7 @@ Level 3, without torch: tensors are files here. Reading creates nothing. Parent 
     <root>/states/<address>/              what training wrote, state.json; evaluations-<sha12>.csv added later
     <root>/measurements/<address>/        the same, added to a state that lies in a parent store
     <root>/runs/<name>-<key12>/run.json   <root>/failures/<address>.json   <root>/leases/<address>.json
+    <root>/verified/<address>.json        which files of it were found whole (`harness.verified`)
 
     store = Store(Path("runs"), parents=[Path("/shared/runs")])
     store.write_state(address, save_into_folder, {"position": 100, "tokens": 51_200})   # under store.lease(address)
@@ -21,6 +22,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from harness import files as disk
 from harness.errors import CorruptError, InputError
 from harness.history import Row, merge, rows_from_csv, rows_to_csv
 from harness.lease import Lease, acquire
+from harness.verified import Identity, identity, is_remembered, remember
 
 FORMAT = 1
 EVALUATIONS = "evaluations.csv"
@@ -116,18 +119,37 @@ class Store:
             found += self._added(store / "measurements" / address, parse)
         return found
 
-    def verify(self, address: str) -> bool:
-        """True if every file of the state holds what its checksum says; else it is set aside and named on stderr."""
+    def verify(self, address: str, *, full: bool = False) -> bool:
+        """True if every file of the state holds what its checksum says; else it is set aside and named on stderr.
+
+        Files that were verified before, by any process, and have not changed since are not read again unless `full`.
+        """
         if (info := self.state(address)) is None:
             return False
         try:
+            began, found = time.time(), _identity(info)
+            if not full and is_remembered(self._verified(address), found):
+                return True
             for name, expected in info.meta["files"].items():
                 if disk.sha256(info.folder / name) != expected:
                     raise CorruptError(f"{info.folder / name}: the checksum does not match")
         except _UNREADABLE as error:
             self._set_aside(info.folder, error)
             return False
+        if (self.root / "store.json").exists():  # looking into parents makes no store
+            remember(self._verified(address), found, began)
         return True
+
+    def unverified_bytes(self, address: str, *, full: bool = False) -> int:
+        """How much `verify` would have to read."""
+        if (info := self.state(address)) is None:
+            return 0
+        try:
+            found = _identity(info)
+        except FileNotFoundError:
+            return 0
+        known = not full and is_remembered(self._verified(address), found)
+        return 0 if known else sum(size for size, *_ in found.values())
 
     def write_state(self, address: str, files: Callable[[Path], None], meta: dict[str, Any]) -> Path:
         """Store a state: `files(folder)` writes its files, `meta` and their checksums become state.json. The folder.
@@ -152,6 +174,8 @@ class Store:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
                 there = self.state(address)
+                if target in self._ignored:
+                    raise CorruptError(f"{target}: damaged, and not ours to rename; {disk.owner_of(target)}") from None
                 if there is not None and not there.measured and not there.readonly:
                     self.remove(address)
                     os.rename(folder, target)
@@ -226,6 +250,9 @@ class Store:
         """InputError if the store cannot be written or made here. Tries it, and leaves nothing behind."""
         disk.check_writable("root", self.root, ("states", "leases", "runs", "failures", "measurements"))
 
+    def _verified(self, address: str) -> Path:
+        return self.root / "verified" / f"{address}.json"
+
     def _begin_writing(self) -> None:
         """Before the first write: the folders, store.json, and away with what dead writers left."""
         if self._ready:
@@ -277,6 +304,10 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     if meta["address"] != folder.name:
         raise CorruptError(f"{folder}: its state.json is that of {meta['address']}")
     return meta
+
+
+def _identity(info: StateInfo) -> Identity:
+    return identity(info.folder, [*info.meta["files"], "state.json"])
 
 
 def _checked(path: Path, sha256: str, parse: Callable[[bytes, str], T]) -> T:

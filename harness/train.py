@@ -213,9 +213,10 @@ def _enter(phase: Phase, optimizer: torch.optim.AdamW, reset: bool) -> None:
     if reset:
         optimizer.state.clear()
     adam = phase.optimizer
+    matrices, _ = optimizer.param_groups  # vectors never decay
+    matrices["weight_decay"] = adam.weight_decay
     for group in optimizer.param_groups:
         group["betas"], group["eps"] = (adam.beta1, adam.beta2), adam.eps
-        group["weight_decay"] = adam.weight_decay if group["weight_decay"] else 0.0
 
 
 def _time(state: State, began_at: int, began: float, program: Program) -> None:

@@ -52,6 +52,7 @@ class Setup:
     micro_batch: int | None
     keep: str
     sharding: str = "none"
+    gpus: bool = False  # it was given some: it must not train on the CPU instead
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,17 @@ def make_trainer(setup: Setup) -> Trainer:
     from harness.states import States
     from harness.train import Trainer
 
+    device = local_device()
+    if setup.gpus and device.type == "cpu":
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        why = f"a GPU was given to this process, and torch {torch.__version__} cannot use it"
+        remedy = "see `nvidia-smi` and `python -c 'import torch; torch.cuda.init()'`; for CPUs set it to nothing"
+        raise InputError("CUDA_VISIBLE_DEVICES", given, why, remedy)
     tune_process()
     torch.set_num_threads(1)  # the number of threads changes bits
     ranks = join()
     ranks.sharding = setup.sharding
-    states = States(Store(setup.root, setup.parents), local_device(), setup.keep, ranks)
+    states = States(Store(setup.root, setup.parents), device, setup.keep, ranks)
     return Trainer(states, micro_batch=setup.micro_batch, save_every=setup.save_every)
 
 
@@ -163,10 +170,8 @@ def do(work: Work, trainer: Trainer, report: Callable[[Event], None], should_sto
 
 
 def stored(store: Store, task: Task) -> bool:
-    """Is the task's state there, with all rows of its own?"""
-    if task.address not in store.addresses():
-        return False
-    return task.own_rows <= {row.key for row in store.rows(task.address)}
+    """Is the task's state there, whole, with all rows of its own?"""
+    return store.verify(task.address) and task.own_rows <= {row.key for row in store.rows(task.address)}
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

@@ -55,11 +55,7 @@ def _write(store: Store, planned: Plan, loss: Loss, stop_before: Callable[[Point
                 (folder / "weights.safetensors").write_bytes(b"weights")
                 (folder / "evaluations.csv").write_text(rows_to_csv(rows))
 
-            drawn = {
-                measure.corpus: {"sequences": program.drawn(segment.stop)[measure.key], "epochs": 0.5}
-                for measure in point.request.measures.values()
-                if measure.key in program.drawn(segment.stop)
-            }
+            drawn = {key: {"sequences": n, "epochs": 0.5} for key, n in program.drawn(segment.stop).items()}
             store.write_state(segment.address, save, {"position": segment.stop, "drawn": drawn, "kept": True})
     return planned
 

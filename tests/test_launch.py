@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import plan_over
+from harness.cli import carry_out, plan_over
+from harness.compose import collect
 from harness.errors import InputError
 from harness.launch import Outcome, launch
 from harness.pool import undisturbed
@@ -150,6 +152,108 @@ def _until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.005)
+
+
+# --- what is there, and what is not ----------------------------------------------------------------------------------
+
+
+def damage(root: Path, name: str, how: str) -> None:
+    """Flip a bit in a file of every state of a store, or cut or remove it."""
+    for folder in (root / "states").iterdir():
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content if how == "flip" else content[:-1] if how == "cut" else b"")
+        if how == "remove":
+            (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "how", "verify"),
+    [
+        ("local", "weights.safetensors", "flip", "once"),
+        ("inline", "weights.safetensors", "flip", "once"),
+        ("inline", "weights.safetensors", "remove", "true"),
+        ("inline", "optimizer.safetensors", "cut", "full"),
+        ("inline", "evaluations.csv", "flip", "once"),
+        ("inline", "evaluations.csv", "flip", "off"),  # histories are read in any case
+        ("inline", "state.json", "flip", "off"),
+        ("inline", "steps.jsonl", "flip", "once"),
+    ],
+)
+def test_what_is_damaged_in_a_parent_store_is_trained_anew_in_ones_own(
+    texts: Path, inline: tuple[Path, Outcome], tmp_path: Path, kind: str, name: str, how: str, verify: str
+) -> None:
+    shutil.copytree(inline[0], tmp_path / "parent")
+    damage(tmp_path / "parent", name, how)
+    before = {path: path.read_bytes() for path in (tmp_path / "parent").rglob("*") if path.is_file()}
+    arguments = [*command(texts, GOOD[0]).split(), f"root={tmp_path}/own", f"parent_stores=[{tmp_path}/parent]"]
+    assert carry_out(collect([*arguments, f"launch={kind}", f"launch.verify={verify}"])) == 0
+    (point,) = points_of(command(texts, GOOD[0]))
+    own, expected = kept_files(tmp_path / "own"), kept_files(inline[0])
+    assert f"{point.program.address()}/weights.safetensors" in own
+    assert own.items() <= expected.items()
+    assert {path: path.read_bytes() for path in (tmp_path / "parent").rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_is_called_done_without_its_state_fails(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ending = {"kind": "done", "trained": 0, "said": [], "parted": False}
+    monkeypatch.setattr("harness.worker.carry_out", lambda *_: dict(ending))
+    assert carry_out(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}"])) == 1
+    (point,) = points_of(command(texts, GOOD[0]))
+    said = capsys.readouterr().err
+    assert f"its state {point.program.address()} is neither in {tmp_path} nor in a parent store" in said
+    assert f"missing: {point.run.name}" in said
+
+
+def test_a_damaged_state_that_cannot_be_replaced_is_no_success(
+    texts: Path, inline: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of somebody else's, say, where nothing may be renamed."""
+    shutil.copytree(inline[0], tmp_path / "root")
+    damage(tmp_path / "root", "weights.safetensors", "flip")
+    monkeypatch.setattr("harness.files.set_aside", lambda _: None)
+    assert carry_out(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}/root"])) == 1
+
+
+def test_damaged_states_cost_one_check_of_the_others(
+    texts: Path, inline: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(inline[0], tmp_path / "root")
+    (point,) = points_of(command(texts, GOOD[0]))
+    base = tmp_path / "root" / "states" / point.program.address(point.base_position or 0)
+    (base / "weights.safetensors").write_bytes(b"damaged")
+    checked: list[str] = []
+    original = Store.verify
+
+    def verify(self: Store, address: str, *, full: bool = False) -> bool:
+        checked.append(address)
+        return original(self, address, full=full)
+
+    monkeypatch.setattr(Store, "verify", verify)
+    monkeypatch.setattr("harness.launch.launch", lambda *_, **__: Outcome())
+    monkeypatch.setattr("harness.cli.LONG_CHECK_BYTES", 0)
+    monkeypatch.setattr("harness.cli.CHECK_SECONDS", 0.0)
+    assert carry_out(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}/root"])) == 0
+    assert sorted(checked) == sorted({segment.address for segment in plan_over([point], Store(inline[0])).segments})
+
+
+@pytest.mark.parametrize("kind", ["inline", "local"])
+def test_a_gpu_that_torch_cannot_use_is_refused(
+    texts: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.pool.devices", lambda: ["0"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0" if kind == "inline" else "")
+    if kind == "inline":
+        with pytest.raises(InputError, match=r"CUDA_VISIBLE_DEVICES=0: a GPU was given .* torch .* cannot use it"):
+            launched(texts, tmp_path, GOOD)
+    else:
+        (failure, *_) = launched(texts, tmp_path, GOOD[:1], "local", workers=1).failures
+        assert "no worker process starts" in failure.reason
+        assert "a GPU was given to this process" in failure.reason
+    assert Store(tmp_path).addresses() == set()
 
 
 # --- interruptions ----------------------------------------------------------------------------------------------------

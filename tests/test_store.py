@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from harness import files, lease
+from harness import files, lease, verified
 from harness.errors import CorruptError, InputError
 from harness.history import Row, rows_to_csv
 from harness.store import Store
@@ -391,6 +392,106 @@ def test_a_parent_that_is_no_store_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(InputError, match=r"parent_stores=.*store\.json"):
             Store(tmp_path / "own", parents=[path])
+
+
+# Verified once
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were read to be verified, so far."""
+    read: list[str] = []
+    original = files.sha256
+
+    def sha256(path: Path) -> str:
+        read.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(files, "sha256", sha256)
+    monkeypatch.setattr(verified, "YOUNG_SECONDS", -1.0)
+    return read
+
+
+def test_a_state_is_verified_once_by_whichever_process(tmp_path: Path, hashed: list[str]) -> None:
+    Store(tmp_path).write_state(A, writer([row(1)]), META)
+    hashed.clear()
+    assert Store(tmp_path).unverified_bytes(A) > 9_000
+    assert Store(tmp_path).verify(A)
+    assert sorted(hashed) == sorted(FILES)
+    for store in (Store(tmp_path), Store(tmp_path)):
+        assert store.unverified_bytes(A) == 0
+        assert store.verify(A)
+        store.add_rows(A, [row(2)])  # a file of its own, with a checksum in its name
+    assert len(hashed) == len(FILES)
+    assert Store(tmp_path).verify(A, full=True)
+    assert len(hashed) == 2 * len(FILES)
+
+
+def flip(path: Path, keep_times: bool) -> None:
+    """Change one bit; `keep_times`: and nothing that `ls` would show."""
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    if keep_times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.usefixtures("hashed")
+@pytest.mark.parametrize("keep_times", [False, True])
+@pytest.mark.parametrize("name", FILES)
+def test_what_has_changed_since_is_verified_again(
+    tmp_path: Path, name: str, keep_times: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Store(tmp_path).write_state(A, writer([row(1)]), META)
+    assert Store(tmp_path).verify(A)
+    time.sleep(0.02)  # a tick of the file system's clock
+    flip(folder / name, keep_times)
+    assert not Store(tmp_path).verify(A)
+    assert name in capsys.readouterr().err
+
+
+def test_a_state_put_in_the_place_of_another_is_verified_again(tmp_path: Path, hashed: list[str]) -> None:
+    store = Store(tmp_path)
+    folder = store.write_state(A, writer([row(1)]), META)
+    assert store.verify(A)
+    hashed.clear()
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(folder)
+    (tmp_path / "copy").rename(folder)
+    assert store.verify(A)
+    assert len(hashed) == len(FILES)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"state.json": [1, 2, 3, 4]}'])
+def test_a_damaged_memory_of_it_is_no_memory(tmp_path: Path, hashed: list[str], content: bytes) -> None:
+    store = Store(tmp_path)
+    store.write_state(A, writer([row(1)]), META)
+    assert store.verify(A)
+    (record,) = (tmp_path / "verified").iterdir()
+    record.write_bytes(content)
+    hashed.clear()
+    assert store.verify(A)
+    assert len(hashed) == len(FILES)
+
+
+def test_files_as_young_as_a_tick_of_the_clock_are_not_remembered(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_state(A, writer([row(1)]), META)
+    assert store.verify(A)
+    assert store.unverified_bytes(A) > 0
+
+
+@pytest.mark.usefixtures("hashed")
+def test_what_was_verified_of_a_parent_is_remembered_in_ones_own_store(tmp_path: Path) -> None:
+    Store(tmp_path / "parent").write_state(A, writer([row(1)]), META)
+    before = tree(tmp_path / "parent")
+    store = Store(tmp_path / "own", parents=[tmp_path / "parent"])
+    assert store.verify(A)
+    assert not (tmp_path / "own").exists()  # looking makes no store
+    store.write_failure(B, 1, None, "log", "why")
+    assert store.verify(A)
+    assert Store(tmp_path / "own", parents=[tmp_path / "parent"]).unverified_bytes(A) == 0
+    assert tree(tmp_path / "parent") == before
 
 
 # Format

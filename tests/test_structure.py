@@ -23,10 +23,10 @@ from harness.recipe import PACKAGES
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A new module is declared here. It may import what has its own level or a lower one.
 LEVELS = {
-    0: "errors fields identity schedule mixture shipped units",
+    0: "errors cores fields identity schedule mixture shipped units",
     1: "shape program recipe hub history schedule_config stages config expand compose files",
     2: "compile request plan",
-    3: "store lease recorded task documents frozen submissions resources",
+    3: "store verified lease recorded task documents frozen submissions resources",
     4: "extract embedded sources tokenizer ingest_display ingest corpus model distributed status",
     5: "batches measure checkpoint states",
     6: "train",

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from analysis.runs import RunRecord, read_runs
+from analysis.show import show_document
 from harness.batches import Batches
 from harness.corpus import open_corpus
+from harness.documents import write_documents
 from harness.errors import InputError
-from harness.states import States
+from harness.model import build_scratch
+from harness.plan import Plan, Point
+from harness.program import Adam, Phase
+from harness.recipe import Recipe
+from harness.schedule import Constant
+from harness.shape import ModelShape
+from harness.states import States, build_optimizer
 from harness.store import Store
 from harness.task import task_of
-from harness.train import Interrupted, NonFiniteError, Trainer
+from harness.train import Interrupted, NonFiniteError, Trainer, _enter
 from tests.tiny import end_of, files_of, planned, train
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
@@ -56,8 +66,8 @@ def test_a_stored_run_is_complete(texts: Path, undisturbed: Store) -> None:
     assert last[0] < first[0] - 0.1  # it learns
     state = undisturbed.state(end_of(point))
     assert state is not None
-    assert state.meta["drawn"]["upstream"]["sequences"] == 240 + 40
-    assert state.meta["drawn"]["downstream"]["sequences"] == 120
+    assert state.meta["drawn"][point.run.recipes["upstream"].key]["sequences"] == 240 + 40
+    assert state.meta["drawn"][point.run.recipes["downstream"].key]["sequences"] == 120
 
 
 @pytest.mark.parametrize("at", [4, 5, 6, 17, 31, 59])
@@ -177,7 +187,7 @@ def test_a_run_reads_on_across_an_epoch_boundary(texts: Path, tmp_path: Path) ->
     end = end_of(plan.points[0])
     state = store.state(end)
     assert state is not None
-    assert state.meta["drawn"]["downstream"]["epochs"] > 1
+    assert state.meta["drawn"][plan.points[0].run.recipes["downstream"].key]["epochs"] > 1
     cut = Store(tmp_path / "cut")
     with pytest.raises(Interrupted):
         train(planned(texts, cut, knobs), cut, stop_at=50)
@@ -252,7 +262,7 @@ def test_a_state_trained_on_other_tokens_of_the_same_recipe_is_refused(texts: Pa
     state = store.state(plan.points[0].path[-1].address)
     assert state is not None
     meta = {k: v for k, v in state.meta.items() if k not in ("files", "sha256", "address")}
-    meta["corpora"]["upstream"]["content"] = "0" * 32
+    meta["corpora"][plan.points[0].run.recipes["upstream"].key]["content"] = "0" * 32
     address = plan.points[0].path[1].address
     kept = {name: (store.root / "states" / address / name).read_bytes() for name in state.meta["files"]}
     store.remove(address)
@@ -270,6 +280,78 @@ def test_ends_without_optimizer_keep_it_where_another_run_goes_on(texts: Path, t
     ends = {point.run.config["tokens"]: store.root / "states" / end_of(point) for point in plan.points}
     assert (ends["1x"] / "optimizer.safetensors").exists()
     assert not (ends["2x"] / "optimizer.safetensors").exists()
+
+
+def test_each_phase_has_its_own_optimizer_settings() -> None:
+    """Weight decay of 0, too, may rise later; vectors never decay."""
+    shape = ModelShape(layers=1, hidden=16, heads=2, vocab_size=64, seq_len=16)
+    first = Phase(1, Constant(0.1), (), 4, 16, Adam(0.9, 0.95, 1e-8, weight_decay=0.0, clip=1.0))
+    optimizer = build_optimizer(build_scratch(shape, 0), first)
+    matrices, vectors = optimizer.param_groups
+    for decay, beta in ((0.1, 0.8), (0.0, 0.7), (0.2, 0.9)):
+        adam = Adam(beta, 0.95, beta / 1e6, decay, 1.0)
+        _enter(replace(first, optimizer=adam), optimizer, reset=False)
+        assert (matrices["weight_decay"], vectors["weight_decay"]) == (decay, 0.0)
+        assert [group["betas"] for group in (matrices, vectors)] == [(beta, 0.95)] * 2
+        assert [group["eps"] for group in (matrices, vectors)] == [beta / 1e6] * 2
+
+
+def test_a_state_names_its_corpora_by_key_whatever_runs_call_them(texts: Path, tmp_path: Path) -> None:
+    """One sweep from a to b and from b to a: `upstream` is one's corpus and the other's downstream."""
+    up, down = texts / "upstream", texts / "downstream"
+    store = Store(tmp_path)
+    plan = planned(texts, store, "replay=0.25", f"replay=0.25 upstream={down} downstream={up}")
+    train(plan, store)
+    assert plan.points[0].run.recipes["upstream"].key == plan.points[1].run.recipes["downstream"].key
+    for point in plan.points:
+        state = store.state(end_of(point))
+        assert state is not None
+        keys = {point.run.recipes[name].key: n for name, n in (("upstream", 240 + 40), ("downstream", 120))}
+        windows = {key: open_corpus(tmp_path, recipe).train.windows(16) for key, recipe in recipes_of(point).items()}
+        assert {key: drawn["sequences"] for key, drawn in state.meta["drawn"].items()} == keys
+        assert {key: d["epochs"] for key, d in state.meta["drawn"].items()} == {k: keys[k] / windows[k] for k in keys}
+        assert state.meta["corpora"].keys() == keys.keys()
+    shown = {run.document["key"]: show_document(store, run)["data"] for run in read_runs_of(plan, store)}
+    for point in plan.points:
+        data, meta = shown[point.key], store.state(end_of(point)).meta  # type: ignore[union-attr]
+        for name in ("upstream", "downstream"):
+            assert data[name]["epochs"] == meta["drawn"][point.run.recipes[name].key]["epochs"]
+
+
+def recipes_of(point: Point) -> dict[str, Recipe]:
+    return {recipe.key: recipe for recipe in point.run.recipes.values()}
+
+
+def read_runs_of(plan: Plan, store: Store) -> list[RunRecord]:
+    write_documents(plan, store)
+    return read_runs(store.root)
+
+
+def test_a_state_of_before_has_names_and_is_read_all_the_same(texts: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plan = planned(texts, store, "replay=0.25")
+    train(plan, store)
+    whole = files_of(store, end_of(plan.points[0]))
+    (run,) = read_runs_of(plan, store)
+    shown = show_document(store, run)["data"]
+    names = {recipe.key: name for name, recipe in plan.points[0].run.recipes.items()}
+    for segment in plan.segments:
+        state = store.state(segment.address)
+        assert state is not None
+        meta = {k: v for k, v in state.meta.items() if k not in ("files", "sha256", "address")}
+        meta["drawn"] = {names[key]: drawn for key, drawn in meta["drawn"].items()}
+        meta["corpora"] = {names[key]: {"key": key, **corpus} for key, corpus in meta["corpora"].items()}
+        kept = {name: (state.folder / name).read_bytes() for name in state.meta["files"]}
+        store.remove(segment.address)
+        store.write_state(
+            segment.address,
+            lambda folder, kept=kept: [(folder / n).write_bytes(c) for n, c in kept.items()] and None,
+            meta,
+        )
+    assert show_document(store, run)["data"] == shown
+    store.remove(end_of(plan.points[0]))
+    train(planned(texts, store, "replay=0.25"), store)  # from the one before
+    assert files_of(store, end_of(plan.points[0])) == whole
 
 
 def test_the_same_texts_twice_are_the_same_data(texts: Path, tmp_path: Path) -> None:

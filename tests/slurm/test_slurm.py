@@ -371,7 +371,8 @@ def test_one_two_and_one_rank_go_on_from_each_other(texts: Path, tmp_path: Path,
     np.testing.assert_allclose([ours[s] for s in part], [theirs[s] for s in part], rtol=2e-6)
     store = Store(tmp_path)
     drawn = [info.meta["drawn"] for address in (end,) if (info := store.state(address))]
-    assert drawn[0]["downstream"]["sequences"] == 6_000 * 4
+    (point,) = points_of(command(texts, LONG[0]))
+    assert drawn[0][point.run.recipes["downstream"].key]["sequences"] == 6_000 * 4
 
 
 def losses(steps: bytes) -> dict[int, float]:
