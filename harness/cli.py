@@ -123,14 +123,14 @@ def _verified(points: Sequence[Point], planned: Plan, store: Store, mode: str) -
         sizes = {address: store.unverified_bytes(address, full=mode == "full") for address in sorted(left)}
         done, total, told = 0, sum(sizes.values()), time.monotonic()
         if total > LONG_CHECK_BYTES:
-            print(f"checking {len(left)} stored states, {total / 1e9:.3g} GB (launch.verify)", file=sys.stderr)
+            print(f"checking {len(left)} stored states, {size(total)} (launch.verify)", file=sys.stderr)
         whole = True
-        for address, size in sizes.items():
+        for address, left_bytes in sizes.items():
             whole &= store.verify(address, full=mode == "full")
-            done += size
+            done += left_bytes
             if time.monotonic() - told > CHECK_SECONDS:
                 told = time.monotonic()
-                print(f"checked {done / 1e9:.3g} of {total / 1e9:.3g} GB", file=sys.stderr)
+                print(f"checked {size(done)} of {size(total)}", file=sys.stderr)
         if whole:
             break
         checked |= left
