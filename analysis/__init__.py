@@ -1,6 +1,6 @@
 """From results to decisions. Reads a store (or any table), never changes a result; no torch.
 
-what ran        runs, facts, measurements, programs, show        tables (a DataFrame)      checks
+what ran        runs, facts, measurements, programs, show        tables (a DataFrame), table_files, expressions, checks
 laws            laws, mixture_laws (definitions)                 law, formula (what one is), curves (of the LR)
 fitting         fit                                              objective, starts, newton, search
 how sure        information, profile, crossval                   fit_file

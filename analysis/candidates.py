@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.expressions import numbers_of, row_numbers
 from analysis.formula import Array
-from analysis.tables import numbers_of, row_numbers
 from harness.errors import InputError
 from harness.shape import ModelShape, flops_per_token, non_embedding
 from harness.shipped import CONF

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.tables import numbers_of, row_numbers
+from analysis.expressions import numbers_of, quote, refuse_missing, row_numbers
 from harness.errors import InputError
 
 # Units of variables with one array a row: the learning rates of every step, and what `analysis.curves` makes of them.
@@ -47,31 +47,26 @@ def check(
             have = ", ".join(str(column) for column in table.columns)
             raise InputError("table", name, f"there is no such column (there are {have})", f"give it: --map {name}=...")
     if table.empty:
-        raise InputError("table", target, "there are no rows", "keep some: --where")
+        raise InputError("table", target, "there are no rows", "keep some: a wider --where")
     numbers = {name: _finite(table[name]) for name in (*variables, target) if variables.get(name) not in ARRAYS}
-    _check_loss(numbers[target])
+    _check_loss(table, numbers[target])
     if len(table) > 1 and numbers[target].nunique() == 1:
         raise InputError(
             "column", target, f"the same in all {len(table)} rows: nothing to fit", "give rows that differ in it"
         )
-    if "run" in table and (bad := list(table.index[table["run"].isna()])):
-        raise InputError(
-            "column",
-            "run",
-            f"{len(bad)} cells are missing ({row_numbers(bad)})",
-            "say which run each row is of, or leave these rows out: --where",
-        )
+    if "run" in table:
+        refuse_missing(table["run"], "column", "run")
     for name, unit in variables.items():
         if unit in ARRAYS:
             _check_arrays(table[name], unit)
         if unit == "share":
-            _check_share(numbers[name])
+            _check_share(table, numbers[name])
         if unit in NON_NEGATIVE:
             _check_sign(numbers[name], unit)
         if unit in POSITIVE:
             _check_zero(numbers[name], name, unit)
         if unit in AMOUNTS:
-            _check_amount(numbers[name], unit)
+            _check_amount(table, numbers[name], unit)
     if sums := [name for name, unit in variables.items() if unit == SUM]:
         _check_zero(sum((numbers[name] for name in sums[1:]), numbers[sums[0]]), " + ".join(sums), SUM)
     _check_duplicates(table, variables, target)
@@ -89,9 +84,15 @@ def _finite(column: pd.Series[Any]) -> pd.Series[Any]:
             "column",
             column.name,
             f"{len(bad)} values are not finite ({row_numbers(bad)})",
-            "leave these rows out: --where",
+            f"leave these rows out: --where 'isfinite({quote(str(column.name))})'",
         )
     return numbers
+
+
+def _source(table: pd.DataFrame, name: object) -> str:
+    """What a name of the table was made of, as it is written in --map: a remedy says what to make of it instead."""
+    expression = str(table.attrs.get("map", {}).get(name, name))
+    return quote(expression) if expression.isidentifier() or expression in table.columns else f"({expression})"
 
 
 def _check_arrays(column: pd.Series[Any], unit: str) -> None:
@@ -106,30 +107,34 @@ def _check_arrays(column: pd.Series[Any], unit: str) -> None:
             raise InputError("column", column.name, f"{row_numbers([label])} holds no {unit}", remedy)
 
 
-def _check_loss(column: pd.Series[Any]) -> None:
+def _check_loss(table: pd.DataFrame, column: pd.Series[Any]) -> None:
     if bad := list(column.index[column <= 0]):
         raise InputError(
             "column",
             column.name,
             f"{len(bad)} losses are not positive ({row_numbers(bad)})",
-            "give losses in nats per token, or leave these rows out: --where",
+            f"give losses in nats per token, or leave these rows out: --where '{column.name} > 0'",
         )
     if column.name == "loss" and (median := float(column.median())) > PERPLEXITY:  # other targets are sizes or tokens
         raise InputError(
             "column",
             column.name,
             f"with a median of {median:.4g} it looks like perplexity",
-            f"give nats per token: --map '{column.name}=log(...)'",
+            f"give nats per token: --map '{column.name}=log({_source(table, column.name)})'",
         )
 
 
-def _check_share(column: pd.Series[Any]) -> None:
+def _check_share(table: pd.DataFrame, column: pd.Series[Any]) -> None:
     if bad := list(column.index[(column < 0) | (column > 1)]):
         why = f"{len(bad)} shares are outside [0, 1] ({row_numbers(bad)})"
         if column.min() >= 0 and column.max() <= 100:
-            why, remedy = f"{why}; up to {column.max():g}, it looks like percent", f"--map {column.name}=.../100"
+            why, remedy = (
+                f"{why}; up to {column.max():g}, it looks like percent",
+                f"--map '{column.name}={_source(table, column.name)}/100'",
+            )
         else:
-            remedy = f"give shares: --map {column.name}=..."
+            within = f"{column.name} >= 0 and {column.name} <= 1"
+            remedy = f"give shares: --map {column.name}=..., or leave these rows out: --where '{within}'"
         raise InputError("column", column.name, why, remedy)
 
 
@@ -153,7 +158,7 @@ def _check_zero(column: pd.Series[Any], name: str, unit: str) -> None:
         )
 
 
-def _check_amount(column: pd.Series[Any], unit: str) -> None:
+def _check_amount(table: pd.DataFrame, column: pd.Series[Any], unit: str) -> None:
     """Amounts in millions or billions would fit as well, with coefficients that mean something else."""
     least, most, billions = AMOUNTS[unit]
     median = float(column.median())
@@ -163,8 +168,14 @@ def _check_amount(column: pd.Series[Any], unit: str) -> None:
         factor, sign, far = ("1e9" if median / 1e9 > least else "1e6"), "/", f"up to {column.max():g}"
     else:
         return
+    other = {"1e9": "1e6", "1e6": "1e9"}[factor]
     why = f"{far} {unit}: it looks as if it were " + (f"in units of {factor}" if sign == "*" else f"{factor} too large")
-    raise InputError("column", column.name, why, f"--map '{column.name}=...{sign}{factor}'")
+    raise InputError(
+        "column",
+        column.name,
+        why,
+        f"--map '{column.name}={_source(table, column.name)}{sign}{factor}' (or {sign}{other}, as the unit is)",
+    )
 
 
 def _check_duplicates(table: pd.DataFrame, variables: Mapping[str, str], target: str) -> None:
@@ -179,5 +190,5 @@ def _check_duplicates(table: pd.DataFrame, variables: Mapping[str, str], target:
             "table",
             target,
             f"{why}: they would count twice and narrow every interval",
-            "keep one of each, or tell them apart by a column run",
+            "keep one of each in the file, or tell them apart: --map run=COLUMN",
         )

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.expressions import numbers_of
 from analysis.fit import clusters_of, objective_of
 from analysis.law import Law
 from analysis.objective import Loss, huber
 from analysis.search import CONVERGED, Progress, refit, search
-from analysis.tables import numbers_of
 from harness.errors import InputError
 
 MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `folds` ranges

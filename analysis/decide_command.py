@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.design import Evidence, Proposal, next_runs
+from analysis.expressions import parse_numbers
 from analysis.fit import LEVEL, Fit
 from analysis.fit_file import read_fit
 from analysis.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.simplex import best_mixture
-from analysis.tables import parse_numbers
 from harness.errors import InputError
 
 MEANINGS = {

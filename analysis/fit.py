@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.checks import check
+from analysis.expressions import quote, refuse_missing
 from analysis.formula import Array
 from analysis.information import Information, inform
 from analysis.law import Bound, Law, remedy_of
@@ -159,7 +160,9 @@ def objective_of(
 def _weights(table: pd.DataFrame, name: str) -> Array:
     values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
     if not (np.isfinite(values).all() and (values >= 0).all() and (values > 0).any()):
-        raise InputError("weights", name, "not numbers of zero or more, some of them positive", "mend the column")
+        why, column = "not numbers of zero or more, some of them positive", quote(name)
+        remedy = f"give such weights, or leave the other rows out: --where 'isfinite({column}) and {column} >= 0'"
+        raise InputError("weights", name, why, remedy)
     return values
 
 
@@ -176,6 +179,7 @@ def clusters_of(table: pd.DataFrame, group: str | None) -> Integers | None:
     """The number of each row's run, None if the table does not say."""
     if group is None or group not in table:
         return None
+    refuse_missing(table[group], "group", group)
     return np.asarray(pd.factorize(table[group], sort=True)[0], dtype=np.int64)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.crossval import cross_validate
 from analysis.curves import add_schedules
+from analysis.expressions import parse_map, parse_numbers
 from analysis.fit import LEVEL, Fit, fit_law
 from analysis.fit_file import to_document
 from analysis.laws import LAWS, find
@@ -22,7 +23,7 @@ from analysis.objective import parse_loss
 from analysis.programs import lr_curve, program_of
 from analysis.progress import bar
 from analysis.runs import read_runs
-from analysis.tables import keep, parse_map, parse_numbers, read, table_of
+from analysis.tables import keep, read, table_of
 from harness.errors import InputError
 
 LAW_NAMES = ", ".join(LAWS)
@@ -41,12 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--table", type=Path, metavar="FILE", help="a CSV or Parquet file")
     source.add_argument(
         "--map",
-        default="",
+        action="append",
+        default=[],
         metavar="NAME=COLUMN,...",
         help="what the law's variables and `loss` (and `run`) are in the table: columns, numbers, or "
         "expressions such as D=flops/(6*params)",
     )
-    source.add_argument("--where", metavar="CONDITION", help="keep the rows where it holds, such as 'D > 1e9'")
+    source.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="keep the rows where it holds, such as 'D > 1e9' (given again: where all hold)",
+    )
     source.add_argument("--sweep", action="append", metavar="NAME", help="members of sweeps/NAME.yaml (KNOB=VALUE ...)")
     source.add_argument("--corpus", metavar="NAME", help="of a store: whose loss to fit; r is its share")
     how = parser.add_argument_group("the fit")
@@ -72,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `fit`, and its lines for a terminal. Raises InputError."""
     law, fixed = find(options.law), parse_numbers(options.fix, "fix")
-    columns = parse_map(options.map) if options.map else {}
+    columns = {name: expression for text in options.map for name, expression in parse_map(text).items()}
     if options.bootstrap and options.bootstrap < FEWEST_DRAWS:
         why = f"fewer than {FEWEST_DRAWS} resamples give no interval"
         raise InputError("bootstrap", options.bootstrap, why, "give 0 or, say, 1000")
@@ -122,11 +130,16 @@ def rows_of(
     options: argparse.Namespace, columns: Mapping[str, str], overrides: Sequence[str], variables: Mapping[str, str]
 ) -> pd.DataFrame:
     """The table of `--table`, or that of a store's runs after the base, with learning-rate sums if the law asks."""
+    conditions = [f"({one})" for one in options.where] if len(options.where) > 1 else options.where
+    where = " and ".join(conditions) or None
     if options.table is not None:
         if options.sweep or options.corpus or overrides:
             given = options.sweep or options.corpus or overrides
             raise InputError("arguments", given, "is for the runs of a store", "give either --table or --sweep")
-        return read(options.table, columns, options.where)
+        return read(options.table, columns, where)
+    if columns:
+        why = "is for a table: the runs of a store have N, D, r and their own losses"
+        raise InputError("map", ",".join(options.map), why, "leave it out")
     parents = [Path(parent) for parent in options.parent]
     runs = read_runs(options.root, options.sweep, overrides=overrides, parents=parents, windows=options.windows)
     table = table_of(runs)
@@ -139,8 +152,8 @@ def rows_of(
         schedules = {one.facts.run: lr_curve(program_of(one.document)) for one in runs}
         start = {one.facts.run: one.base_position for one in runs}
         table = add_schedules(table.assign(step=table.position), schedules, start=start)
-    if options.where:
-        table = keep(table, options.where, str(options.root))
+    if where:
+        table = keep(table, where, str(options.root))
     return table
 
 

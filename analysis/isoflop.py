@@ -167,8 +167,6 @@ def _check(table: pd.DataFrame, of: str, weights: str | None) -> None:
         raise InputError("of", of, "is no size", "choose N (parameters) or D (tokens)")
     variables = {"C": "FLOPs", of: UNITS[of], **({weights: "weight"} if weights else {})}
     check(table, variables, fixed=tuple(variables))
-    if (table[["C", of]] <= 0).any(axis=None):
-        raise InputError("table", of, "budgets or sizes of zero have no logarithm", "leave these rows out: --where")
     widest = int(table.groupby("C")[of].nunique().max())
     if widest < 3:
         why = f"no budget has three different {of}: each of {table.C.nunique()} values of C counts as a budget"

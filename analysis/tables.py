@@ -9,12 +9,7 @@
 
 from __future__ import annotations
 
-import difflib
-import gzip
-import itertools
 import math
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -24,14 +19,23 @@ import numpy as np
 import pandas as pd
 import pyarrow
 
+from analysis.expressions import as_numbers, evaluate, evaluated, is_text, names_in, numbers_of, quote, refuse_missing
 from analysis.facts import Facts
 from analysis.measurements import ROWS
 from analysis.runs import RunRecord, read_runs, without_collection
+from analysis.table_files import read_file
 from harness.errors import InputError
 
 SHARED = tuple(field.name for field in fields(Facts) if field.name not in ("shares", "windows"))
 COLUMNS = (*SHARED, "status", "position", "tokens", "D", "corpus", "role", "r", "windows", "loss", "bits_per_byte")
-TEXTS = ("run", "model", "schedule", "status", "corpus", "role")  # columns that need not be numbers
+TEXTS = (
+    "run",
+    "model",
+    "schedule",
+    "status",
+    "corpus",
+    "role",
+)  # names, which are texts whatever they look like
 
 
 def load(
@@ -85,133 +89,72 @@ def table_of(runs: Sequence[RunRecord]) -> pd.DataFrame:
 def read(path: Path, columns: Mapping[str, str], where: str | None = None) -> pd.DataFrame:
     """A table from a CSV, CSV.gz or Parquet file: the names of `columns`, then the file's own columns.
 
-    Each right-hand side is a column of the file, a number, or arithmetic over the file's columns (`C/(6*N)`); a name
-    that `columns` does not give is the file's column of this name. `where` keeps rows by the file's columns
-    (`in_fit == 1`). The index counts the rows of the file from 0, so that `row_numbers` can name them. Lines that
-    begin with # are skipped before the header. Raises InputError for what cannot be read, evaluated or is missing.
+    Each right-hand side is a column of the file, a number, or arithmetic over the file's columns (`C/(6*N)`), all as
+    floats; a name that `columns` does not give is the file's column of this name. Columns of TEXTS are names and stay
+    as they are written. `where` keeps rows by these names and the file's columns (`in_fit == 1 and D > 0`). The index
+    counts the rows of the file from 0, so that `row_numbers` can name them. Lines that begin with # are skipped before
+    the header. Raises InputError for what cannot be read, evaluated or is missing.
     """
-    table = _file(path)
+    path = Path(path)
+    table = read_file(path, {*TEXTS, *(columns[name] for name in TEXTS if name in columns)})
     if where is not None:
-        table = keep(table, where, path.name)
+        table = keep(table, where, path.name, columns)
     found = {name: _mapped(table, name, expression, path) for name, expression in columns.items()}
-    rest = {str(name): table[name] for name in table.columns if name not in found}
-    return pd.DataFrame({**found, **rest}, index=table.index)
+    rest = {name: table[name] for name in table.columns if name not in found}
+    read = pd.DataFrame({**found, **rest}, index=table.index)
+    read.attrs["map"] = dict(columns)  # for remedies: how to say another one
+    return read
 
 
-def parse_map(text: str) -> dict[str, str]:
-    """`N=params,D=C/(6*N)` as {name: expression}; commas inside parentheses separate nothing. Raises InputError."""
-    remedy = "write NAME=COLUMN, NAME=NUMBER or NAME=EXPRESSION, with commas between them"
-    parts, depth = [""], 0
-    for character in text:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    columns: dict[str, str] = {}
-    for part in parts:
-        name, _, expression = (piece.strip() for piece in part.partition("="))
-        if not name.isidentifier() or not expression:
-            raise InputError("--map", text, f"{part.strip()!r} is not NAME=EXPRESSION", remedy)
-        if name in columns:
-            raise InputError("--map", text, f"{name} is given twice", "give it once")
-        columns[name] = expression
-    return columns
+def keep(table: pd.DataFrame, where: str, source: str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The rows that a condition keeps, over the columns and the names that `columns` gives to expressions over them.
 
-
-def parse_numbers(text: str, field: str) -> dict[str, float]:
-    """`A=0,alpha=0.3` as {name: number}; none if the text is empty. Raises InputError, naming the option `field`."""
-    try:
-        pairs = [part.partition("=") for part in text.split(",")] if text else []
-        return {name.strip(): float(value) for name, _, value in pairs}
-    except ValueError:
-        raise InputError(field, text, "not NAME=NUMBER,...", f"write --{field} NAME=NUMBER,NAME=NUMBER") from None
-
-
-def row_numbers(index: Any, most: int = 5) -> str:
-    """The first rows of an index for a message, counted as in the file of `read`, whose header is row 1."""
-    numbers = [str(label + 2) if isinstance(label, (int, np.integer)) else str(label) for label in list(index)[:most]]
-    more = ", ..." if len(index) > most else ""
-    return f"row{'s' if len(index) > 1 else ''} {', '.join(numbers)}{more}"
-
-
-def numbers_of(column: pd.Series[Any], field: str, value: object) -> pd.Series[Any]:
-    """A column as numbers. InputError, for `field=value`, if cells are missing or one is no number; both are named."""
-    if missing := list(column.index[column.isna()]):
-        why = f"{len(missing)} of {len(column)} cells of {column.name} are missing ({row_numbers(missing)})"
-        raise InputError(field, value, why, "fill them, or leave these rows out: --where")
-    numbers = pd.to_numeric(column, errors="coerce")
-    if wrong := list(column.index[numbers.isna()]):
-        why = f"{column[wrong[0]]!r} of {column.name} in {row_numbers(wrong[:1])} is not a number"
-        raise InputError(field, value, why, "give numbers, or leave these rows out: --where")
-    return numbers
-
-
-def _file(path: Path) -> pd.DataFrame:
-    """The table in a file, as it is."""
-    if not path.is_file():
-        raise InputError("table", path, "there is no such file", "name a CSV, CSV.gz or Parquet file")
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
-                comments = sum(1 for _ in itertools.takewhile(lambda line: line.startswith(b"#"), file))
-            with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # cells beyond the header
-                table = pd.read_csv(path, skiprows=comments, skipinitialspace=True, index_col=False)
-    except (OSError, EOFError, ValueError, pd.errors.ParserWarning) as error:  # of pandas, pyarrow, gzip, encodings
-        why = f"it cannot be read as a table ({_one_line(error)})"
-        raise InputError("table", path, why, "give a CSV, CSV.gz or Parquet file with a header") from None
-    if table.empty:
-        raise InputError("table", path, "it has no rows", "give a table with a header and rows")
-    return table.reset_index(drop=True)
-
-
-def keep(table: pd.DataFrame, where: str, source: str) -> pd.DataFrame:
-    """The rows that a condition over the columns keeps; `source` names the table in what is raised: InputError."""
-    kept = _evaluated(table, where, source, "--where", where, "write a condition over columns, such as 'in_fit == 1'")
-    if not (isinstance(kept, pd.Series) and pd.api.types.is_bool_dtype(kept)):
-        raise InputError("--where", where, "it is not a condition", "compare columns, such as 'in_fit == 1'")
+    `source` names the table in what is raised: InputError; also for a name that is both and would keep other rows.
+    """
+    given = {name: _lenient(table, name, expression) for name, expression in (columns or {}).items()}
+    known = {str(name): table[name] for name in table.columns}
+    kept, by_columns = (_kept(names, where, source) for names in ({**known, **given}, {**given, **known}))
+    if not kept.equals(by_columns):
+        name = next(name for name in names_in(where) if name in given and name in known)
+        why = f"{name} is a column of {source} and another amount in --map, and they keep different rows"
+        remedy = f"name the one that is meant in --map, such as {name}_file={quote(name)}, and write this name"
+        raise InputError("--where", where, why, remedy)
     if not kept.any():
         raise InputError("--where", where, f"it leaves no row of {source}", "write a wider condition")
     return table[kept]
+
+
+def _kept(names: Mapping[str, pd.Series[Any]], where: str, source: str) -> pd.Series[Any]:
+    kept = evaluated(where, names, source, "--where", where)
+    if not (isinstance(kept, pd.Series) and pd.api.types.is_bool_dtype(kept)):
+        raise InputError("--where", where, "it is not a condition", "compare columns, such as 'in_fit == 1'")
+    return kept
+
+
+def _lenient(table: pd.DataFrame, name: str, expression: str) -> pd.Series[Any]:
+    """A name of --map for a condition, which may be there to leave out the rows where it has no value."""
+    try:
+        value = table[expression] if expression in table.columns else evaluate(expression, table)
+    except Exception:  # `_mapped` says what is wrong, once
+        value = np.nan
+    series = value if isinstance(value, pd.Series) else pd.Series(value, index=table.index)
+    return series if name in TEXTS else as_numbers(series)
 
 
 def _mapped(table: pd.DataFrame, name: str, expression: str, path: Path) -> pd.Series[Any]:
     """One column of `read`."""
     value = f"{name}={expression}"
     if expression in table.columns:
-        column = table[expression]
-        return column if name in TEXTS and column.notna().all() else numbers_of(column, "--map", value)
-    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", expression):
-        return pd.Series(float(expression), index=table.index)
-    words = re.findall(r"`([^`]+)`|\b([A-Za-z_]\w*)", expression)  # a text times 2 is a text for Python
-    used = {word for pair in words for word in pair if word in table.columns}
-    numbers = table.assign(**{column: numbers_of(table[column], "--map", value) for column in used})
-    remedy = "write arithmetic over columns, such as D=C/(6*N)"
-    result = _evaluated(numbers, expression, path.name, "--map", value, remedy)
-    if isinstance(result, pd.DataFrame) or pd.api.types.is_bool_dtype(np.asarray(result)):
-        raise InputError("--map", value, "it is no amount", remedy)
-    return numbers_of(pd.Series(result, index=table.index, name=name), "--map", value)
-
-
-def _evaluated(table: pd.DataFrame, expression: str, source: str, field: str, value: str, remedy: str) -> Any:
-    """The value of an expression over the columns of a file."""
-    try:
-        if "@" in expression:  # pandas would look among the variables of this module
-            raise SyntaxError("no variables but the columns")
-        return table.eval(expression, engine="python")
-    except pd.errors.UndefinedVariableError as error:
-        name = str(error).split("'")[1]
-        known = [str(column) for column in table.columns]
-        near = difflib.get_close_matches(name, known) or known[:20]
-        raise InputError(field, value, f"{source} has no column {name}", f"it has {', '.join(near)}") from None
-    except Exception as error:  # whatever pandas and numpy say about what a user wrote
-        raise InputError(field, value, f"it does not evaluate ({_one_line(error)})", remedy) from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        if name not in TEXTS:
+            return numbers_of(table[expression], "--map", value)
+        refuse_missing(table[expression], "--map", value)
+        return table[expression]
+    result = evaluated(expression, table, path.name, "--map", value)
+    for column in names_in(expression):
+        numbers_of(table[column], "--map", value)
+    if pd.api.types.is_bool_dtype(np.asarray(result)) or is_text(result):
+        raise InputError("--map", value, "it is no amount", "write arithmetic over columns, such as D=C/(6*N)")
+    return numbers_of(pd.Series(result, index=table.index, name=name, dtype=float), "--map", value)
 
 
 def _role(facts: Facts, corpus: str) -> str:

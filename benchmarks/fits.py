@@ -19,10 +19,11 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
+from analysis.expressions import parse_map
 from analysis.fit import clusters_of, resamples
 from analysis.formula import Array
 from analysis.laws import LAWS
-from analysis.tables import parse_map, read
+from analysis.tables import read
 from benchmarks import fitters
 from benchmarks.fitters import Fitted, Problem
 from benchmarks.table import Row

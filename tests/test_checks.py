@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.__main__ import main
 from analysis.checks import check
+from analysis.expressions import parse_numbers
+from analysis.law import remedy_of
+from analysis.laws import LAWS
 from harness.errors import InputError
 
 UNITS = {"N": "parameters", "D": "tokens", "r": "share", "C": "FLOPs", "K": "anything"}
@@ -52,14 +59,20 @@ def test_a_good_table_passes() -> None:
         ({"loss": [3.0, -0.1, 0.0, 2.7]}, "column=loss: 2 losses are not positive (rows 3, 4); give losses in nats"),
         (
             {"loss": [30.0, 29.0, 18.0, 21.0]},
-            "with a median of 25 it looks like perplexity; give nats per token: --map 'loss=log(...)'",
+            "with a median of 25 it looks like perplexity; give nats per token: --map 'loss=log(loss)'",
         ),
         (
             {"r": [0, 5, 50, 100]},
-            "column=r: 3 shares are outside [0, 1] (rows 3, 4, 5); up to 100, it looks like percent; --map r=.../100",
+            "column=r: 3 shares are outside [0, 1] (rows 3, 4, 5); up to 100, it looks like percent; --map 'r=r/100'",
         ),
-        ({"r": [-0.1, 0.5, 0.5, 1.0]}, "column=r: 1 shares are outside [0, 1] (row 2); give shares: --map r=..."),
-        ({"r": [0.1, 0.5, 0.5, 1000]}, "column=r: 1 shares are outside [0, 1] (row 5); give shares: --map r=..."),
+        (
+            {"r": [-0.1, 0.5, 0.5, 1.0]},
+            "column=r: 1 shares are outside [0, 1] (row 2); give shares: --map r=..., or leave",
+        ),
+        (
+            {"r": [0.1, 0.5, 0.5, 1000]},
+            "column=r: 1 shares are outside [0, 1] (row 5); give shares: --map r=..., or leave",
+        ),
         (
             {"D": [-5e8, 1e9, 0, 2e9]},
             "column=D: 1 numbers of tokens are negative (row 2); leave these rows out: --where 'D > 0'",
@@ -67,19 +80,19 @@ def test_a_good_table_passes() -> None:
         ({"N": [-7e7, 7e7, 4e8, 4e8]}, "column=N: 1 numbers of parameters are negative (row 2)"),
         (
             {"N": [0.07, 0.07, 0.4, 0.4]},
-            "column=N: at most 0.4 parameters: it looks as if it were in units of 1e9; --map 'N=...*1e9'",
+            "column=N: at most 0.4 parameters: it looks as if it were in units of 1e9; --map 'N=N*1e9'",
         ),
-        ({"N": [70, 70, 410, 1400]}, "--map 'N=...*1e6'"),
+        ({"N": [70, 70, 410, 1400]}, "--map 'N=N*1e6'"),
         (
             {"D": [20, 20, 300, 300]},
-            "column=D: at most 300 tokens: it looks as if it were in units of 1e9; --map 'D=...*1e9'",
+            "column=D: at most 300 tokens: it looks as if it were in units of 1e9; --map 'D=D*1e9'",
         ),
-        ({"D": [20_000, 30_000, 20_000, 30_000]}, "--map 'D=...*1e6'"),
+        ({"D": [20_000, 30_000, 20_000, 30_000]}, "--map 'D=D*1e6'"),
         (
             {"N": [7e16, 7e16, 4e17, 4e17]},
-            "column=N: up to 4e+17 parameters: it looks as if it were 1e9 too large; --map 'N=.../1e9'",
+            "column=N: up to 4e+17 parameters: it looks as if it were 1e9 too large; --map 'N=N/1e9'",
         ),
-        ({"N": [1e6, 1e6, 4e14, 4e14]}, "--map 'N=.../1e9'"),
+        ({"N": [1e6, 1e6, 4e14, 4e14]}, "--map 'N=N/1e9'"),
         ({"D": [1e19, 2e19, 1e19, 2e19]}, "column=D: up to 2e+19 tokens"),
     ],
 )
@@ -138,7 +151,10 @@ def test_a_constant_loss_is_refused() -> None:
 
 
 def test_rows_of_no_run_are_refused() -> None:
-    assert "column=run: 1 cells are missing (row 4); say which run" in refusal(good(run=["a", "a", None, "b"]))
+    assert (
+        "column=run: 1 of 4 cells of run are missing (row 4); fill them, or leave these rows out: --where 'notna(run)'"
+        in refusal(good(run=["a", "a", None, "b"]))
+    )
 
 
 def test_arrays_of_learning_rates() -> None:
@@ -157,3 +173,79 @@ def test_what_are_no_learning_rates_is_refused(cell: Any) -> None:
     rates = [np.full(3, 1e-3), cell, np.full(3, 1e-3), np.full(3, 1e-3)]
     message = refusal(good(lrs=pd.Series(rates, dtype=object)), {"lrs": "learning rates"})
     assert message.startswith("column=lrs: row 3 holds no learning rates; give one finite, non-negative number a step")
+
+
+# --- remedies, followed to the letter --------------------------------------------------------------------------------
+
+
+def written(table: pd.DataFrame, path: Path) -> Path:
+    table.to_csv(path, index=False)
+    return path
+
+
+def losses() -> pd.DataFrame:
+    """Twelve runs in the words of somebody else, their losses those of a law."""
+    N, D = (part.ravel() for part in np.meshgrid([1e7, 3e7, 1e8, 3e8], [2e8, 6e8, 2e9]))
+    names = [f"r{i:02}" for i in range(12)]
+    return pd.DataFrame(
+        {"run": names, "params": N, "my tokens": D, "val": 1.7 + 400 / N**0.34 + 410 / D**0.28, "w": 1.0}
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"my tokens": 0},
+        {"my tokens": -5e8},
+        {"my tokens": None},
+        {"my tokens": "many"},
+        {"my tokens": float("inf")},
+        {"params": 0},
+        {"val": 0},
+        {"val": -1.0},
+        {"val": "diverged"},
+        {"val": None},
+        {"run": None},
+        {"w": -1.0},
+        {"w": None},
+    ],
+    ids=str,
+)
+def test_the_condition_that_a_refusal_names_leaves_the_rows_out(tmp_path: Path, damage: dict[str, Any]) -> None:
+    table = losses().astype(object)
+    for name, value in damage.items():
+        table.loc[3, name] = value
+    path = written(table, tmp_path / "t.csv")
+    arguments = ["fit", "chinchilla", "--table", str(path), "--map", "N=params,D=my tokens,loss=val", "--weights", "w"]
+    with pytest.raises(InputError) as refused:
+        main(arguments)
+    condition = re.search("--where '(.*)'", refused.value.remedy)
+    assert condition, refused.value
+    assert main([*arguments, "--where", condition[1]]) == 0
+    assert main([*arguments, "--where", "params > 1e7", "--where", condition[1]]) == 0  # beside another one
+
+
+@pytest.mark.parametrize(("column", "unit"), [("my tokens", 1e9), ("params", 1e6), ("params", 1e-9), ("val", None)])
+def test_the_map_that_a_refusal_names_mends_the_unit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, unit: float | None
+) -> None:
+    table = losses()
+    right = ["fit", "chinchilla", "--json", "--map", "N=params,D=my tokens,loss=val", "--table"]
+    assert main([*right, str(written(table, tmp_path / "right.csv"))]) == 0
+    expected = json.loads(capsys.readouterr().out)["parameters"]
+    table[column] = np.exp(table[column]) if unit is None else table[column] / unit  # perplexity, millions, billions
+    wrong = [*right, str(written(table, tmp_path / "wrong.csv"))]
+    with pytest.raises(InputError) as refused:
+        main(wrong)
+    remedy = re.search("--map '(.*)'", refused.value.remedy)
+    assert remedy, refused.value
+    assert main([*wrong, "--map", remedy[1]]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_parameters_that_a_refusal_fixes_let_a_constant_variable_go(name: str) -> None:
+    law = LAWS[name]
+    for variable in law.variables:
+        if values := re.search("--fix (.*)", remedy_of(law, variable)):
+            assert variable not in law.fixed(parse_numbers(values[1], "fix")).variables

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from synthetic_store import BYTES, points_of, write
 
+from analysis.expressions import parse_map
 from analysis.runs import base_losses, final_losses, read_runs, summary
-from analysis.tables import COLUMNS, load, parse_map, read
+from analysis.tables import COLUMNS, load, read
 from harness import config
 from harness.compose import sweep_points
 from harness.errors import CorruptError, InputError
@@ -449,9 +450,9 @@ def test_rows_are_counted_as_in_the_file_after_a_filter(file: Path) -> None:
         ("r=`pile ratio`*2", None, "1 of 3 cells of pile ratio are missing (row 4)"),
         ("N=id", None, "'a' of id in row 2 is not a number"),
         ("N=billions*", None, "--map=N=billions*: it does not evaluate (invalid syntax"),
-        ("N=billions=3", None, "it is no amount; write arithmetic"),
+        ("N=billions=3", None, "it does not evaluate (invalid syntax"),
         ("N=billions > 3", None, "it is no amount; write arithmetic"),
-        ("N=@pd", None, "it does not evaluate (no variables but the columns)"),
+        ("N=@pd", None, "it does not evaluate (invalid syntax)"),
         ("N=billions", "in_fit == 2", "--where=in_fit == 2: it leaves no row of theirs.csv; write a wider condition"),
         ("N=billions", "in_fit =", "--where=in_fit =: it does not evaluate (invalid syntax"),
         ("N=billions", "infit == 1", "--where=infit == 1: theirs.csv has no column infit; it has in_fit"),
@@ -471,8 +472,8 @@ def test_what_cannot_be_evaluated_is_refused(file: Path, columns: str, where: st
         ("t.csv", None, "there is no such file; name a CSV, CSV.gz or Parquet file"),
         ("t.csv", b"", "it cannot be read as a table (No columns to parse from file)"),
         ("t.csv", b"N,loss\n", "it has no rows"),
-        ("t.csv", b"\xff\xfe\x00", "it cannot be read as a table ('utf-8' codec"),
-        ("t.csv", b"N,loss\n1,2,3\n", "it cannot be read as a table (Length of header"),
+        ("t.csv", b"\xff\xfe\x00", "it is not UTF-16 (byte 0x0 in line 1); save the table as UTF-8"),
+        ("t.csv", b"N,loss\n1,2,3\n", "Expected 2 fields in line 2, saw 3); give a CSV (numbers with a decimal point)"),
         ("t.csv.gz", b"N,loss\n1,2\n", "it cannot be read as a table (Not a gzipped file"),
         ("t.parquet", b"N,loss\n1,2\n", "it cannot be read as a table ("),
     ],

@@ -1,0 +1,115 @@
+"""Arithmetic and conditions over columns are what they say: in floats, texts as texts, a wrong one refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.expressions import as_numbers, evaluate, evaluated, names_in, numbers_of
+from harness.errors import InputError
+
+
+def table(**columns: Any) -> pd.DataFrame:
+    values = {"params": [2 * 10**9, 7], "tokens": [10**12, 9], "run": ["NA", "007"], "good": [True, True]}
+    return pd.DataFrame({**values, **columns})
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "uint32", "uint64", "int16", "float32", "bool", "Int64"])
+def test_whole_numbers_do_not_wrap(kind: str) -> None:
+    """Products, powers, differences and sums of what a file stores in few bits are those of the numbers."""
+    small = pd.DataFrame({"a": pd.Series([1, 1, 0], dtype=kind), "b": pd.Series([0, 1, 1], dtype=kind)})
+    assert evaluate("a + b", small).tolist() == [1.0, 2.0, 1.0]
+    assert evaluate("a - b", small).tolist() == [1.0, 0.0, -1.0]
+    assert evaluate("-b", small).tolist() == [0.0, -1.0, -1.0]
+    assert evaluate("((a + 1) * 1000) ** 9 * b", small).tolist() == [0.0, 2.0**9 * 1e27, 1e27]
+
+
+def test_the_product_of_parameters_and_tokens() -> None:
+    assert evaluate("6 * params * tokens", table()).tolist() == [1.2e22, 378.0]
+    assert evaluate("params ** 2", table(params=np.array([2**31 - 1, 3], dtype=np.int32)))[0] == float(2**31 - 1) ** 2
+    assert evaluate("6 * params * tokens > 1e20", table()).tolist() == [True, False]
+    assert evaluate("10 ** 30 * params", table()).tolist() == pytest.approx([2e39, 7e30])
+    assert evaluate("params ** -1", table())[1] == 1 / 7
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        ("run != 'NA'", [False, True]),
+        ("run == '007'", [False, True]),
+        ("run == 7", [False, True]),  # as numbers; a text that is none equals none
+        ("run != 7", [True, False]),
+        ("run in ['NA', 'b']", [True, False]),
+        ("run not in ['NA', 'b']", [False, True]),
+        ("run == ['NA', 'b']", [True, False]),
+        ("params in [7, 8]", [False, True]),
+        ("params == '7'", [False, True]),
+        ("run.str.startswith('0')", [False, True]),
+        ("isfinite(run)", [False, True]),
+        ("params > 1 and tokens < 10", [False, True]),
+        ("params > 1 & tokens < 10 | run == 'NA'", [True, True]),
+        ("not params > 7", [False, True]),
+        ("~(params > 7)", [False, True]),
+        ("1 < params < 10", [False, True]),
+        ("good + good >= 2", [True, True]),
+        ("good", [True, True]),
+        ("good == True", [True, True]),
+        ("isna(gap)", [False, True]),
+        ("notna(gap) and gap > 0", [True, False]),
+        ("gap > 0 or params == 7", [True, True]),
+        ("`my loss` > 2", [True, False]),
+        ("when > '2026-01-15'", [False, True]),
+        ("log(params) > 2 and abs(-params) == 7", [False, False]),
+    ],
+)
+def test_conditions(condition: str, kept: list[bool]) -> None:
+    times = pd.to_datetime(["2026-01-01", "2026-02-01"])
+    given = table(gap=[1.0, None], when=times, **{"my loss": [3.0, 2.0]})
+    assert evaluate(condition, given).tolist() == kept
+
+
+def test_functions_and_names() -> None:
+    assert evaluate("log10(tokens)", table())[0] == pytest.approx(12)
+    assert evaluate("sqrt(params) * exp(0)", table())[1] == pytest.approx(math.sqrt(7))
+    assert names_in("log(`my loss`) * params ** tokens") == {"my loss", "params", "tokens"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("params +", "does not evaluate (invalid syntax"),
+        ("logg(params)", "no function logg"),
+        ("params > 'many'", "could not convert string to float: 'many'"),
+        ("params and tokens > 1", "params is not a condition"),
+        ("__import__('os').getcwd()", "no function __import__"),
+        ("params.__class__", "params.__class__ is no arithmetic"),
+        ("[n for n in params]", "is no arithmetic and no condition"),
+        ("lambda: 1", "is no arithmetic and no condition"),
+        ("parms > 1", "t.csv has no column parms; it has params"),
+        ("`my los` > 1", "t.csv has no column my los"),
+        ("run < None", "does not evaluate"),
+        ("tokens in 'abc'", "`in` needs a list"),
+        ("(" * 3000 + "params" + ")" * 3000, "does not evaluate"),
+        ("params > 1" + "0" * 5000, "does not evaluate"),
+        ("9**9**9**9 > params", "does not evaluate"),
+        ("", "does not evaluate"),
+    ],
+)
+def test_what_does_not_evaluate_is_refused_in_one_line(expression: str, why: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        evaluated(expression, table(), "t.csv", "--where", expression)
+    assert why in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_cells_as_numbers() -> None:
+    assert as_numbers(pd.Series(["1e5", " 2 ", "x", None])).tolist()[:2] == [1e5, 2.0]
+    assert as_numbers(pd.Series(["1e5", " 2 ", "x", None])).isna().tolist() == [False, False, True, True]
+    with pytest.raises(InputError, match=r"is not a number; give numbers .* --where 'isfinite\(`my loss`\)'"):
+        numbers_of(pd.Series(["1,234", "2"], name="my loss"), "--map", "loss=my loss")
+    with pytest.raises(InputError, match="is not a number"):
+        numbers_of(pd.Series([[1, 2], [3]], name="rates"), "--map", "lr=rates")
