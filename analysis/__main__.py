@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from analysis import decide_command, fit_command
+from analysis import decide_command, fit_command, next_command
 from analysis.facts import folder_name
 from analysis.programs import program_of
 from analysis.runs import RunRecord, read_runs, summary
@@ -84,7 +84,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "diff": _diff,
     "fit": fit_command.run,
     "mix": decide_command.mix,
-    "next": decide_command.propose,
+    "next": next_command.propose,
 }
 
 
@@ -154,10 +154,10 @@ def _parser() -> argparse.ArgumentParser:
         "next",
         parents=[output],
         help="the runs that would narrow an answer most",
-        description=decide_command.__doc__,
+        description=next_command.__doc__,
         formatter_class=PLAIN,
     )
-    decide_command.add_next_arguments(further)
+    next_command.add_next_arguments(further)
     return parser
 
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.expressions import numbers_of
-from analysis.fit import clusters_of, objective_of
+from analysis.fit import objective_of
 from analysis.law import Law
 from analysis.objective import Loss, huber
+from analysis.resampling import clusters_of
 from analysis.search import CONVERGED, Progress, refit, search
 from harness.errors import InputError
 

@@ -1,12 +1,10 @@
-"""`python -m analysis mix` and `next`: from fits to a decision, and to the runs that would make it surer.
+"""`python -m analysis mix`: from fits to a decision.
 
 python -m analysis mix --general docs.json --domain python.json --N 1e5 --D 6e5 --tolerance 0.05 --base-loss 3.66
 python -m analysis mix --domain python.json --N 1e5 --domain-tokens 3e5
 python -m analysis mix --domain python.json --flops 1e12 --r 0.9
 python -m analysis mix --general docs.json --N 1e5 --D 6e5 --base-loss 3.66
 python -m analysis mix --fit docs=a.json --fit python=b.json --weights docs=1,python=2 --tokens 1e9
-python -m analysis next --general docs.json --domain python.json --N 1e5 --D 6e5 --tolerance 0.05 --base-loss 3.66 \\
-    --budget 1e13 --base-sweep sweeps/dcpt.yaml > sweeps/next.yaml
 """
 
 from __future__ import annotations
@@ -16,12 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.design import Evidence, Proposal, next_runs
 from analysis.expressions import parse_numbers
 from analysis.fit import LEVEL, Fit
 from analysis.fit_file import read_fit
 from analysis.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
-from analysis.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.simplex import best_mixture
 from harness.errors import InputError
 
@@ -51,7 +47,7 @@ READS = {
 
 
 def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_question(parser)
+    add_question(parser)
     parser.add_argument("--flops", type=float, metavar="C", help="best N and D for a training budget (usage 3)")
     parser.add_argument("--r", type=float, help="with --flops: the share of the fit's corpus")
     parser.add_argument("--increase", type=float, metavar="NATS", help="an absolute tolerance, for the critical share")
@@ -64,20 +60,6 @@ def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="losses against the share: png, pdf or svg")
 
 
-def add_next_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_question(parser)
-    parser.add_argument("--budget", type=float, required=True, metavar="FLOPS", help="to spend on further runs")
-    parser.add_argument(
-        "--base-sweep",
-        type=Path,
-        metavar="FILE",
-        default=Path("sweeps/dcpt.yaml"),
-        help="the sweep file that the data came from, whose settings are kept",
-    )
-    parser.add_argument("--models", metavar="NAME,...", help="of conf/model (default: sizes near the data's)")
-    parser.add_argument("--most-tokens", type=float, metavar="D", help="of a run (default: the data's longest)")
-
-
 def mix(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `mix`, and its lines for a terminal. Raises InputError."""
     answer, fits = answer_to(options)
@@ -87,20 +69,13 @@ def mix(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
     return {**answer.document(), "warnings": warnings}, [*answer_lines(answer), *warnings]
 
 
-def propose(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The document of `next`, and for a terminal the sweep file with the runs as a comment. Raises InputError."""
-    proposal, base = proposal_for(options)
-    comment = [f"# {line}".rstrip() for line in proposal_lines(proposal)]
-    return proposal.document(base), [*comment, *proposal.sweep_file(base).splitlines()]
-
-
 def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
     """The answer to the question that the options ask, and the fits by role or corpus. Raises InputError."""
     if options.fit:
-        _check_read(options, "the mixture of several corpora")
+        check_read(options, "the mixture of several corpora")
         fits = _fits_of_corpora(options.fit)
         weights = parse_numbers(options.weights, "weights") or dict.fromkeys(fits, 1.0)
-        tokens = _needed(options, "tokens")
+        tokens = needed(options, "tokens")
         answer = best_mixture(
             fits,
             weights,
@@ -113,22 +88,22 @@ def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
         return answer, fits
     if options.flops is not None:
         role = "general" if options.domain is None else "domain"
-        _check_read(options, "the best N and D for a training budget", role)
-        fits = _fits(options)
+        check_read(options, "the best N and D for a training budget", role)
+        fits = fits_of(options)
         return compute_allocation(fits[role], flops=options.flops, r=options.r, role=role), fits
     if options.domain is None:
         question = "the critical share"
     else:
         limited = options.domain_tokens is not None
         question = "the share of limited downstream tokens" if limited else "the share under a tolerance"
-    _check_read(options, question)
-    fits = _fits(options)
+    check_read(options, question)
+    fits = fits_of(options)
     general, domain = fits.get("general"), fits.get("domain")
     if domain is None:
         assert general is not None
         answer = critical_share(
             general,
-            base_loss=_needed(options, "base_loss"),
+            base_loss=needed(options, "base_loss"),
             tolerance=options.tolerance or 0.0,
             increase=options.increase,
             N=options.N,
@@ -138,7 +113,7 @@ def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
     if options.domain_tokens is not None:
         answer = limited_domain(
             domain,
-            N=_needed(options, "N"),
+            N=needed(options, "N"),
             domain_tokens=options.domain_tokens,
             general=general,
             tolerance=options.tolerance,
@@ -148,37 +123,8 @@ def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
         return answer, fits
     if general is None:
         raise InputError("general", None, "what the tolerance is for", "give --general, --domain-tokens or --flops")
-    asked = {name: _needed(options, name) for name in ("N", "D", "tolerance", "base_loss")}
+    asked = {name: needed(options, name) for name in ("N", "D", "tolerance", "base_loss")}
     return domain_ability(general, domain, independent=options.independent, **asked), fits
-
-
-def proposal_for(options: argparse.Namespace) -> tuple[Proposal, dict[str, Any]]:
-    """Further runs, and the settings of the sweep they extend. Raises InputError."""
-    import yaml
-
-    limited = options.domain_tokens is not None
-    _check_read(options, "the next runs for limited downstream tokens" if limited else "the share under a tolerance")
-    try:
-        base = yaml.safe_load(options.base_sweep.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError("base-sweep", options.base_sweep, f"cannot be read ({error})", "name a sweep file") from None
-    if not isinstance(base, dict):
-        raise InputError("base-sweep", options.base_sweep, "is no sweep file", "name one, such as sweeps/dcpt.yaml")
-    evidence = {}
-    for role, fit in _fits(options).items():
-        if fit.rows is None:
-            raise InputError(role, fit.law.name, "the fit does not hold its rows", "fit a law of N, D and r")
-        evidence[role] = Evidence(fit, fit.rows)
-    models = options.models.split(",") if options.models else None
-    proposal = next_runs(
-        evidence,
-        _question(options),
-        options.budget,
-        models=models,
-        most_tokens=options.most_tokens,
-        independent=options.independent,
-    )
-    return proposal, base
 
 
 def answer_lines(answer: Answer) -> list[str]:
@@ -226,23 +172,6 @@ def warning_lines(fits: dict[str, Fit]) -> list[str]:
     return lines
 
 
-def proposal_lines(proposal: Proposal) -> list[str]:
-    """Further runs for a terminal."""
-    now, then = proposal.interval_now, proposal.interval_predicted
-    lines = [
-        f"{proposal.question}: {proposal.value:.4g}",
-        f"{LEVEL:.0%} interval {now[0]:.4g} to {now[1]:.4g} now, {then[0]:.4g} to {then[1]:.4g} expected after "
-        f"{len(proposal.points)} runs of {proposal.flops:.3g} FLOPs",
-        "",
-        f"{'model':<12} {'N':>9} {'D':>9} {'r':>6} {'seed':>4} {'FLOPs':>9}",
-    ]
-    for point in proposal.points:
-        lines.append(
-            f"{point.model:<12} {point.N:>9.4g} {point.D:>9.4g} {point.r:>6.3g} {point.seed:>4} {point.flops:>9.3g}"
-        )
-    return lines
-
-
 def _plot(path: Path, options: argparse.Namespace, answer: Answer, fits: dict[str, Fit]) -> None:
     from analysis.plots import ratio_family, save
 
@@ -259,7 +188,8 @@ def _plot(path: Path, options: argparse.Namespace, answer: Answer, fits: dict[st
     save(path, lambda ax: ratio_family(ax, {"": family}, answer))
 
 
-def _add_question(parser: argparse.ArgumentParser) -> None:
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """The options that `mix` and `next` share."""
     parser.add_argument("--general", type=Path, metavar="FIT", help="of the upstream loss: a file of `fit ... --json`")
     parser.add_argument("--domain", type=Path, metavar="FIT", help="of the downstream loss")
     parser.add_argument("--N", type=float, help="parameters outside the embeddings")
@@ -270,14 +200,8 @@ def _add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--independent", action="store_true", help="the fits' draws need not be of the same runs")
 
 
-def _question(options: argparse.Namespace) -> Question:
-    if options.domain_tokens is not None:
-        return share_of_limited_domain(N=_needed(options, "N"), domain_tokens=options.domain_tokens)
-    asked = {name: _needed(options, name) for name in ("N", "D", "tolerance", "base_loss")}
-    return share_under_tolerance(**asked)
-
-
-def _fits(options: argparse.Namespace) -> dict[str, Fit]:
+def fits_of(options: argparse.Namespace) -> dict[str, Fit]:
+    """The fits given, by role. Raises InputError."""
     given = {role: path for role in ("general", "domain") if (path := getattr(options, role)) is not None}
     if not given:
         raise InputError("arguments", "none", "no fit to decide by", "give --general FIT, --domain FIT or both")
@@ -294,7 +218,7 @@ def _fits_of_corpora(given: Sequence[str]) -> dict[str, Fit]:
     return fits
 
 
-def _check_read(options: argparse.Namespace, question: str, *more: str) -> None:
+def check_read(options: argparse.Namespace, question: str, *more: str) -> None:
     """InputError for an option that the question does not read: what is asked is not what would be answered."""
     known = dict.fromkeys(name for names in READS.values() for name in names)
     for name in known:
@@ -305,7 +229,8 @@ def _check_read(options: argparse.Namespace, question: str, *more: str) -> None:
             )
 
 
-def _needed(options: argparse.Namespace, name: str) -> float:
+def needed(options: argparse.Namespace, name: str) -> float:
+    """An option that the question cannot do without. Raises InputError."""
     value = getattr(options, name)
     if value is None:
         raise InputError(name.replace("_", "-"), None, "this question needs it", f"give --{name.replace('_', '-')}")

@@ -1,6 +1,6 @@
 """Which runs to train next: those that narrow the answer to a question most for their FLOPs.
 
-Above `analysis.fit` and `analysis.questions`; `analysis.candidates` says what can be run.
+Above `analysis.fit`, `analysis.questions` and `analysis.sensitivity`; `analysis.candidates` says what can be run.
 
     evidence = {"general": Evidence(fit, table), "domain": Evidence(fit, table)}
     question = share_under_tolerance(N=2.2e6, D=6e5, tolerance=0.05, base_loss=3.4)
@@ -20,33 +20,20 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from analysis import candidates as possible
 from analysis.candidates import Candidate, Point
-from analysis.ensemble import Ensemble, ensembles
-from analysis.fisher import Noise, estimate_of, information, inside, noise_of, slopes_of
-from analysis.fit import LEVEL, Fit, clusters_of
+from analysis.ensemble import ensembles
+from analysis.fisher import Noise
+from analysis.fit import LEVEL, Fit
 from analysis.formula import Array
-from analysis.information import SINGULAR
 from analysis.questions import Question
-from analysis.search import inward_bounds
 from analysis.selection import Choice, best_set, blocks, ordered
+from analysis.sensitivity import Evidence, Space, gain, gradient_of, space_of
 from harness.errors import InputError
 
-STEP = 1e-4  # of central differences, in parameters or their logarithms
-EXACT = 1e-8  # to which an answer is: a smaller difference is none
-BLIND = 1e-3  # of the gradient may lie along what the data say nothing of
 MOST_WITHOUT = 0.5  # of the draws may have no answer
 VARIABLES = ("N", "D", "r")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A fit with the table that it was fitted to. The r of a general table is the share of the general corpus."""
-
-    fit: Fit
-    table: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -110,7 +97,7 @@ def next_runs(
     fits = _fits(evidence, question)
     value, drawn = _answers(question, fits, independent)
     gradient = gradient_of(question, fits)
-    spaces = [_space(role, evidence[role], gradient[role], question) for role in fits if np.any(gradient[role])]
+    spaces = [space_of(role, evidence[role], gradient[role], question) for role in fits if np.any(gradient[role])]
     if shares is None:
         shares = [*possible.SHARES, *([round(value, 3)] if question.share else [])]
     runs = _runs(evidence, models, shares, most_tokens)
@@ -179,35 +166,6 @@ def _answers(question: Question, fits: Mapping[str, Fit], independent: bool) -> 
     return value, kept
 
 
-def gradient_of(question: Question, fits: Mapping[str, Fit]) -> dict[str, Array]:
-    """Derivatives (P,) of the answer by the parameters of each fit, by central differences inside their bounds; 0 for
-    parameters on a bound. Raises InputError if all are 0, or if there is no answer near the fit."""
-    found = {}
-    for role, fit in fits.items():
-        count = len(fit.law.parameters)
-        moves = STEP * np.concatenate([np.eye(count), -np.eye(count)])
-        theta = {name: np.repeat(estimate_of(other), 2 * count, axis=0) for name, other in fits.items()}
-        theta[role] = np.clip(theta[role] + moves, *inward_bounds(fit.law))
-        answers = question.value({name: Ensemble(other, theta[name]) for name, other in fits.items()})
-        if not np.isfinite(answers).all():
-            raise InputError(
-                "question",
-                question.name,
-                "parameters near the fit have no answer",
-                "allow more, such as a larger tolerance",
-            )
-        change, step = answers[:count] - answers[count:], np.diag(theta[role]) - np.diag(theta[role][count:])
-        found[role] = np.where(np.abs(change) > EXACT, change, 0.0) / step * inside(fit)
-    if not any(np.any(part) for part in found.values()):
-        raise InputError(
-            "question",
-            question.name,
-            "its answer is on a bound, where no parameter moves it",
-            "ask something that runs can narrow",
-        )
-    return found
-
-
 def _interval(value: float, se: float, drawn: Array, share: bool) -> tuple[float, float]:
     tail = (1 - LEVEL) / 2
     if drawn.size:
@@ -236,7 +194,7 @@ def _runs(
 
 
 def _choice(
-    spaces: Sequence[_Space], runs: Sequence[Candidate], seeds: possible.Seeds, most_seeds: int, budget: float
+    spaces: Sequence[Space], runs: Sequence[Candidate], seeds: possible.Seeds, most_seeds: int, budget: float
 ) -> Choice:
     """What there is to choose from, for a budget that buys something of it."""
     costs = np.array([run.flops for run in runs])
@@ -246,7 +204,7 @@ def _choice(
     cells = list(dict.fromkeys((run.N, run.r) for run in runs))
     room = np.array([(most_seeds if r > 0 else 1) - len(seeds.get((N, r), ())) for N, r in cells])
     choice = Choice(
-        gains=blocks([np.stack([_gain(space, run) for run in runs]) for space in spaces]),
+        gains=blocks([np.stack([gain(space, run) for run in runs]) for space in spaces]),
         costs=costs,
         cells=np.array([cells.index((run.N, run.r)) for run in runs]),
         room=room,
@@ -271,53 +229,3 @@ def _seeds(evidence: Mapping[str, Evidence]) -> tuple[dict[tuple[int, float], se
         for key, seeds in possible.seeds_of(one.table, own if role == "domain" else 1 - own).items():
             found.setdefault(key, set()).update(seeds)
     return found, min((seed for seeds in found.values() for seed in seeds), default=0)
-
-
-@dataclass(frozen=True)
-class _Space:
-    """The parameters of a fit in coordinates in which its data's information is the identity.
-
-    `axes` (P, m): the parameters along each coordinate; `target` (m,): the question's gradient, whose length is the
-    linearised standard error of the answer. Directions that the data say nothing of have no coordinate.
-    """
-
-    role: str
-    evidence: Evidence
-    noise: Noise
-    axes: Array
-    target: Array
-
-
-def _space(role: str, evidence: Evidence, gradient: Array, question: Question) -> _Space:
-    fit, table = evidence.fit, evidence.table
-    clusters = clusters_of(table, "run")
-    runs = np.arange(len(table)) if clusters is None else clusters
-    columns = {name: table[name] for name in fit.law.variables}
-    slopes = slopes_of(fit, columns)
-    residuals = np.log(fit.predict(columns) / table[fit.target].to_numpy(dtype=float))
-    noise = noise_of(slopes, residuals, runs)
-    matrix = information(slopes, runs, noise)
-    diagonal = np.diag(matrix)
-    scale = np.where(diagonal > 0, 1 / np.sqrt(np.maximum(diagonal, 1e-300)), 0.0)
-    values, vectors = np.linalg.eigh(matrix * scale[:, None] * scale)
-    known = values > SINGULAR * values[-1]
-    axes = scale[:, None] * vectors[:, known] / np.sqrt(values[known])
-    blind = gradient[scale == 0], (vectors[:, ~known].T * scale) @ gradient
-    if np.any(blind[0]) or np.linalg.norm(blind[1]) > BLIND * np.linalg.norm(scale * gradient):
-        lost = ", ".join(fit.unidentified) or "some parameters"
-        raise InputError(
-            "question",
-            question.name,
-            f"the {role} data do not determine it ({lost})",
-            "train a run by hand that differs in what they share, or fix parameters",
-        )
-    return _Space(role, evidence, noise, axes, axes.T @ gradient)
-
-
-def _gain(space: _Space, run: Candidate) -> Array:
-    """Information (m, m) of a run that could be trained, in the coordinates of a space."""
-    D = possible.checkpoints(space.evidence.table, run.D)
-    own = run.r if space.role == "domain" else 1 - run.r
-    columns = {"N": np.full(len(D), float(run.N)), "D": D, "r": np.full(len(D), own)}
-    slopes = space.axes.T @ slopes_of(space.evidence.fit, columns)
-    return information(slopes, np.zeros(len(D), dtype=np.int64), space.noise)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.fit import Fit, Integers
-from analysis.formula import Array
+from analysis.fit import Fit
+from analysis.formula import Array, Integers
 from analysis.law import Bound
 
 

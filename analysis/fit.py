@@ -10,57 +10,26 @@ One engine for every law and loss: starts by variable projection (`analysis.star
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from analysis.checks import check
-from analysis.expressions import quote, refuse_missing
-from analysis.formula import Array
+from analysis.expressions import quote
+from analysis.formula import Array, Integers
 from analysis.information import Information, inform
 from analysis.law import Bound, Law, remedy_of
 from analysis.objective import Loss, Objective
 from analysis.profile import profile_interval
-from analysis.search import Found, Progress, refit, search
+from analysis.resampling import Draws, clusters_of, draws_of
+from analysis.search import Found, Progress, search
 from harness.errors import InputError
 
 LEVEL = 0.9  # of every interval
 FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled
-MOST_FAILED = 0.5  # of the resamples may end without a minimum before the bootstrap is refused
-FEWEST_RUNS = 5  # to resample; even so few give intervals that are too narrow
-
-ROWS = "rows"  # what is resampled where a table names no runs
-
-Integers = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Parameters of the law fitted to resamples: `parameters` (B, P). `groups`: digest of the runs resampled, in order.
-
-    Draws of two fits are paired (each pair saw the same runs) if `groups`, `seed` and the number of draws agree.
-    """
-
-    parameters: Array
-    group: str  # the column resampled by; "rows" if rows were
-    groups: str
-    seed: int
-    failed: int  # resamples whose fit did not converge: their draws are NaN
-
-    def paired(self, other: Draws) -> bool:
-        if self.group == ROWS:  # nothing says that two tables have their rows in one order
-            return False
-        return (self.groups, self.seed, self.group, len(self.parameters)) == (
-            other.groups,
-            other.seed,
-            other.group,
-            len(other.parameters),
-        )
 
 
 @dataclass(frozen=True)
@@ -144,7 +113,7 @@ def fit_law(
     clusters = clusters_of(table, group)
     found = search(objective, seed)
     known = inform(objective, found, clusters)
-    draws = _bootstrap(objective, found, table, group, clusters, bootstrap, seed, progress) if bootstrap else None
+    draws = draws_of(objective, found, table, group, clusters, bootstrap, seed, progress) if bootstrap else None
     rows = None if any(table[name].dtype == object for name in law.variables) else _kept(table, law, target, group)
     return _report(objective, found, known, clusters, fixed, target, draws, rows)
 
@@ -175,23 +144,6 @@ def columns_of(law: Law, table: pd.DataFrame) -> dict[str, Array]:
     }
 
 
-def clusters_of(table: pd.DataFrame, group: str | None) -> Integers | None:
-    """The number of each row's run, None if the table does not say."""
-    if group is None or group not in table:
-        return None
-    refuse_missing(table[group], "group", group)
-    return np.asarray(pd.factorize(table[group], sort=True)[0], dtype=np.int64)
-
-
-def resamples(clusters: Integers | None, rows: int, draws: int, seed: int) -> npt.NDArray[np.uint16]:
-    """Counts (draws, rows) of bootstrap resamples: how often each row's run (each row, without runs) was drawn."""
-    count = rows if clusters is None else int(clusters.max()) + 1
-    random = np.random.default_rng(seed)
-    drawn = np.stack([np.bincount(random.integers(0, count, count), minlength=count) for _ in range(draws)])
-    counts = drawn.astype(np.uint16)  # a thousand resamples of 100,000 rows: 0.2 GB
-    return counts if clusters is None else counts[:, clusters]
-
-
 def _kept(table: pd.DataFrame, law: Law, target: str, group: str | None) -> pd.DataFrame:
     """The columns of the table that a fit's plots and the choice of further runs look at."""
     names = dict.fromkeys([*law.variables, target, *([group] if group else []), "run", "model", "seed"])
@@ -204,36 +156,6 @@ def _check_count(law: Law, table: pd.DataFrame) -> None:
     if distinct <= parameters:
         why = f"{distinct} different points for the {parameters} parameters of {law.name}"
         raise InputError("table", f"{len(table)} rows", why, "give more points, or fix parameters: --fix NAME=VALUE")
-
-
-def _bootstrap(
-    objective: Objective,
-    found: Found,
-    table: pd.DataFrame,
-    group: str | None,
-    clusters: Integers | None,
-    count: int,
-    seed: int,
-    progress: Progress | None,
-) -> Draws:
-    if clusters is not None and (runs := int(clusters.max()) + 1) < FEWEST_RUNS:
-        remedy = "train more runs, or name what rows have in common: --group (fit without one: --bootstrap 0)"
-        raise InputError("bootstrap", count, f"{runs} values of {group} are too few to resample", remedy)
-    theta, _, gap = refit(objective, found, resamples(clusters, len(table), count, seed), progress)
-    parameters = objective.bound.law.outward(theta)
-    failed = ~(gap <= 1e-4)
-    parameters[failed] = np.nan
-    if failed.mean() > MOST_FAILED:
-        raise InputError(
-            "bootstrap",
-            count,
-            f"{failed.mean():.0%} of the resamples have no fit",
-            "give more runs, or a law of fewer parameters: --fix",
-        )
-    by = ROWS if clusters is None else str(group)
-    names = [str(len(table))] if clusters is None else [str(name) for name in sorted(table[group].unique())]
-    digest = hashlib.sha256("\n".join([by, *names]).encode()).hexdigest()[:16]
-    return Draws(parameters, by, digest, seed, int(failed.sum()))
 
 
 def _report(

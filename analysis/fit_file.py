@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.fit import Draws, Fit
+from analysis.fit import Fit
 from analysis.law import Law
 from analysis.objective import Loss
+from analysis.resampling import Draws
 from harness.errors import InputError
 
 SCHEMA = "rewarm.fit/1"

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from harness.errors import InputError
 
 Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Function = Callable[..., Any]
 
 TINY = 1e-300  # stands for a variable of zero under a logarithm: 0**eta is 0 for every exponent that is not tiny too

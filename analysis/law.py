@@ -32,6 +32,10 @@ ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop,
 FUNCTIONS = {"exp", "log", "sqrt", "sum"}
 
 
+EXPONENT = (0.0, 3.0)  # bounds of an exponent
+FREE = (-float("inf"), float("inf"))
+
+
 @dataclass(frozen=True)
 class Law:
     """loss = formula(parameters, variables).

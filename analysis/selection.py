@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fit import Integers
-from analysis.formula import Array
+from analysis.formula import Array, Integers
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.expressions import parse_map
-from analysis.fit import clusters_of, resamples
 from analysis.formula import Array
 from analysis.laws import LAWS
+from analysis.resampling import clusters_of, resamples
 from analysis.tables import read
 from benchmarks import fitters
 from benchmarks.fitters import Fitted, Problem

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.fit import Draws, Fit
+from analysis.fit import Fit
 from analysis.formula import Array
 from analysis.law import Law
 from analysis.objective import Loss
+from analysis.resampling import Draws
 
 
 def fit_of(

@@ -10,13 +10,14 @@ import pytest
 from planted import SIZES, TRUTH, design, losses, random_truth
 
 from analysis.crossval import cross_validate
-from analysis.fit import fit_law, objective_of, resamples
+from analysis.fit import fit_law, objective_of
 from analysis.fit_file import from_document, to_document
 from analysis.information import inform
 from analysis.laws import CHINCHILLA, DCPT, DCPT_L1, LAWS, find
 from analysis.newton import minimise
 from analysis.objective import Loss, huber, parse_loss
 from analysis.profile import profile
+from analysis.resampling import resamples
 from analysis.search import inward_bounds, search
 from harness.errors import InputError
 

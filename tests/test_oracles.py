@@ -11,8 +11,9 @@ from reference import reference
 
 from analysis.curves import add_schedules
 from analysis.fit import Fit, fit_law
-from analysis.laws import ANNEALING, CHINCHILLA, DCPT, MIXING, MULTI_POWER
+from analysis.laws import CHINCHILLA, DCPT, MIXING
 from analysis.objective import Loss
+from analysis.schedule_laws import ANNEALING, MULTI_POWER
 from harness.schedule import Schedule, lr_at, pieces
 
 PEAK, FLOOR, WARMUP = 3e-4, 3e-5, 2160
