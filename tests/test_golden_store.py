@@ -30,9 +30,16 @@ BASE = "ed7f59c7322393dac6eeb9cf65997c71"
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a copy of the store as `runs`; the texts lie elsewhere than when it was made."""
+    """A folder to work in, with a copy of the store as `runs`; the texts lie elsewhere than when it was made.
+
+    Its cluster, if there is one here, knows nothing of the store's jobs.
+    """
     shutil.copytree(GOLDEN / "root", tmp_path / "runs")
     shutil.copytree(GOLDEN / "texts", tmp_path / "moved")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "squeue").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "squeue").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -97,12 +104,9 @@ def _bytes(store: Store, address: str) -> list[bytes]:
     return [(store.root / "states" / address / name).read_bytes() for name in STATE_FILES]
 
 
-def test_a_job_that_was_queued_then_is_not_submitted_again(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_job_that_was_queued_then_is_not_submitted_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is known as its points' own. It runs the code that was frozen with it; here only its record is left."""
     cluster = here / "bin"
-    cluster.mkdir()
     answers = {
         "squeue": "echo '4242|N/A|PENDING|rewarm-7eea0c43ffb4'",
         "scontrol": "echo MaxArraySize=1000",
@@ -112,7 +116,6 @@ def test_a_job_that_was_queued_then_is_not_submitted_again(
     for name, body in answers.items():
         (cluster / name).write_text(f"#!/bin/sh\n{body}\n")
         (cluster / name).chmod(stat.S_IRWXU)
-    monkeypatch.setenv("PATH", str(cluster), prepend=":")
     document = planned(capsys, "-m", *QUEUED)
     assert [(point["status"], point.get("job")) for point in document["points"]] == [("queued", "4242")] * 2
     slurm = ["-m", *QUEUED, "launch=slurm", "launch.gpus_per_node=0", "launch.cpus=1"]
