@@ -30,7 +30,7 @@ LEVELS = {
     4: "extract embedded sources tokenizer ingest_display ingest corpus model distributed status",
     5: "batches measure checkpoint states",
     6: "train",
-    7: "launch jobs pool worker follow display tracker slurm payload watch",
+    7: "launch session jobs pool worker follow display tracker slurm payload watch",
     8: "__main__ cli sweep evaluate peek report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
@@ -39,6 +39,7 @@ HEAVY = ("torch", "transformers", "datasets", "tokenizers")  # seconds to import
 # Modules above level 3 that planning and the process beside the workers import all the same.
 LIGHT = (
     "launch",
+    "session",
     "jobs",
     "pool",
     "follow",
