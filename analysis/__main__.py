@@ -21,12 +21,11 @@ from typing import Any, NoReturn
 
 from analysis import decide_command, fit_command, next_command
 from analysis.facts import folder_name
-from analysis.programs import program_of
 from analysis.runs import RunRecord, read_runs, summary
 from analysis.show import diff_document, diff_lines, show_document, show_lines
 from harness.errors import CorruptError, InputError
 from harness.files import denied
-from harness.recorded import find_run
+from harness.recorded import find_run, program_of
 from harness.store import Store
 from harness.units import count
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from analysis.programs import peak_lr, program_of, shares, warmup_steps
+from analysis.programs import peak_lr, shares, warmup_steps
 from harness import units
 from harness.identity import rounded
+from harness.recorded import corpus_names, program_of
 from harness.request import RowKey
 from harness.schedule_config import tokens_of
 
@@ -69,7 +70,7 @@ def facts(document: Document, rows: frozenset[RowKey], windows: int | None = Non
     """What a run.json says about its run; `rows` = `asked(document)`, which many runs share. KeyError, TypeError."""
     settings, program = document["config"], program_of(document)
     base = document["base_position"] or 0
-    names = {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
+    names = corpus_names(document)
     share = {names.get(key, key): value for key, value in shares(program, base).items()}
     lr = peak_lr(program, base)
     base_peak = settings["base"]["peak"]

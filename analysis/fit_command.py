@@ -20,11 +20,12 @@ from analysis.fit import LEVEL, Fit, fit_law
 from analysis.fit_file import to_document
 from analysis.laws import LAWS, find
 from analysis.objective import parse_loss
-from analysis.programs import lr_curve, program_of
+from analysis.programs import lr_curve
 from analysis.progress import bar
 from analysis.runs import read_runs
 from analysis.tables import keep, read, table_of
 from harness.errors import InputError
+from harness.recorded import program_of
 
 LAW_NAMES = ", ".join(LAWS)
 FEWEST_DRAWS = 20  # of a bootstrap

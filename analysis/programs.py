@@ -1,7 +1,6 @@
-"""A run's program, read back from its run.json: the phases, and what a table needs of them.
+"""What a table needs of a run's program.
 
-Between `harness.program` and the tables. The recorded form is enough: neither the data nor the packages that the run
-was trained with have to be there.
+Between `harness.recorded`, which reads the program back from a run.json, and the tables.
 
     program = program_of(document)
     program.lr(position), program.drawn(position), peak_lr(program, base), shares(program, base)
@@ -9,46 +8,13 @@ was trained with have to be there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import CorruptError
-from harness.program import Adam, Checkpoint, Phase, Program, Scratch, Source
-from harness.schedule import Constant, Cosine, CosineClipped, Exponential, InverseSqrt, Linear, Ramp, lr_at
-from harness.shape import ModelShape
-
-_KINDS: dict[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        Adam,
-        Checkpoint,
-        Constant,
-        Cosine,
-        CosineClipped,
-        Exponential,
-        InverseSqrt,
-        Linear,
-        ModelShape,
-        Ramp,
-        Scratch,
-        Source,
-    )
-}
-
-
-def program_of(document: Mapping[str, Any]) -> Program:
-    """The program of a run.json. CorruptError if there is none in it."""
-    try:
-        pairs = zip(document["program"]["phases"], document["phase_steps"], strict=True)
-        # its length is not part of what a phase is: it stands beside the program
-        phases = tuple(Phase(steps=steps, **_fields(form)) for form, steps in pairs)
-        return Program(_value(document["program"]["root"]), phases)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptError(f"run.json of {document.get('name')}: not a program ({error!r})") from None
+from harness.program import Phase, Program
+from harness.schedule import Constant, Ramp, lr_at
 
 
 def cpt_phases(program: Program, base_position: int) -> Iterator[tuple[Phase, int]]:
@@ -89,22 +55,6 @@ def shares(program: Program, base_position: int) -> dict[str, float]:
                 share = found.get(source.corpus, 0.0) + share * steps / total
             found[source.corpus] = share
     return found
-
-
-def _value(form: Any) -> Any:
-    """The dataclasses that `identity.canonical` wrote; the neutral fields it left out have their defaults."""
-    if isinstance(form, list):
-        return tuple(_value(item) for item in form)
-    return _made(form["kind"], tuple(_fields(form).items())) if isinstance(form, dict) else form
-
-
-def _fields(form: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _value(item) for name, item in form.items() if name != "kind"}
-
-
-@lru_cache(maxsize=65536)  # thousands of runs have the same optimizer and the same sources
-def _made(kind: str, fields: tuple[tuple[str, Any], ...]) -> Any:
-    return _KINDS[kind](**dict(fields))
 
 
 def lr_curve(program: Program) -> npt.NDArray[np.float64]:

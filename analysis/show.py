@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from analysis.facts import Document
-from analysis.programs import program_of
 from analysis.runs import RunRecord, summary
-from harness.errors import CorruptError
 from harness.history import FINAL_POSITIONS
 from harness.program import Program
+from harness.recorded import corpus_names, program_of
 from harness.schedule import lr_at
 from harness.store import Store
 from harness.units import count
@@ -24,8 +23,6 @@ DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille char
 def show_document(store: Store, run: RunRecord) -> dict[str, Any]:
     """All that is known of a run: program, learning rates, states on its path, tokens and epochs, losses."""
     document, program = run.document, program_of(run.document)
-    if program.address() != document["address"]:
-        raise CorruptError(f"run.json of {document['name']}: its program does not have its address")
     base = document["base_position"]
     return {
         **summary(run),
@@ -42,7 +39,7 @@ def show_document(store: Store, run: RunRecord) -> dict[str, Any]:
 
 def phases(document: Document, program: Program) -> list[dict[str, Any]]:
     """The phases with realised steps; `lr_first` and `lr_last` are those of their first and last update."""
-    names = {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
+    names = corpus_names(document)
     base, found = document["base_position"] or 0, []
     for phase, start in zip(program.phases, program.starts, strict=False):
         total = sum(source.weight for source in phase.sources)
@@ -211,7 +208,7 @@ def _data(store: Store, document: Document, program: Program) -> dict[str, dict[
     """Per corpus what was drawn since the root. Epochs are known once the final state is stored."""
     state, seq_len = store.state(document["address"]), program.phases[0].seq_len
     known = _epochs(state.meta) if state else {}
-    names = {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
+    names = corpus_names(document)
     at_base = program.drawn(document["base_position"] or 0)
     found = {}
     for key, sequences in program.drawn(program.steps).items():

@@ -17,7 +17,7 @@ from harness import files as disk
 from harness.compile import compile_run
 from harness.errors import CorruptError, InputError
 from harness.expand import Point
-from harness.fields import choice, listing, text
+from harness.fields import Config, choice, listing, text
 from harness.follow import led, require_ranks
 from harness.plan import Plan, compile_points, plan
 from harness.plan import Point as RunPoint
@@ -75,7 +75,7 @@ def carry_out(points: list[Point]) -> int:
     as_json = settings["json"]
     if not isinstance(as_json, bool):
         raise InputError("json", as_json, "not true or false", "give json=true")
-    store = Store(Path(text(settings, "root")), [Path(str(path)) for path in listing(settings, "parent_stores")])
+    store = store_of(settings)
     planned = plan_points(points, store)
     if do == "plan":
         document = plan_document(planned, store)
@@ -89,19 +89,28 @@ def carry_out(points: list[Point]) -> int:
             print(json.dumps({"schema": "rewarm.cancel/1", "cancelled": cancelled}))
         print(f"cancelled: {', '.join(cancelled)}" if cancelled else "nothing of this is queued", file=sys.stderr)
         return 0
+    status = execute(planned, lambda: plan_points(points, store), settings, store)
+    if as_json:
+        print(json.dumps(plan_document(plan_points(points, store), store)))
+    return status
+
+
+def store_of(settings: Config) -> Store:
+    """The store and its parents, as `root` and `parent_stores` name them."""
+    return Store(Path(text(settings, "root")), [Path(str(path)) for path in listing(settings, "parent_stores")])
+
+
+def execute(planned: Plan, replan: Callable[[], Plan], settings: Config, store: Store) -> int:
+    """Launch a plan over states and a disk that are checked first. The status. `replan` looks at the store again."""
     store.check_writable()
-    planned = _verified(points, planned, store, _verify(settings))
+    planned = _verified(planned, replan, store, _verify(settings))
     costs = totals(planned)
     _check_space(costs["disk_bytes"], store)
     print("\n".join(total_lines(costs)), file=sys.stderr)
     from harness.launch import launch
 
     outcome = launch(planned, settings["launch"], store, tracker=settings["tracker"], progress=True)
-    if as_json:
-        print(json.dumps(plan_document(plan_points(points, store), store)))
-    if outcome.interrupted:
-        return 130
-    return 1 if outcome.failures else 0
+    return 130 if outcome.interrupted else 1 if outcome.failures else 0
 
 
 def _verify(settings: dict[str, Any]) -> str:
@@ -112,7 +121,7 @@ def _verify(settings: dict[str, Any]) -> str:
     return choice(settings, "launch.verify", ("once", "full", "off"))
 
 
-def _verified(points: Sequence[Point], planned: Plan, store: Store, mode: str) -> Plan:
+def _verified(planned: Plan, replan: Callable[[], Plan], store: Store, mode: str) -> Plan:
     """The plan over whole states: those that turn out damaged are set aside, named, and planned again.
 
     `mode`: once, and what has not changed since is not read again; full, everything is; off, nothing.
@@ -134,7 +143,7 @@ def _verified(points: Sequence[Point], planned: Plan, store: Store, mode: str) -
         if whole:
             break
         checked |= left
-        planned = plan_points(points, store)
+        planned = replan()
     return planned
 
 

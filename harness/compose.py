@@ -120,7 +120,7 @@ def _quiet_hydra(arguments: Sequence[str]) -> Iterator[None]:
 
 def _with_shipped_sweeps(arguments: Sequence[str]) -> Sequence[str]:
     """`-cn demo` without a folder is the file that ships with the program; with one (-cd) the user's own."""
-    pairs = list(zip(arguments, (*arguments[1:], ""), strict=True))
+    pairs = list(zip(arguments, (*arguments[1:], ""), strict=False))  # of no arguments there are no pairs
     named = [
         following if name in ("-cn", "--config-name") else name.split("=", 1)[-1]
         for name, following in pairs

@@ -66,7 +66,7 @@ def read(config: Config) -> Run:
     """Check a composed config. Raises InputError naming field, value, why and remedy."""
     _check_kinds(config)
     batch, seq_len = whole(config, "batch.sequences", 1), whole(config, "batch.seq_len", 1)
-    recipes, upstream, downstream = _corpora(config)
+    recipes, upstream, downstream = corpora(config)
     seed = whole(config, "seed", 0)
     start = config["start"]["kind"]
     base_seed = seed if config["base"]["seed"] is None else whole(config, "base.seed", 0)
@@ -145,7 +145,8 @@ def _unused(config: Config, knobs: tuple[str, ...], why: str, remedy: str) -> No
             raise InputError(knob, config[knob], why, remedy)
 
 
-def _corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
+def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
+    """The recipes by corpus name, and which of them are upstream and downstream."""
     shift, sample = config["shift"], config["corpus"]["sample"]
     if sample is not None:
         sample = number(config, "corpus.sample", above=0, at_most=1)

@@ -1,70 +1,98 @@
 """`python -m harness.evaluate RUN... sets=cpp,sympy [windows=N] [root=R] [launch=inline]`: measure stored states.
 
 Nothing is trained: rows of further corpora, or of more windows, are measured at every stored position of the runs and
-added to the store; `analysis` shows them from then on.
+added to the store; `analysis` shows them from then on. The texts and packages that a run was made with need not be
+there any more for corpora that the store holds. `root`, `parent_stores`, `launch` and the keys of `launch` mean what
+they mean for `python -m harness`.
 """
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from harness import config
-from harness.cli import guarded, plan_over
+from harness import hub
+from harness.cli import execute, guarded, plan_over, store_of
 from harness.compose import collect
 from harness.errors import InputError
 from harness.fields import whole
-from harness.plan import Point, compile_points
-from harness.recorded import find_run, recorded_point
-from harness.request import Request
+from harness.history import Measure
+from harness.plan import Plan, Point
+from harness.recorded import Document, corpus_names, find_run, point_of, program_of
+from harness.recorded_corpora import corpora_of
+from harness.request import Request, RowKey
 from harness.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
     names = [argument for argument in arguments if "=" not in argument]
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    for key in given:
-        if key not in ("sets", "windows", "root", "launch"):
-            raise InputError(key, given[key], "unknown key", "known: sets, windows, root, launch")
-    if not names or not (given.get("sets") or given.get("windows")):
+    own = {key: given.pop(key) for key in ("sets", "windows") if given.get(key)}
+    for key, value in given.items():
+        if key not in ("root", "parent_stores") and key.split(".")[0] != "launch":
+            raise InputError(key, value, "unknown key", "known: sets, windows, root, parent_stores, launch, launch.*")
+    if not names or not own:
         raise InputError(
             "arguments",
             " ".join(arguments) or "none",
             "runs and sets= (or windows=) are needed",
             "for example: python -m harness.evaluate RUN sets=cpp,sympy",
         )
-    store = Store(Path(given.get("root", "runs")))
-    points = [_extended(find_run(store, name), given) for name in names]
-    planned = plan_over(points, store)
-    if planned.to_train:
-        unfinished = ", ".join(points[i].run.name for i in planned.to_train[0].runs)
-        raise InputError("run", unfinished, "it has no final state yet", "finish it first")
-    from harness.launch import launch
+    (composed,) = collect([f"{key}={value}" for key, value in {"launch": "local", **given}.items()])
+    settings = {**composed.config, "tracker": {"kind": "off"}}
+    store = store_of(settings)
+    points = [_asking(find_run(store, name), own, store) for name in dict.fromkeys(names)]
 
-    defaults = collect([f"launch={given.get('launch', 'local')}"])[0].config
-    outcome = launch(planned, defaults["launch"], store, tracker={"kind": "off"}, progress=True)
-    print(
-        f"{sum(len(e.hashes) for e in planned.evaluations)} measurements of stored states, 0 tokens trained",
-        file=sys.stderr,
-    )
-    return 130 if outcome.interrupted else 1 if outcome.failures else 0
+    def replan() -> Plan:
+        planned = plan_over(points, store)
+        if planned.to_train:
+            unfinished = ", ".join(points[i].run.name for i in planned.to_train[0].runs)
+            raise InputError("run", unfinished, "its final state is not stored, or was damaged", "finish it first")
+        return planned
+
+    planned = replan()
+    status = execute(planned, replan, settings, store)
+    asked, left = _rows(planned), _rows(plan_over(points, store))
+    missing = "" if not left else f"; {left} are still to be measured"
+    print(f"{asked - left} measurements of stored states added, 0 tokens trained{missing}", file=sys.stderr)
+    return status
 
 
-def _extended(document: dict[str, object], given: dict[str, str]) -> Point:
-    """The recorded run, asking for more: what it required stays its identity, all else is measured where stored."""
-    point = recorded_point(document)
-    settings = copy.deepcopy(point.run.config)
-    if given.get("sets"):
-        sets = [name for name in given["sets"].split(",") if name]
-        settings["evaluate"]["sets"] = [*dict.fromkeys([*settings["evaluate"]["sets"], *sets])]
-    if given.get("windows"):
-        settings["evaluate"]["windows"] = whole(given, "windows", 1)
-    more = compile_points([("", config.read({**settings, "name": point.run.name}))])[0]
-    measures = {**point.request.measures, **more.request.measures}
-    asked = Request(frozenset(), more.request.rows | point.request.rows, measures)
-    return Point(more.run, point.program, point.spans, asked, point.labels, required=point.request.required)
+def _rows(planned: Plan) -> int:
+    return sum(len(evaluation.hashes) for evaluation in planned.evaluations)
+
+
+def _asking(document: Document, own: dict[str, str], store: Store) -> Point:
+    """The recorded run, asking for more rows at the positions of its grid."""
+    program, settings = program_of(document), document["config"]["evaluate"]
+    sets = [name for name in own.get("sets", "").split(",") if name]
+    windows = whole(own, "windows", 1) if "windows" in own else settings["windows"]
+    names = corpus_names(document)
+    trained = [names[source.corpus] for phase in program.phases for source in phase.sources]
+    known = [document["upstream"], document["downstream"], *settings["sets"], *trained] if "windows" in own else []
+    recipes = corpora_of(document, store, list(dict.fromkeys([*known, *sets])))
+    seq_len = program.phases[0].seq_len
+    measures = [Measure(name, recipe.key, windows, seq_len) for name, recipe in recipes.items()]
+    positions = {int(row["position"]) for row in document["requested"]}
+    if 0 in positions and not _root_is_there(document):
+        positions.remove(0)
+    rows: frozenset[RowKey] = frozenset((position, measure.hash) for position in positions for measure in measures)
+    return point_of(document, recipes, Request(frozenset(), rows, {measure.hash: measure for measure in measures}))
+
+
+def _root_is_there(document: Document) -> bool:
+    """Can the weights at step 0 be made again? A checkpoint may have gone, or hold others by now."""
+    content, path = document["program"]["root"].get("content"), document["config"]["path"]
+    if content is None:
+        return True
+    try:
+        if hub.checkpoint_content(path) == content:
+            return True
+        why = "holds other weights now"
+    except InputError as error:
+        why = error.why
+    print(f"warning: {document['name']} is not measured at step 0: path={path}: {why}", file=sys.stderr)
+    return False
 
 
 if __name__ == "__main__":

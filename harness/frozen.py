@@ -70,7 +70,10 @@ def plain(value: Any) -> Any:
 
 
 def thaw(kind: type[T], value: Any) -> T:
-    """The dataclass that `plain` wrote. TypeError or KeyError if it was another one."""
+    """The dataclass that `plain` or `identity.canonical` wrote, a field that is missing at its default.
+
+    TypeError, KeyError or ValueError if it was another one, or has fields that this version does not know.
+    """
     return cast(T, _reader(cast(Hashable, kind))(value))
 
 
@@ -81,7 +84,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
         readers = {f.name: _reader(hints[f.name]) for f in fields(kind)}
-        return lambda value: kind(**{name: reader(value[name]) for name, reader in readers.items()})
+        return lambda value: kind(**{name: readers[name](item) for name, item in value.items() if name != "kind"})
     if isinstance(kind, types.UnionType):
         choices = {part.__name__: _reader(part) for part in parts if isinstance(part, type) and is_dataclass(part)}
         return lambda value: choices[value["kind"]](value) if choices and value is not None else value

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.cli import guarded
 from harness.errors import InputError
-from harness.recorded import find_run, recorded_point
+from harness.recorded import corpus_names, find_run, program_of
 from harness.store import Store
 
 
@@ -20,17 +20,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--root", default="runs", help="the store (default: runs)")
     options = parser.parse_args(arguments)
     store = Store(Path(options.root))
-    point = recorded_point(find_run(store, options.run))
-    program = point.program
+    document = find_run(store, options.run)
+    program, names = program_of(document), corpus_names(document)
     if not 0 <= options.at < program.steps:
         raise InputError("--at", options.at, f"the run has {program.steps} steps", f"give 0 to {program.steps - 1}")
 
     from harness.batches import Batches  # after the checks: it imports the tokenizers
     from harness.corpus import open_corpus
+    from harness.recorded_corpora import corpora_of
 
-    corpora = {recipe.key: open_corpus(store.root, recipe) for recipe in point.run.recipes.values()}
     index, _ = program.phase_at(options.at)
     phase = program.phases[index]
+    recipes = corpora_of(document, store, [names[source.corpus] for source in phase.sources])
+    corpora = {recipe.key: open_corpus(store.root, recipe) for recipe in recipes.values()}
     sources, epochs, windows = Batches(program, corpora).draws(options.at)
     print(
         f"step {options.at} of {program.steps}, phase {index + 1} of {len(program.phases)}, "
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         corpus = corpora[phase.sources[j].corpus]
         tokens = corpus.train.read(windows[slot : slot + 1], phase.seq_len)[0]
         origins = ", ".join(corpus.source("train", int(window), phase.seq_len))
-        print(f"\n--- slot {slot}: {corpus.name}, epoch {epoch}, window {window}: {origins}")
+        print(f"\n--- slot {slot}: {names[corpus.key]}, epoch {epoch}, window {window}: {origins}")
         print(corpus.tokenizer().decode(tokens.tolist(), skip_special_tokens=False))
     return 0
 

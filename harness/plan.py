@@ -34,7 +34,7 @@ class Point:
     request: Request
     labels: list[str]
     path: list[Segment] = field(default_factory=list)
-    required: frozenset[RowKey] | None = None  # what names the run, if the request no longer insists on it
+    recorded_key: str | None = None  # of a run that is read back, whatever is asked of it now
 
     @property
     def base_position(self) -> int | None:
@@ -46,8 +46,7 @@ class Point:
     @cached_property
     def key(self) -> str:
         """The run's identity: its program and the rows it can't do without."""
-        required = self.request.required if self.required is None else self.required
-        return digest("run", self.program.address(), sorted(required))
+        return self.recorded_key or digest("run", self.program.address(), sorted(self.request.required))
 
 
 @dataclass(eq=False)

@@ -102,7 +102,7 @@ class LocalSource:
 
     files: tuple[str, ...]  # "jsonl <sha256>"
     text: str  # name of the text column
-    path: str = field(metadata=NOT_ADDRESSED)
+    path: str = field(default="", metadata=NOT_ADDRESSED)
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,38 @@
-"""Runs as the store records them: found by name, folder or key, and compiled again from their config.
+"""Runs as the store records them: found by name, folder or key, with the program and the corpora they were made with.
 
-Level 3. `runs/<name>-<key12>/run.json` holds the config of a run; its program follows from that, so no second form of a
-program has to be read.
+Level 3. `runs/<name>-<key12>/run.json` holds a run's program, and the store holds its tokens: neither the texts nor the
+packages nor the checkpoint that it was made from have to be there any more.
+
+    document = find_run(store, "demo-seed0")
+    program_of(document), point_of(document, recipes, asked)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from harness import config
-from harness.errors import InputError
-from harness.plan import Point, compile_points
+from harness.compile import StageSpan
+from harness.errors import CorruptError, InputError
+from harness.frozen import thaw
+from harness.plan import Point
+from harness.program import Checkpoint, Program, Scratch
+from harness.recipe import Recipe
+from harness.request import Request
 from harness.store import Store
+
+Document = Mapping[str, Any]  # a run.json
 
 
 def find_run(store: Store, text: str) -> dict[str, Any]:
-    """The one recorded run whose name, folder or key begins with `text`; an exact name wins."""
+    """The one recorded run whose name, folder or key begins with `text`; an exact name wins. Its program is checked."""
     documents = store.runs()
     exact = [d for d in documents if text in (d["name"], d["key"], f"{d['name']}-{d['key'][:12]}")]
     found = exact or [d for d in documents if d["name"].startswith(text) or d["key"].startswith(text)]
     if len(found) == 1:
+        if program_of(found[0]).address() != found[0]["address"]:
+            raise CorruptError(f"run.json of {found[0]['name']}: its program does not have its address")
         return found[0]
     if not found:
         why, remedy = "no such run in this store", "`python -m analysis runs` lists them"
@@ -29,11 +42,47 @@ def find_run(store: Store, text: str) -> dict[str, Any]:
     raise InputError("run", text, why, remedy)
 
 
-def recorded_point(document: dict[str, Any]) -> Point:
-    """The run of a run.json, compiled."""
-    run = config.read({**document["config"], "name": document["name"]})
-    point = compile_points([(document["labels"][0] if document["labels"] else "", run)])[0]
-    if point.key != document["key"]:
-        why = "its texts, checkpoint or packages are no longer those it was made with"
-        raise InputError("run", document["name"], why, "restore them, or run it anew")
-    return point
+def program_of(document: Document) -> Program:
+    """The program of a run.json. CorruptError if there is none in it."""
+    try:
+        pairs = zip(document["program"]["phases"], document["phase_steps"], strict=True)
+        # its length is not part of what a phase is: it stands beside the program
+        phases = [{**form, "steps": steps} for form, steps in pairs]
+        return thaw(Program, {**document["program"], "phases": phases})
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"run.json of {document.get('name')}: not a program ({error!r})") from None
+
+
+def corpus_names(document: Document) -> dict[str, str]:
+    """What the run calls each corpus, by recipe key."""
+    return {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
+
+
+def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) -> Point:
+    """The recorded run as a point of a plan that measures `asked`, on corpora of these recipes, and trains nothing."""
+    program, settings, base = program_of(document), document["config"], document["base_position"]
+    root, first, evaluate = program.root, program.phases[0], settings["evaluate"]
+    trained_base = int(bool(base))
+    run = config.Run(
+        name=document["name"],
+        config=settings,
+        shape=root.shape if isinstance(root, Scratch) else None,
+        init=root.seed if isinstance(root, Scratch) else 0,
+        checkpoint=root.content if isinstance(root, Checkpoint) else None,
+        path=settings["path"],
+        parameters=document["parameters"],
+        non_embedding=document["non_embedding"],
+        stages=(),  # they went into the program
+        base_stages=trained_base,
+        recipes=recipes,
+        upstream=document["upstream"],
+        downstream=document["downstream"],
+        batch=first.batch,
+        seq_len=first.seq_len,
+        optimizer=first.optimizer,
+        precision=first.precision,
+        measurements=config.Measurements(evaluate["windows"], (), 0.0, 0.0, tuple(evaluate["sets"])),
+    )
+    spans = [StageSpan(0, base, base=True)] if base else []
+    spans.append(StageSpan(base or 0, program.steps, base=False))
+    return Point(run, program, tuple(spans), asked, list(document["labels"]) or [""], recorded_key=document["key"])

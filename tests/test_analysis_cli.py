@@ -13,11 +13,11 @@ from called import document, refused
 from synthetic_store import points_of, write
 
 from analysis.__main__ import main
-from analysis.programs import program_of
 from analysis.runs import read_runs
 from analysis.show import lr_curve
 from harness.errors import CorruptError
 from harness.plan import Point
+from harness.recorded import program_of
 from harness.store import Store
 
 

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from analysis import __main__ as analysis_main
 from analysis import tables
+from analysis.runs import final_losses, read_runs
 from harness import __main__ as harness_main
+from harness import evaluate, peek
 from harness.store import Store
 from tests.launched import STATE_FILES
 
@@ -84,7 +87,6 @@ def test_its_runs_are_done_wherever_the_texts_lie_now(here: Path, capsys: pytest
 
 def test_it_is_continued_as_what_is_trained_anew(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Byte for byte, where this machine's bits are those of the one that made the store."""
-    shutil.rmtree(here / "runs" / "jobs")  # else they are taken for queued
     longer = ["schedule=constant", "tokens=2x", "launch=inline"]
     assert planned(capsys, *longer)["tokens_planned"] == 1280
     for root in ("runs", "new"):
@@ -102,6 +104,20 @@ def test_it_is_continued_as_what_is_trained_anew(here: Path, capsys: pytest.Capt
 
 def _bytes(store: Store, address: str) -> list[bytes]:
     return [(store.root / "states" / address / name).read_bytes() for name in STATE_FILES]
+
+
+def test_its_runs_are_shown_looked_into_and_measured(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With no text left: the store has the tokens, and the recorded programs say the rest."""
+    shutil.rmtree(here / "moved")
+    assert analysis_main.main(["show", "replay"]) == 0
+    assert "0.75 downstream + 0.25 upstream" in capsys.readouterr().out
+    assert analysis_main.main(["diff", "trunk", "cosine"]) == 0
+    assert peek.main(["replay", "--at", "25"]) == 0
+    assert "--- slot 3: " in capsys.readouterr().out
+    assert evaluate.main(["replay", "sets=other", "windows=4", "launch=inline"]) == 0
+    (run,) = (run for run in read_runs(here / "runs", windows=4) if run.facts.name == "replay")
+    assert set(final_losses(run)) == {"upstream", "downstream", "other"}
+    assert {row.windows for row in run.rows} == {4}
 
 
 def test_a_job_that_was_queued_then_is_not_submitted_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

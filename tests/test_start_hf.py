@@ -9,14 +9,18 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from harness import config
+from harness import config, evaluate
 from harness.checkpoint import load_model
+from harness.cli import plan_over
 from harness.compose import collect
 from harness.corpus import open_corpus
 from harness.errors import InputError
+from harness.launch import launch
 from harness.model import load_checkpoint
 from harness.store import Store
 from harness.train import Interrupted
+from tests.composed import points_of
+from tests.launched import OFF, settings
 from tests.tiny import command, end_of, files_of, planned, train, write_texts
 
 
@@ -102,3 +106,19 @@ def test_what_a_checkpoint_cannot_do_is_refused(world: Path, more: str, message:
     with pytest.raises(InputError) as caught:
         config.read(collect(command(world, f"{knobs(world)} {more}").split())[0].config)
     assert message in str(caught.value)
+
+
+def test_a_checkpoint_that_has_changed_is_not_measured_as_the_one_it_was(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its stored states still are: nothing but step 0 is made from the checkpoint."""
+    shutil.copytree(world / "model", tmp_path / "model")
+    (point,) = points_of(command(world, f"start=hf path={tmp_path}/model lr=0.01 name=mine"))
+    store = Store(tmp_path / "runs")
+    assert launch(plan_over([point], store), settings("inline"), store, tracker=OFF, progress=False).failures == []
+    (tmp_path / "model" / "model.safetensors").unlink()
+    LlamaForCausalLM(LlamaConfig.from_pretrained(tmp_path / "model")).save_pretrained(tmp_path / "model")
+    assert evaluate.main(["mine", "windows=5", "launch=inline", f"root={store.root}"]) == 0
+    assert "mine is not measured at step 0" in capsys.readouterr().err
+    measured = {row.position for row in store.rows(end_of(point)) if row.windows == 5}
+    assert measured == {40}

@@ -28,7 +28,7 @@ LEVELS = {
     2: "compile request plan",
     3: "store verified lease recorded task documents frozen submissions resources",
     4: "extract embedded sources tokenizer ingest_display ingest corpus model distributed status",
-    5: "batches measure checkpoint states",
+    5: "batches measure checkpoint states recorded_corpora",
     6: "train",
     7: "launch session jobs pool worker follow display tracker slurm payload watch",
     8: "__main__ cli sweep evaluate peek report",

@@ -1,0 +1,143 @@
+"""What is recorded of a run is enough to look into it and to measure it, wherever its texts have gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.runs import base_losses, read_runs
+from harness import __main__ as harness_main
+from harness import evaluate, peek
+from harness.errors import CorruptError, InputError
+from harness.recorded import find_run, program_of
+from harness.recorded_corpora import completed
+from harness.store import Store
+from harness.train import Trainer
+from tests.tiny import KNOBS, write_texts
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with texts and the store of one run, made there."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_texts(folder)
+    texts = [f"{name}={folder / name}" for name in ("upstream", "downstream")]
+    assert harness_main.main([*KNOBS.split(), *texts, "name=mine", f"root={folder / 'runs'}"]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of its store, to be worked in."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def without_texts(here: Path) -> None:
+    """As if the texts had been moved after the run."""
+    for path in (here / "runs" / "runs").glob("*/run.json"):
+        document = json.loads(path.read_text())
+        document["config"] |= {"upstream": "gone/up", "downstream": "gone/down"}
+        path.write_text(json.dumps(document, indent=1))
+
+
+def test_a_program_comes_back_as_it_was(here: Path) -> None:
+    document = find_run(Store(here / "runs"), "mine")
+    assert program_of(document).address() == document["address"]
+    document["program"]["phases"][0]["later"] = 1
+    with pytest.raises(CorruptError, match=r"run.json of mine: not a program"):
+        program_of(document)
+
+
+def test_a_record_whose_program_is_another_is_refused(here: Path) -> None:
+    (path,) = (here / "runs" / "runs").glob("*/run.json")
+    document = json.loads(path.read_text())
+    document["phase_steps"][0] += 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(CorruptError, match="does not have its address"):
+        peek.main(["mine", "--at", "1"])
+
+
+def test_corpora_that_were_deleted_are_made_again_while_the_texts_are_there(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert peek.main(["mine", "--at", "80"]) == 0
+    before = capsys.readouterr().out
+    shutil.rmtree(here / "runs" / "corpora")
+    assert peek.main(["mine", "--at", "80"]) == 0
+    assert capsys.readouterr().out == before
+    shutil.rmtree(here / "runs" / "corpora")
+    without_texts(here)
+    with pytest.raises(InputError, match=r"run=mine: the store has lost the tokens of downstream.*gone/up: no such"):
+        peek.main(["mine", "--at", "80"])
+
+
+def test_a_damaged_corpus_is_made_again_or_missed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shard,) = (here / "runs" / "corpora").glob("downstream*/shard-train*.bin")
+    shard.write_bytes(bytes(shard.stat().st_size))
+    assert peek.main(["mine", "--at", "80"]) == 0
+    captured = capsys.readouterr()
+    assert "set aside" in captured.err
+    assert "--- slot 0: downstream" in captured.out
+
+
+def test_other_texts_under_the_old_path_are_refused(here: Path, trained: Path) -> None:
+    shutil.copytree(trained / "upstream", here / "gone" / "up")
+    shutil.copytree(trained / "upstream", here / "gone" / "down")
+    without_texts(here)
+    assert peek.main(["mine", "--at", "80"]) == 0  # the store has them
+    shutil.rmtree(next((here / "runs" / "corpora").glob("downstream*")))
+    with pytest.raises(InputError, match="its texts or packages are no longer those it was made with"):
+        peek.main(["mine", "--at", "80"])
+
+
+def test_what_is_measured_is_counted_not_what_was_planned(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_texts(here)
+
+    def broken(*_: Any) -> Any:
+        raise OSError("it cannot be read")
+
+    monkeypatch.setattr(Trainer, "measure_stored", broken)
+    assert evaluate.main(["mine", "windows=5", "launch=inline"]) == 1
+    assert "\n0 measurements of stored states added, 0 tokens trained; " in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert evaluate.main(["mine", "windows=5", "launch=inline"]) == 0
+    (run,) = read_runs(here / "runs", windows=5)
+    assert set(base_losses(run)) == {"upstream", "downstream"}
+    added = len({row.key for row in run.rows})
+    assert f"\n{added} measurements of stored states added, 0 tokens trained\n" in capsys.readouterr().err
+
+
+def test_measuring_checks_what_training_checks(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged states, the disk, and states that lie in a parent store."""
+    document = find_run(Store(here / "runs"), "mine")
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.cli.totals", lambda _: {"disk_bytes": 1 << 80, "runs": 1})
+        with pytest.raises(InputError, match="the plan stores"):
+            evaluate.main(["mine", "windows=5", "launch=inline"])
+    shutil.move(here / "runs" / "states", here / "parent" / "states")
+    shutil.copy(here / "runs" / "store.json", here / "parent" / "store.json")
+    with pytest.raises(InputError, match="mine: its final state is not stored"):
+        evaluate.main(["mine", "windows=5", "launch=inline"])
+    assert evaluate.main(["mine", "windows=5", "launch=inline", "parent_stores=[parent]"]) == 0
+    weights = here / "parent" / "states" / document["address"] / "weights.safetensors"
+    weights.write_bytes(bytes(weights.stat().st_size))
+    with pytest.raises(InputError, match="mine: its final state is not stored"):
+        evaluate.main(["mine", "windows=6", "launch=inline", "parent_stores=[parent]"])
+
+
+def test_a_config_of_before_has_the_defaults_of_later_keys(here: Path) -> None:
+    settings = find_run(Store(here / "runs"), "mine")["config"]
+    del settings["evaluate"]["early"], settings["replay"]
+    filled = completed(settings)
+    assert filled["replay"] == 0
+    assert filled["evaluate"]["windows"] == settings["evaluate"]["windows"]
+    assert "early" in filled["evaluate"]
