@@ -35,7 +35,7 @@ def harness(work: Workload, scratch: Path) -> float:
         began = time.perf_counter()
         for task in work.tasks:
             ending = worker.carry_out(worker.Work(task), trainer, lambda _: None, lambda: False)
-            if ending["kind"] != "done":
+            if ending.how != "done":
                 raise RuntimeError(str(ending))
         return time.perf_counter() - began
 

@@ -15,6 +15,7 @@ from benchmarks.sides import interleaved
 from benchmarks.table import Row
 from benchmarks.workload import Bench, Workload, fresh_store
 from harness import pool, worker
+from harness.events import Ended, Event, Ready
 
 MODELS = ("mini_1m", "mini_3m")
 BATCHES = (4, 32)  # sequences: what a rank computes between two exchanges of gradients
@@ -49,7 +50,7 @@ def _worker(bench: Bench, work: Workload, count: int, sharding: str) -> Iterator
         setup = worker.Setup(root, (), save_every=60.0, micro_batch=None, keep="all", sharding=sharding)
         one = pool.start(0, setup, (None,) * count)
         try:
-            _until(one, "ready")
+            _until(one, Ready)
             yield partial(_rate, one, work, root)
         finally:
             pool.close_all([one], 5.0)
@@ -61,11 +62,12 @@ def _rate(one: pool.Worker, work: Workload, root: Path) -> float:
     began = time.perf_counter()
     for task in work.tasks:
         one.connection.send(worker.Work(task))
-        _until(one, "done")
+        _until(one, Ended)
     return work.tokens / (time.perf_counter() - began)
 
 
-def _until(one: pool.Worker, kind: str) -> None:
-    while (event := one.connection.recv())["kind"] != kind:
-        if event["kind"] == "failed":
-            raise RuntimeError(event["reason"])
+def _until(one: pool.Worker, kind: type[Event]) -> None:
+    while not isinstance(event := one.connection.recv(), kind):
+        pass
+    if isinstance(event, Ended) and event.how != "done":
+        raise RuntimeError(event.reason)

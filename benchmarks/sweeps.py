@@ -14,6 +14,7 @@ from benchmarks.table import Row
 from benchmarks.workload import Bench, command, fresh_store, planned, say
 from harness import pool, worker
 from harness.cores import cores
+from harness.events import Ready
 from harness.jobs import Jobs
 from harness.plan import Plan, Segment
 from harness.shipped import SWEEPS
@@ -158,7 +159,7 @@ def _start_seconds(bench: Bench, workers: int) -> float:
         started = [pool.start(index, setup, (None,)) for index in range(workers)]
         try:
             for one in started:
-                while one.connection.recv()["kind"] != "ready":
+                while not isinstance(one.connection.recv(), Ready):
                     pass
             return time.perf_counter() - began
         finally:

@@ -1,7 +1,7 @@
 """What a person sees while workers train: an overall bar and a line per worker, or plain lines without a terminal.
 With launch=slurm a worker is a job of the cluster.
 
-Level 7. The launcher tells it every event of a worker (`harness.worker` lists them) and calls `tick` now and then; it
+Level 7. The launcher tells it every event of a worker (`harness.events`) and calls `tick` now and then; it
 draws at most twice a second, since the cores belong to the workers. All goes to stderr.
 
     with Display(total_tokens, jobs, enabled=True) as display:
@@ -14,8 +14,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from harness.events import Assigned, Ended, Event, Measured, Progress, Ready, Started
 from harness.jobs import Job
 from harness.units import clock, count
 
@@ -168,34 +169,34 @@ class Display:
         else:
             print(text, file=self.stream, flush=True)
 
-    def event(self, worker: int | str, job: Job | None, event: dict[str, Any]) -> None:
-        """Take in what a worker told. `job`: the one it is at. The launcher adds "starting", "assigned", "died"."""
+    def event(self, worker: int | str, job: Job | None, event: Event) -> None:
+        """Take in what was told of a worker. `job`: the one it is at."""
         line = self.board.lines.setdefault(worker, Line())
-        match event["kind"]:
-            case "ready":
+        match event:
+            case Ready():
                 line.note = "idle"
-            case "assigned":
+            case Assigned():
                 self.board.lines[worker] = Line(job, note="loading")
-            case "start":
-                line.position, line.note = event["position"], ""
+            case Started(position):
+                line.position, line.note = position, ""
                 assert job is not None
-                self._plain(f"{self.who} {worker}: {job.name}, steps {line.position} to {job.segment.stop}")
-            case "progress":
-                line.position, line.lr, line.rate = event["position"], event["lr"], event["tokens_per_second"]
-            case "rows":
-                line.losses.update({row.corpus: row.loss for row in event["rows"]})
-            case "busy":
+                self._plain(f"{self.who} {worker}: {job.name}, steps {position} to {job.segment.stop}")
+            case Progress(position, lr, rate):
+                line.position, line.lr, line.rate = position, lr, rate
+            case Measured(rows):
+                line.losses.update({row.corpus: row.loss for row in rows})
+            case Ended("busy"):
                 self.board.lines[worker] = Line(note="idle")
-            case "done" | "failed" | "interrupted" | "died":
-                self._end(worker, line, job, event["kind"])
+            case Ended(how):
+                self._end(worker, line, job, how)
 
-    def _end(self, worker: int | str, line: Line, job: Job | None, kind: str) -> None:
+    def _end(self, worker: int | str, line: Line, job: Job | None, how: str) -> None:
         if job is not None and job.trains:
-            self.board.ended += job.tokens if kind == "done" else line.tokens
-        if job is not None and kind == "done":
+            self.board.ended += job.tokens if how == "done" else line.tokens
+        if job is not None and how == "done":
             losses = "".join(f", {corpus} {loss:.4f}" for corpus, loss in line.losses.items())
             self._plain(f"{self.who} {worker}: done {job.name}{losses}")
-        self.board.lines[worker] = Line(note="starting" if kind == "died" else "idle")
+        self.board.lines[worker] = Line(note="starting" if how == "died" else "idle")
 
     def tick(self, longest_path: float) -> None:
         """Draw if it is time to."""

@@ -15,18 +15,19 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness import files as disk
 from harness import worker
 from harness.errors import InputError
+from harness.events import Ended, Event, Measured, Progress, Started
 from harness.follow import dismiss, end, follow
 from harness.frozen import thaw
 from harness.store import Store
 from harness.submissions import progress_path, read_work, retries_path
-from harness.worker import Event, Setup, Work
+from harness.worker import Setup, Work
 
 if TYPE_CHECKING:
     from harness.train import Trainer  # torch: only once submitit has put its signal handlers in place
@@ -87,36 +88,36 @@ def _lead(folder: Path, index: int, document: dict[str, Any], warning: _Warning)
         interrupted = interruptions > document["requeues"] and not worker.stored(store, task)
         if interrupted:
             reason = f"interrupted more than {document['requeues']} times (launch.requeues)"
-            ending: Event = {"kind": "failed", "position": task.start, "last_good": None, "reason": reason}
+            ending = Ended("failed", reason=reason, position=task.start)
         else:
             before = worker.say_into(log)
             ending = _carry_out(work, trainer, progress, warning)
             worker.said(log, before)
-        if ending["kind"] == "interrupted":
+        if ending.how == "interrupted":
             warning.leave()
-        if ending["kind"] == "done":
+        if ending.how == "done":
             failed = failed if work.position is not None else 0  # trained: what continues from it may start
             continue
-        store.write_failure(task.address, ending["position"], ending["last_good"], str(log), ending["reason"])
-        print(f"failed: {ending['reason']}", file=sys.stderr)
-        failed = FAILED if ending["last_good"] is None and not interrupted else FINAL
+        store.write_failure(task.address, ending.position, ending.last_good, str(log), ending.reason)
+        print(f"failed: {ending.reason}", file=sys.stderr)
+        failed = FAILED if ending.last_good is None and not interrupted else FINAL
         if work.position is None:  # a measurement that failed holds nothing up
             break
     dismiss()
     end(failed)
 
 
-def _carry_out(work: Work, trainer: Trainer, progress: _Progress, warning: _Warning) -> Event:
+def _carry_out(work: Work, trainer: Trainer, progress: _Progress, warning: _Warning) -> Ended:
     """One job of the plan; while another process is at it, wait for that to end."""
     progress.begin(work.task.address)
     while True:
         ending = worker.carry_out(work, trainer, progress.take, warning.should_stop)
         warning.ended()
         progress.write()
-        if ending["kind"] != "busy":
+        if ending.how != "busy":
             return ending
         if warning.asked:
-            return {**ending, "kind": "interrupted"}
+            return replace(ending, how="interrupted")
         time.sleep(BUSY_SECONDS)
 
 
@@ -193,15 +194,18 @@ class _Progress:
 
     def take(self, event: Event) -> None:
         """An event of the worker."""
-        if event["kind"] == "start":
+        if isinstance(event, Started):
             self._warning.started()
             self._written = 0.0  # told at once
             where = f"job {self._document['job']} on {self._document['host']}"
-            print(f"{where}: from step {event['position']}", flush=True)  # into the log of the segment
-        self._document.update({key: event[key] for key in ("position", "lr", "tokens_per_second") if key in event})
-        for row in event.get("rows", ()):
-            self._document["position"] = row.position
-            self._document["losses"][row.corpus] = row.loss
+            print(f"{where}: from step {event.position}", flush=True)  # into the log of the segment
+            self._document["position"] = event.position
+        elif isinstance(event, Progress):
+            self._document.update(position=event.position, lr=event.lr, tokens_per_second=event.tokens_per_second)
+        elif isinstance(event, Measured):
+            for row in event.rows:
+                self._document["position"] = row.position
+                self._document["losses"][row.corpus] = row.loss
         if time.monotonic() - self._written > PROGRESS_SECONDS:
             self.write()
 

@@ -21,7 +21,8 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from harness import pool, worker
-from harness.display import Display
+from harness.display import Display, Line
+from harness.events import Assigned, Ended, Event, Ready
 from harness.jobs import Failure, Job, Jobs, Outcome
 from harness.plan import Plan
 from harness.store import Store
@@ -49,8 +50,7 @@ class Session:
 
     def local(self) -> None:
         """Give jobs to workers as they come free, until none is left or someone asks to stop."""
-        for one in self.workers:
-            self._show(one.index, None, {"kind": "starting"})
+        self.display.board.lines.update({one.index: Line() for one in self.workers})
         while self.jobs.open and not self.stop.asked:
             self._assign()
             self._listen(WAKE_SECONDS)
@@ -70,15 +70,15 @@ class Session:
                 self.display.tick(self.jobs.longest_path)
                 time.sleep(WAKE_SECONDS)
                 continue
-            self._show(0, job, {"kind": "assigned"})
+            self._show(0, job, Assigned())
 
-            def report(event: worker.Event, job: Job = job) -> None:
+            def report(event: Event, job: Job = job) -> None:
                 self._show(0, job, event)
 
             work = worker.Work(job.task, job.position, job.hashes)
             ending = worker.carry_out(work, trainer, report, lambda: self.stop.asked)
             self._ended(0, job, ending)
-            self.stop.asked |= ending["kind"] == "interrupted"  # another rank may have been asked
+            self.stop.asked |= ending.how == "interrupted"  # another rank may have been asked
             last = job
         self.outcome.interrupted = self.stop.asked
 
@@ -86,7 +86,7 @@ class Session:
         for one in self.workers:
             if one.ready and one.job is None and (job := self.jobs.take(one.last, time.monotonic())):
                 one.send(job)
-                self._show(one.index, job, {"kind": "assigned"})
+                self._show(one.index, job, Assigned())
 
     def _listen(self, seconds: float) -> None:
         """Take in what the workers tell, for at most so long."""
@@ -98,15 +98,13 @@ class Session:
                 self._died(one)
                 continue
             job = one.job
-            if event["kind"] == "ready":
-                one.ready = True
-                self._show(one.index, None, event)
-            elif job is None or "trained" not in event:
+            one.ready |= isinstance(event, Ready)
+            if job is None or not isinstance(event, Ended):
                 self._show(one.index, job, event)
             else:
                 one.job, one.last = None, job
                 self._ended(one.index, job, event)
-                if event["parted"]:  # its ranks can do nothing together any more
+                if event.parted:  # its ranks can do nothing together any more
                     self.workers.remove(one)
                     one.close(grace_seconds=5.0)
                     self._start_again(one)
@@ -117,7 +115,7 @@ class Session:
         self.workers.remove(one)
         reason, job = one.close(grace_seconds=5.0), one.job
         reached = self.display.board.lines[one.index].position if job else 0
-        self._show(one.index, job, {"kind": "died"})
+        self._show(one.index, job, Ended("died"))
         if job is not None:
             self._failed(job, reason, reached, None)
         elif not one.ready:
@@ -151,19 +149,19 @@ class Session:
         while (job := self.jobs.take(None, float("inf"))) is not None:
             self._failed(job, self.why, job.segment.start, None)
 
-    def _show(self, index: int, job: Job | None, event: worker.Event) -> None:
+    def _show(self, index: int, job: Job | None, event: Event) -> None:
         self.display.event(index, job, event)
         if job is not None:
             self.tracker.event(job, event)
 
-    def _ended(self, index: int, job: Job, event: worker.Event) -> None:
-        self.outcome.trained += event["trained"]
-        for line in event["said"]:
+    def _ended(self, index: int, job: Job, event: Ended) -> None:
+        self.outcome.trained += event.trained
+        for line in event.warnings:
             self.display.say(line)
-        if event["kind"] == "done":
+        if event.how == "done":
             self.jobs.done(job)
-        elif event["kind"] == "failed":
-            self._failed(job, event["reason"], event["position"], event["last_good"])
+        elif event.how == "failed":
+            self._failed(job, event.reason, event.position, event.last_good)
         else:  # busy, or interrupted: not ended at all
             self.jobs.busy(job, time.monotonic() + RETRY_SECONDS)
         self._show(index, job, event)

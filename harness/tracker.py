@@ -5,7 +5,7 @@ one warning. One wandb run per run, its id the run's key. It is opened when the 
 it shares with other runs; a run that shares all of it is written when its last segment ends.
 
     with Tracker({"kind": "wandb", "mode": "offline", "project": "rewarm"}, store, plan) as mirror:
-        mirror.event(job, event)                  # the events of harness.worker
+        mirror.event(job, event)                  # see harness.events
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
+from harness.events import Ended, Event, Measured, Progress, Started
 from harness.history import FINAL_POSITIONS, Row, final_loss
 from harness.jobs import Job
 from harness.plan import Plan, Point
@@ -26,7 +27,6 @@ from harness.program import Program
 from harness.store import Store
 
 EVERY_STEPS = 16  # of the steps.jsonl of a stored state, one line in so many; live, what the worker flushes
-KINDS_USED = ("start", "progress", "rows", "done", "failed")
 
 Entries = dict[int, dict[str, Any]]  # by position: what wandb logs there
 
@@ -36,13 +36,13 @@ class Tracker:
 
     def __init__(self, settings: Mapping[str, Any], store: Store, plan: Plan) -> None:
         self.settings, self.store, self.plan = settings, store, plan
-        self._queue: queue.SimpleQueue[tuple[Job, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Job, Event] | None] = queue.SimpleQueue()
         self._runs: dict[str, Any] = {}  # open wandb runs by run key
         self._thread: threading.Thread | None = None
 
-    def event(self, job: Job, event: dict[str, Any]) -> None:
+    def event(self, job: Job, event: Event) -> None:
         """Take in an event; returns at once."""
-        if self._thread is not None and job.trains and event["kind"] in KINDS_USED:
+        if self._thread is not None and job.trains:
             self._queue.put((job, event))
 
     def __enter__(self) -> Tracker:
@@ -69,26 +69,29 @@ class Tracker:
         except Exception as error:
             print(f"warning: wandb is left out from here on: {type(error).__name__}: {error}", file=sys.stderr)
 
-    def _mirror(self, job: Job, event: dict[str, Any]) -> None:
-        kind, segment, program = event["kind"], job.segment, job.task.program
+    def _mirror(self, job: Job, event: Event) -> None:
+        segment, program = job.segment, job.task.program
         own = self.plan.points[segment.runs[0]] if len(segment.runs) == 1 else None
-        if kind == "start" and own is not None and own.key not in self._runs:
-            self._open(own)
-            if event["position"]:
-                self._log(own, stored_entries(self.store, program, event["position"]))
-        elif kind in ("progress", "rows") and own is not None:
-            entries: Entries = {}
-            add_steps(entries, program, event["steps"])
-            add_rows(entries, event.get("rows", ()))
-            if "tokens_per_second" in event:
-                entries.setdefault(event["position"] - 1, {})["tokens_per_second"] = event["tokens_per_second"]
-            self._log(own, entries)
-        elif kind == "done":
-            for i in segment.runs:
-                if self.plan.points[i].path[-1] is segment:
-                    self._finish(self.plan.points[i])
-        elif kind == "failed" and own is not None and own.key in self._runs:
-            self._runs.pop(own.key).finish(exit_code=1)
+        entries: Entries = {}
+        match event:
+            case Started(position) if own is not None and own.key not in self._runs:
+                self._open(own)
+                if position:
+                    self._log(own, stored_entries(self.store, program, position))
+            case Progress() if own is not None:
+                add_steps(entries, program, event.steps)
+                entries.setdefault(event.position - 1, {})["tokens_per_second"] = event.tokens_per_second
+                self._log(own, entries)
+            case Measured() if own is not None:
+                add_steps(entries, program, event.steps)
+                add_rows(entries, event.rows)
+                self._log(own, entries)
+            case Ended("done"):
+                for i in segment.runs:
+                    if self.plan.points[i].path[-1] is segment:
+                        self._finish(self.plan.points[i])
+            case Ended("failed") if own is not None and own.key in self._runs:
+                self._runs.pop(own.key).finish(exit_code=1)
 
     def _open(self, point: Point) -> None:
         import wandb

@@ -12,13 +12,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from harness.batches import Batches
 from harness.distributed import accumulating, whole
+from harness.events import Event, Measured, Progress, Started
 from harness.history import Row, merge
 from harness.measure import Windows, measure_loss
 from harness.model import loss_of
@@ -27,7 +27,7 @@ from harness.request import RowKey
 from harness.states import State, States
 from harness.task import Task
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[Event], None]
 FLUSH_STEPS = 16  # losses are read off the device this often; a loss that is not finite is seen before any save
 
 
@@ -69,7 +69,7 @@ class Trainer:
         saved = began = time.monotonic()
         began_at, saved_at = state.position, state.position
         phase_index = -1
-        report({"kind": "start", "position": state.position})
+        report(Started(state.position))
         for position in range(state.position, task.stop + 1):
             state.position = position
             measured = True
@@ -78,7 +78,7 @@ class Trainer:
                 rows = self._measure(model, task, position, pending[position], should_stop)
                 measured = len(rows) == len(pending[position])
                 state.rows = merge(state.rows, rows)
-                report({"kind": "rows", "rows": rows, "steps": state.steps[-1:]})
+                report(Measured(tuple(rows), tuple(state.steps[-1:])))
             interrupted, due = ranks.any(not measured or should_stop(), time.monotonic() - saved > self.save_every)
             if position == task.stop or interrupted or due or position in task.stops:
                 self._flush(losses, state, saved_at)
@@ -108,15 +108,7 @@ class Trainer:
                 self._flush(losses, state, saved_at)
                 elapsed = time.monotonic() - began
                 rate = (program.tokens(position + 1) - program.tokens(began_at)) / max(elapsed, 1e-9)
-                report(
-                    {
-                        "kind": "progress",
-                        "position": position + 1,
-                        "lr": lr,
-                        "tokens_per_second": rate,
-                        "steps": state.steps[-1:],
-                    }
-                )
+                report(Progress(position + 1, lr, rate, tuple(state.steps[-1:])))
         self.states.keep_hot(state, task.address)
 
     def measure_stored(

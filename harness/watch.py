@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.display import Display
 from harness.errors import InputError
+from harness.events import Assigned, Ended, Event, Progress, Started
 from harness.jobs import Failure, Job, Jobs
 from harness.plan import Plan
 from harness.slurm import is_stored
@@ -66,7 +67,7 @@ class Watch:
             if is_stored(job, addresses, self.store):
                 self.jobs.done(job)
                 self.trained += job.tokens
-                self._show(known, job, {"kind": "done"})
+                self._show(known, job, Ended("done"))
             elif known is not None and known.live:
                 self._missed.pop(job.key, None)
                 self._report(job, known)
@@ -84,11 +85,11 @@ class Watch:
         if not all(earlier.ended for earlier in job.waits_for):
             return  # the one before it in the same SLURM job ended during this look
         if job.key not in self._seen:
-            self._show(known, job, {"kind": "assigned"})
-            self._show(known, job, {"kind": "start", "position": told["position"]})
+            self._show(known, job, Assigned())
+            self._show(known, job, Started(told["position"]))
         if told["time"] != self._seen.get(job.key):
             self._seen[job.key] = told["time"]
-            self._show(known, job, {"kind": "progress", "steps": [], **told})
+            self._show(known, job, Progress(told["position"], told["lr"], told["tokens_per_second"]))
             self.display.board.lines[known.job].losses.update(told["losses"])
 
     def _failed(self, job: Job, known: Submitted | None) -> None:
@@ -98,13 +99,13 @@ class Watch:
         position, reason = told["position"], told["reason"]
         self.failures.append(Failure(names, job.task.address, position, told["last_good"], reason, told["log"]))
         self.display.say(f"failed: {job.name}: {reason}")
-        self._show(known, job, {"kind": "failed"})
+        self._show(known, job, Ended("failed"))
 
-    def _show(self, known: Submitted | None, job: Job, event: dict[str, Any]) -> None:
+    def _show(self, known: Submitted | None, job: Job, event: Event) -> None:
         number = known.job if known is not None else "elsewhere"
-        if event["kind"] in ("done", "failed") and number not in self.display.board.lines:
-            self.display.event(number, job, {"kind": "assigned"})  # it came and went between two looks
+        if isinstance(event, Ended) and number not in self.display.board.lines:
+            self.display.event(number, job, Assigned())  # it came and went between two looks
         self.display.event(number, job, event)
-        if event["kind"] in ("done", "failed"):
+        if isinstance(event, Ended):
             del self.display.board.lines[number]
             self.tracker.event(job, event)

@@ -7,13 +7,7 @@ Several ranks (`harness.distributed`) are one worker: rank 0 does all this, and 
 
 Launcher to worker: a `Setup` first, then a `Work` each time the worker is free; None, or the end of the pipe, means
 stop (a job under way is stopped at its next step boundary, and its state stored).
-Worker to launcher, plain dicts by "kind":
-    ready {seconds}                                         imports done
-    start {position}                                        training goes on from this stored position (or the root)
-    progress {position, lr, tokens_per_second, steps}       every few steps; steps: last line of steps.jsonl
-    rows {rows, steps}                                      measured
-and one of these ends every job, with {trained: tokens, said: warnings, parted: whether the ranks have to start anew}:
-    done · busy (another process has the lease) · interrupted · failed {reason, position, last_good}
+Worker to launcher: the events of `harness.events`.
 """
 
 from __future__ import annotations
@@ -26,19 +20,19 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from harness.errors import CorruptError, InputError
+from harness.events import Ended, Event, Measured, Progress, Ready, Started
 from harness.store import Store
 from harness.task import Task
 
 if TYPE_CHECKING:
     from harness.train import Trainer
 
-Event = dict[str, Any]
 LOOK_SECONDS = 0.05  # between two looks at the pipe while training: 20 microseconds each
 
 
@@ -102,7 +96,7 @@ def make_trainer(setup: Setup) -> Trainer:
     return Trainer(states, micro_batch=setup.micro_batch, save_every=setup.save_every)
 
 
-def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
+def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> Ended:
     """Do one job under its lease. The event that ends it; every error becomes one, with the traceback in the log.
 
     On rank 0 alone; the others follow. An error that not all of them have leaves them `parted`.
@@ -114,18 +108,19 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
 
     def watched(event: Event) -> None:
         nonlocal started, reached
-        if event["kind"] == "start":
-            started = reached = event["position"]
-        reached = event.get("position", reached)
+        if isinstance(event, Started):
+            started = reached = event.position
+        elif isinstance(event, Progress):
+            reached = event.position
         report(event)
 
-    def ending(kind: str, **more: Any) -> Event:
+    def ending(how: str, reason: str = "", position: int = 0, last_good: int | None = None) -> Ended:
         trained = task.program.tokens(reached) - task.program.tokens(started)
-        return {"kind": kind, "trained": trained, "said": [], "parted": ranks.parted, **more}
+        return Ended(how, trained, reason, position, last_good, parted=ranks.parted)
 
     if ranks.parted:
         reason = "an earlier error parted the ranks; the same command goes on from what is stored"
-        return ending("failed", reason=reason, position=task.start, last_good=None)
+        return ending("failed", reason, task.start)
     try:
         lease = store.lease(task.address)
         if lease is None:
@@ -149,7 +144,7 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
                 stream.write(traceback.format_exc())
         known = isinstance(error, NonFiniteError | InputError | CorruptError | OSError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
-        return ending("failed", reason=reason.splitlines()[0] if reason else "", position=position, last_good=last_good)
+        return ending("failed", reason.splitlines()[0] if reason else "", position, last_good)
 
 
 def do(work: Work, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> None:
@@ -161,7 +156,7 @@ def do(work: Work, trainer: Trainer, report: Callable[[Event], None], should_sto
             trainer.advance(work.task, report, should_stop)
         else:
             rows = trainer.measure_stored(work.task, work.position, work.hashes, should_stop)
-            report({"kind": "rows", "rows": rows, "steps": []})
+            report(Measured(tuple(rows)))
     except (Interrupted, NonFiniteError):
         raise
     except BaseException:
@@ -198,16 +193,15 @@ def live(body: Callable[[], None]) -> NoReturn:
 
 def _serve(connection: Connection) -> None:
     """Do jobs until told to stop."""
-    began = time.monotonic()
     setup = connection.recv()
     trainer = prepare(setup)
     link = _Link(connection)
-    link.report({"kind": "ready", "seconds": time.monotonic() - began})
+    link.report(Ready())
     while not link.closed and not trainer.states.ranks.parted and (work := link.receive()) is not None:
         log = log_path(setup.root, work.task.address)
         before = say_into(log)
         ending = carry_out(work, trainer, link.report, link.should_stop)
-        link.report({**ending, "said": said(log, before)})
+        link.report(replace(ending, warnings=tuple(said(log, before))))
 
 
 class _Link:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pytest
 
 from harness.display import Board, Display, Line, render, shortened, summary
+from harness.events import Assigned, Ended, Measured, Progress, Ready, Started
 from harness.history import Row
 from harness.jobs import Job, Jobs
 from harness.plan import plan
@@ -30,22 +30,22 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return next(job for job in Jobs(plan(points)).all if job.segment.stop == 60)
 
 
-def progress(position: int, rate: float = 5000.0) -> dict[str, Any]:
-    return {"kind": "progress", "position": position, "lr": 3e-3, "tokens_per_second": rate, "steps": []}
+def progress(position: int, rate: float = 5000.0) -> Progress:
+    return Progress(position, 3e-3, rate)
 
 
-def rows(**losses: float) -> dict[str, Any]:
+def rows(**losses: float) -> Measured:
     found = [Row(30, 1920, corpus, 4, "0" * 16, loss * 64, 64, 200) for corpus, loss in losses.items()]
-    return {"kind": "rows", "rows": found, "steps": []}
+    return Measured(tuple(found))
 
 
 def shown(job: Job, stream: io.StringIO) -> Display:
     """A display in the middle of a segment."""
     display = Display(total=54 * 64, enabled=True, stream=stream)
     with display:
-        display.event(0, None, {"kind": "ready", "seconds": 5.0})
-        display.event(0, job, {"kind": "assigned"})
-        display.event(0, job, {"kind": "start", "position": 6})
+        display.event(0, None, Ready())
+        display.event(0, job, Assigned())
+        display.event(0, job, Started(6))
         display.event(0, job, rows(upstream=3.4921, downstream=5.8226))
         display.event(0, job, progress(33))
         display.tick(54 * 64.0)
@@ -55,14 +55,14 @@ def shown(job: Job, stream: io.StringIO) -> Display:
 def test_tokens_done_are_those_of_ended_segments_and_of_the_current_ones(job: Job) -> None:
     display = shown(job, io.StringIO())
     assert display.board.done == (33 - 6) * 64
-    display.event(0, job, {"kind": "done"})
+    display.event(0, job, Ended("done"))
     assert display.board.done == display.board.total
 
 
-@pytest.mark.parametrize("kind", ["failed", "interrupted", "died"])
-def test_a_segment_that_ended_early_counts_as_far_as_it_came(job: Job, kind: str) -> None:
+@pytest.mark.parametrize("how", ["failed", "interrupted", "died"])
+def test_a_segment_that_ended_early_counts_as_far_as_it_came(job: Job, how: str) -> None:
     display = shown(job, io.StringIO())
-    display.event(0, job, {"kind": kind})
+    display.event(0, job, Ended(how))
     assert display.board.done == (33 - 6) * 64
 
 
@@ -100,7 +100,7 @@ def test_names_are_shortened_in_the_middle() -> None:
 def test_without_a_terminal_plain_lines(job: Job) -> None:
     stream = io.StringIO()
     display = shown(job, stream)
-    display.event(0, job, {"kind": "done"})
+    display.event(0, job, Ended("done"))
     lines = stream.getvalue().splitlines()
     assert lines == ["worker 0: base, steps 6 to 60", "worker 0: done base, upstream 3.4921, downstream 5.8226"]
 
@@ -119,7 +119,7 @@ def test_progress_lines_come_every_ten_seconds_at_most(job: Job, monkeypatch: py
 def test_switched_off_it_says_only_what_must_be_said(job: Job) -> None:
     stream = io.StringIO()
     with Display(total=64, enabled=False, stream=stream) as display:
-        display.event(0, job, {"kind": "start", "position": 6})
+        display.event(0, job, Started(6))
         display.say("failed: base: the disk is full")
     assert stream.getvalue() == "failed: base: the disk is full\n"
 
@@ -130,8 +130,8 @@ def test_on_a_terminal_it_is_drawn_and_the_cursor_comes_back_after_an_error(job:
 
     def fail() -> None:
         with display:
-            display.event(0, job, {"kind": "assigned"})
-            display.event(0, job, {"kind": "start", "position": 6})
+            display.event(0, job, Assigned())
+            display.event(0, job, Started(6))
             display.tick(0.0)
             raise RuntimeError
 

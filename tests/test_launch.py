@@ -21,6 +21,7 @@ import pytest
 from harness.cli import carry_out, plan_over
 from harness.compose import collect
 from harness.errors import InputError
+from harness.events import Ended
 from harness.launch import Outcome, launch
 from harness.pool import undisturbed
 from harness.request import Request
@@ -198,8 +199,7 @@ def test_what_is_damaged_in_a_parent_store_is_trained_anew_in_ones_own(
 def test_a_run_that_is_called_done_without_its_state_fails(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ending = {"kind": "done", "trained": 0, "said": [], "parted": False}
-    monkeypatch.setattr("harness.worker.carry_out", lambda *_: dict(ending))
+    monkeypatch.setattr("harness.worker.carry_out", lambda *_: Ended("done"))
     assert carry_out(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}"])) == 1
     (point,) = points_of(command(texts, GOOD[0]))
     said = capsys.readouterr().err

@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LEVELS = {
     0: "errors cores fields identity schedule mixture shipped units",
     1: "shape program recipe hub history schedule_config stages config expand compose files",
-    2: "compile request plan",
+    2: "compile events request plan",
     3: "store verified lease recorded task documents frozen submissions resources",
     4: "extract embedded sources tokenizer ingest_display ingest corpus model distributed status",
     5: "batches measure checkpoint states recorded_corpora",

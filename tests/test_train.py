@@ -108,7 +108,7 @@ def test_stopped_inside_the_last_evaluation_only_that_is_left_to_do(texts: Path,
         assert not info.kept
         assert [s.address for s in planned(texts, store, "start=scratch").to_train] == [last.address]
         begun: list[int] = []
-        trainer.advance(last, lambda event, begun=begun: begun.append(event.get("position")), lambda: False)  # type: ignore[misc]
+        trainer.advance(last, lambda event, begun=begun: begun.append(getattr(event, "position", None)), lambda: False)  # type: ignore[misc]
         assert begun[0] == last.stop
     assert files_of(stores[1], last.address) == files_of(stores[0], last.address)
     assert stores[1].state(last.address).kept  # type: ignore[union-attr]
