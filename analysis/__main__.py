@@ -17,27 +17,20 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from analysis import decide_command, fit_command, next_command
 from analysis.facts import folder_name
 from analysis.runs import RunRecord, read_runs, summary
 from analysis.show import diff_document, diff_lines, show_document, show_lines
-from harness.errors import CorruptError, InputError
-from harness.files import denied
+from harness.command import Parser, check_file, guarded
+from harness.errors import InputError
 from harness.recorded import find_run, program_of
 from harness.store import Store
 from harness.units import count
 
 PLAIN = argparse.RawDescriptionHelpFormatter
 Output = tuple[dict[str, Any], list[str]]  # a command's document, and its lines for a terminal
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as the rest of the command line does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError("arguments", " ".join(sys.argv[1:]) or "none", message, f"see `{self.prog} --help`")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,9 +41,9 @@ def main(arguments: Sequence[str]) -> int:
         why, remedy = "not known here", "see `python -m analysis --help`"
         raise InputError("arguments", " ".join(unknown or overrides), why, remedy)
     if getattr(options, "plot", None):
-        from analysis.plot_style import check_file
+        from analysis.plot_style import SUFFIXES
 
-        check_file(options.plot)
+        check_file("--plot", options.plot, SUFFIXES)
     document, lines = COMMANDS[options.command](options, overrides)
     if options.json:
         print(json.dumps({"schema": f"rewarm.{options.command}/1", **document}, allow_nan=False))
@@ -160,21 +153,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def guarded() -> int:
-    try:
-        return main(sys.argv[1:])
-    except (InputError, CorruptError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except PermissionError as error:  # of a store that others write
-        print(f"error: {denied(error)}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `| head`
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        return 130
+def command() -> int:
+    """The installed command `rewarm-analysis`."""
+    return guarded(main)
 
 
 if __name__ == "__main__":
-    sys.exit(guarded())
+    sys.exit(command())

@@ -15,7 +15,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.errors import InputError
+from harness.command import check_file, unwritable
 from harness.units import unit_of
 
 COLUMN, PAGE = 3.25, 6.75  # widths in inches: one column, two columns
@@ -97,7 +97,7 @@ def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
 def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Path:
     """A file with one pair of axes per function, side by side: png, pdf or svg by its suffix. Equal figures are equal
     bytes. Raises InputError as `check_file`."""
-    check_file(path)
+    check_file("--plot", path, SUFFIXES)
     figure = Figure(figsize=(4.6 if len(draw) == 1 else PAGE / 2 * len(draw), height), layout="constrained")
     for function, axes in zip(draw, figure.subplots(1, len(draw), squeeze=False)[0], strict=True):
         function(axes)
@@ -109,30 +109,8 @@ def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Pa
     try:
         figure.savefig(path, metadata=dates[path.suffix])
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable("--plot", path, error) from None
     return path
-
-
-def check_file(path: Path) -> None:
-    """InputError unless a figure can be saved there: before work for it begins."""
-    if path.suffix not in SUFFIXES:
-        raise InputError(
-            "--plot", path, f"{path.suffix or 'no suffix'} is no kind of figure", f"choose of {', '.join(SUFFIXES)}"
-        )
-    if not path.parent.is_dir():
-        raise InputError("--plot", path, f"there is no folder {path.parent}", "make it first")
-    try:
-        new = not path.exists()
-        with path.open("ab"):  # what is there stays
-            pass
-        if new:
-            path.unlink()
-    except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError("--plot", path, f"it cannot be written ({error.strerror or error})", "name another file")
 
 
 def token_unit(tokens: float) -> tuple[float, str]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import config
-from harness import files as disk
+from harness.command import guarded as run_guarded
+from harness.command import refused
 from harness.compile import compile_run
-from harness.errors import CorruptError, InputError
+from harness.errors import InputError
 from harness.expand import Point
 from harness.fields import Config, choice, listing, text
 from harness.follow import led, require_ranks
@@ -35,32 +36,8 @@ def guarded(command: Callable[[Sequence[str]], int]) -> int:
     try:
         require_ranks()
     except InputError as error:
-        return _refused(error)
-    return led(lambda: _status(command))
-
-
-def _refused(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-
-
-def _status(command: Callable[[Sequence[str]], int]) -> int:
-    try:
-        return command(sys.argv[1:])
-    except (InputError, CorruptError) as error:
-        return _refused(error)
-    except KeyboardInterrupt:
-        print("interrupted; nothing was started", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `| head`
-        sys.stderr.close()
-        return 0
-    except PermissionError as error:  # of a store that others write
-        remedy = "ask its owner for `chmod -R g+rwX`, or use another folder"
-        return _refused(InputError("file", error.filename, disk.denied(error), remedy))
-    except OSError as error:  # a disk that fills up while corpora are made, say: what is stored stays
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return refused(error)
+    return led(lambda: run_guarded(command, "interrupted; nothing was started"))
 
 
 def carry_out(points: list[Point]) -> int:

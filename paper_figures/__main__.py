@@ -11,27 +11,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
-import pandas as pd
-
-from harness.errors import CorruptError, InputError
-from paper_figures import compare, data, report, style
-from paper_figures.data import Results
+from harness.command import Parser, check_file, check_folder, guarded
+from harness.errors import InputError
 
 FIGURES = ("overview", "rewarm_fig1", "rewarm_fig2", "rewarm_fig3", "rewarm_fig4", "rewarm_fig5", "scalable_replay")
-SPLIT = ("scale", "model", "shift", "run_tokens")  # runs that differ in these are never in one figure
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as the rest of the command line does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError("arguments", " ".join(sys.argv[1:]) or "none", message, f"see `{self.prog} --help`")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,64 +26,21 @@ def main(arguments: Sequence[str]) -> int:
     names = [argument for argument in rest if "=" not in argument and not argument.startswith("-")]
     overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
     _check(options, names, overrides, [argument for argument in rest if argument.startswith("-")])
+
+    from paper_figures import compare, data, drawing, report
+
     if options.freeze:
-        path = data.freeze(data.from_store(options.root, options.sweep, overrides), options.freeze, arguments)
-        print(path)
+        print(data.freeze(data.from_store(options.root, options.sweep, overrides), options.freeze, arguments))
         return 0
-    drawn: list[report.Drawn] = []
-    notes: list[str] = []
     live = data.from_store(options.root, options.sweep, overrides) if options.live or options.sweep else None
-    for name in names or FIGURES:
-        module = importlib.import_module(f"paper_figures.{name}")
-        results = live or _frozen(module, required=bool(names))
-        made, said = _draw(name, module, results, options.out) if results else ([], f"{name}: no frozen table")
-        if said:
-            notes.append(said)
-            print(said, file=sys.stderr)
-        if names and not made:
-            raise InputError("figure", name, "no run of it is done", "`python -m analysis runs` shows what is there")
-        drawn += made
-    if not drawn:
-        raise InputError("figure", "all", "no run of any is done", "run a sweep, then give --live --root and --sweep")
+    compared = compare.verdict(live, options.check) if live and options.check else None
+    drawn, notes = drawing.draw(names or FIGURES, live, options.out, required=bool(names))
     if options.report:
         report.write(options.report, drawn, notes)
         print(options.report)
-    if live and options.check:
-        print(compare.verdict(live, options.check))
+    if compared:
+        print(compared)
     return 0
-
-
-def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[report.Drawn], str]:
-    """One figure for each setting in a table, and one line on the runs that are missing."""
-    table = module.select(results.table)
-    lacking = module.select(results.lacking) if len(results.lacking) else results.lacking
-    said = f"{name}: missing: {', '.join(lacking.name)} (of {results.source})" if len(lacking) else ""
-    if table.empty and not said:
-        said = f"{name}: no run of it in {results.source}"
-    drawn = []
-    for suffix, part in _settings(table, getattr(module, "SPLIT", SPLIT)):
-        figure = module.draw(part)
-        paths = style.save(figure, out, name + suffix)
-        print(paths[0])
-        drawn.append(report.Drawn(name + suffix, paths[1], style.caption_of(figure)))
-    return drawn, said
-
-
-def _settings(table: pd.DataFrame, split: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(what to add to the file's name, rows) of each setting; nothing is added if there is only one."""
-    varying = [column for column in split if table[column].nunique() > 1]
-    if not varying:
-        if len(table):
-            yield "", table
-        return
-    for values, part in table.groupby(varying, sort=True):
-        yield "".join(f"-{value}" for value in values), part
-
-
-def _frozen(module: Any, required: bool) -> Results | None:
-    """The table of the figure's own sweep, or else of the demo."""
-    own = [name for name in (module.SWEEP, "demo") if (data.FROZEN / f"{name}.csv").is_file()]
-    return data.frozen(own[0] if own else module.SWEEP) if own or required else None
 
 
 def _check(options: argparse.Namespace, names: Sequence[str], overrides: Sequence[str], unknown: Sequence[str]) -> None:
@@ -111,7 +55,8 @@ def _check(options: argparse.Namespace, names: Sequence[str], overrides: Sequenc
     if overrides and not options.sweep:
         raise InputError("arguments", " ".join(overrides), "overrides need a sweep", "give --sweep NAME")
     if options.report:
-        report.check(options.report)
+        check_file("--report", options.report, (".html", ".md"))
+    check_folder("--out", options.out)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -129,13 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def guarded() -> int:
-    try:
-        return main(sys.argv[1:])
-    except (InputError, CorruptError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def command() -> int:
+    """The installed command `rewarm-figures`."""
+    return guarded(main)
 
 
 if __name__ == "__main__":
-    sys.exit(guarded())
+    sys.exit(command())

@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.runs import read_runs
 from analysis.tables import COLUMNS, SHARED, table_of
+from harness.command import unwritable
 from harness.errors import InputError
 from harness.shipped import shipped
 
@@ -74,8 +75,11 @@ def freeze(results: Results, name: str, arguments: Sequence[str]) -> Path:
     )
     for column in WHOLE:
         rows = rows.assign(**{column: rows[column].astype("Int64")})
-    FROZEN.mkdir(exist_ok=True)
     path = FROZEN / f"{name}.csv"
     command = shlex.join(["python", "-m", "paper_figures", *arguments])
-    path.write_text(f"# {command}\n" + rows.to_csv(index=False, lineterminator="\n"))
+    try:
+        FROZEN.mkdir(exist_ok=True)
+        path.write_text(f"# {command}\n" + rows.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    except OSError as error:
+        raise unwritable("--freeze", path, error) from None
     return path

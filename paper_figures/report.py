@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.command import unwritable
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,12 @@ class Drawn:
 
 
 def write(path: Path, figures: Sequence[Drawn], notes: Sequence[str]) -> None:
-    """Write the page; `notes` say what is missing. Raises InputError unless the file is called .html or .md."""
-    if path.suffix == ".html":
-        path.write_text(_html(figures, notes))
-    else:
-        path.write_text(_markdown(path, figures, notes))
-
-
-def check(path: Path) -> None:
-    """InputError for a file that `write` would not know how to write."""
-    if path.suffix not in (".html", ".md"):
-        raise InputError("--report", path, "neither .html nor .md", "name the file so")
-    if not path.parent.is_dir():
-        raise InputError("--report", path, "its folder does not exist", "make it first")
+    """Write the page, HTML or Markdown by its name; `notes` say what is missing. Raises InputError if it cannot."""
+    page = _html(figures, notes) if path.suffix == ".html" else _markdown(path, figures, notes)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise unwritable("--report", path, error) from None
 
 
 def _html(figures: Sequence[Drawn], notes: Sequence[str]) -> str:

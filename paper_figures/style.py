@@ -16,6 +16,7 @@ matplotlib.use("Agg")  # files only: works where there is no display
 from matplotlib.figure import Figure
 
 from analysis.plot_style import PAGE, SMALL, Look, amount, legend_above, ordered, panels, percent, token_unit
+from harness.command import unwritable
 
 __all__ = (
     "CAPTION",
@@ -70,12 +71,15 @@ def caption_of(figure: Figure) -> str:
 
 
 def save(figure: Figure, out: Path, name: str) -> list[Path]:
-    """NAME.pdf, NAME.png and NAME.md (the caption). Equal figures are equal bytes."""
-    out.mkdir(parents=True, exist_ok=True)
+    """NAME.pdf, NAME.png and NAME.md (the caption). Equal figures are equal bytes. Raises InputError if it cannot."""
     paths = [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "md")]
-    figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    figure.savefig(paths[1], metadata={"Software": None})
-    paths[2].write_text(f"![{name}]({name}.png)\n\n{caption_of(figure)}\n")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        figure.savefig(paths[1], metadata={"Software": None})
+        paths[2].write_text(f"![{name}]({name}.png)\n\n{caption_of(figure)}\n", encoding="utf-8")
+    except OSError as error:
+        raise unwritable("--out", out, error) from None
     return paths
 
 

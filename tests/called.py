@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.__main__ import guarded, main
+from analysis.__main__ import command, main
 
 
 def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, A
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The line on stderr of a call that ends with status 2."""
     monkeypatch.setattr(sys, "argv", ["analysis", *arguments])
-    assert guarded() == 2
+    assert command() == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")

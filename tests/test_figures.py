@@ -19,7 +19,7 @@ from synthetic_store import points_of, write
 from harness.plan import Point
 from harness.store import Store
 from paper_figures import arms, data, overview, rewarm_fig1, style
-from paper_figures.__main__ import FIGURES, guarded, main
+from paper_figures.__main__ import FIGURES, command, main
 from paper_figures.data import Results
 
 SEEDS = ["seed=0,1"]
@@ -261,7 +261,7 @@ def test_missing_runs_are_named_and_the_rest_is_drawn(
     assert any(line.startswith("rewarm_fig5: no run of it") for line in errors)
     assert (tmp_path / "out" / "rewarm_fig1.png").exists()
     monkeypatch.setattr(sys, "argv", ["paper_figures", "rewarm_fig5", *arguments])
-    assert guarded() == 2  # asked for by name: refused
+    assert command() == 2  # asked for by name: refused
     assert "no run of it is done" in capsys.readouterr().err
 
 
@@ -291,8 +291,11 @@ def test_one_training_measured_twice_is_one_line(tmp_path: Path) -> None:
         (["--live", "--root", "nowhere"], "there is no store"),
         (["--sweep", "demmo", "--root", "ROOT"], "sweep=demmo"),
         (["--live", "seed=1"], "overrides need a sweep"),
-        (["--report", "page.txt"], "neither .html nor .md"),
+        (["--report", "page.txt"], ".txt is no kind of file for it; choose of .html, .md"),
         (["--lives"], "not known here"),
+        (["rewarm_fig1", "--live", "--root", "ROOT", "--out", "/proc/figures"], "--out=/proc/figures: "),
+        (["rewarm_fig1", "--live", "--root", "ROOT", "--out", 300 * "x"], "it cannot be written (File name too long)"),
+        (["--sweep", "demo", "--root", "ROOT", "--check", "none"], "data=none: no such frozen table"),
         (["--check", "demo"], "it compares a store"),
         (["rewarm_fig1", "--live", "--sweep", "demo", "seed=9", "--root", "ROOT"], "no run of it is done"),
         (["--freeze", "x", "--sweep", "demo", "seed=9", "--root", "ROOT"], "no run of demo in"),
@@ -310,7 +313,7 @@ def test_wrong_input_is_one_line_and_status_2(
     monkeypatch.setattr(data, "FROZEN", tmp_path / "data")
     given = [str(root) if argument == "ROOT" else argument for argument in arguments]
     monkeypatch.setattr(sys, "argv", ["paper_figures", *given])
-    assert guarded() == 2
+    assert command() == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert expected_text in error

@@ -17,9 +17,10 @@ from analysis.information import inform
 from analysis.isoflop import grid, minima, optimal
 from analysis.laws import LAWS
 from analysis.optimise import Answer
-from analysis.plot_style import check_file, ordered, save
+from analysis.plot_style import ordered, save
 from analysis.profile import profile
 from analysis.search import search
+from harness.command import check_file
 from harness.errors import InputError
 
 PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
@@ -216,8 +217,8 @@ def test_files_are_what_their_suffix_says_and_equal_bytes(tmp_path: Path, suffix
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("fit.jpg", r"--plot=.*fit\.jpg: \.jpg is no kind of figure; choose of \.png, \.pdf, \.svg"),
-        ("fit", "no suffix is no kind of figure"),
+        ("fit.jpg", r"--plot=.*fit\.jpg: \.jpg is no kind of file for it; choose of \.png, \.pdf, \.svg"),
+        ("fit", "no suffix is no kind of file for it"),
         ("nowhere/fit.png", "there is no folder .*nowhere; make it first"),
     ],
 )
@@ -234,8 +235,8 @@ def test_a_path_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
             save(tmp_path / name, lambda ax: pytest.fail(f"drew on {ax}"))
     older = tmp_path / "older.png"
     older.write_bytes(b"older")
-    check_file(older)
-    check_file(tmp_path / "new.png")
+    check_file("--plot", older, [".png"])
+    check_file("--plot", tmp_path / "new.png", [".png"])
     assert older.read_bytes() == b"older"
     assert not (tmp_path / "new.png").exists()
 

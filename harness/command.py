@@ -1,0 +1,88 @@
+"""What all commands share: how they end, how they read options, and where they may write.
+
+Level 1. A command imports what is slow inside its function, so that Ctrl-C finds `guarded` at work from the start.
+
+    sys.exit(guarded(main))
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from harness.errors import CorruptError, InputError
+from harness.files import denied
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as the rest of the command line does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError("arguments", " ".join(sys.argv[1:]) or "none", message, f"see `{self.prog} --help`")
+
+
+def guarded(command: Callable[[Sequence[str]], int], interrupted: str = "interrupted") -> int:
+    """Run a command on sys.argv. Its status; 2 for wrong input, 130 for Ctrl-C, 1 for a disk that is full, a line each;
+    0 where nobody reads its output any more (`| head`)."""
+    try:
+        status = command(sys.argv[1:])
+        sys.stdout.flush()
+        return status
+    except (InputError, CorruptError) as error:
+        return refused(error)
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except PermissionError as error:  # of a store that others write
+        remedy = "ask its owner for `chmod -R g+rwX`, or use another folder"
+        return refused(InputError("file", error.filename, denied(error), remedy))
+    except OSError as error:  # a disk that fills up while corpora are made, say: what is stored stays
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would try again at its end, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def refused(error: Exception) -> int:
+    """The one line of wrong input, and its status."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def check_file(field: str, path: Path, suffixes: Sequence[str]) -> None:
+    """InputError unless a file of one of these kinds can be written there: before work for it begins."""
+    if path.suffix not in suffixes:
+        kinds = f"choose of {', '.join(suffixes)}"
+        raise InputError(field, path, f"{path.suffix or 'no suffix'} is no kind of file for it", kinds)
+    if not path.parent.is_dir():
+        raise InputError(field, path, f"there is no folder {path.parent}", "make it first")
+    try:
+        new = not path.exists()
+        with path.open("ab"):  # what is there stays
+            pass
+        if new:
+            path.unlink()
+    except OSError as error:
+        raise unwritable(field, path, error) from None
+
+
+def check_folder(field: str, path: Path) -> None:
+    """InputError unless files can be written into a folder, made or to be made: before work for them begins."""
+    there = next(folder for folder in (path, *path.parents) if os.path.exists(folder))  # also where a name is too long
+    if not there.is_dir():
+        raise InputError(field, path, f"{there} is a file", "name a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(field, path, f"nothing can be written into {there}", "name another folder")
+
+
+def unwritable(field: str, path: Path, error: OSError) -> InputError:
+    return InputError(field, path, f"it cannot be written ({error.strerror or error})", "name another")

@@ -1,0 +1,72 @@
+"""How the figures become files: each from its own table, one file for each setting in it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.errors import InputError
+from paper_figures import data, report, style
+from paper_figures.data import Results
+
+SPLIT = ("scale", "model", "shift", "run_tokens")  # runs that differ in these are never in one figure
+
+
+def draw(
+    names: Sequence[str], live: Results | None, out: Path, *, required: bool
+) -> tuple[list[report.Drawn], list[str]]:
+    """These figures as files, from a store or the committed tables; and lines on what is missing. Raises InputError if
+    all are, or one that is `required`."""
+    drawn: list[report.Drawn] = []
+    notes: list[str] = []
+    for name in names:
+        module = importlib.import_module(f"paper_figures.{name}")
+        results = live or _frozen(module, required)
+        made, said = _draw(name, module, results, out) if results else ([], f"{name}: no frozen table")
+        if said:
+            notes.append(said)
+            print(said, file=sys.stderr)
+        if required and not made:
+            raise InputError("figure", name, "no run of it is done", "`python -m analysis runs` shows what is there")
+        drawn += made
+    if not drawn:
+        raise InputError("figure", "all", "no run of any is done", "run a sweep, then give --live --root and --sweep")
+    return drawn, notes
+
+
+def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[report.Drawn], str]:
+    """One figure for each setting in a table, and one line on the runs that are missing."""
+    table = module.select(results.table)
+    lacking = module.select(results.lacking) if len(results.lacking) else results.lacking
+    said = f"{name}: missing: {', '.join(lacking.name)} (of {results.source})" if len(lacking) else ""
+    if table.empty and not said:
+        said = f"{name}: no run of it in {results.source}"
+    drawn = []
+    for suffix, part in _settings(table, getattr(module, "SPLIT", SPLIT)):
+        figure = module.draw(part)
+        paths = style.save(figure, out, name + suffix)
+        print(paths[0])
+        drawn.append(report.Drawn(name + suffix, paths[1], style.caption_of(figure)))
+    return drawn, said
+
+
+def _settings(table: pd.DataFrame, split: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(what to add to the file's name, rows) of each setting; nothing is added if there is only one."""
+    varying = [column for column in split if table[column].nunique() > 1]
+    if not varying:
+        if len(table):
+            yield "", table
+        return
+    for values, part in table.groupby(varying, sort=True):
+        yield "".join(f"-{value}" for value in values), part
+
+
+def _frozen(module: Any, required: bool) -> Results | None:
+    """The table of the figure's own sweep, or else of the demo."""
+    own = [name for name in (module.SWEEP, "demo") if (data.FROZEN / f"{name}.csv").is_file()]
+    return data.frozen(own[0] if own else module.SWEEP) if own or required else None

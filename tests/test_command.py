@@ -1,0 +1,85 @@
+"""How every command ends: one line and a status for what a user, a terminal, a pipe or a disk does to it."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.command import check_file, check_folder
+from harness.errors import InputError
+
+BODY = "import sys\nfrom harness.command import guarded\ndef main(_):\n    {}\n    return 0\nsys.exit(guarded(main))"
+
+
+def ended(body: str, stdout: int | None = subprocess.PIPE) -> tuple[int, str | None, str]:
+    """Status, stdout and stderr of a command with this body."""
+    code = [sys.executable, "-c", BODY.format(body)]
+    done = subprocess.run(code, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "line"),
+    [
+        ("raise KeyboardInterrupt", 130, "interrupted"),
+        ("from harness.errors import InputError; raise InputError('a', 1, 'b', 'c')", 2, "error: a=1: b; c"),
+        ("from harness.errors import CorruptError; raise CorruptError('damaged')", 2, "error: damaged"),
+        ("raise OSError(28, 'No space left on device', 'f')", 1, "error: [Errno 28] No space left on device: 'f'"),
+    ],
+)
+def test_each_end_is_a_status_and_a_line(body: str, status: int, line: str) -> None:
+    assert ended(f"print('before'); {body}") == (status, "before\n", line + "\n")
+
+
+@pytest.mark.parametrize("text", ["'short'", "'long' * 100_000"])
+def test_a_reader_that_left_is_no_error(text: str) -> None:
+    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    assert reader.stdin is not None
+    reader.wait()
+    assert ended(f"print({text})", reader.stdin.fileno()) == (0, None, "")
+    reader.stdin.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("text", ["'short'", "'long' * 100_000"])
+def test_output_that_cannot_be_written_is_an_error(text: str) -> None:
+    with open("/dev/full", "w") as full:
+        assert ended(f"print({text})", full.fileno()) == (1, None, "error: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("package", ["harness", "analysis", "paper_figures"])
+def test_every_command_ends_so(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    module = importlib.import_module(f"{package}.__main__")
+    monkeypatch.setattr(module, "main", interrupted)
+    assert module.command() == 130
+    captured = capsys.readouterr()
+    assert captured.err.startswith("interrupted")
+    assert captured.err.count("\n") == 1
+
+
+def test_figures_are_guarded_before_anything_slow_is_imported() -> None:
+    code = "import sys, paper_figures.__main__; assert not {'pandas', 'matplotlib', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_where_nothing_can_be_written_is_refused_first(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    for folder in (file, file / "a", file / "a" / "b"):
+        with pytest.raises(InputError, match=f"--out={folder}: {file} is a file; name a folder"):
+            check_folder("--out", folder)
+    check_folder("--out", tmp_path / "new" / "folder")
+    with pytest.raises(InputError, match="there is no folder"):
+        check_file("--report", tmp_path / "new" / "page.html", [".html"])
+    with pytest.raises(InputError, match="it cannot be written"):
+        check_file("--report", tmp_path / f"{'x' * 300}.html", [".html"])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
