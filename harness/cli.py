@@ -81,6 +81,7 @@ def execute(planned: Plan, replan: Callable[[], Plan], settings: Config, store: 
     """Launch a plan over states and a disk that are checked first. The status. `replan` looks at the store again."""
     store.check_writable()
     planned = _verified(planned, replan, store, _verify(settings))
+    _check_checkpoints(planned)
     costs = totals(planned)
     _check_space(costs["disk_bytes"], store)
     print("\n".join(total_lines(costs)), file=sys.stderr)
@@ -122,6 +123,16 @@ def _verified(planned: Plan, replan: Callable[[], Plan], store: Store, mode: str
         checked |= left
         planned = replan()
     return planned
+
+
+def _check_checkpoints(planned: Plan) -> None:
+    """Refuse a checkpoint whose tensors are not its config's before anything starts: that takes torch, so a plan that
+    is only shown, and one with nothing left to train, does without."""
+    left = [*planned.to_train, *(evaluation.segment for evaluation in planned.evaluations)]
+    for path in sorted({segment.path for segment in left if segment.path is not None}):
+        from harness.model import check_checkpoint
+
+        check_checkpoint(path)
 
 
 def _check_space(needed: int, store: Store) -> None:

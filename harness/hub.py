@@ -2,8 +2,10 @@
 
 Level 1. `start=hf path=FOLDER` names a folder as `save_pretrained` writes it or a model hub serves it: `config.json`
 and safetensors (`model.safetensors`, or shards with an index). A plan needs its content hash (it enters the address of
-every state trained from it) and its sizes (for cost and limits); both come from here, and every reason why the folder
-cannot be used is found here, before anything starts. `harness.model.load_checkpoint` then reads the tensors.
+every state trained from it) and its sizes (for cost and limits); both come from here, with every reason why the folder
+cannot be used that its config and the headers of its tensors show. Whether they are the tensors of the model that the
+config describes only transformers knows: `harness.model.check_checkpoint` asks it, before anything is trained, without
+reading a weight.
 
     checkpoint_content(path)         # 64 hex digits: the same weights and config anywhere have the same
     checkpoint_shape_facts(path)     # ShapeFacts(vocab_size=50304, parameters=405334016, ...)
@@ -14,8 +16,10 @@ All raise InputError with field `path`.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
+import importlib.util
 import json
 import math
 import re
@@ -34,6 +38,13 @@ POSITIONS = ("wpe.weight", "embed_positions.weight")  # learned positions: looke
 OUTPUT_HEADS = ("lm_head.weight", "embed_out.weight")
 NUMBERED = re.compile(r"\.\d+\.")
 LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # of a number of a parameter
+BYTES_OF_BUFFERS = {**BYTES, "BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "U16": 2, "U32": 4, "U64": 8}
+LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+COUNTED = re.compile(r"(layers?|experts|blocks|depth)$")  # keys of a config: a model is built with so many parts
+MOST_PARTS = 4096  # of one kind, but layers; more than any model has experts
+POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
+MOST_POSITIONS = 10**8
 
 
 @dataclass(frozen=True)
@@ -62,9 +73,8 @@ def checkpoint_shape_facts(path: str | Path) -> ShapeFacts:
     """Sizes from `config.json` and the headers of the safetensors; no tensor is read."""
     folder = _folder(path)
     config = read_config(folder)
-    shapes: dict[str, list[int]] = {}
-    for file in weight_files(folder):
-        shapes.update(_header(folder, file))
+    shapes = _tensors(folder)
+    _check_counts(path, config, len(shapes))
     vocab_size = _size(config, "vocab_size")
     if vocab_size is None:
         raise InputError("path", path, "config.json has no vocab_size", "give the folder of a causal language model")
@@ -82,10 +92,10 @@ def checkpoint_shape_facts(path: str | Path) -> ShapeFacts:
     total = sum(counts.values())
     return ShapeFacts(
         vocab_size=vocab_size,
-        seq_len=_size(config, "max_position_embeddings", "n_positions", "max_seq_len", "n_ctx"),
+        seq_len=_size(config, *POSITION_KEYS),
         parameters=total,
         non_embedding=total - sum(counts[name] for name in counts if name in tables or name.endswith(POSITIONS)),
-        layers=_size(config, "num_hidden_layers", "n_layer", "num_layers"),
+        layers=_size(config, *LAYERS),
         hidden=_size(config, "hidden_size", "n_embd", "d_model"),
     )
 
@@ -114,6 +124,12 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise InputError("path", path, "its weights are quantized", "give the unquantized checkpoint")
     if config.get("is_encoder_decoder"):
         raise InputError("path", path, "is an encoder-decoder", "give a causal language model")
+    kind, known = str(config.get("model_type"))[:60], _model_types("CAUSAL_LM")
+    if known and kind not in known:
+        why = f"its config.json has the model_type {kind!r}, which is no causal language model that transformers has"
+        raise InputError("path", path, why, "give one that it has, such as gpt_neox or llama")
+    if kind in _model_types("MASKED_LM") and not (config.get("is_decoder") or config.get("causal")):
+        raise InputError("path", path, f"a {kind} without is_decoder sees later tokens", "give a causal language model")
     return config
 
 
@@ -160,7 +176,7 @@ def _existing_folder(path: str | Path) -> Path:
 def _json(path: str | Path, file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError("path", path, f"{file.name} cannot be read ({reason})", "fetch it again") from error
     if not isinstance(content, dict):
@@ -176,24 +192,101 @@ def _size(config: dict[str, Any], *names: str) -> int | None:
     return None
 
 
+def _tensors(folder: Path) -> dict[str, list[int]]:
+    """The shapes of all tensors; where there is an index, each is in the shard that the index says."""
+    shapes: dict[str, list[int]] = {}
+    files = weight_files(folder)
+    held = {file.name: _header(folder, file) for file in files}
+    for file, tensors in held.items():
+        if twice := sorted(shapes.keys() & tensors.keys()):
+            raise InputError("path", folder, f"{file} and another shard hold {twice[0]}", "fetch the whole folder")
+        shapes.update(tensors)
+    if files[0].name != SINGLE:
+        for name, file in _json(folder, folder / INDEX)["weight_map"].items():
+            if name not in held[str(file)]:
+                raise InputError("path", folder, f"{file} lacks {name}, which {INDEX} names", "fetch the whole folder")
+    return shapes
+
+
+def _check_counts(path: str | Path, config: dict[str, Any], tensors: int) -> None:
+    """Refuse a config of so many parts that building its model would not end: a layer has at least one tensor."""
+    left = [config]
+    while left:
+        for key, value in left.pop().items():
+            if isinstance(value, dict):
+                left.append(value)
+            most = tensors if key in LAYERS else MOST_PARTS if COUNTED.search(key) else None
+            if most is not None and isinstance(value, int) and value > most:
+                why = f"its config.json has {key} {value}, but the weights are {tensors} tensors"
+                raise InputError("path", path, why, "give the config of these weights")
+            if key in POSITION_KEYS and isinstance(value, int) and value > MOST_POSITIONS:
+                why = f"its config.json has {key} {value}, more than {MOST_POSITIONS:,}"
+                raise InputError("path", path, why, "give the longest sequence that the model was made for")
+
+
+@functools.cache
+def _model_types(task: str) -> frozenset[str]:
+    """What transformers can build for a task, read from its table: to import it takes seconds. Empty without it."""
+    spec = importlib.util.find_spec("transformers")
+    folders = spec.submodule_search_locations if spec else None
+    try:
+        table = (Path(folders[0] if folders else "") / "models" / "auto" / "modeling_auto.py").read_text("utf-8")
+        for node in ast.parse(table).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"MODEL_FOR_{task}_MAPPING_NAMES":
+                return frozenset(kind for kind, _ in ast.literal_eval(node.value.args[0]))  # type: ignore[attr-defined]
+    except (OSError, ValueError, AttributeError, IndexError, SyntaxError):
+        pass  # laid out differently: `check_checkpoint` finds the same, later
+    return frozenset()
+
+
 def _header(path: str | Path, file: Path) -> dict[str, list[int]]:
-    """Tensor name -> shape from a safetensors header: 8 bytes of length, then JSON; the file's size must fit it."""
+    """Tensor name -> shape from a safetensors header: 8 bytes of length, then JSON, then the tensors without a gap."""
+    size = file.stat().st_size
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            if length > LARGEST_HEADER_BYTES:
+            if length > min(LARGEST_HEADER_BYTES, size - 8):
                 raise ValueError(f"a header of {length} bytes")
-            header = json.loads(stream.read(length))
+            header = json.loads(stream.read(length), object_pairs_hook=_once)
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        shapes = {name: [int(side) for side in entry["shape"]] for name, entry in tensors.items()}
-        end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error, OSError) as error:
-        why = f"{file.name} is not a safetensors file"
+        offsets = {name: map(int, entry["data_offsets"]) for name, entry in tensors.items()}
+        places = sorted((begin, stop, name) for name, (begin, stop) in offsets.items())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error, OSError) as error:
+        why = f"{file.name} is not a safetensors file ({' '.join(str(error).split())[:100] or type(error).__name__})"
         raise InputError("path", path, why, "fetch it again") from error
-    if end != file.stat().st_size:
-        why = f"{file.name} has {file.stat().st_size} bytes where its header says {end}"
+    end = 0
+    for begin, stop, name in places:
+        if wrong := _misplaced(name, tensors[name], begin, stop, end):
+            raise InputError("path", path, f"{file.name}: {name} {wrong}", "fetch it again")
+        end = stop
+    if 8 + length + end != size:
+        why = f"{file.name} has {size} bytes where its header says {8 + length + end}"
         raise InputError("path", path, why, "fetch it again")
-    return shapes
+    return {name: entry["shape"] for name, entry in tensors.items()}
+
+
+def _misplaced(name: str, entry: dict[str, Any], begin: int, stop: int, end: int) -> str | None:
+    """What is wrong with a tensor that lies at [begin, stop), after others that end at `end`."""
+    sides, kind = entry.get("shape"), entry.get("dtype")
+    width = (BYTES_OF_BUFFERS if name.endswith(BUFFERS) else BYTES).get(str(kind))
+    if not isinstance(sides, list) or not all(type(side) is int and side >= 0 for side in sides):
+        return f"has the shape {str(sides)[:60]}"
+    if width is None:
+        return f"holds numbers of the type {str(kind)[:60]}, which are no weights to train"
+    if begin < end:
+        return "lies before the beginning of the file" if begin < 0 else "lies over another tensor"
+    if begin > end:
+        return f"leaves a gap of {begin - end} bytes before it"
+    if stop - begin != math.prod(sides) * width:
+        return f"has {stop - begin} bytes where its shape {sides} needs {math.prod(sides) * width}"
+    return None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice")
+    return found
 
 
 @functools.lru_cache(maxsize=1024)

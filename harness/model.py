@@ -99,6 +99,21 @@ def load_checkpoint(path: str | Path) -> PreTrainedModel:
     Raises InputError, field `path`, where the folder is unusable, holds other tensors than its config
     describes, or its model sees later tokens.
     """
+    model = _loaded(path)
+    with torch.no_grad():
+        one, other = (model(input_ids=torch.tensor([[0, last]]), use_cache=False).logits[0, 0] for last in (0, 1))
+    if not torch.allclose(one, other, rtol=1e-4, atol=1e-4):
+        raise InputError("path", path, "the model sees later tokens", "give a causal language model")
+    model.train()
+    return model
+
+
+def check_checkpoint(path: str | Path) -> None:
+    """Do the names and shapes in the folder's headers make the model of its config? No weight is read. InputError."""
+    _loaded(path, device_map={"": "meta"})
+
+
+def _loaded(path: str | Path, **options: Any) -> PreTrainedModel:
     hub.read_config(path)  # this and the next refuse, with their reasons, what cannot be loaded
     hub.weight_files(path)
     folder = Path(path).expanduser()
@@ -115,6 +130,7 @@ def load_checkpoint(path: str | Path) -> PreTrainedModel:
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            **options,
         )
     except Exception as error:  # transformers, safetensors and torch each raise families of their own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -124,11 +140,6 @@ def load_checkpoint(path: str | Path) -> PreTrainedModel:
             name, kind = min(map(str, report[kind])), kind.split("_")[0]
             why = f"its weights are not those of its config ({kind}: {name})"
             raise InputError("path", path, why, "give the folder of a whole causal language model")
-    with torch.no_grad():
-        one, other = (model(input_ids=torch.tensor([[0, last]]), use_cache=False).logits[0, 0] for last in (0, 1))
-    if not torch.allclose(one, other, rtol=1e-4, atol=1e-4):
-        raise InputError("path", path, "the model sees later tokens", "give a causal language model")
-    model.train()
     return model
 
 

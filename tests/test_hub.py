@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -123,6 +125,54 @@ def truncate(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
+def edit_header(folder: Path, change: Callable[[dict[str, Any]], object], *, pad: int = 0) -> None:
+    """Another header before the same tensors."""
+    file = folder / hub.SINGLE
+    data = file.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    changed = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(changed) + pad) + changed + data[8 + length :])
+
+
+NORM, DENSE = "gpt_neox.final_layer_norm.weight", "gpt_neox.layers.1.attention.dense.weight"
+
+
+def moved(by: int, name: str = NORM) -> Callable[[Path], None]:
+    def move(header: dict[str, Any]) -> None:
+        header[name]["data_offsets"] = [place + by for place in header[name]["data_offsets"]]
+
+    return lambda folder: edit_header(folder, move)
+
+
+def deep(folder: Path, name: str) -> None:
+    """100,000 levels of nesting: as the header of the weights, or as a JSON file."""
+    nested = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    (folder / name).write_bytes(struct.pack("<Q", len(nested)) + nested if name == hub.SINGLE else nested)
+
+
+def shards(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Two shards and an index of them, changed."""
+    tensors = load_file(folder / hub.SINGLE)
+    (folder / hub.SINGLE).unlink()
+    names = sorted(tensors)
+    for file, part in (("a.safetensors", names[:5]), ("b.safetensors", names[4:] if change is twice else names[5:])):
+        save_file({name: tensors[name] for name in part}, folder / file, metadata={"format": "pt"})
+    index = {"weight_map": {name: "a.safetensors" if i < 5 else "b.safetensors" for i, name in enumerate(names)}}
+    change(index["weight_map"])
+    (folder / hub.INDEX).write_text(json.dumps(index))
+
+
+def deep_index(folder: Path) -> None:
+    shards(folder, dict)
+    deep(folder, hub.INDEX)
+
+
+def twice(_: dict[str, Any]) -> None:
+    """The shards hold one tensor twice."""
+
+
 BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json"),
     "broken config": (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
@@ -138,6 +188,69 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty weights": (lambda folder: (folder / hub.SINGLE).write_bytes(b""), "not a safetensors file"),
     "text weights": (lambda folder: (folder / hub.SINGLE).write_text("version https://lfs"), "not a safetensors file"),
     "gone": (shutil.rmtree, "no such folder"),
+    "deep header": (lambda folder: deep(folder, hub.SINGLE), "not a safetensors file (maximum recursion"),
+    "deep config": (lambda folder: deep(folder, "config.json"), "config.json cannot be read (maximum recursion"),
+    "long header": (lambda folder: edit_header(folder, dict, pad=10**6), "not a safetensors file (a header of"),
+    "endless header": (lambda folder: edit_header(folder, dict, pad=2**60), "not a safetensors file (a header of"),
+    "cut header": (lambda folder: (folder / hub.SINGLE).write_bytes(b"\x10\0\0"), "not a safetensors file"),
+    "negative offsets": (moved(-(10**6)), f"{NORM} lies before the beginning"),
+    "overlapping": (moved(-4), "lies over another tensor"),
+    "a gap": (moved(4), "leaves a gap of 4 bytes before it"),
+    "offsets of text": (
+        lambda folder: edit_header(folder, lambda h: h[NORM].update(data_offsets=["a", 3])),
+        "not a safetensors file",
+    ),
+    "three offsets": (
+        lambda folder: edit_header(folder, lambda h: h[NORM].update(data_offsets=[0, 1, 2])),
+        "not a safetensors file",
+    ),
+    "a tensor that is a number": (
+        lambda folder: edit_header(folder, lambda h: h.update({NORM: 3})),
+        "not a safetensors",
+    ),
+    "header is a list": (
+        lambda folder: (folder / hub.SINGLE).write_bytes(b"\2" + b"\0" * 7 + b"[]"),
+        "not a safetensors",
+    ),
+    "a tensor given twice": (
+        lambda folder: (folder / hub.SINGLE).write_bytes(struct.pack("<Q", 15) + b'{"a":1 ,"a":2 }'),
+        "a name is given twice",
+    ),
+    "another shape": (lambda folder: edit_header(folder, lambda h: h[NORM].update(shape=[33])), "where its shape [33]"),
+    "a negative side": (
+        lambda folder: edit_header(folder, lambda h: h[NORM].update(shape=[-32])),
+        "the shape [-32]",
+    ),
+    "a side of text": (lambda folder: edit_header(folder, lambda h: h[NORM].update(shape=["32"])), "has the shape"),
+    "no shape": (lambda folder: edit_header(folder, lambda h: h[NORM].pop("shape")), "has the shape None"),
+    "integers": (lambda folder: edit_header(folder, lambda h: h[NORM].update(dtype="I32")), "of the type I32"),
+    "an unknown type": (lambda folder: edit_header(folder, lambda h: h[NORM].update(dtype="F7")), "of the type F7"),
+    "many layers": (lambda folder: edit_config(folder, num_hidden_layers=10**9), "num_hidden_layers 1000000000, but"),
+    "many experts": (lambda folder: edit_config(folder, num_local_experts=10**9), "num_local_experts 1000000000, but"),
+    "layers of a part": (
+        lambda folder: edit_config(folder, text_config={"num_hidden_layers": 10**9}),
+        "num_hidden_layers 1000000000, but",
+    ),
+    "many positions": (
+        lambda folder: edit_config(folder, max_position_embeddings=10**12),
+        "max_position_embeddings 1000000000000, more than",
+    ),
+    "unknown model": (
+        lambda folder: edit_config(folder, model_type="gpt_neoxx"),
+        "model_type 'gpt_neoxx'",
+    ),
+    "no model": (lambda folder: edit_config(folder, model_type=None), "model_type 'None', which is no"),
+    "a model of images": (lambda folder: edit_config(folder, model_type="vit"), "model_type 'vit', which is no"),
+    "a list for a model": (lambda folder: edit_config(folder, model_type=["gpt_neox"]), "which is no causal"),
+    "sees later tokens": (lambda folder: edit_config(folder, model_type="bert"), "sees later tokens"),
+    "deep index": (deep_index, "cannot be read (maximum recursion"),
+    "no such shard": (lambda folder: shards(folder, lambda m: m.update(x="c.safetensors")), "the shard c.safetensors"),
+    "a shard elsewhere": (lambda folder: shards(folder, lambda m: m.update(x="../a.safetensors")), "is missing"),
+    "a shard lacks a tensor": (
+        lambda folder: shards(folder, lambda m: m.update({NORM: "b.safetensors", "x": "b.safetensors"})),
+        "b.safetensors lacks",
+    ),
+    "two shards hold a tensor": (lambda folder: shards(folder, twice), "b.safetensors and another shard hold"),
 }
 
 
@@ -149,6 +262,7 @@ def test_unusable_folders_say_why_in_one_line(copied: Path, breakage: str) -> No
         hub.checkpoint_shape_facts(copied)
     assert caught.value.field == "path"
     assert words in str(caught.value)
+    assert len(str(caught.value)) < 600
     assert "\n" not in str(caught.value)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness import config, evaluate
+from harness.__main__ import main
 from harness.checkpoint import load_model
 from harness.cli import plan_over
 from harness.compose import collect
 from harness.corpus import open_corpus
 from harness.errors import InputError
 from harness.launch import launch
-from harness.model import load_checkpoint
+from harness.model import check_checkpoint, load_checkpoint
 from harness.store import Store
 from harness.train import Interrupted
 from tests.composed import points_of
@@ -64,6 +68,58 @@ def test_training_starts_from_the_checkpoints_weights(world: Path, tmp_path: Pat
     state = store.state(end_of(point))
     assert state is not None
     load_model(state.folder, model)  # what was stored fits the architecture it came from
+
+
+def remade(world: Path, folder: Path, change: Callable[[dict[str, torch.Tensor]], object], **config: object) -> Path:
+    """A copy of the checkpoint with other tensors, or another config."""
+    shutil.copytree(world / "model", folder)
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | config))
+    return folder
+
+
+NORM, MLP = "model.norm.weight", "model.layers.0.mlp.down_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "why"),
+    [
+        (lambda t: t.pop(NORM), {}, f"missing: {NORM}"),
+        (lambda t: t.update(extra=torch.zeros(3)), {}, "unexpected: extra"),
+        (lambda t: t.update({NORM: torch.zeros(8)}), {}, "cannot be loaded"),
+        (lambda t: t.update({MLP: t[MLP].T.contiguous()}), {}, "cannot be loaded"),
+        (dict, {"num_hidden_layers": 3}, "missing: model.layers.1."),
+        (dict, {"intermediate_size": 10**9}, "cannot be loaded"),
+        (dict, {"num_attention_heads": 0}, "cannot be loaded"),
+        (dict, {"hidden_act": "no such function"}, "cannot be loaded"),
+        (dict, {"hidden_size": "many"}, "cannot be loaded"),
+    ],
+    ids=["missing", "unexpected", "shape", "turned", "layers", "wide", "heads", "activation", "text"],
+)
+def test_tensors_that_are_not_the_configs_are_refused_before_anything_starts(
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[dict[str, torch.Tensor]], object],
+    config: dict[str, object],
+    why: str,
+) -> None:
+    """In the command, from headers alone: one line, and nothing trains."""
+    folder = remade(world, tmp_path / "changed", change, **config)
+    monkeypatch.setattr("harness.launch.launch", None)
+    with pytest.raises(InputError) as caught:
+        main(command(world, f"start=hf path={folder} lr=0.01 root={tmp_path / 'store'}").split())
+    assert caught.value.field == "path"
+    assert why in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "store").glob("states/*"))
+
+
+def test_a_good_checkpoint_passes_and_no_weight_is_read(world: Path) -> None:
+    check_checkpoint(world / "model")
 
 
 def test_a_checkpoint_is_its_content_not_its_path(world: Path, tmp_path: Path) -> None:
