@@ -61,7 +61,7 @@ def _rate(one: pool.Worker, work: Workload, root: Path) -> float:
         shutil.rmtree(state)
     began = time.perf_counter()
     for task in work.tasks:
-        one.connection.send(worker.Work(task))
+        one.connection.send(task)
         _until(one, Ended)
     return work.tokens / (time.perf_counter() - began)
 

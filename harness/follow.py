@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from harness.errors import InputError
-from harness.worker import Setup, Work, do, live, make_trainer
+from harness.task import Task
+from harness.worker import Setup, do, live, make_trainer
 
 
 def world_size() -> int:
@@ -44,10 +45,10 @@ def follow(should_stop: Callable[[], bool]) -> None:
     if (setup := ranks.first(_told_by_rank_0)) is not None:  # None: there was nothing to train
         assert isinstance(setup, Setup)
         trainer = make_trainer(setup)
-        while (work := ranks.first(_told_by_rank_0)) is not None:
-            assert isinstance(work, Work)
+        while (task := ranks.first(_told_by_rank_0)) is not None:
+            assert isinstance(task, Task)
             with contextlib.suppress(Interrupted, NonFiniteError):  # on every rank; 0 tells of it
-                do(work, trainer, lambda _: None, should_stop)
+                do(task, trainer, lambda _: None, should_stop)
 
 
 def _told_by_rank_0() -> object:

@@ -12,7 +12,7 @@ has just made, whose tensors are still in its memory.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from harness.plan import Evaluation, Plan, Segment
@@ -24,13 +24,11 @@ MEASURED_COST = 1 / 3  # a token measured costs a forward pass, one trained thre
 
 @dataclass(eq=False)
 class Job:
-    """A segment to train (`position` None), or rows to measure from the state or root at `position`."""
+    """A task of the plan, what it waits for, and what has become of it."""
 
     segment: Segment
     task: Task
     name: str
-    position: int | None = None
-    hashes: tuple[str, ...] = ()
     waits_for: list[Job] = field(default_factory=list)
     path: float = 0.0  # tokens of the longest path that starts with this job
     status: str = "waiting"  # waiting running done failed blocked
@@ -39,13 +37,13 @@ class Job:
     @cached_property
     def key(self) -> str:
         """32 hex characters: the address of what it trains, or those of what it measures."""
-        if self.position is None:
+        if self.task.position is None:
             return self.segment.address
-        return Evaluation(self.segment, self.position, self.hashes).key
+        return Evaluation(self.segment, self.task.position, self.task.hashes).key
 
     @property
     def trains(self) -> bool:
-        return self.position is None
+        return self.task.position is None
 
     @property
     def tokens(self) -> int:
@@ -88,7 +86,8 @@ class Jobs:
         for evaluation in plan.evaluations:
             segment = evaluation.segment
             task = task_of(plan, segment, self.recipes)
-            job = Job(segment, task, f"{name_of(plan, segment)}, measured", evaluation.position, evaluation.hashes)
+            task = replace(task, position=evaluation.position, hashes=evaluation.hashes)
+            job = Job(segment, task, f"{name_of(plan, segment)}, measured")
             evaluations.setdefault(segment, []).append(job)
             self.all.append(job)
         trained: dict[Segment, Job] = {}
@@ -165,6 +164,6 @@ def name_of(plan: Plan, segment: Segment) -> str:
 
 
 def _cost(job: Job) -> float:
-    measures, rows = job.task.measures, job.task.own_rows if job.trains else [(0, name) for name in job.hashes]
+    measures, rows = job.task.measures, job.task.own_rows if job.trains else [(0, name) for name in job.task.hashes]
     measured = sum(measures[name].windows * measures[name].seq_len for _, name in rows)
     return job.tokens + MEASURED_COST * measured

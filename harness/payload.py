@@ -27,7 +27,8 @@ from harness.follow import dismiss, end, follow
 from harness.frozen import thaw
 from harness.store import Store
 from harness.submissions import progress_path, read_work, retries_path
-from harness.worker import Setup, Work
+from harness.task import Task, is_stored
+from harness.worker import Setup
 
 if TYPE_CHECKING:
     from harness.train import Trainer  # torch: only once submitit has put its signal handlers in place
@@ -72,46 +73,46 @@ def _run(folder: Path, index: int) -> NoReturn:
 
 
 def _lead(folder: Path, index: int, document: dict[str, Any], warning: _Warning) -> NoReturn:
-    setup, works = thaw(Setup, document["setup"]), [thaw(Work, work) for work in document["works"]]
+    setup, tasks = thaw(Setup, document["setup"]), [thaw(Task, task) for task in document["tasks"]]
     try:
         trainer = worker.prepare(setup)
     except InputError as error:  # torch cannot use the GPU
-        store, task = Store(setup.root, setup.parents), works[0].task
+        store, task = Store(setup.root, setup.parents), tasks[0]
         store.write_failure(task.address, task.start, None, str(worker.log_path(setup.root, task.address)), str(error))
         print(f"failed: {error}", file=sys.stderr)
         end(FAILED)
     progress = _Progress(progress_path(folder, index), document["parameters"], warning)
     failed, interruptions = 0, warning.restarts - _retried(folder)
-    for work in works:
-        store, task = trainer.states.store, work.task
+    store = trainer.states.store
+    for task in tasks:
         log = worker.log_path(setup.root, task.address)
-        interrupted = interruptions > document["requeues"] and not worker.stored(store, task)
+        interrupted = interruptions > document["requeues"] and not is_stored(task, store)
         if interrupted:
             reason = f"interrupted more than {document['requeues']} times (launch.requeues)"
             ending = Ended("failed", reason=reason, position=task.start)
         else:
             before = worker.say_into(log)
-            ending = _carry_out(work, trainer, progress, warning)
+            ending = _carry_out(task, trainer, progress, warning)
             worker.said(log, before)
         if ending.how == "interrupted":
             warning.leave()
         if ending.how == "done":
-            failed = failed if work.position is not None else 0  # trained: what continues from it may start
+            failed = failed if task.position is not None else 0  # trained: what continues from it may start
             continue
         store.write_failure(task.address, ending.position, ending.last_good, str(log), ending.reason)
         print(f"failed: {ending.reason}", file=sys.stderr)
         failed = FAILED if ending.last_good is None and not interrupted else FINAL
-        if work.position is None:  # a measurement that failed holds nothing up
+        if task.position is None:  # a measurement that failed holds nothing up
             break
     dismiss()
     end(failed)
 
 
-def _carry_out(work: Work, trainer: Trainer, progress: _Progress, warning: _Warning) -> Ended:
+def _carry_out(task: Task, trainer: Trainer, progress: _Progress, warning: _Warning) -> Ended:
     """One job of the plan; while another process is at it, wait for that to end."""
-    progress.begin(work.task.address)
+    progress.begin(task.address)
     while True:
-        ending = worker.carry_out(work, trainer, progress.take, warning.should_stop)
+        ending = worker.carry_out(task, trainer, progress.take, warning.should_stop)
         warning.ended()
         progress.write()
         if ending.how != "busy":

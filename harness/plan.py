@@ -119,9 +119,6 @@ class Plan:
             found[evaluation.segment.address].append(evaluation)
         return dict(found)
 
-    def is_done(self, point: Point) -> bool:
-        return not any(segment.train or segment.address in self.evaluations_of for segment in point.path)
-
 
 def compile_points(labelled: Iterable[tuple[str, Run]]) -> list[Point]:
     """Distinct runs: points whose program and request are equal are one, whatever they were called."""

@@ -35,7 +35,7 @@ from harness.follow import world_size
 from harness.jobs import Job
 from harness.plan import Plan
 from harness.resources import require_equal_parts
-from harness.worker import Setup, Work
+from harness.worker import Setup
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 Place = tuple[str | None, ...]  # CUDA_VISIBLE_DEVICES of each rank of a worker; None: a core
@@ -58,7 +58,7 @@ class Worker:
     def send(self, job: Job) -> None:
         self.job = job
         with contextlib.suppress(OSError):  # it died: the end of its pipe tells
-            self.connection.send(Work(job.task, job.position, job.hashes))
+            self.connection.send(job.task)
 
     def stop(self) -> None:
         with contextlib.suppress(OSError):

@@ -75,8 +75,7 @@ class Session:
             def report(event: Event, job: Job = job) -> None:
                 self._show(0, job, event)
 
-            work = worker.Work(job.task, job.position, job.hashes)
-            ending = worker.carry_out(work, trainer, report, lambda: self.stop.asked)
+            ending = worker.carry_out(job.task, trainer, report, lambda: self.stop.asked)
             self._ended(0, job, ending)
             self.stop.asked |= ending.how == "interrupted"  # another rank may have been asked
             last = job

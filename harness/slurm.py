@@ -36,7 +36,8 @@ from harness.pool import ONE_THREAD, undisturbed
 from harness.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
 from harness.store import Store
 from harness.submissions import COMMENT, Submitted, read_work, record, record_cancelled, retries_path, submitted
-from harness.worker import Setup, Work
+from harness.task import Task, is_stored
+from harness.worker import Setup
 
 LOOK_SECONDS = 0.2  # while another process submits
 SETTLE_SECONDS = 60.0  # SLURM gives a job that ignores SIGTERM 30 s
@@ -121,9 +122,8 @@ def submit(
     """
     with _alone(store, should_stop):
         queue = _settled(jobs, store, should_stop)
-        addresses = store.addresses()
         for job in jobs.all:  # other processes may have finished some since they were planned
-            if is_stored(job, addresses, store):
+            if is_stored(job.task, store):
                 jobs.done(job)
         waiting = {job.key: one for job in jobs.all if not job.ended and (one := queue.get(job.key)) and one.live}
         if waiting:
@@ -144,18 +144,11 @@ def submit(
             left = [chain for chain in left if chain.number is None]
 
 
-def is_stored(job: Job, addresses: set[str], store: Store) -> bool:
-    """Is the state among those of the store, with the rows that the job measures?"""
-    address = job.task.address
-    if address not in addresses or store.state(address) is None:  # reading may show it damaged
-        return False
-    wanted = job.task.own_rows if job.position is None else {(job.position, name) for name in job.hashes}
-    return wanted <= {row.key for row in store.rows(address)}
-
-
 def _measures_less(known: Submitted, job: Job) -> bool:
     """Was a live job submitted with fewer rows to measure than are asked for now?"""
-    tasks = [thaw(Work, work).task for work in read_work(known.folder, known.index)["works"]]
+    document = read_work(known.folder, known.index)
+    # A job of before has what it trains inside of what it does.
+    tasks = [thaw(Task, task) for task in document.get("tasks", [work["task"] for work in document.get("works", ())])]
     return job.trains and any(t.address == job.task.address and not job.task.own_rows <= t.own_rows for t in tasks)
 
 
@@ -210,8 +203,7 @@ def _submit_array(
     works = []
     for chain in group:
         parameters = plan.points[chain.jobs[0].segment.runs[0]].run.parameters
-        work = [plain(Work(job.task, job.position, job.hashes)) for job in chain.jobs]
-        works.append({**common, "parameters": parameters, "works": work})
+        works.append({**common, "parameters": parameters, "tasks": [plain(job.task) for job in chain.jobs]})
     token = digest(works, wanted, dict(settings))[:12]
     known = (store.root / "jobs" / token).exists()  # submitted before: its logs stay
     contents = {f"work-{i}.json": json.dumps(work).encode() for i, work in enumerate(works)}

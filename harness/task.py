@@ -13,11 +13,13 @@ from harness.plan import Plan, Segment
 from harness.program import Program
 from harness.recipe import Recipe
 from harness.request import RowKey
+from harness.store import Store
 
 
 @dataclass(frozen=True)
 class Task:
-    """One segment to train, picklable: (start, stop] of a program and the rows to measure on the way."""
+    """One segment to train, (start, stop] of a program with the rows to measure on the way; or, with a `position`,
+    rows to measure from the state that is stored there (0: from the root). Picklable."""
 
     program: Program
     start: int
@@ -28,6 +30,8 @@ class Task:
     recipes: Mapping[str, Recipe]  # by key
     path: str | None  # where the root's checkpoint lies
     final: bool = False  # every run through it ends here
+    position: int | None = None  # None: train
+    hashes: tuple[str, ...] = ()  # of the windows to measure at `position`
 
     @property
     def address(self) -> str:
@@ -37,6 +41,14 @@ class Task:
     def own_rows(self) -> frozenset[RowKey]:
         """Rows measured on the segment itself; position 0 belongs to the first."""
         return frozenset(key for key in self.rows if key[0] > self.start or not self.start)
+
+
+def is_stored(task: Task, store: Store) -> bool:
+    """Is the state there, with the rows that the task measures? Its tensors are not looked at: `Store.verify` does."""
+    if store.state(task.address) is None:
+        return False
+    wanted = task.own_rows if task.position is None else {(task.position, name) for name in task.hashes}
+    return wanted <= {row.key for row in store.rows(task.address)}
 
 
 def task_of(plan: Plan, segment: Segment, recipes: Mapping[str, Recipe]) -> Task:

@@ -16,10 +16,10 @@ from harness.errors import InputError
 from harness.events import Assigned, Ended, Event, Progress, Started
 from harness.jobs import Failure, Job, Jobs
 from harness.plan import Plan
-from harness.slurm import is_stored
 from harness.status import failure_of
 from harness.store import Store
 from harness.submissions import Submitted, submitted
+from harness.task import is_stored
 from harness.tracker import Tracker
 
 LOOK_SECONDS = 2.0
@@ -59,12 +59,11 @@ class Watch:
             self.display.board.note = str(error)
             return
         self.display.board.note = ""
-        addresses = self.store.addresses()
         for job in self.jobs.all:
             known = queue.get(job.key)
             if job.ended:
                 continue
-            if is_stored(job, addresses, self.store):
+            if is_stored(job.task, self.store):
                 self.jobs.done(job)
                 self.trained += job.tokens
                 self._show(known, job, Ended("done"))

@@ -5,7 +5,7 @@ Level 7. The launcher runs `main` in a fresh process per core or GPU (`harness.p
 builds corpora, and keeps what is dear between jobs: opened corpora, validation windows, the state it made last.
 Several ranks (`harness.distributed`) are one worker: rank 0 does all this, and the others follow it (`harness.follow`).
 
-Launcher to worker: a `Setup` first, then a `Work` each time the worker is free; None, or the end of the pipe, means
+Launcher to worker: a `Setup` first, then a `Task` each time the worker is free; None, or the end of the pipe, means
 stop (a job under way is stopped at its next step boundary, and its state stored).
 Worker to launcher: the events of `harness.events`.
 """
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NoReturn
 from harness.errors import CorruptError, InputError
 from harness.events import Ended, Event, Measured, Progress, Ready, Started
 from harness.store import Store
-from harness.task import Task
+from harness.task import Task, is_stored
 
 if TYPE_CHECKING:
     from harness.train import Trainer
@@ -47,15 +47,6 @@ class Setup:
     keep: str
     sharding: str = "none"
     gpus: bool = False  # it was given some: it must not train on the CPU instead
-
-
-@dataclass(frozen=True)
-class Work:
-    """One job: train the task, or (with a position) measure `hashes` from the stored state at that position."""
-
-    task: Task
-    position: int | None = None
-    hashes: tuple[str, ...] = ()
 
 
 def log_path(root: Path, address: str) -> Path:
@@ -96,14 +87,14 @@ def make_trainer(setup: Setup) -> Trainer:
     return Trainer(states, micro_batch=setup.micro_batch, save_every=setup.save_every)
 
 
-def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> Ended:
+def carry_out(task: Task, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> Ended:
     """Do one job under its lease. The event that ends it; every error becomes one, with the traceback in the log.
 
     On rank 0 alone; the others follow. An error that not all of them have leaves them `parted`.
     """
     from harness.train import Interrupted, NonFiniteError
 
-    task, store, ranks = work.task, trainer.states.store, trainer.states.ranks
+    store, ranks = trainer.states.store, trainer.states.ranks
     started = reached = task.stop
 
     def watched(event: Event) -> None:
@@ -127,9 +118,9 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
             return ending("busy")
         with lease:
             store.clear_failure(task.address)  # of an earlier try
-            if work.position is not None or not stored(store, task):  # another process may just have finished it
-                ranks.first(lambda: work)
-                do(work, trainer, watched, should_stop)
+            if not (store.verify(task.address) and is_stored(task, store)):  # another process may just have finished it
+                ranks.first(lambda: task)
+                do(task, trainer, watched, should_stop)
                 reached = task.stop
         return ending("done")
     except Interrupted:
@@ -147,26 +138,21 @@ def carry_out(work: Work, trainer: Trainer, report: Callable[[Event], None], sho
         return ending("failed", reason.splitlines()[0] if reason else "", position, last_good)
 
 
-def do(work: Work, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> None:
+def do(task: Task, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> None:
     """What every rank does of a job. Interrupted and NonFiniteError come on all of them at the same step."""
     from harness.train import Interrupted, NonFiniteError
 
     try:
-        if work.position is None:
-            trainer.advance(work.task, report, should_stop)
+        if task.position is None:
+            trainer.advance(task, report, should_stop)
         else:
-            rows = trainer.measure_stored(work.task, work.position, work.hashes, should_stop)
+            rows = trainer.measure_stored(task, task.position, task.hashes, should_stop)
             report(Measured(tuple(rows)))
     except (Interrupted, NonFiniteError):
         raise
     except BaseException:
         trainer.states.ranks.parted = trainer.states.ranks.count > 1
         raise
-
-
-def stored(store: Store, task: Task) -> bool:
-    """Is the task's state there, whole, with all rows of its own?"""
-    return store.verify(task.address) and task.own_rows <= {row.key for row in store.rows(task.address)}
 
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -197,10 +183,10 @@ def _serve(connection: Connection) -> None:
     trainer = prepare(setup)
     link = _Link(connection)
     link.report(Ready())
-    while not link.closed and not trainer.states.ranks.parted and (work := link.receive()) is not None:
-        log = log_path(setup.root, work.task.address)
+    while not link.closed and not trainer.states.ranks.parted and (task := link.receive()) is not None:
+        log = log_path(setup.root, task.address)
         before = say_into(log)
-        ending = carry_out(work, trainer, link.report, link.should_stop)
+        ending = carry_out(task, trainer, link.report, link.should_stop)
         link.report(replace(ending, warnings=tuple(said(log, before))))
 
 
@@ -211,13 +197,13 @@ class _Link:
         self.connection, self.closed = connection, False
         self._looked = 0.0
 
-    def receive(self) -> Work | None:
+    def receive(self) -> Task | None:
         try:
-            work = self.connection.recv()
+            task = self.connection.recv()
         except (EOFError, OSError):
             return None
-        assert work is None or isinstance(work, Work)
-        return work
+        assert task is None or isinstance(task, Task)
+        return task
 
     def report(self, event: Event) -> None:
         if not self.closed:

@@ -13,18 +13,18 @@ from harness.frozen import freeze, freeze_code, plain, thaw
 from harness.jobs import Jobs
 from harness.plan import compile_points, plan
 from harness.shipped import CODE
-from harness.worker import Setup, Work
+from harness.task import Task
+from harness.worker import Setup
 
 
 @pytest.mark.parametrize("sweep", ["demo", "scalable_replay"])
-def test_work_comes_back_equal_from_json(sweep: str) -> None:
+def test_a_task_comes_back_equal_from_json(sweep: str) -> None:
     runs = [(point.label, read(point.config)) for point in sweep_points([sweep], ["scale=mini"])]
     for job in Jobs(plan(compile_points(runs))).all:
-        work = Work(job.task, job.position, job.hashes)
-        again = thaw(Work, json.loads(json.dumps(plain(work))))
-        assert again == work
-        assert again.task.address == work.task.address
-        assert again.task.program.lr(job.segment.stop - 1) == work.task.program.lr(job.segment.stop - 1)
+        again = thaw(Task, json.loads(json.dumps(plain(job.task))))
+        assert again == job.task
+        assert again.address == job.task.address
+        assert again.program.lr(job.segment.stop - 1) == job.task.program.lr(job.segment.stop - 1)
 
 
 def test_a_measurement_and_a_setup_come_back_equal() -> None:

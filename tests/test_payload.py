@@ -18,7 +18,7 @@ from harness.resources import longest_waits
 from harness.shipped import CODE
 from harness.store import Store
 from harness.train import Trainer
-from harness.worker import Setup, Work
+from harness.worker import Setup
 from tests.launched import launched
 from tests.tiny import planned
 
@@ -45,7 +45,7 @@ def run(
         "code": str(code),
         "requeues": 1,
         "parameters": 10,
-        "works": [plain(Work(job.task, job.position, job.hashes)) for job in jobs],
+        "tasks": [plain(job.task) for job in jobs],
     }
     (folder / "work-0.json").write_text(json.dumps(document))
     context = multiprocessing.get_context("forkserver")
