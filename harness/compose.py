@@ -1,174 +1,211 @@
 """Hydra's part: from a command line to composed configs, as plain dicts.
 
-The function under `@hydra.main` only collects; when Hydra returns, all points are known and none has started (a
-collecting function under another launcher would train nothing and exit 0, so any launcher or sweeper but Hydra's basic
-ones is refused). No Hydra object leaves this module, and Hydra leaves no file behind.
+Level 1. Hydra composes the groups that were chosen, in this process and in memory: its launchers, sweepers, working
+folders and log files play no part (a collecting function under another launcher would train nothing and exit 0), so
+nothing is left behind whenever a call is stopped. `expand` enumerates. No Hydra object leaves this module.
 """
 
 from __future__ import annotations
 
-import contextlib
+import difflib
 import os
 import re
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from harness import keys
 from harness.errors import InputError
-from harness.expand import Point, expand, unknown_key
-from harness.fields import Config
+from harness.expand import SWEEP, Composed, Point, expand, labelled
+from harness.overrides import Call, call_of, hydras_own, knobs_of
 from harness.shipped import CONF, SWEEPS
+
+Chosen: TypeAlias = tuple[tuple[str, str], ...]
 
 
 def collect(arguments: Sequence[str]) -> list[Point]:
-    """All points of one command line (`-m`, `-cd`, `-cn` and overrides, as Hydra defines them).
+    """All points of one command line (`-m`, `-cd`, `-cn` and overrides).
 
-    Raises InputError for what Hydra refuses. Exits as Hydra does for --help, --cfg and the like.
+    Raises InputError for what cannot be composed. Exits as Hydra does for --help, --cfg and the like.
     """
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    _refuse_plugins(arguments)
-    arguments = _with_shipped_sweeps(arguments)
-    points: list[Point] = []
-    refusals: list[Exception] = []
-    hydras = (HydraException, OmegaConfBaseException)
-
-    def task(composed: Any) -> None:
-        try:
-            points.extend(_points(composed))
-        except (InputError, *hydras) as error:  # raised through Hydra it would print a line of its own
-            refusals.append(error)
-
-    task.__module__ = "harness"  # the name in Hydra's own messages
-    decorated = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)
-    with _quiet_hydra(arguments):
-        GlobalHydra.instance().clear()
-        try:
-            decorated()
-        except hydras as error:
-            refusals.append(error)
-        finally:
-            GlobalHydra.instance().clear()
-        for refusal in refusals[:1]:
-            raise refusal if isinstance(refusal, InputError) else _translated(refusal, arguments)
-    return points
+    call = call_of(arguments)
+    if call.shows:
+        _show(call, arguments)
+    return labelled(_points(call))
 
 
 def sweep_points(names: Sequence[str], overrides: Sequence[str], folder: Path = SWEEPS) -> list[Point]:
     """The points of several sweep files, as `python -m harness.sweep` and analysis see them. `a=1,2` makes products."""
-    multirun = ["-m"] if any(re.match(r"[^\[{(]*=[^\[{(]*,", override) for override in overrides) else []
     points = []
     for name in names:
         if not (folder / f"{name}.yaml").is_file():
             known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
             raise InputError("sweep", name, f"no such file in {folder.name}/", f"known: {known}")
-        points += collect(["-cd", str(folder), "-cn", name, *multirun, *overrides])
-    return points
+        own = _points(Call(str(folder), name, True, False, tuple(overrides)))
+        points += [replace(point, choices={SWEEP: name, **point.choices}) for point in own]
+    return labelled(points)
 
 
-def _points(composed: Any) -> list[Point]:
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
+def _points(call: Call) -> list[Point]:
+    knobs = knobs_of(call.overrides, multirun=call.multirun)
+    folder, name = _place(call)
+    loader = _loader(folder)
+    load = cache(lambda name, chosen: _load(loader, name, chosen))
 
-    settings = HydraConfig.get()
-    for part in ("launcher", "sweeper"):
-        target = str(getattr(settings, part)["_target_"])
-        if not target.endswith(f"Basic{part.capitalize()}"):
-            raise _plugin(part, target)
-    given = [str(override) for override in settings.overrides.task]
-    name = settings.job.config_name
+    @cache
+    def compose(chosen: Chosen) -> Composed:
+        further = {group for group, _ in chosen} - {*keys.groups()}  # groups of the user's own need a + where no file
+        present = load(name, ())[1]["runtime"]["choices"] if further else {}  # of theirs chooses from them already
+        for group, choice in chosen:
+            _refuse_choice(group, choice, loader.get_group_options(group))
+        config, hydra = load(name, tuple((g if g in present or g not in further else f"+{g}", c) for g, c in chosen))
+        if folder is not None:
+            _refuse_hydras(hydra, load("config", ())[1])
+        choices = {group: str(choice) for group, choice in hydra["runtime"]["choices"].items() if "/" not in group}
+        for group, choice in choices.items():
+            if folder is not None and _both(folder, f"{group}/{choice}"):
+                raise InputError(group, choice, f"it is in {folder} and in the program's conf", "rename yours")
+        return Composed(config, choices)
 
-    def compose(choices: tuple[str, ...]) -> Config:
-        return _plain(hydra.compose(config_name=name, overrides=[*given, *choices]))
-
-    return expand(compose, _plain(composed), [re.split("[=@]", item.lstrip("+~"))[0] for item in given])
+    return expand(knobs, compose, {*keys.groups(), *loader.list_groups("")} - {"hydra"})
 
 
-def _plain(composed: Any) -> Config:
+def _place(call: Call) -> tuple[Path | None, str]:
+    """The folder of the user's own files, and the name of the sweep file."""
+    name = (call.name or "config").removesuffix(".yaml")
+    ships = (SWEEPS / f"{name}.yaml").is_file()
+    folder = Path(call.folder).expanduser().absolute() if call.folder else SWEEPS if call.name and ships else None
+    if folder is not None and not folder.is_dir():
+        raise InputError("-cd", folder, "no such folder", "leave -cd out for the program's own sweep files")
+    if folder is not None and _both(folder, name):
+        raise InputError("-cn", name, f"it is in {folder} and in the program's conf", "rename yours")
+    if not any((place / f"{name}.yaml").is_file() for place in (folder, CONF) if place):
+        known = sorted(file.stem for file in (folder or SWEEPS).glob("*.yaml") if file.is_file())
+        near = difflib.get_close_matches(Path(name).name, known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known[:20])}"
+        raise InputError(
+            "-cn", name, f"no such sweep file in {folder or SWEEPS}", remedy if known else "give -cd FOLDER"
+        )
+    return folder, name
+
+
+def _with_folder(call: Call, arguments: Sequence[str]) -> Sequence[str]:
+    """`-cn demo` without a folder is the file that ships with the program, for Hydra's flags too."""
+    folder = _place(call)[0]
+    return arguments if folder is None or call.folder else ["-cd", str(folder), *arguments]
+
+
+def _both(folder: Path, name: str) -> bool:
+    return folder != CONF and all((place / f"{name}.yaml").is_file() for place in (folder, CONF))
+
+
+def _loader(folder: Path | None) -> Any:
+    """Hydra's loader over conf/ and the user's folder, as `hydra.main` makes it."""
+    from hydra import version
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.plugins import Plugins
+    from hydra.core.utils import JobRuntime, setup_globals
+
+    from harness.user_files import UserFiles
+
+    version.setbase("1.3")
+    setup_globals()
+    JobRuntime.instance().set("name", "harness")
+    path = create_config_search_path(f"file://{CONF}")
+    if folder is not None:
+        Plugins.instance().register(UserFiles)
+        anchor = SearchPathQuery(provider="schema")
+        path.prepend("command-line", f"{UserFiles.scheme()}://{folder}", anchor=anchor)
+    return ConfigLoaderImpl(config_search_path=path)
+
+
+def _load(loader: Any, name: str, chosen: Chosen) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Hydra composes: the config and its own settings, as plain dicts."""
+    from hydra.types import RunMode
     from omegaconf import OmegaConf
 
-    config = OmegaConf.to_container(composed, resolve=True)
+    overrides = [f"{group}={choice}" for group, choice in chosen]
+    try:
+        with warnings.catch_warnings(action="ignore"):  # what they warn of is refused below
+            loaded = loader.load_configuration(name, overrides, RunMode.RUN, from_shell=False)
+        config = OmegaConf.to_container(loaded, resolve=False)
+    except InputError:
+        raise
+    except Exception as error:  # Hydra asserts and recurses where a file is not as it expects
+        raise _translated(error, name) from None
     assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items() if key != "hydra"}
+    hydra = config.pop("hydra")
+    return {str(key): value for key, value in config.items()}, hydra
 
 
-@contextlib.contextmanager
-def _quiet_hydra(arguments: Sequence[str]) -> Iterator[None]:
-    """Hydra reads sys.argv, exits 1 on errors unless told to raise, and writes multirun.yaml into the sweep folder."""
-    folder = tempfile.mkdtemp(prefix="rewarm-hydra-")
-    before, argv = dict(os.environ), sys.argv
-    os.environ.update(HYDRA_FULL_ERROR="1", REWARM_HYDRA_DIR=folder)
+def _refuse_choice(group: str, choice: str, options: Sequence[str]) -> None:
+    if choice in options or ("/" in choice and ".." not in choice):
+        return
+    known, instead = f"known: {', '.join(options)}", keys.number_inside(group, choice)
+    raise InputError(group, choice, "no such choice", f"{known}; or give {instead}" if instead else known)
+
+
+def _refuse_hydras(given: dict[str, Any], usual: dict[str, Any]) -> None:
+    """A sweep file that sets what the program sets itself: launchers, working folders, callbacks."""
+    for key, value in given.items():
+        if key in ("runtime", "overrides", "help") or value == usual.get(key):
+            continue
+        inner = {k: v for k, v in value.items() if v != usual[key].get(k)} if isinstance(value, dict) else {}
+        inner = {k: v for k, v in inner.items() if key != "job" or k not in ("name", "override_dirname", "config_name")}
+        if inner or not isinstance(value, dict):
+            where, what = (f"{key}.{next(iter(inner))}", next(iter(inner.values()))) if inner else (key, value)
+            raise hydras_own(f"hydra.{where}", what)
+
+
+def _show(call: Call, arguments: Sequence[str]) -> None:
+    """Hydra's --help, --cfg, --info and shell completion. Exits."""
+    import hydra
+
+    knobs_of(call.overrides, multirun=call.multirun)
+    if call.multirun:
+        raise InputError("-m", "", "a flag that shows something shows one config", "leave -m out")
+
+    def task(_: Any) -> None:
+        raise AssertionError("hydra.main was asked to show something")
+
+    task.__module__ = "harness"  # the name in Hydra's own messages
+    before, argv = os.environ.get("HYDRA_FULL_ERROR"), sys.argv
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else it prints lines of its own and exits 1
     in_order = sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))  # argparse wants overrides together
     called = "rewarm" if Path(argv[0]).name == "rewarm" else "python -m harness"  # a shell completes the first only
-    sys.argv = [called, *in_order]
+    sys.argv = [called, *_with_folder(call, in_order)]
     try:
-        yield
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+        raise SystemExit(0)
+    except Exception as error:
+        raise _translated(error, call.name or "config") from None
     finally:
         sys.argv = argv
-        for key in ("HYDRA_FULL_ERROR", "REWARM_HYDRA_DIR"):
-            os.environ.pop(key, None)
-            if key in before:
-                os.environ[key] = before[key]
-        shutil.rmtree(folder, ignore_errors=True)
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def _with_shipped_sweeps(arguments: Sequence[str]) -> Sequence[str]:
-    """`-cn demo` without a folder is the file that ships with the program; with one (-cd) the user's own."""
-    pairs = list(zip(arguments, (*arguments[1:], ""), strict=False))  # of no arguments there are no pairs
-    named = [
-        following if name in ("-cn", "--config-name") else name.split("=", 1)[-1]
-        for name, following in pairs
-        if name in ("-cn", "--config-name") or name.startswith("--config-name=")
-    ]
-    elsewhere = any(name.startswith(("-cd", "--config-dir")) for name in arguments)
-    ships = any((SWEEPS / f"{name.removesuffix('.yaml')}.yaml").is_file() for name in named)
-    return ["-cd", str(SWEEPS), *arguments] if ships and not elsewhere else arguments
-
-
-def _refuse_plugins(arguments: Sequence[str]) -> None:
-    for argument in arguments:
-        match = re.match(r"\+*(?:override )?hydra/(launcher|sweeper)=(.*)", argument)
-        if match and match[2] != "basic":
-            raise _plugin(match[1], match[2])
-
-
-def _plugin(part: str, name: str) -> InputError:
-    remedy = "use launch=local" if part == "launcher" else "use -m or grids"
-    return InputError(f"hydra/{part}", name, "the harness collects all points before it plans them", remedy)
-
-
-def _translated(error: Exception, arguments: Sequence[str]) -> InputError:
+def _translated(error: Exception, name: str) -> InputError:
     """Hydra's and OmegaConf's refusals as one of ours."""
-    text = str(error)
-    match = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
+    if isinstance(error, RecursionError):
+        return InputError("-cn", name, "its defaults name each other in a circle", "take one of them out")
+    text = str(error) or str(error.__cause__ or "")
+    match = re.search(r"Could not override '([^'@]+)'.*No match in the defaults list", text)
     if match:
-        key = match[1]
-        value = next((a.split("=", 1)[1] for a in arguments if a.lstrip("+~").startswith(f"{key}=")), "?")
-        return unknown_key(key, value, _defaults())
+        return keys.unknown(match[1], "in defaults")
     match = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if match and match[1].startswith("hydra/"):
+        return hydras_own(match[1], match[2])
     if match:
-        known = ", ".join(sorted(file.stem for file in (CONF / match[1]).glob("*.yaml")))
-        return InputError(match[1], match[2], "no such choice", f"known: {known}" if known else "see conf/")
-    match = re.search(r"Additional config directory '([^']+)' not found", text)
-    if match:
-        return InputError("-cd", match[1], "no such folder", "leave -cd out for the sweep files that ship with rewarm")
-    match = re.search(r"Cannot find primary config '([^']+)'", text)
-    if match:
-        return InputError("-cn", match[1], "no such sweep file", "give -cd FOLDER -cn NAME")
-    first = " ".join(line.strip() for line in text.splitlines() if line.strip())
-    return InputError("arguments", " ".join(arguments), first[:300], "see `python -m harness --help`")
-
-
-def _defaults() -> Config:
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return _plain(hydra.compose("config"))
+        if match[1] not in keys.groups():
+            return keys.unknown(match[1], match[2])
+        return InputError(match[1], match[2], "no such choice", f"known: {', '.join(keys.groups()[match[1]])}")
+    first = " ".join(text.split()) or type(error).__name__
+    return InputError("-cn", name, first[:300], "see `python -m harness --help`")

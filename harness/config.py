@@ -117,7 +117,7 @@ def read(config: Config) -> Run:
 
 
 RUN_NAME = re.compile(r"[^\W.-][\w.=+,-]{0,199}")
-NOT_OF_A_RUN = ("grids", "launch", "tracker", "root", "parent_stores", "do", "json", "hydra", "name")
+NOT_OF_A_RUN = ("grids", "launch", "tracker", "root", "parent_stores", "do", "json", "max_points", "hydra", "name")
 
 
 # --- the parts of a run ----------------------------------------------------------------------------------------------

@@ -1,111 +1,186 @@
-"""Enumerate the points of a sweep: `grids:` is a list of products whose union is the sweep.
+"""Enumerate the points of a sweep: what the command line sweeps, times `grids:`, a list of products to be united.
 
 Level 1. Hydra composes once per set of group choices (the caller passes `compose`); the other knobs are set on copies,
-which takes milliseconds for hundreds of points. Analysis uses the same function to know a sweep's members.
+which takes milliseconds for hundreds of points. Nothing is enumerated before it was counted. Analysis uses the same
+function to know a sweep's members.
 """
 
 from __future__ import annotations
 
 import copy
-import difflib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
+from harness import keys
 from harness.errors import InputError
-from harness.fields import Config
-from harness.shipped import CONF
+from harness.fields import Config, whole
+from harness.overrides import Knob
 
-Compose = Callable[[tuple[str, ...]], Config]  # group overrides, e.g. ("schedule=wsd",) -> composed config
+Choices: TypeAlias = dict[str, Any]  # knob -> value
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What Hydra made of a set of group choices, before any knob is set; `${...}` stands where it stood."""
+
+    config: Config
+    chosen: Mapping[str, str]
+
+
+Compose: TypeAlias = Callable[[tuple[tuple[str, str], ...]], Composed]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a sweep: its composed config, and the choices that tell it from the others."""
+    """One point of a sweep: its composed config, the choices that were swept, and those that tell it from others."""
 
     label: str
     config: Config
+    choices: Choices
 
 
-def groups(conf: Path = CONF) -> set[str]:
-    """The choices that Hydra composes: the folders of conf/."""
-    return {folder.name for folder in conf.iterdir() if folder.is_dir()}
+def expand(knobs: Sequence[Knob], compose: Compose, groups: Iterable[str]) -> list[Point]:
+    """All points, the first knob of the command line outermost, then the grids in their order.
 
-
-def expand(compose: Compose, config: Config, overridden: Iterable[str] = ()) -> list[Point]:
-    """All points of a composed config, in the order of its grids; `overridden` are knobs the command line set.
-
-    Raises InputError for an unknown knob, a grid that is not a product of lists, and a knob both swept and overridden.
+    Raises InputError for an unknown knob, a grid that is not a product of lists, a knob both swept and given, and more
+    points than `max_points`.
     """
-    grids = config["grids"]
-    if not grids:
-        return [Point("", config)]
-    if not isinstance(grids, list):
-        raise InputError("grids", grids, "not a list of products", "give a list like [{warmup: [0, 0.01]}]")
-    known_groups, fixed = groups(), set(overridden)
-    composed: dict[tuple[str, ...], Config] = {}
-    points = []
-    for product in grids:
-        for choices in _products(product):
-            clash = fixed & set(choices)
-            if clash:
-                knob = sorted(clash)[0]
-                raise InputError(knob, choices[knob], "this sweep file sweeps it", "leave it out, or edit grids")
-            chosen = tuple(f"{k}={_plain(v)}" for k, v in choices.items() if k in known_groups)
-            if chosen not in composed:
-                composed[chosen] = compose(chosen)
-            point = copy.deepcopy(composed[chosen])
-            for knob, value in choices.items():
-                if knob not in known_groups:
-                    assign(point, knob, value)
-            points.append(Point(" ".join(f"{k}={_plain(v)}" for k, v in choices.items()), point))
+    known_groups = set(groups)
+
+    def config_of(choices: Choices, *, a_point: bool = True) -> Config:
+        chosen = tuple((k, str(v)) for k, v in choices.items() if k in known_groups and not isinstance(v, dict))
+        composed = compose(chosen)
+        config = copy.deepcopy(composed.config)
+        for knob, value in choices.items():
+            if knob not in known_groups or isinstance(value, dict):
+                assign(config, knob, value)
+        config = _resolved(config)
+        if a_point or not {"grids", "max_points"} <= config.keys():
+            keys.check(config, composed.chosen)
+        return config
+
+    first = config_of({knob.key: next(iter(knob.values())) for knob in knobs}, a_point=False)
+    most, combinations = whole(first, "max_points", 1), math.prod(knob.count for knob in knobs)
+    _refuse_many(combinations * _size(first["grids"]), most)
+    swept = [knob.key for knob in knobs if knob.count > 1]
+    varied = bool(swept) and (bool(first["grids"]) or any(key in known_groups or key == "grids" for key in swept))
+    points: list[Point] = []
+    for values in itertools.product(*(knob.values() for knob in knobs)):
+        given = dict(zip((knob.key for knob in knobs), values, strict=True))
+        own = {key: given[key] for key in swept}
+        grids = config_of(given, a_point=False)["grids"] if varied else first["grids"]
+        _refuse_many(len(points) + _size(grids), most)
+        for choices in (choices for product in grids for choices in _products(product)) if grids else [{}]:
+            _refuse_clash(given, choices, known_groups)
+            points.append(Point("", config_of({**given, **choices}), {**own, **choices}))
     return points
 
 
+def labelled(points: Sequence[Point]) -> list[Point]:
+    """The points with labels: the choices by which they differ; where that tells some not apart, which sweep, or which
+    point of the call it is."""
+    if not points:
+        return []
+    first = points[0].choices
+    same = {k for k in first if all(k in p.choices and str(p.choices[k]) == str(first[k]) for p in points)} | {SWEEP}
+    labels = [_text({k: v for k, v in p.choices.items() if k not in same}) for p in points]
+    twice = Counter(labels)
+    for number, point in enumerate(points):
+        if twice[labels[number]] > 1 and SWEEP in point.choices:
+            labels[number] = _text(point.choices)
+    twice = Counter(labels)
+    for number, label in enumerate(labels):
+        if twice[label] > 1:
+            labels[number] = f"{label or _text(points[number].choices)} (point {number + 1})".lstrip()
+    return [replace(point, label=label) for point, label in zip(points, labels, strict=True)]
+
+
+SWEEP = "sweep"  # the choice of a sweep file, where a call names several
+
+
 def assign(config: Config, field: str, value: Any) -> None:
-    """Set a dotted field that exists; an unknown one is refused with the nearest known one."""
+    """Set a dotted field; the keys of a mapping are set one by one. `keys.check` finds what should not be there."""
     *parents, last = field.split(".")
     target: Any = config
     for key in parents:
-        target = target.get(key) if isinstance(target, dict) else None
-    if not isinstance(target, dict) or last not in target:
-        raise unknown_key(field, value, config)
-    target[last] = value
+        if not isinstance(target.get(key), dict):
+            target[key] = {}
+        target = target[key]
+    if isinstance(value, dict) and isinstance(target.get(last), dict):
+        for key, inner in value.items():
+            assign(target[last], str(key), inner)
+    else:
+        target[last] = copy.deepcopy(value)
 
 
-def unknown_key(field: str, value: object, config: Config) -> InputError:
-    """The refusal of a key that does not exist, with the nearest that does."""
-    if field in fields(config):
-        group = field.split(".")[0]
-        return InputError(field, value, f"not a key of the {group} that was chosen", f"see conf/{group}")
-    known = [*fields(config), *groups()]
-    near = difflib.get_close_matches(field.split(".")[-1], known, n=1, cutoff=0.7)
-    near = near or difflib.get_close_matches(field, known, n=1, cutoff=0.5)
-    remedy = f"did you mean {near[0]}?" if near else "`python -m harness --cfg job` shows all keys"
-    return InputError(field, value, "unknown key", remedy)
+def _resolved(config: Config) -> Config:
+    """With the values that `${...}` names; most configs have none, and OmegaConf takes milliseconds."""
+    if not _interpolated(config):
+        return config
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        field = str(getattr(error, "full_key", None) or "arguments")
+        why = (
+            "keys that name each other in a circle" if isinstance(error, RecursionError) else str(error).split("\n")[0]
+        )
+        raise InputError(field, "${...}", why, "name a key that exists, or escape it: \\${") from None
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
 
 
-def fields(config: Config, prefix: str = "") -> list[str]:
-    """All dotted fields of a config."""
-    found = []
-    for key, value in config.items():
-        found.append(f"{prefix}{key}")
-        if isinstance(value, dict):
-            found += fields(value, f"{prefix}{key}.")
-    return found
+def _interpolated(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_interpolated(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_interpolated(item) for item in value)
+    return isinstance(value, str) and "${" in value
 
 
-def _products(product: Any) -> Iterable[dict[str, Any]]:
+def _refuse_many(count: int, most: int) -> None:
+    if count > most:
+        raise InputError("max_points", f"{most:,}", f"{count:,} points are asked for", "ask for fewer, or raise it")
+
+
+def _size(grids: Any) -> int:
+    """How many points, without making one."""
+    if not isinstance(grids, list):
+        raise InputError("grids", grids, "not a list of products", "give a list like [{warmup: [0, 0.01]}]")
+    return sum(math.prod(len(values) for values in _lists(product).values()) for product in grids) or 1
+
+
+def _lists(product: Any) -> dict[str, list[Any]]:
     if not isinstance(product, dict):
         raise InputError("grids", product, "not a mapping of lists", "give knobs and lists of values")
-    values: list[Sequence[Any]] = [v if isinstance(v, list) else [v] for v in product.values()]
-    if not product or not all(values):
+    lists = {str(knob): value if isinstance(value, list) else [value] for knob, value in product.items()}
+    if not lists or not all(lists.values()):
         raise InputError("grids", product, "a product of nothing", "give each knob at least one value")
-    for combination in itertools.product(*values):
-        yield dict(zip(product, combination, strict=True))
+    return lists
 
 
-def _plain(value: Any) -> str:
-    return "null" if value is None else str(value)
+def _products(product: Any) -> Iterator[Choices]:
+    lists = _lists(product)
+    for combination in itertools.product(*lists.values()):
+        yield dict(zip(lists, combination, strict=True))
+
+
+def _refuse_clash(given: Choices, swept: Choices, groups: set[str]) -> None:
+    """A knob that the file sweeps cannot be given as well, nor a mapping that holds it, nor a key of such a mapping."""
+    for knob, value in swept.items():
+        for other in given:
+            inside = other.startswith(f"{knob}.") and knob not in groups
+            around = knob.startswith(f"{other}.") and (other not in groups or isinstance(given[other], dict))
+            if knob == other or inside or around:
+                why = f"this sweep file sweeps it ({knob}={value})"
+                raise InputError(other, given[other], why, "leave it out, or edit grids")
+
+
+def _text(choices: Choices) -> str:
+    return " ".join(f"{key}={'null' if value is None else value}" for key, value in choices.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,7 @@ BAD = {
     "scale=huge": "scale=huge: no such choice",
     "hydra/launcher=joblib": "launch=local",
     "hydra/sweeper=optuna": "hydra/sweeper=optuna",
-    "lr=1,2": "arguments=lr=1,2",
+    "lr=1,2": "lr=1,2: 2 values; add -m",
     "optimizer.betas=3": "optimizer.betas=3: not a list",
     "optimizer.betas=[0.9]": "not two numbers",
     "optimizer.betas=[1.5,2]": "optimizer.betas=1.5: above 1",
@@ -73,6 +74,46 @@ BAD = {
     "stages=[{mixture:{docs:1},tokens:null}]": "stages[0].tokens=None: not a number",
     "stages=[{mixture:{docs:1},tokens:1x,restart:null}]": "restart=None: not a list",
     "seed=1e30": "seed=1e+30: not a whole number below 2^53",
+    "batch=8": "batch=8: it has keys: sequences, seq_len; give batch.sequences=8",
+    "base=3e6": "give base.tokens=3e+06",
+    "scale=1e6": "known: mini, paper, small; or give scale.tokens=1e+06",
+    "evaluate=3": "known: dense, grid; or give evaluate.windows=3",
+    "optimizer=null": "optimizer=None: no such choice; known: adamw",
+    "corpus=0.5": "it has keys: sample, vocab_size",
+    "lr={a:1}": "lr={'a': 1}: a mapping where one value is due",
+    "lr.x=1": "a mapping where one value is due",
+    "seed=[0,1]": "a list where one value is due; to run each, put seed into grids",
+    "batch={sequencs:8}": "did you mean batch.sequences?",
+    "+foo.bar=1": "foo={'bar': 1}: unknown key",
+    "~model": "argument=~model: no key can be taken away",
+    "~lr": "argument=~lr: no key can be taken away",
+    "lr@base=1": "a package cannot be chosen",
+    "shift=../model/mini": "shift=../model/mini: no such choice",
+    "lr": "argument=lr: not key=value; give lr=...",
+    "=1": "argument==1: not key=value",
+    "l r=1": "argument=l r=1: not key=value",
+    "lr=[1": "[ is not closed",
+    "lr=\n": "lr=",
+    "name=ü(": "name=ü(: 'ü' has a meaning of its own in Hydra's grammar",
+    "lr=" + "[" * 2000: "is not closed",
+    "lr=${nope}": "Interpolation key 'nope' not found",
+    "lr=${lr}": "lr=",
+    "shift.kind=local": "shift.kind=local: it comes with the choice of shift; give shift=local",
+    "schedule.name=wsd": "give schedule=wsd",
+    "launch.workrs=2": "did you mean launch.workers?",
+    "max_points=0": "max_points=0: below 1",
+    "hydra.run.dir=here": "hydra.run.dir=here: the program sets Hydra's own settings",
+    "++hydra.output_subdir=here": "results go to root=FOLDER",
+    "hydra.job.chdir=true": "go to the folder before you call",
+    "hydra.searchpath=[file:///tmp]": "put your own choices into the folder of -cd",
+    "hydra.mode=MULTIRUN": "the program sets Hydra's own settings",
+    "--config-path=/tmp": "add a folder of yours: -cd FOLDER",
+    "--experimental-rerun=file": "experimental-rerun=file: unknown key",
+    "-x": "argument=-x: no such flag",
+    "-cn": "argument=-cn: nothing follows it",
+    "-cd=nowhere": "nowhere: no such folder",
+    "-cn=demoo": "did you mean demo?",
+    "--cfg=everything": "give one of job, hydra, all",
 }
 
 
@@ -180,8 +221,10 @@ def test_seeds_multiply_a_sweep_and_stay_apart() -> None:
     assert {point.config["seed"] for point in points} == {0, 1}
 
 
-def test_composing_leaves_nothing_behind(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(str(tmp_path))
+def test_composing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor can a call that is killed while it composes: no folder is made, not even a temporary one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "mkdir", None)
     collect(["-m", "lr=1e-3,2e-3"])
     with pytest.raises(InputError):
         collect(["-m", "lrr=1e-3,2e-3"])

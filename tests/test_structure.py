@@ -24,7 +24,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A new module is declared here. It may import what has its own level or a lower one.
 LEVELS = {
     0: "errors cores fields identity schedule mixture shipped units",
-    1: "command shape program recipe hub history schedule_config stages config expand compose files",
+    1: "command shape program recipe hub history schedule_config stages config files"
+    " keys overrides user_files expand compose",
     2: "compile events request plan",
     3: "store verified lease recorded task documents frozen submissions resources",
     4: "extract embedded sources tokenizer ingest_display ingest corpus model distributed status",

@@ -1,0 +1,194 @@
+"""What conf/ defines: every key with its default and its meaning, and the check of a composed config against them.
+
+Level 1. The meaning of a key is the comment behind it in conf/. A sweep file, a choice of one's own or an override that
+names a key which conf/ does not have is refused with the nearest that it has, at any depth: it would change nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from harness.errors import InputError
+from harness.fields import Config
+from harness.shipped import CONF
+
+# Values with a form of their own, which their readers check: names that a user makes up, lists of mappings.
+FREE = ("grids", "stages", "shift.further", "launch.sbatch", "base.schedule")
+TELLING = ("kind", "name")  # keys whose value says which keys a choice has
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of conf/: its default as written there, `form` (mapping, sequence or scalar), meaning, keys inside it."""
+
+    default: str
+    form: str
+    meaning: str
+    inside: dict[str, Key] = field(default_factory=dict)
+
+
+@functools.cache
+def groups() -> dict[str, list[str]]:
+    """The choices of conf/: group -> names, the default one first."""
+    config = (CONF / "config.yaml").read_text(encoding="utf-8")
+    found = {}
+    for folder in sorted(folder for folder in CONF.iterdir() if folder.is_dir()):
+        default = re.search(rf'^ +- {folder.name}: "?([\w.-]+)', config, re.MULTILINE)
+        assert default is not None, f"conf/config.yaml has no default for {folder.name}"
+        names = sorted(file.stem for file in folder.glob("*.yaml"))
+        found[folder.name] = sorted(names, key=lambda name: name != default[1])
+    return found
+
+
+@functools.cache
+def defined(group: str = "", choice: str = "config") -> dict[str, Key]:
+    """The keys that a file of conf/ defines at the top of a config, those of the choices it builds on included."""
+    text = (CONF / group / f"{choice}.yaml").read_text(encoding="utf-8")
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    found: dict[str, Key] = {}
+    for name, node in root.value:
+        if name.value == "defaults" and group:
+            bases = (entry.value for entry in node.value if entry.id == "scalar")
+            found |= {k: v for base in bases if base != "_self_" for k, v in defined(group, base)[group].inside.items()}
+    for name, key in _inside(root, text.splitlines(), text).items():
+        if name not in ("defaults", "hydra"):
+            meaning = key.meaning or (found[name].meaning if name in found else "")
+            found[name] = Key(key.default, key.form, meaning, key.inside)
+    return found if not group or "@package _global_" in text else {group: Key("", "mapping", "", found)}
+
+
+def flat(keys: Mapping[str, Key], prefix: str = "") -> dict[str, Key]:
+    """By dotted name."""
+    found = {}
+    for name, key in keys.items():
+        found[f"{prefix}{name}"] = key
+        found |= flat(key.inside, f"{prefix}{name}.")
+    return found
+
+
+@functools.cache
+def every_key() -> dict[str, Key]:
+    """Every dotted key of conf/, whatever is chosen, with the default of the first choice that has it."""
+    found = flat(defined())
+    for group, choices in groups().items():
+        for choice in choices:
+            for name, key in flat(defined(group, choice)).items():
+                if name not in found or not found[name].meaning:
+                    found[name] = key
+    return found
+
+
+def check(config: Config, chosen: Mapping[str, str]) -> None:
+    """Refuse a composed config whose keys are not those that conf/ defines for the choices made.
+
+    A choice of one's own is held against the choice of conf/ that has its `kind` (a schedule: its `name`).
+    """
+    alike = tuple(_alike(group, config.get(group), chosen.get(group)) for group in groups())
+    _compare(config, _known(alike), "", dict(zip(groups(), alike, strict=True)))
+
+
+def unknown(name: str, value: object) -> InputError:
+    """The refusal of a key that conf/ does not define, with the nearest that it does."""
+    every = every_key()
+    group, _, last = name.rpartition(".")
+    if name in every:
+        top = name.partition(".")[0]
+        having = [f"{top}={choice}" for choice in groups().get(top, ()) if name in flat(defined(top, choice))]
+        return InputError(name, value, f"not a key of the {top} that was chosen", f"it belongs to {', '.join(having)}")
+    beside = {key.rpartition(".")[2]: key for key in every if key.rpartition(".")[0] == group}
+    lasts = {key.rpartition(".")[2]: key for key in reversed(every)}
+    for word, among, cutoff in ((last, beside, 0.6), (last, lasts, 0.7), (name, {key: key for key in every}, 0.5)):
+        near = difflib.get_close_matches(word, among, n=1, cutoff=cutoff)
+        if near:
+            return InputError(name, value, "unknown key", f"did you mean {among[near[0]]}?")
+    return InputError(name, value, "unknown key", "`python -m harness --keys` lists all")
+
+
+def number_inside(name: str, value: object) -> str:
+    """What to type where a number was given for a mapping: its first key that takes one. Empty if there is none."""
+    try:
+        number = f"{float(str(value)):g}"
+    except ValueError:
+        return ""
+    inside = every_key()[name].inside if name in every_key() else {}
+    return next((f"{name}.{key}={number}" for key, known in inside.items() if re.match(r"[\d.]", known.default)), "")
+
+
+def _alike(group: str, given: Any, chosen: str | None) -> str:
+    """The choice of conf/ whose keys a group should have."""
+    choices = groups()[group]
+    telling = next((str(given[key]) for key in TELLING if key in given), None) if isinstance(given, dict) else None
+    alike = [choice for choice in choices if _telling(group, choice) == telling]
+    if chosen in choices and alike and chosen not in alike and _fields(group, chosen) != _fields(group, alike[0]):
+        key = next(key for key in TELLING if key in given)
+        raise InputError(f"{group}.{key}", telling, f"it comes with the choice of {group}", f"give {group}={alike[0]}")
+    return next((choice for choice in (chosen, *alike) if choice in (alike or choices)), choices[0])
+
+
+def _fields(group: str, choice: str) -> set[str]:
+    return set(defined(group, choice)[group].inside)
+
+
+@functools.cache
+def _telling(group: str, choice: str) -> str:
+    inside = defined(group, choice)[group].inside
+    return next((inside[key].default.strip('"') for key in TELLING if key in inside), "")
+
+
+@functools.lru_cache(maxsize=256)
+def _known(alike: tuple[str, ...]) -> dict[str, Key]:
+    known = dict(defined())
+    for group, choice in zip(groups(), alike, strict=True):
+        known |= defined(group, choice)
+    return known
+
+
+def _compare(config: Config, known: Mapping[str, Key], prefix: str, choices: Mapping[str, str]) -> None:
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if key not in known:
+            raise unknown(name, value)
+        if name in FREE:
+            continue
+        if known[key].form == "mapping":
+            if not isinstance(value, dict):
+                raise _not_a_mapping(name, value)
+            _compare(value, known[key].inside, f"{name}.", choices)
+        elif isinstance(value, dict):
+            raise InputError(name, value, "a mapping where one value is due", f"give {name}=VALUE")
+        elif isinstance(value, list) and known[key].form == "scalar":
+            raise InputError(name, value, "a list where one value is due", f"to run each, put {name} into grids")
+    for key in known:
+        if key not in config:
+            top = f"{prefix}{key}".partition(".")[0]
+            like = f"build on {top}={choices[top]}" if prefix and top in choices else "defaults: [config, _self_]"
+            raise InputError(f"{prefix}{key}", "missing", "nothing sets this key", like)
+
+
+def _not_a_mapping(name: str, value: object) -> InputError:
+    inside = ", ".join(every_key()[name].inside)
+    if value in groups().get(name, ()):
+        remedy = f"choose it in the file's defaults (override {name}: {value}) or in grids"
+        return InputError(name, value, "a choice, given where its keys are due", remedy)
+    first = number_inside(name, value) or f"{name}.{inside.partition(',')[0]}=..."
+    return InputError(name, "null" if value is None else value, f"it has keys: {inside}", f"give {first}, for example")
+
+
+def _inside(node: Any, lines: list[str], text: str) -> dict[str, Key]:
+    """The keys of a mapping, in the order of the file; the comment behind a key is its meaning."""
+    found = {}
+    for name, value in node.value:
+        nested = value.id == "mapping" and value.value
+        mark = name.end_mark if nested and not value.flow_style else value.end_mark
+        comment = re.search(r"(?:^|\s)#\s*(.*)", lines[mark.line][mark.column :]) if mark.line < len(lines) else None
+        default = "" if nested else " ".join(text[value.start_mark.index : value.end_mark.index].split())
+        inside = _inside(value, lines, text) if nested else {}
+        found[name.value] = Key(default, value.id, comment[1] if comment else "", inside)
+    return found
