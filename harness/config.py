@@ -17,7 +17,7 @@ from harness.errors import InputError
 from harness.fields import Config, as_number, choice, listing, number, whole
 from harness.identity import rounded
 from harness.program import Adam
-from harness.recipe import Recipe
+from harness.recipe import LONGEST_DOCUMENT, Recipe
 from harness.schedule_config import Tokens
 from harness.shape import ModelShape, non_embedding, parameters
 from harness.stages import Stage, base_stage, cpt_stages, seed_of
@@ -152,6 +152,7 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
         sample = number(config, "corpus.sample", above=0, at_most=1)
     given = config["corpus"]["vocab_size"]
     vocab_size = whole(config, "corpus.vocab_size" if given is not None else "model.vocab_size", 257)
+    validation = None if config.get("validation") is None else number(config, "validation", above=0, at_most=0.9)
     upstream, downstream = str(shift["upstream"]), str(shift["downstream"])
     tokenizer = None if config["tokenizer"] is None else str(config["tokenizer"])
     if tokenizer is None and config["start"]["kind"] == "hf":
@@ -163,7 +164,7 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
             named = mixture if isinstance(mixture, dict) else {}
             names += [str(name) for name in named if name not in ("upstream", "downstream")]
         unique = tuple(dict.fromkeys(names))
-        return _embedded(unique, sample, vocab_size, tokenizer), upstream, downstream
+        return _embedded(unique, sample, vocab_size, tokenizer, validation), upstream, downstream
     further = shift["further"]
     if not isinstance(further, dict):
         raise InputError("shift.further", further, "not a mapping", "give '+shift.further={name: PATH}'")
@@ -172,7 +173,10 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
         if path is None:
             raise InputError(name, "null", "shift=local needs a folder or file of texts", f"give {name}=PATH")
         paths[name] = str(path)
-    recipes = _local(tuple(paths.items()), str(config["text"]), vocab_size, tokenizer)
+    longest = LONGEST_DOCUMENT
+    if config["corpus"].get("longest_document") is not None:
+        longest = whole(config, "corpus.longest_document", 1)
+    recipes = _local(tuple(paths.items()), str(config["text"]), vocab_size, tokenizer, validation, longest)
     if recipes[downstream].key == recipes[upstream].key:  # the same texts: upstream continued
         downstream = upstream
     own: dict[str, str] = {}
@@ -184,16 +188,35 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
 
 @lru_cache(maxsize=4096)  # the points of a grid share their corpora
 def _embedded(
-    names: tuple[str, ...], sample: float | None, vocab_size: int, tokenizer: str | None
+    names: tuple[str, ...], sample: float | None, vocab_size: int, tokenizer: str | None, validation: float | None
 ) -> dict[str, Recipe]:
-    return {n: recipe.embedded(n, sample=sample, vocab_size=vocab_size, tokenizer=tokenizer) for n in names}
+    return {
+        name: recipe.embedded(name, sample=sample, vocab_size=vocab_size, tokenizer=tokenizer, validation=validation)
+        for name in names
+    }
 
 
 @lru_cache(maxsize=64)
-def _local(paths: tuple[tuple[str, str], ...], text: str, vocab_size: int, tokenizer: str | None) -> dict[str, Recipe]:
+def _local(
+    paths: tuple[tuple[str, str], ...],
+    text: str,
+    vocab_size: int,
+    tokenizer: str | None,
+    validation: float | None,
+    longest: int,
+) -> dict[str, Recipe]:
     companions = dict(paths)  # the tokenizer is trained on all of them
     return {
-        name: recipe.local(name, path, text=text, vocab_size=vocab_size, companions=companions, tokenizer=tokenizer)
+        name: recipe.local(
+            name,
+            path,
+            text=text,
+            vocab_size=vocab_size,
+            companions=companions,
+            tokenizer=tokenizer,
+            validation=validation,
+            longest_document=longest,
+        )
         for name, path in paths
     }
 

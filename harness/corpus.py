@@ -1,6 +1,6 @@
 """Corpora on disk: built when missing, verified when opened, read as windows of tokens.
 
-Level 4. <root>/corpora/<name>-<key12>/ holds shard-*.bin, documents-*.bin (where each document ends and which file it
+Level 4. <root>/corpora/<key12>/ holds shard-*.bin, documents-*.bin (where each document ends and which file it
 is), files.json, tokenizer.json, token_bytes.bin and manifest.json with a checksum of each. A folder appears complete
 or not at all.
 
@@ -18,20 +18,22 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import files, ingest
+from harness import files, held_out, ingest
 from harness.cores import cores
 from harness.embedded import OrderedMap
 from harness.errors import CorruptError, InputError
 from harness.identity import digest
 from harness.ingest_display import display_of
-from harness.recipe import LocalSource, Recipe
+from harness.processes import workers
+from harness.recipe import EmbeddedSource, LocalSource, Recipe
+from harness.text_files import text_files
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -111,20 +113,23 @@ def build(
     *,
     progress: bool = True,
     processes: int | None = None,
-    seq_len: int = 0,
-    sequences: int = 1,
+    check: Callable[[Recipe, Corpus], None] = lambda *_: None,
 ) -> None:
     """Ingest what `root` lacks; damaged folders are set aside, named on stderr, and made again.
 
-    With `seq_len`, each split must have that many `sequences` of it (`require_windows`) before anything is kept.
+    `check` is called for each of them and may raise InputError (`require_windows`) before anything is kept.
     Raises InputError, and leaves nothing behind then, nor on Ctrl-C or a full disk. Two processes at once are safe.
     """
     wanted = list({recipe.folder: recipe for recipe in recipes}.values())
-    if all(_is_ready(root, recipe) for recipe in wanted):
+    ready = [_ready(root, recipe) for recipe in wanted]
+    for recipe, corpus in zip(wanted, ready, strict=True):
+        if corpus is not None:
+            check(recipe, corpus)
+    if all(ready):
         return
     finished: list[tuple[Path, Path]] = []
     with _exclusive(root / "corpora") as folder:
-        missing = [recipe for recipe in wanted if not _is_ready(root, recipe)]  # another process may have been faster
+        missing = [recipe for recipe in wanted if not _ready(root, recipe)]  # another process may have been faster
         try:
             with _workers(missing, processes) as ordered_map, display_of(missing, progress) as display:
                 for recipe in missing:
@@ -136,8 +141,7 @@ def build(
                     (temporary / "manifest.json").write_bytes(files.seal(manifest))
                     files.flush_folder(temporary)
                     display.end(manifest)
-                    if seq_len:
-                        require_windows(_read(temporary, recipe, manifest), seq_len, sequences)
+                    check(recipe, _read(temporary, recipe, manifest))
             for temporary, final in finished:
                 if not final.exists():  # where there are no locks, the first of two processes wins
                     temporary.rename(final)
@@ -152,7 +156,7 @@ def open_corpus(root: Path, recipe: Recipe) -> Corpus:
 
     Raises FileNotFoundError if it was not built, CorruptError naming the file after setting the folder aside.
     """
-    folder = root / "corpora" / recipe.folder
+    folder = _folder(root, recipe)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: not built yet")
     try:
@@ -174,8 +178,8 @@ def open_corpus(root: Path, recipe: Recipe) -> Corpus:
         raise CorruptError(f"{error}; {outcome}") from None
 
 
-def require_windows(corpus: Corpus, seq_len: int, sequences: int = 1) -> None:
-    """InputError unless train has `sequences` windows (a batch) and validation one."""
+def require_windows(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int = 1) -> None:
+    """InputError unless train has `sequences` windows (a batch; 0 = it is only measured) and validation one."""
     for split, needed in (("train", sequences), ("validation", 1)):
         part: Split = getattr(corpus, split)
         if part.windows(seq_len) < needed:
@@ -183,7 +187,30 @@ def require_windows(corpus: Corpus, seq_len: int, sequences: int = 1) -> None:
                 f"{split} has {part.tokens:,} tokens in {part.documents:,} documents: {part.windows(seq_len):,} windows"
                 f" of {seq_len} tokens, {needed:,} needed"
             )
-            raise InputError(corpus.name, corpus.folder.name, why, "give more text, or a shorter seq_len or batch")
+            raise InputError(*ingest.place_of(recipe), why, _remedy(recipe, corpus, seq_len, sequences))
+
+
+def _remedy(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int) -> str:
+    """What to do about too few windows; a share to hold out only if it will do."""
+    shorter = "give more text, or a smaller batch.seq_len or batch.sequences"
+    if isinstance(recipe.source, EmbeddedSource):
+        return shorter.replace("more text", "a larger share")
+    splits = (corpus.train, corpus.validation)
+    bytes_per_token = sum(split.bytes for split in splits) / max(1, sum(split.tokens for split in splits))
+
+    def enough(train: int, validation: int) -> bool:
+        windows = (size / bytes_per_token / seq_len for size in (train, validation))
+        return all(found >= 1.2 * needed + 1 for found, needed in zip(windows, (sequences, 1), strict=True))
+
+    share = held_out.sufficient_share(recipe, lambda: ingest.texts_of(recipe), enough)
+    return f"hold out more with validation={share:g}, or {shorter}" if share else shorter
+
+
+def _folder(root: Path, recipe: Recipe) -> Path:
+    """Where a corpus is, or would be; one that an older version made has a name of it before its key."""
+    own = root / "corpora" / recipe.folder
+    older = [] if own.is_dir() else sorted((root / "corpora").glob(f"[!.]*-{recipe.folder}"))
+    return next((folder for folder in older if folder.is_dir()), own)
 
 
 def _read(folder: Path, recipe: Recipe, manifest: dict[str, Any]) -> Corpus:
@@ -207,15 +234,14 @@ def _read(folder: Path, recipe: Recipe, manifest: dict[str, Any]) -> Corpus:
     )
 
 
-def _is_ready(root: Path, recipe: Recipe) -> bool:
+def _ready(root: Path, recipe: Recipe) -> Corpus | None:
     try:
-        open_corpus(root, recipe)
+        return open_corpus(root, recipe)
     except FileNotFoundError:
-        return False
+        return None
     except CorruptError as error:
         print(f"corpus {recipe.name}: {error}; made again", file=sys.stderr)
-        return False
-    return True
+        return None
 
 
 @contextlib.contextmanager
@@ -254,10 +280,12 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def _workers(recipes: Sequence[Recipe], processes: int | None) -> contextlib.AbstractContextManager[OrderedMap]:
-    small = all(isinstance(r.source, LocalSource) and _size(r.source) < _SMALL_BYTES for r in recipes)
-    return ingest.workers(processes or (1 if small else cores()))
+    # A given tokenizer may fail as no trained one does: by never ending, or by ending its process.
+    simple = all(isinstance(r.source, LocalSource) and not r.tokenizer.path for r in recipes)
+    small = simple and all(_size(r) < _SMALL_BYTES for r in recipes)
+    return workers(processes or (1 if small else cores()))
 
 
-def _size(source: LocalSource) -> int:
-    place = Path(source.path)
-    return sum(file.stat().st_size for file in (place.rglob("*") if place.is_dir() else [place]))
+def _size(recipe: Recipe) -> int:
+    assert isinstance(recipe.source, LocalSource)
+    return sum(file.stat().st_size for file in text_files(recipe.source.path, recipe.name).files)

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.ingest import SPLITS, count_files
-from harness.recipe import Recipe
+from harness.recipe import LocalSource, Recipe
+from harness.text_files import text_files
 from harness.units import count
 
 
@@ -28,6 +29,8 @@ class PlainDisplay:
     def begin(self, recipe: Recipe) -> None:
         self.recipe, self.started = recipe, time.monotonic()
         self.say(f"corpus {recipe.name}: reading {count_files(recipe):,} files")
+        if left_out := _left_out(recipe):
+            self.say(f"corpus {recipe.name}: left out are {left_out}")
 
     def report(self, files_read: int, tokens: int) -> None:
         pass
@@ -36,6 +39,8 @@ class PlainDisplay:
         train, validation = (manifest["splits"][split]["tokens"] for split in SPLITS)
         seconds = time.monotonic() - self.started
         self.say(f"corpus {self.recipe.name}: {train:,} + {validation:,} validation tokens in {seconds:.0f} s")
+        for note in _notes(self.recipe, manifest):
+            self.say(f"corpus {self.recipe.name}: {note}")
 
     def say(self, line: str) -> None:
         if self.enabled:
@@ -53,6 +58,8 @@ class BarDisplay(PlainDisplay):
     def begin(self, recipe: Recipe) -> None:
         self.recipe, self.started = recipe, time.monotonic()
         self.bar.update(self.task, description=f"corpus {recipe.name}")
+        if left_out := _left_out(recipe):
+            self.say(f"corpus {recipe.name}: left out are {left_out}")
 
     def report(self, files_read: int, tokens: int) -> None:
         description = f"corpus {self.recipe.name} · {count(tokens)} tokens"
@@ -64,6 +71,25 @@ class BarDisplay(PlainDisplay):
 
     def say(self, line: str) -> None:
         self.bar.console.print(line, highlight=False)
+
+
+def _left_out(recipe: Recipe) -> str:
+    return text_files(recipe.source.path, recipe.name).told() if isinstance(recipe.source, LocalSource) else ""
+
+
+def _notes(recipe: Recipe, manifest: dict[str, Any]) -> Iterator[str]:
+    """What became of a user's own documents that they may not expect."""
+    if not isinstance(recipe.source, LocalSource):
+        return
+    repeats, empty, pieces = manifest["duplicates"], manifest["empty"], manifest["pieces"]
+    total = manifest["documents"] + repeats + empty
+    if repeats:
+        yield f"{repeats:,} of {total:,} documents are exact repeats of earlier ones and are left out"
+    if empty:
+        yield f"{empty:,} of {total:,} documents are empty and are left out"
+    if pieces:
+        documents = manifest["documents"]
+        yield f"too few documents ({documents:,}) to hold some out: pieces of {pieces:,} characters or more are"
 
 
 @contextlib.contextmanager

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import pool, worker
-from harness.corpus import build, open_corpus, require_windows
 from harness.display import Display
 from harness.documents import write_documents
 from harness.fields import choice, number, whole
 from harness.jobs import Failure, Jobs, Outcome
+from harness.needed_corpora import build_corpora
 from harness.plan import Plan
 from harness.session import Session, Stop, tell
 from harness.store import Store
@@ -44,7 +44,7 @@ def launch(
         return _slurm(plan, jobs, setup, settings, store, tracker, progress)
     workers = [pool.start(index, setup, place) for index, place in enumerate(places)]
     try:
-        _corpora(plan, jobs, store, progress)  # the workers import torch meanwhile
+        build_corpora(plan, jobs, store, progress)  # the workers import torch meanwhile
         write_documents(plan, store)
         with (
             Stop() as stop,
@@ -77,19 +77,6 @@ def _setup(settings: Mapping[str, Any], store: Store) -> worker.Setup:
     )
 
 
-def _corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:
-    """Build what is missing of the corpora that the jobs read; each must hold the windows that are asked for."""
-    needed = {key: recipe for job in jobs.all for key, recipe in job.task.recipes.items()}
-    runs = [plan.points[i].run for job in jobs.all for i in job.segment.runs]
-    seq_len, batch = max(run.seq_len for run in runs), max(run.batch for run in runs)
-    build(list(needed.values()), store.root, progress=progress, seq_len=seq_len, sequences=batch)
-    for key, recipe in needed.items():
-        corpus = open_corpus(store.root, recipe)
-        require_windows(corpus, seq_len, batch)
-        for measure in {m.hash: m for job in jobs.all for m in job.task.measures.values() if m.key == key}.values():
-            measure.indices(corpus.validation.windows(measure.seq_len))
-
-
 def _slurm(
     plan: Plan,
     jobs: Jobs,
@@ -106,7 +93,7 @@ def _slurm(
     if tracker["kind"] != "off" and not settings["wait"]:
         print("warning: no process stays to mirror the runs; launch.wait=true does", file=sys.stderr)
     wanted = slurm.wanted_resources(plan, jobs, settings, store)
-    _corpora(plan, jobs, store, progress)
+    build_corpora(plan, jobs, store, progress)
     write_documents(plan, store)
     with Stop() as stop:  # a Ctrl-C is heard before the first is submitted, and once all are
         outcome = Outcome(interrupted=True)

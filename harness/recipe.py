@@ -23,6 +23,7 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.identity import digest
+from harness.text_files import require_regular, suffix_of, text_files
 
 CORPUS_CODE = 1
 """Raised whenever the same sources would give other tokens: extraction, cleaning, split, tokenizer, packing."""
@@ -32,14 +33,13 @@ VOCAB_SIZE = 2048
 MINIMAL_VOCAB_SIZE = 257  # 256 bytes and the end of a document
 NOT_ADDRESSED = {"address": False}  # fields that say where something lies, not what it is
 
-SUFFIXES = (".jsonl", ".jsonl.zst", ".json", ".parquet", ".csv", ".txt")
-
 # Share of the files that the default build reads: 7.5, 4.4, 3.7 and 2.1 M training tokens at vocabulary 2,048, for some
 # 40 s of processor time in all, so that two cores take half of that.
 DEFAULT_SAMPLE = {"docs": 0.7, "python": 0.2, "cpp": 0.7, "sympy": 0.7}
 # Share of the documents held out: what gives at least 1,000 windows of 128 tokens at the default sample.
 VALIDATION_SHARE = {"docs": 0.02, "python": 0.05, "cpp": 0.04, "sympy": 0.07}
 LOCAL_VALIDATION_SHARE = 0.02
+LONGEST_DOCUMENT = 64_000_000  # bytes of one local document, as it stands in its file; longer ones are refused
 
 # Distributions of requirements.lock whose files are read; the standard library comes on top.
 PACKAGES = (
@@ -103,6 +103,7 @@ class LocalSource:
     files: tuple[str, ...]  # "jsonl <sha256>"
     text: str  # name of the text column
     path: str = field(default="", metadata=NOT_ADDRESSED)
+    longest_document: int = field(default=LONGEST_DOCUMENT, metadata=NOT_ADDRESSED)  # only ever refuses
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ class Recipe:
 
     @property
     def folder(self) -> str:
-        """Name of the folder below <root>/corpora."""
-        return f"{self.name}-{self.key[:12]}"
+        """Name of the folder below <root>/corpora: whatever the data is called, it is there once."""
+        return self.key[:12]
 
     @property
     def vocab_size(self) -> int:
@@ -161,6 +162,7 @@ def local(
     companions: Mapping[str, str | Path] | None = None,
     tokenizer: str | Path | None = None,
     validation: float | None = None,
+    longest_document: int = LONGEST_DOCUMENT,
 ) -> Recipe:
     """The recipe of a file or folder of yours. `companions` = name -> path of all that the tokenizer is trained on.
 
@@ -169,7 +171,7 @@ def local(
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError("corpus", name, "not a name for a folder", "use letters, digits, . _ and -")
-    source = LocalSource(content_of(path, name), text, str(path))
+    source = LocalSource(content_of(path, name), text, str(path), longest_document)
     share = _validation(LOCAL_VALIDATION_SHARE if validation is None else validation)
     if tokenizer:
         return Recipe(name, source, given_tokenizer(tokenizer), share, CORPUS_CODE)
@@ -189,16 +191,19 @@ def local(
 def given_tokenizer(path: str | Path) -> TokenizerRecipe:
     """A tokenizer.json, or a folder that holds one. Its end-of-document token is found by name. Raises InputError."""
     file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
-    if not file.is_file():
-        raise InputError("tokenizer", path, "no tokenizer.json there", "give a tokenizer.json or a folder holding one")
-    content = file.read_bytes()
+    try:
+        require_regular("tokenizer", file)
+        content = file.read_bytes()
+    except OSError as error:
+        why = f"no tokenizer.json there ({error.strerror})"
+        raise InputError("tokenizer", path, why, "give a tokenizer.json or a folder holding one") from None
     try:
         described = json.loads(content)
         added = {str(token["content"]): int(token["id"]) for token in described.get("added_tokens") or []}
         vocabulary = described["model"]["vocab"]
         ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
         vocab_size = max([*ids, *added.values()]) + 1
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError("tokenizer", path, "not a tokenizer.json", "give a file saved by tokenizers") from error
     end = _configured_end(file.parent / "tokenizer_config.json")
     usual = (end, END_OF_DOCUMENT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<|im_end|>", "[SEP]")
@@ -222,37 +227,10 @@ def installed_packages() -> tuple[str, ...]:
         ) from error
 
 
-def local_files(path: str | Path, field_name: str) -> list[Path]:
-    """Data files below `path` in reading order (sorted by relative path). Raises InputError.
-
-    Names that begin with `.` or `_` are markers of other tools and skipped; any other suffix is refused, since data
-    left out in silence would be another corpus than the one asked for.
-    """
-    place = Path(path)
-    if not place.exists():
-        raise InputError(field_name, path, "no such file or folder", "give a path that exists")
-    if place.is_dir():
-        found = [file for file in place.rglob("*") if file.is_file() and not _hidden(file.relative_to(place))]
-        files = sorted(found, key=lambda file: file.relative_to(place).as_posix())
-    else:
-        files = [place]
-    for file in files:
-        if suffix_of(file) is None:
-            raise InputError(field_name, file, f"unknown suffix {file.suffix!r}", f"known are {_listed(SUFFIXES)}")
-    if not files:
-        raise InputError(field_name, path, "an empty folder", f"put files in it ({_listed(SUFFIXES)})")
-    return files
-
-
-def suffix_of(file: Path) -> str | None:
-    """The data suffix of a file name, or None."""
-    return next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
-
-
 def content_of(path: str | Path, field_name: str) -> tuple[str, ...]:
     """`<format> <sha256>` of each data file, in reading order. Raises InputError."""
     described = []
-    for file in local_files(path, field_name):
+    for file in text_files(path, field_name).files:
         try:
             status = file.stat()
             described.append(f"{suffix_of(file)} {_sha256(file, status.st_size, status.st_mtime_ns)}"[1:])
@@ -272,15 +250,17 @@ def _combined(files: tuple[str, ...]) -> str:
 
 
 def _configured_end(file: Path) -> str:
+    """The end-of-document token by the file beside a tokenizer, if there is one."""
+    if not file.exists():
+        return ""
     try:
+        require_regular("tokenizer", file)
         token = json.loads(file.read_text(encoding="utf-8")).get("eos_token") or ""
         return str(token.get("content", "")) if isinstance(token, dict) else str(token)
-    except (OSError, ValueError, AttributeError):
+    except InputError:
+        raise
+    except (OSError, ValueError, AttributeError, RecursionError):
         return ""
-
-
-def _hidden(relative: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in relative.parts)
 
 
 def _vocab_size(value: int) -> int:
@@ -292,7 +272,7 @@ def _vocab_size(value: int) -> int:
 
 def _validation(value: float) -> float:
     if not 0 < value < 1:
-        raise InputError("corpus.validation", value, "not a share of the documents", "give more than 0, less than 1")
+        raise InputError("validation", value, "not a share of the documents", "give more than 0, less than 1")
     return value
 
 

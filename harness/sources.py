@@ -1,7 +1,7 @@
 """A user's own texts: folders or files of jsonl, jsonl.zst, json, parquet, csv and txt, streamed as documents.
 
 Level 4. Whatever is wrong with a file is one InputError that names the file, the line (or row, or byte) and the
-remedy. No file is held in memory as a whole.
+remedy. No file is held in memory as a whole, and nothing longer than the longest document is.
 
     for document in local_documents("data/german", "downstream", "text"): ...
 """
@@ -11,16 +11,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from harness.errors import InputError
-from harness.recipe import local_files, suffix_of
+from harness.file_kinds import kind_of
+from harness.recipe import LONGEST_DOCUMENT
+from harness.text_files import suffix_of, text_files
 
 _LINE_BYTES = 1 << 20  # a longer line of a txt file is read in parts
 _TXT_BYTES = 4096  # a txt file becomes documents of at least this size, cut at empty lines
-_LONGEST_FIELD = (1 << 31) - 1  # of a csv row; the module's own default is 128 KiB
+_BATCH_BYTES = 1 << 26  # of a column of Parquet, read at once
+_TWICE = object()  # key of a JSON record under which the keys stand that it has more than once
 
 
 class Document(NamedTuple):
@@ -37,24 +42,31 @@ class _Place(NamedTuple):
     field: str
     file: Path
     column: str
+    longest: int  # bytes of a document as it stands in its file
 
     def error(self, why: str, remedy: str = "repair or remove the file") -> InputError:
         return InputError(self.field, self.file, " ".join(why.split()), remedy)
 
+    def too_long(self, where: str) -> InputError:
+        why = f"{where} is longer than {self.longest:,} bytes"
+        return self.error(why, "divide it, or allow more: corpus.longest_document=BYTES")
 
-def local_documents(path: str | Path, field: str, column: str) -> Iterator[Document]:
+
+def local_documents(path: str | Path, field: str, column: str, longest: int = LONGEST_DOCUMENT) -> Iterator[Document]:
     """All documents below `path` in reading order; `column` holds the text. Raises InputError naming `field`."""
-    for file in local_files(path, field):
+    for file in text_files(path, field).files:
         name = file.relative_to(path).as_posix() if Path(path).is_dir() else file.name
-        for line, text in read_file(file, field, column):
+        for line, text in read_file(file, field, column, longest):
             yield Document(name, line, text)
 
 
-def read_file(file: Path, field: str, column: str) -> Iterator[tuple[int, str]]:
+def read_file(file: Path, field: str, column: str, longest: int = LONGEST_DOCUMENT) -> Iterator[tuple[int, str]]:
     """(line, text) of one file, read as its suffix says."""
-    place = _Place(field, file, column)
+    place = _Place(field, file, column, longest)
     suffix = suffix_of(file)
     try:
+        if suffix is not None and (kind := kind_of(file, suffix)) is not None:
+            raise place.error(f"is {kind.name}, not what {suffix} says", kind.remedy)
         if suffix == ".parquet":
             yield from _parquet(place)
         elif suffix == ".jsonl.zst":
@@ -87,7 +99,7 @@ def _json_lines(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
     for number, line in _lines(stream, place):
         if line.strip():
             try:
-                record = json.loads(line)
+                record = json.loads(line, object_pairs_hook=_record)
             except (ValueError, RecursionError) as error:
                 raise place.error(f"line {number} is not JSON ({error})") from None
             yield number, _text_of(record, f"line {number}", place)
@@ -101,8 +113,8 @@ def _json(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
 
 
 def _json_values(stream: IO[bytes], place: _Place) -> Iterator[Any]:
-    decoder, text = json.JSONDecoder(), io.TextIOWrapper(stream, "utf-8-sig")
-    buffer, size, in_list, after_value, ended = "", 1 << 16, False, False, False
+    decoder, text = json.JSONDecoder(object_pairs_hook=_record), io.TextIOWrapper(stream, "utf-8-sig")
+    buffer, size, in_list, after_value, ended, count = "", 1 << 16, False, False, False, 1
     while True:
         buffer = buffer.lstrip()
         if buffer[:1] == "[" and not in_list and not after_value:
@@ -115,8 +127,11 @@ def _json_values(stream: IO[bytes], place: _Place) -> Iterator[Any]:
         try:
             if buffer and not closed and not (in_list and after_value):
                 value, end = decoder.raw_decode(buffer)
+                if end > place.longest:
+                    raise place.too_long(f"record {count}")
                 if end < len(buffer) or ended:  # else a number or the buffer may go on
                     yield value
+                    count += 1
                     buffer, size, after_value = buffer[end:], 1 << 16, True
                     continue
             elif ended and (closed or (not buffer and not in_list)):
@@ -128,8 +143,10 @@ def _json_values(stream: IO[bytes], place: _Place) -> Iterator[Any]:
                 raise
             if ended or isinstance(error, RecursionError):
                 raise place.error(f"not JSON ({error})") from None
+        if len(buffer) > place.longest:
+            raise place.too_long(f"record {count} (or not JSON; it)")
         try:
-            more = text.read(size)
+            more = text.read(min(size, place.longest + 1))
         except UnicodeDecodeError as error:
             at = stream.tell() - len(error.object) + error.start
             raise place.error(f"invalid UTF-8 in byte {at} ({error.reason})", "convert the file to UTF-8") from None
@@ -138,12 +155,11 @@ def _json_values(stream: IO[bytes], place: _Place) -> Iterator[Any]:
 
 
 def _csv(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(min(place.longest, sys.maxsize))  # the module's own default is 128 KiB
     rows = csv.reader((line for _, line in _lines(stream, place)), strict=True)
     try:
         header = next(rows, [])
-        if place.column not in header:
-            raise _missing_column(place, header)
+        _check_columns(place, header)
         at = header.index(place.column)
         for row in rows:
             if row and len(row) != len(header):
@@ -152,6 +168,8 @@ def _csv(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
             if row:
                 yield rows.line_num, _checked(row[at], f"line {rows.line_num}", place)
     except csv.Error as error:
+        if "field larger than field limit" in str(error):  # the module has no error of its own for it
+            raise place.too_long(f"a field that ends in or after line {rows.line_num}") from None
         raise place.error(f"line {rows.line_num} is not csv ({error})") from None
 
 
@@ -178,15 +196,14 @@ def _parquet(place: _Place) -> Iterator[tuple[int, str]]:
     try:
         with pyarrow.parquet.ParquetFile(place.file) as file:
             schema = file.schema_arrow
-            if place.column not in schema.names:
-                raise _missing_column(place, schema.names)
+            _check_columns(place, schema.names)
             kind = schema.field(place.column).type
             value = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
-            if not (pyarrow.types.is_string(value) or pyarrow.types.is_large_string(value)):
+            if value not in (pyarrow.string(), pyarrow.large_string(), pyarrow.string_view()):
                 why = f"column {place.column} holds {kind}, not text"
                 raise place.error(why, "name a column of strings: text=NAME")
             row = 0
-            for batch in file.iter_batches(batch_size=256, columns=[place.column]):
+            for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata), columns=[place.column]):
                 for cell in batch.column(0):
                     row += 1
                     try:
@@ -200,12 +217,20 @@ def _parquet(place: _Place) -> Iterator[tuple[int, str]]:
         raise place.error(f"not a valid parquet file ({error})") from None
 
 
+def _rows_at_once(metadata: Any) -> int:
+    """256, or fewer where rows are long."""
+    size = int(sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)))
+    return max(1, min(256, _BATCH_BYTES * int(metadata.num_rows) // max(1, size)))
+
+
 def _lines(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
     """(number, line) with a byte order mark removed; invalid UTF-8 names its line and byte."""
     number, offset = 1, 0
     txt = place.file.name.lower().endswith(".txt")
     rest = b""
-    while raw := stream.readline(_LINE_BYTES if txt else -1):
+    while raw := stream.readline(_LINE_BYTES if txt else place.longest + 1):
+        if len(raw) > place.longest and not txt:
+            raise place.too_long(f"line {number}")
         raw = rest + raw
         try:
             line = raw.decode("utf-8-sig" if not offset else "utf-8")
@@ -228,6 +253,8 @@ def _text_of(record: object, where: str, place: _Place) -> str:
     if not isinstance(record, dict):
         why = f"{where} is a {type(record).__name__}, not a record with a text column"
         raise place.error(why, f'write {{"{place.column}": "..."}}')
+    if place.column in record.get(_TWICE, ()):
+        raise place.error(f"{where} has {place.column} twice", "keep the one that is meant")
     if place.column not in record:
         raise _missing_column(place, list(record), where)
     return _checked(record[place.column], where, place)
@@ -238,13 +265,33 @@ def _checked(text: object, where: str, place: _Place) -> str:
         kind = "null" if text is None else f"a {type(text).__name__}, not text"
         raise place.error(f"{where}: {place.column} is {kind}", "drop such records, or name another column: text=NAME")
     try:
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError:
         raise place.error(f"{where} holds half a surrogate pair, which UTF-8 cannot encode") from None
+    if size > place.longest:
+        raise place.too_long(f"the text of {where}")
     return text
 
 
-def _missing_column(place: _Place, columns: list[str], where: str = "") -> InputError:
-    known = ", ".join(str(column)[:40] for column in columns[:12]) or "none"
+def _record(pairs: list[tuple[str, object]]) -> dict[object, object]:
+    """A JSON object as a dict that says which of its keys were there more than once."""
+    record: dict[object, object] = dict(pairs)
+    if len(record) < len(pairs):
+        record[_TWICE] = {key for key, count in Counter(key for key, _ in pairs).items() if count > 1}
+    return record
+
+
+def _check_columns(place: _Place, columns: Sequence[str]) -> None:
+    """InputError unless one column, and no more, is the one of texts."""
+    at = [number for number, column in enumerate(columns, 1) if column == place.column]
+    if not at:
+        raise _missing_column(place, columns)
+    if len(at) > 1:
+        numbers = " and ".join(map(str, at))
+        raise place.error(f"columns {numbers} are both called {place.column}", "rename all but the one that is meant")
+
+
+def _missing_column(place: _Place, columns: Sequence[object], where: str = "") -> InputError:
+    known = ", ".join(str(column)[:40] for column in columns[:12] if column is not _TWICE) or "none"
     why = f"{where + ' of ' if where else ''}{place.file} has no such column"
     return InputError("text", place.column, why, f"name one of its columns: {known}")

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 EncodeTask = tuple[str, int, str, list[str]]  # tokenizer.json, id of the end-of-document token, dtype, texts
+Part = tuple[int, str, bool]  # (index of the text, a piece of it, is it the last)
 
 _PIECE_CHARACTERS = 1 << 20  # longer texts are encoded in parts, since an encoding takes 100 times its text's memory
+LIMIT_SECONDS = 120.0  # for that many characters, which take some seconds
 
 
 def token_dtype(vocab_size: int) -> str:
@@ -64,21 +68,83 @@ def load(path: Path | str) -> Tokenizer:
     return tokenizer
 
 
+class EncodingError(Exception):
+    """A text that the tokenizer cannot encode: its regular expression may never end."""
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(index, why)
+        self.index, self.why = index, why  # index: which of the texts
+
+
 def encode(task: EncodeTask) -> tuple[bytes, list[int]]:
-    """(ids of all texts, each followed by the end of document; number of ids of each), for one process."""
+    """(ids of all texts, each followed by the end of document; number of ids of each), for one process.
+
+    Raises EncodingError for a text of which a part takes longer than `LIMIT_SECONDS`. It is never left out: what is in
+    a corpus must not depend on the machine.
+    """
     path, end, dtype, texts = task
     tokenizer = _loaded(path)
-    pieces = [_pieces(text) for text in texts]
-    encoded = iter(tokenizer.encode_batch_fast([piece for text in pieces for piece in text], add_special_tokens=False))
-    ids: list[int] = []
-    counts = []
-    for text in pieces:
-        before = len(ids)
-        for _ in text:
-            ids += next(encoded).ids
-        ids.append(end)
-        counts.append(len(ids) - before)
-    return np.array(ids, dtype).tobytes(), counts
+    counts = [1] * len(texts)
+    encoded: list[bytes] = []
+    for parts in _together(texts):
+        ids: list[int] = []
+        for (index, _, is_last), found in zip(parts, _ids_of(tokenizer, parts), strict=True):
+            ids += found
+            counts[index] += len(found)
+            if is_last:
+                ids.append(end)
+        encoded.append(np.array(ids, dtype).tobytes())
+    return b"".join(encoded), counts
+
+
+def _together(texts: Iterable[str]) -> Iterator[list[Part]]:
+    """The parts of all texts in groups of some `_PIECE_CHARACTERS`, which are encoded at once."""
+    group: list[Part] = []
+    characters = 0
+    for index, text in enumerate(texts):
+        pieces = _pieces(text)
+        for number, piece in enumerate(pieces, 1):
+            if group and characters + len(piece) > _PIECE_CHARACTERS:
+                yield group
+                group, characters = [], 0
+            group.append((index, piece, number == len(pieces)))
+            characters += len(piece)
+    if group:
+        yield group
+
+
+def _ids_of(tokenizer: Tokenizer, parts: list[Part]) -> list[list[int]]:
+    found = _attempt(tokenizer, [piece for _, piece, _ in parts])
+    if not isinstance(found, str):
+        return found
+    one_by_one: list[list[int]] = []
+    for index, piece, _ in parts:  # one of them is at fault: which?
+        found = _attempt(tokenizer, [piece])
+        if isinstance(found, str):
+            raise EncodingError(index, found)
+        one_by_one += found
+    return one_by_one
+
+
+def _attempt(tokenizer: Tokenizer, pieces: list[str]) -> list[list[int]] | str:
+    """The ids of each piece, or why there are none."""
+    outcome: list[list[list[int]] | str] = []
+
+    def work() -> None:
+        try:
+            found = tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
+            outcome.append([one.ids for one in found])
+        except BaseException as error:  # the library's panics are no Exception
+            outcome.append(f"fails ({error})")
+
+    # The library cannot be interrupted. Processor time, since a machine may be busy or asleep.
+    thread, started = threading.Thread(target=work, daemon=True), time.process_time()
+    thread.start()
+    while not outcome:
+        thread.join(0.2)
+        if time.process_time() - started > LIMIT_SECONDS and not outcome:
+            return f"takes more than {LIMIT_SECONDS:g} s of processor time"
+    return outcome[0]
 
 
 def bytes_per_token(path: Path | str, vocab_size: int) -> np.ndarray:

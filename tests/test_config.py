@@ -73,6 +73,8 @@ BAD = {
     "stages=[{mixture:docs,tokens:1x}]": "stages[0].mixture=docs: not a mapping",
     "stages=[{mixture:{docs:1},tokens:null}]": "stages[0].tokens=None: not a number",
     "stages=[{mixture:{docs:1},tokens:1x,restart:null}]": "restart=None: not a list",
+    "validation=0": "validation=0: not above 0",
+    "validation=1": "validation=1: above 0.9",
     "seed=1e30": "seed=1e+30: not a whole number below 2^53",
     "batch=8": "batch=8: it has keys: sequences, seq_len; give batch.sequences=8",
     "base=3e6": "give base.tokens=3e+06",

@@ -311,12 +311,12 @@ def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_too_little_text_is_told_before_anything_is_kept(tmp_path: Path) -> None:
     given = local("downstream", write(tmp_path / "a.jsonl", texts(300)))
     with pytest.raises(InputError, match=r"^downstream=.*validation has .* 0 windows of 4,?096 tokens"):
-        build([given], tmp_path / "root", progress=False, seq_len=4096)
+        build([given], tmp_path / "root", progress=False, check=lambda *made: require_windows(*made, 4096))
     assert not (tmp_path / "root").exists()
     made = built(tmp_path / "root", given)
-    require_windows(made, 16, made.train.windows(16))
+    require_windows(given, made, 16, made.train.windows(16))
     with pytest.raises(InputError, match=r"^downstream=.*train has"):
-        require_windows(made, 16, made.train.windows(16) + 1)
+        require_windows(given, made, 16, made.train.windows(16) + 1)
 
 
 @pytest.mark.parametrize("documents", [[], ["", "  \n"]])
@@ -396,6 +396,97 @@ def test_an_interrupted_build_leaves_no_process_and_nothing_in_the_way(tmp_path:
         assert said.count("Traceback") == 1, "of this script's own; none of its workers"
     built(tmp_path / "root", local("upstream", data))
     assert [path.name for path in (tmp_path / "root" / "corpora").iterdir()] == [local("upstream", data).folder]
+
+
+# --- one folder for one content --------------------------------------------------------------------------------------
+
+
+def test_the_same_texts_under_another_name_are_made_once(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, data = small.folder.parents[1], small.folder.parents[2] / "data"
+    monkeypatch.setattr(ingest, "ingest", None)
+    other = built(root, local("general", data, vocab_size=400, validation=0.1))
+    assert (other.name, other.folder, other.content) == ("general", small.folder, small.content)
+    assert small.folder.name == small.key[:12]
+    assert json.loads((small.folder / "manifest.json").read_text())["name"] == "upstream"
+
+
+def test_a_folder_of_before_which_has_a_name_is_used_as_it_is(
+    tmp_path: Path, small: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = local("downstream", small.folder.parents[2] / "data", vocab_size=400, validation=0.1)
+    name = f"some-name-{small.folder.name}"
+    damaged = shutil.copytree(small.folder, tmp_path / "damaged" / "corpora" / name)
+    (damaged / "tokenizer.json").write_text("damaged")
+    assert built(tmp_path / "damaged", given).folder.name == small.folder.name, "set aside, and made again"
+    assert not damaged.exists()
+    whole = shutil.copytree(small.folder, tmp_path / "whole" / "corpora" / name)
+    monkeypatch.setattr(ingest, "ingest", None)
+    assert built(tmp_path / "whole", given).folder == whole
+
+
+# --- what is said of a user's texts ----------------------------------------------------------------------------------
+
+
+def test_repeats_empty_documents_and_what_is_left_out_are_counted_aloud(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    documents = texts(200)
+    write(tmp_path / "data" / "a.jsonl", [*documents, *documents, *documents, "", " "])
+    (tmp_path / "data" / ".DS_Store").write_text("")
+    (tmp_path / "data" / "part2").symlink_to(tmp_path / "data")
+    build([local("downstream", tmp_path / "data")], tmp_path / "root")
+    said = capfd.readouterr().err.splitlines()
+    assert "corpus downstream: left out are 1 hidden (.DS_Store), 1 links to folders read already (part2)" in said
+    assert "corpus downstream: 400 of 602 documents are exact repeats of earlier ones and are left out" in said
+    assert "corpus downstream: 2 of 602 documents are empty and are left out" in said
+    write(tmp_path / "one.jsonl", ["\n".join(documents)])
+    build([local("downstream", tmp_path / "one.jsonl")], tmp_path / "root")
+    assert "too few documents (1) to hold some out: pieces of" in capfd.readouterr().err
+
+
+# --- a given tokenizer that fails -------------------------------------------------------------------------------------
+
+
+def with_pattern(folder: Path, made: Corpus, pattern: str) -> Path:
+    """The tokenizer of a corpus, with a regular expression that splits its texts first."""
+    described = json.loads((made.folder / "tokenizer.json").read_text())
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    steps = [split, described["pre_tokenizer"]]
+    described["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+    return folder / "tokenizer.json"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "why"),
+    [
+        ("(a|aa)+c", ("a" * 30 + " ") * 2000, "takes more than 0.5 s of processor time"),
+        ("(a+)+c", "a" * 400, "fails"),
+    ],
+    ids=["endless", "broken"],
+)
+def test_a_document_on_which_a_tokenizer_fails_is_named_and_never_left_out(
+    tmp_path: Path, small: Corpus, pattern: str, text: str, why: str
+) -> None:
+    """In a process of its own: what never ends goes on until its process does."""
+    data = write(tmp_path / "a.jsonl", [*texts(30), text, *texts(30, 1)])
+    given = with_pattern(tmp_path, small, pattern)
+    script = tmp_path / "build.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom harness import corpus, recipe, tokenizer\n"
+        "tokenizer.LIMIT_SECONDS = 0.5\n"
+        "if __name__ == '__main__':\n"
+        "    given = recipe.local('upstream', sys.argv[1], tokenizer=sys.argv[2])\n"
+        "    try:\n        corpus.build([given], Path(sys.argv[3]), progress=False)\n"
+        "    except Exception as error:\n        print(error)\n"
+    )
+    command = [sys.executable, str(script), str(data), str(given), str(tmp_path / "root")]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=True)
+    assert done.stdout.startswith(f"tokenizer={given}: {why}")
+    assert "on a.jsonl:31; repair its regular expressions, or take that document out" in done.stdout
+    assert done.stderr == ""
+    assert not (tmp_path / "root").exists()
 
 
 # --- the embedded corpora --------------------------------------------------------------------------------------------

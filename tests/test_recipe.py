@@ -161,7 +161,7 @@ def test_vocabulary_and_validation_share_are_checked(tmp_path: Path) -> None:
     data = write(tmp_path / "data", a="one")
     with pytest.raises(InputError, match=r"corpus\.vocab_size=256"):
         local("upstream", data, vocab_size=256)
-    with pytest.raises(InputError, match=r"corpus\.validation=1"):
+    with pytest.raises(InputError, match=r"^validation=1"):
         local("upstream", data, validation=1)
 
 

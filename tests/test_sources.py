@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import csv
+import gzip
 import json
+import lzma
+import tracemalloc
 from pathlib import Path
 
 import pyarrow
@@ -192,3 +197,116 @@ def test_a_folder_is_read_in_order_of_its_names(tmp_path: Path) -> None:
         ("a.parquet", 2),
         ("b/one.jsonl", 1),
     ]
+
+
+# --- two columns, other types, other kinds of files ------------------------------------------------------------------
+
+
+def test_two_columns_of_texts_are_refused_and_both_named(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("text,id,text\nleft,1,right\n")
+    assert "columns 1 and 3 are both called text" in refusal(tmp_path / "data.csv")
+    twice = pyarrow.table([["left"], ["right"]], names=["text", "text"])
+    pyarrow.parquet.write_table(twice, tmp_path / "data.parquet")
+    assert "columns 1 and 2 are both called text" in refusal(tmp_path / "data.parquet")
+    for name, content in (
+        ("data.jsonl", '{"text": "a", "te\\u0078t": "b"}'),
+        ("data.json", '[{"text": 1, "text": "b"}]'),
+    ):
+        (tmp_path / name).write_text(content)
+        assert "1 has text twice" in refusal(tmp_path / name)
+    (tmp_path / "other.jsonl").write_text('{"id": 1, "id": 2, "text": "a", "more": {"text": 1, "text": 2}}')
+    assert read(tmp_path / "other.jsonl") == ["a"], "only the texts matter"
+
+
+TYPES = [
+    pyarrow.string_view(),
+    pyarrow.large_string(),
+    pyarrow.dictionary(pyarrow.int32(), pyarrow.string()),
+    pyarrow.dictionary(pyarrow.int8(), pyarrow.large_string()),
+]
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=str)
+def test_every_type_of_text_is_read_from_parquet(tmp_path: Path, kind: pyarrow.DataType) -> None:
+    column = pyarrow.array(TEXTS).cast(kind)
+    pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "data.parquet")
+    assert read(tmp_path / "data.parquet") == TEXTS
+
+
+def test_bytes_in_parquet_are_named(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"text": [b"a"]}), tmp_path / "data.parquet")
+    assert "column text holds binary, not text" in refusal(tmp_path / "data.parquet")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "txt", "parquet", "jsonl.zst"])
+@pytest.mark.parametrize(
+    ("content", "name", "remedy"),
+    [
+        (gzip.compress(b'{"text": "a"}\n'), "is gzip", "gzip -d"),
+        (bz2.compress(b"some text"), "is bzip2", "bzip2 -d"),
+        (lzma.compress(b"some text"), "is xz", "xz -d"),
+        (b"PK\x03\x04\x14\x00", "is a zip archive", "unzip"),
+        (codecs.BOM_UTF16_LE + "text\nvalue\n".encode("utf-16-le"), "is UTF-16 text", "iconv -f UTF-16"),
+        (codecs.BOM_UTF16_BE + "text\nvalue\n".encode("utf-16-be"), "is UTF-16 text", "iconv -f UTF-16"),
+        (codecs.BOM_UTF32_LE + "text\nvalue\n".encode("utf-32-le"), "is UTF-32 text", "iconv -f UTF-32"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "is a pointer of Git LFS", "git lfs pull"),
+    ],
+    ids=["gzip", "bzip2", "xz", "zip", "utf-16-le", "utf-16-be", "utf-32", "lfs"],
+)
+def test_a_file_of_another_kind_is_named_as_what_it_is(
+    tmp_path: Path, suffix: str, content: bytes, name: str, remedy: str
+) -> None:
+    path = tmp_path / f"data.{suffix}"
+    path.write_bytes(content)
+    message = refusal(path)
+    assert name in message
+    assert remedy in message
+
+
+def test_zstd_and_parquet_under_other_names(tmp_path: Path) -> None:
+    write_zstd(tmp_path / "a.jsonl", b'{"text": "a"}\n')
+    assert "is zstd, not what .jsonl says; unpack it with zstd -d, or call it .jsonl.zst" in refusal(
+        tmp_path / "a.jsonl"
+    )
+    (tmp_path / "a.jsonl").rename(tmp_path / "b.jsonl.zst")
+    assert read(tmp_path / "b.jsonl.zst") == ["a"], "the remedy works"
+    write(tmp_path / "a.parquet", TEXTS).rename(tmp_path / "a.csv")
+    assert "is Parquet, not what .csv says; call it .parquet" in refusal(tmp_path / "a.csv")
+    for text in ("PAR1 is how it begins", "BZh as a word"):
+        (tmp_path / "a.txt").write_text(text)
+        assert read(tmp_path / "a.txt") == [text]
+
+
+# --- the longest document --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_document_longer_than_allowed_is_refused_with_its_line(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"data.{suffix}", ["short", "x" * 6000])
+
+    def texts(longest: int) -> list[str]:
+        return [document.text for document in local_documents(path, "downstream", "text", longest)]
+
+    assert texts(10_000) == ["short", "x" * 6000]
+    with pytest.raises(InputError) as caught:
+        texts(5000)
+    assert str(caught.value).startswith(f"downstream={path}: ")
+    assert "is longer than 5,000 bytes; divide it, or allow more: corpus.longest_document=BYTES" in str(caught.value)
+    assert {"json": "record 2", "parquet": "row 2", "csv": "line 3"}.get(suffix, "line 2") in str(caught.value)
+
+
+def test_what_is_too_long_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """A quote that is never closed, a list that is never closed, a line without an end: memory stays bounded."""
+    contents = {
+        "a.csv": b'id,text\n1,"' + b"word word\n" * 100_000,
+        "b.csv": b"id,text\n1," + b"w" * 1_000_000,
+        "c.json": b'[{"text": "' + b"w" * 1_000_000,
+        "d.jsonl": b'{"text": "' + b"w" * 1_000_000,
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(InputError, match="is longer than 20,000 bytes"):
+            list(local_documents(tmp_path / name, "upstream", "text", 20_000))
+        assert tracemalloc.get_traced_memory()[1] < 700_000
+        tracemalloc.stop()

@@ -24,14 +24,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A new module is declared here. It may import what has its own level or a lower one.
 LEVELS = {
     0: "errors cores fields identity schedule mixture shipped units",
-    1: "command shape program recipe hub history schedule_config stages config files"
-    " keys overrides user_files expand compose",
+    1: "command shape text_files file_kinds program recipe hub history schedule_config stages config "
+    "files keys overrides user_files expand compose",
     2: "compile events request plan",
     3: "store verified lease recorded task documents frozen submissions resources",
-    4: "extract embedded sources tokenizer ingest_display ingest corpus model distributed status",
+    4: "extract embedded sources held_out tokenizer trained_tokenizer processes ingest_display ingest corpus "
+    "model distributed status",
     5: "batches measure checkpoint states recorded_corpora",
     6: "train",
-    7: "launch session jobs pool worker follow display tracker slurm payload watch",
+    7: "launch session needed_corpora jobs pool worker follow display tracker slurm payload watch",
     8: "__main__ cli sweep evaluate peek report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
@@ -41,6 +42,7 @@ HEAVY = ("torch", "transformers", "datasets", "tokenizers")  # seconds to import
 LIGHT = (
     "launch",
     "session",
+    "needed_corpora",
     "jobs",
     "pool",
     "follow",

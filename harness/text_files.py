@@ -1,0 +1,149 @@
+"""Which files of a folder are texts to read, in which order, and what is left out.
+
+Level 1, without reading any of them: `recipe` hashes what is listed here, `sources` reads it.
+
+    listed = text_files("data/german", "downstream")
+    listed.files, listed.left_out           # [data/german/a.jsonl], {"hidden": [".DS_Store"]}
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InputError
+
+SUFFIXES = (".jsonl", ".jsonl.zst", ".json", ".parquet", ".csv", ".txt")
+_PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z")
+
+HIDDEN = "hidden"
+BACKUPS = "backups of editors and systems"
+NOTHING = "links to nothing"
+AGAIN = "links to folders read already"
+
+
+@dataclass(frozen=True)
+class TextFiles:
+    """The data files below a path, and by reason the names, relative to it, of what is no data."""
+
+    files: list[Path]
+    left_out: dict[str, list[str]]
+
+    def told(self) -> str:
+        """What is left out, with counts and examples; empty if nothing is."""
+        return ", ".join(
+            f"{len(names):,} {why} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for why, names in self.left_out.items()
+        )
+
+
+def text_files(path: str | Path, field: str) -> TextFiles:
+    """Data files below `path` in reading order (sorted by relative path). Raises InputError.
+
+    Linked folders are read like others, each real folder once, so a link that leads back ends nothing. Names that begin
+    with `.` or `_` are markers of other tools and left out, as are backups and links to nothing; any other suffix is
+    refused, since data left out would be another corpus than the one asked for.
+    """
+    place = Path(path)
+    try:
+        if place.is_dir():
+            listed = _folder(place, field)
+        else:
+            require_regular(field, place)
+            listed = TextFiles([place], {})
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise _unreadable(field, place, error) from None
+    except (OSError, ValueError):  # a ValueError for a name with a null character
+        raise InputError(field, path, "no such file or folder", "give a path that exists") from None
+    for file in listed.files:
+        if suffix_of(file) is None:
+            remedy = f"known are {', '.join(SUFFIXES)}"
+            if file.suffix.lower() in _PACKED:
+                remedy += "; unpack it"
+            elif file != place:
+                remedy += "; move it elsewhere, or let its name begin with _"
+            raise InputError(field, file, f"unknown suffix {file.suffix!r}", remedy)
+    if not listed.files:
+        why = f"holds no texts; left out are {listed.told()}" if listed.left_out else "an empty folder"
+        raise InputError(field, path, why, f"put files in it ({', '.join(SUFFIXES)})")
+    return listed
+
+
+def suffix_of(file: Path) -> str | None:
+    """The data suffix of a file name, or None."""
+    return next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
+
+
+def require_regular(field: str, path: Path) -> None:
+    """InputError for a pipe or a device, which might never end, or never begin. OSError if nothing is there."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kinds = {"a pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a folder": stat.S_ISDIR}
+        kind = next((name for name, is_kind in kinds.items() if is_kind(mode)), "a device")
+        raise InputError(field, path, f"is {kind}, not a regular file", "give a file")
+
+
+def _folder(place: Path, field: str) -> TextFiles:
+    files: list[Path] = []
+    left_out: dict[str, list[str]] = defaultdict(list)
+    real, links = [place], list[Path]()
+    above = {_identity(folder) for folder in place.resolve().parents}  # a link there would bring this folder along
+    seen = set(above)
+    while real or links:
+        # Links come last: a folder that is here by itself is read under its own name, whatever links to it are called.
+        folder = real.pop() if real else links.pop(0)
+        try:
+            identity = _identity(folder)
+            if identity in seen:
+                left_out[AGAIN].append(folder.relative_to(place).as_posix())
+                continue
+            seen.add(identity)
+            with os.scandir(folder) as found:
+                entries = [(Path(entry.path), entry.is_symlink()) for entry in found]
+        except OSError as error:
+            raise _unreadable(field, folder, error) from None
+        for path, linked in entries:
+            name = path.relative_to(place).as_posix()
+            if path.name.startswith((".", "_")):
+                left_out[HIDDEN].append(name)
+                continue
+            try:
+                is_folder = stat.S_ISDIR(path.stat().st_mode)
+            except OSError as error:
+                if linked and not isinstance(error, PermissionError):  # what it names is gone, or is itself
+                    left_out[NOTHING].append(name)
+                    continue
+                raise _unreadable(field, path, error) from None
+            if is_folder:
+                (links if linked else real).append(path)
+            elif _is_backup(path.name):
+                left_out[BACKUPS].append(name)
+            else:
+                require_regular(field, path)
+                files.append(path)
+        links.sort()
+    files.sort(key=lambda file: file.relative_to(place).as_posix())
+    return TextFiles(files, {why: sorted(names) for why, names in sorted(left_out.items())})
+
+
+def _is_backup(name: str) -> bool:
+    return (
+        name.endswith(("~", ".swp", ".swo"))
+        or name.startswith("~$")
+        or (name.startswith("#") and name.endswith("#"))
+        or name.lower() in ("thumbs.db", "desktop.ini")
+    )
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _unreadable(field: str, path: Path, error: OSError) -> InputError:
+    return InputError(field, path, f"cannot be read ({error.strerror})", "check its permissions")
