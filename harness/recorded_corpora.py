@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness import config, files
@@ -26,7 +27,8 @@ def corpora_of(document: Document, store: Store, names: Sequence[str]) -> dict[s
     Raises InputError for one that is neither stored nor can be made as it was.
     """
     keys = {name: key for key, name in corpus_names(document).items()}
-    found = {name: recipe for name in names if name in keys and (recipe := _stored(store, keys[name]))}
+    stored = {name: _stored(store, keys[name]) for name in names if name in keys}
+    found = {name: replace(recipe, name=name) for name, recipe in stored.items() if recipe is not None}
     missing = [name for name in names if name not in found]
     if not missing:
         return found

@@ -77,8 +77,15 @@ def test_corpora_that_were_deleted_are_made_again_while_the_texts_are_there(
         peek.main(["mine", "--at", "80"])
 
 
+def corpus_folder(here: Path, name: str) -> Path:
+    """The folder of the corpus that was made under a name."""
+    manifests = (here / "runs" / "corpora").glob("*/manifest.json")
+    (found,) = (path.parent for path in manifests if json.loads(path.read_text())["name"] == name)
+    return found
+
+
 def test_a_damaged_corpus_is_made_again_or_missed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (shard,) = (here / "runs" / "corpora").glob("downstream*/shard-train*.bin")
+    (shard,) = corpus_folder(here, "downstream").glob("shard-train*.bin")
     shard.write_bytes(bytes(shard.stat().st_size))
     assert peek.main(["mine", "--at", "80"]) == 0
     captured = capsys.readouterr()
@@ -91,7 +98,7 @@ def test_other_texts_under_the_old_path_are_refused(here: Path, trained: Path) -
     shutil.copytree(trained / "upstream", here / "gone" / "down")
     without_texts(here)
     assert peek.main(["mine", "--at", "80"]) == 0  # the store has them
-    shutil.rmtree(next((here / "runs" / "corpora").glob("downstream*")))
+    shutil.rmtree(corpus_folder(here, "downstream"))
     with pytest.raises(InputError, match="its texts or packages are no longer those it was made with"):
         peek.main(["mine", "--at", "80"])
 
