@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.expressions import one_line
 from analysis.fit import Fit
 from analysis.law import Law
 from analysis.objective import Loss
@@ -137,8 +138,10 @@ def read_fit(path: Path, field: str = "fit") -> Fit:
     """The fit of a file. Raises InputError for a file that is none."""
     try:
         document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(field, path, f"cannot be read ({error})", "give a file of `fit ... --json`") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            field, path, f"cannot be read ({one_line(error)})", "give a file of `fit ... --json`"
+        ) from None
     if not isinstance(document, dict):
         raise InputError(field, path, "is not a fit", "give a file of `fit ... --json`")
     return from_document(document, field)

@@ -13,6 +13,7 @@ from typing import Any
 
 from analysis.decide_command import add_question, check_read, fits_of, needed
 from analysis.design import Proposal, next_runs
+from analysis.expressions import one_line
 from analysis.fit import LEVEL
 from analysis.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.sensitivity import Evidence
@@ -48,8 +49,9 @@ def proposal_for(options: argparse.Namespace) -> tuple[Proposal, dict[str, Any]]
     check_read(options, "the next runs for limited downstream tokens" if limited else "the share under a tolerance")
     try:
         base = yaml.safe_load(options.base_sweep.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError("base-sweep", options.base_sweep, f"cannot be read ({error})", "name a sweep file") from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        why = f"cannot be read ({one_line(error)})"
+        raise InputError("base-sweep", options.base_sweep, why, "name a sweep file") from None
     if not isinstance(base, dict):
         raise InputError("base-sweep", options.base_sweep, "is no sweep file", "name one, such as sweeps/dcpt.yaml")
     evidence = {}

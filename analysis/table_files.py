@@ -42,6 +42,7 @@ KINDS = {
     b"{": "JSON",
     b"[": "JSON",
 }
+UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, RecursionError, zlib.error, csv.Error)
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # In a column of numbers these say that one is missing; in a column of texts they are texts.
@@ -67,7 +68,7 @@ def read_file(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
         table = _parquet(path, data) if parquet else _csv(path, data, texts)
     except InputError:
         raise
-    except (OSError, EOFError, ValueError, zlib.error, csv.Error, pyarrow.ArrowException) as error:
+    except (*UNREADABLE, pyarrow.ArrowException) as error:
         why = f"it cannot be read as a table ({one_line(error)})"
         raise InputError("table", path, why, "give a CSV (numbers with a decimal point) or Parquet file") from None
     if table.empty:

@@ -162,7 +162,7 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     try:
         names = sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.exists() else [file.name]
         return {key: value for name in names for key, value in load_file(file.with_name(name), device="cpu").items()}
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
 
 

@@ -41,7 +41,12 @@ def loader() -> Callable[[bytes], Any]:
                     known[items] = json.loads(b"[" + items + b"]")
                 document["requested"] = known[items]
                 return document
-        except (ValueError, KeyError, TypeError):  # written in another way, or damaged: json.loads says which
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            RecursionError,
+        ):  # written in another way, or damaged: json.loads says which
             pass
         return json.loads(content)
 

@@ -143,7 +143,7 @@ def read_json(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[st
         return None
     try:
         document = loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise CorruptError(f"{path}: not a JSON object")

@@ -120,7 +120,12 @@ def _stale(path: Path) -> bytes | None:
     try:
         owner: dict[str, Any] = json.loads(content)
         known_dead = all(owner[k] == v for k, v in machine().items()) and is_dead(owner["pid"], owner["started"])
-    except (ValueError, KeyError, TypeError):  # caught between its creation and its content: only silence counts
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ):  # its content is not there yet: only silence counts
         return None
     return content if known_dead else None
 
