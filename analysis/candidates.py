@@ -45,7 +45,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Point:
+class Proposed:
     """A proposed run. `gain_per_flop`: by how much it narrows the interval, after all points before it, for a FLOP."""
 
     model: str
@@ -139,7 +139,7 @@ def seeds_of(table: pd.DataFrame, shares: Array) -> dict[tuple[int, float], set[
     return found
 
 
-def numbered(chosen: Sequence[Candidate], gains: Iterable[float], seeds: Seeds) -> tuple[Point, ...]:
+def numbered(chosen: Sequence[Candidate], gains: Iterable[float], seeds: Seeds) -> tuple[Proposed, ...]:
     """The chosen runs, each with the smallest seed that no run of its model and share has: neither in the data
     (`seeds`) nor before it. A run of the same seed would repeat the errors of that run; another one averages them."""
     taken = {key: set(used) for key, used in seeds.items()}
@@ -148,11 +148,11 @@ def numbered(chosen: Sequence[Candidate], gains: Iterable[float], seeds: Seeds) 
         used = taken.setdefault((run.N, run.r), set())
         seed = next(number for number in itertools.count() if number not in used)
         used.add(seed)
-        points.append(Point(run.model, run.N, run.D, run.r, run.flops, gain, seed))
+        points.append(Proposed(run.model, run.N, run.D, run.r, run.flops, gain, seed))
     return tuple(points)
 
 
-def sweep_file(points: Sequence[Point], base: Mapping[str, Any], *, base_seed: int = 0, comment: str = "") -> str:
+def sweep_file(points: Sequence[Proposed], base: Mapping[str, Any], *, base_seed: int = 0, comment: str = "") -> str:
     """The text of a sweep file that trains the points: `python -m harness -cd FOLDER -cn NAME`.
 
     `base`: the settings of the sweep that the data came from (its `defaults`, `peak`, `evaluate` and so on), whose

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from analysis import candidates as possible
-from analysis.candidates import Candidate, Point
+from analysis.candidates import Candidate, Proposed
 from analysis.ensemble import ensembles
 from analysis.fisher import Noise
 from analysis.fit import LEVEL, Fit
@@ -47,7 +47,7 @@ class Proposal:
 
     question: str
     value: float
-    points: tuple[Point, ...]
+    points: tuple[Proposed, ...]
     flops: float
     se_now: float
     se_predicted: float
@@ -65,7 +65,7 @@ class Proposal:
     def document(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The body of the JSON document `next`; `base` as for `sweep_file`."""
         return {
-            "points": [{each.name: getattr(point, each.name) for each in fields(Point)} for point in self.points],
+            "points": [{each.name: getattr(point, each.name) for each in fields(Proposed)} for point in self.points],
             "flops": self.flops,
             "interval_now": list(self.interval_now),
             "interval_predicted": list(self.interval_predicted),

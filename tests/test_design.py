@@ -17,7 +17,7 @@ from known_fits import fit_of
 from analysis.candidates import (
     SHARES,
     Candidate,
-    Point,
+    Proposed,
     checkpoints,
     models,
     models_near,
@@ -350,7 +350,7 @@ def test_the_sweep_file_plans_the_proposed_runs(evidence: dict[str, Evidence], t
 
 
 def test_a_sweep_that_sets_its_base_keeps_it() -> None:
-    point = Point("mini", 100096, 1e5, 0.25, 1.0, 1.0, 2)
+    point = Proposed("mini", 100096, 1e5, 0.25, 1.0, 1.0, 2)
     text = sweep_file([point], {"defaults": ["config", "_self_"], "base": {"seed": 7}, "grids": [{"peak": 1}]})
     assert yaml.safe_load(text) == {
         "defaults": ["config", "_self_"],
