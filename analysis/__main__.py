@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,10 @@ def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
     """The table of runs for a terminal; losses are final losses, in nats per token."""
     width = max([len("run"), *(len(run.facts.run) for run in runs)])
     columns = ("upstream", "downstream", "forgetting", "adaptation")
-    lines = [f"{'run':<{width}}  {'status':<7}  {'tokens':>7}  " + "  ".join(f"{name:>10}" for name in columns)]
-    for run in runs:
+    statuses = [_status(run) for run in runs]
+    wide = max([7, *map(len, statuses)])
+    lines = [f"{'run':<{width}}  {'status':<{wide}}  {'tokens':>7}  " + "  ".join(f"{name:>10}" for name in columns)]
+    for run, status in zip(runs, statuses, strict=True):
         entry = summary(run)
         loss = entry["loss"]
         values = (loss.get(entry["upstream"]), loss.get(entry["downstream"]), entry["forgetting"], entry["adaptation"])
@@ -93,9 +96,15 @@ def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
             " " * 9 + "-" if value is None else f"{value:10.4f}" if i < 2 else f"{value:+10.4f}"
             for i, value in enumerate(values)
         ]
-        lines.append(f"{run.facts.run:<{width}}  {run.status:<7}  {count(entry['D']):>7}  {'  '.join(cells)}")
-    counts = {status: sum(run.status == status for run in runs) for status in ("done", "partial", "failed", "missing")}
-    return [*lines, f"{len(runs)} runs: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n or not runs)]
+        lines.append(f"{run.facts.run:<{width}}  {status:<{wide}}  {count(entry['D']):>7}  {'  '.join(cells)}")
+    counts = sorted(Counter(run.status for run in runs).items())
+    return [*lines, f"{len(runs)} runs: " + (", ".join(f"{n} {status}" for status, n in counts) or "none is recorded")]
+
+
+def _status(run: RunRecord) -> str:
+    """A run's status for a terminal; of one at work, how far it is."""
+    position = run.fate.get("position")
+    return run.status if position is None else f"{run.status} (step {position} of {run.document['steps']})"
 
 
 def _one(options: argparse.Namespace, text: str) -> RunRecord:

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Collection, Iterator, Sequence
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,17 +34,24 @@ from harness.errors import CorruptError, InputError
 from harness.history import FINAL_POSITIONS, Row, final_loss
 from harness.plan import compile_points, plan
 from harness.request import RowKey
+from harness.status import Left, become
 from harness.store import Store
+from harness.submissions import Submitted, submitted
 
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """A run with what was measured of it. `status`: done, partial, failed or missing."""
+    """A run with what was measured of it."""
 
     facts: Facts
     document: Document
     measured: NDArray[np.void]  # the rows it asked for, of one set of windows per corpus, by position (see `rows_of`)
-    status: str
+    fate: Mapping[str, Any]  # `status` and what belongs to it, see `harness.status.become`
+
+    @property
+    def status(self) -> str:
+        """done, running, queued, failed, blocked, partial (stopped on its way) or missing (never begun)."""
+        return str(self.fate["status"])
 
     @property
     def base_position(self) -> int:
@@ -147,6 +156,7 @@ def summary(run: RunRecord) -> dict[str, Any]:
         "forgetting": _difference(loss.get(f.upstream), base.get(f.upstream)),
         "adaptation": _difference(base.get(f.downstream), loss.get(f.downstream)),
         "status": run.status,
+        **({"position": run.fate.get("position"), "steps": run.document["steps"]} if run.status == "running" else {}),
     }
 
 
@@ -180,8 +190,10 @@ def _read(store: Store, documents: Sequence[Document], windows: int | None) -> l
                 f"run.json of {document.get('name')}: not as this version writes it ({error!r})"
             ) from None
     arrays, lacking = measurements(store, wanted)
-    statuses = [_status(store, *each, stored) for each in zip(documents, lacking, strict=True)]
-    return [RunRecord(*each) for each in zip(described, documents, arrays, statuses, strict=True)]
+    users = Counter(stop["address"] for document in documents for stop in document["path"])
+    queue = _queue(store.root) if any(document["address"] not in stored for document in documents) else {}
+    fates = [_fate(store, *each, stored, users, queue) for each in zip(documents, lacking, strict=True)]
+    return [RunRecord(*each) for each in zip(described, documents, arrays, fates, strict=True)]
 
 
 def _stops(document: Document, stored: Collection[str]) -> list[tuple[int, str]]:
@@ -189,14 +201,36 @@ def _stops(document: Document, stored: Collection[str]) -> list[tuple[int, str]]
     return [(int(stop["position"]), str(stop["address"])) for stop in document["path"] if stop["address"] in stored]
 
 
-def _status(store: Store, document: Document, lacking: Collection[RowKey], stored: Collection[str]) -> str:
+def _fate(
+    store: Store,
+    document: Document,
+    lacking: Collection[RowKey],
+    stored: Collection[str],
+    users: Mapping[str, int],
+    queue: Mapping[str, Submitted],
+) -> dict[str, Any]:
     """done: the end is stored with every row of the channels and of what was trained on; further sets don't count."""
-    base = document["base_position"] or 0
-    if document["address"] in stored and not (lacking and _due(document, stored, lacking)):
-        return "done"
-    if any(stop["address"] not in stored and store.failure(stop["address"]) for stop in document["path"]):
-        return "failed"
-    return "partial" if any(position > base for position, _ in _stops(document, stored)) else "missing"
+    end, base = document["address"], document["base_position"] or 0
+    if end in stored and not (lacking and _due(document, stored, lacking)):
+        return {"status": "done"}
+    left, start = [], 0
+    for stop in document["path"]:
+        address = stop["address"]
+        if address not in stored:
+            left.append(Left(address, address, start, trains=True, shared=users[address] > 1))
+        start = int(stop["position"])
+    left = left or [Left(end, end, start, trains=True, shared=False, again=True)]
+    begun = any(position > base for position, _ in _stops(document, stored))
+    return become(left, store, queue) or {"status": "partial" if begun else "missing"}
+
+
+def _queue(root: Path) -> Mapping[str, Submitted]:
+    """What was submitted to a cluster, by address; where that cannot be asked, nothing is known of it."""
+    try:
+        return submitted(root)
+    except InputError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return {}
 
 
 def _due(document: Document, stored: Collection[str], lacking: Collection[RowKey]) -> list[RowKey]:

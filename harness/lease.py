@@ -34,6 +34,7 @@ class Lease:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path, self._descriptor = path, descriptor
+        self.position: int | None = None  # how far its owner is, written at every heartbeat
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease {path.stem[:8]}", daemon=True)
         self._thread.start()
@@ -65,6 +66,8 @@ class Lease:
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             with contextlib.suppress(OSError):  # a server away for a moment; `held` tells a lease that is gone
+                if self.position is not None:
+                    os.pwrite(self._descriptor, _content(self.position), 0)
                 os.utime(self._descriptor)  # our own file, whatever has the name by now
 
     def __enter__(self) -> Lease:
@@ -91,6 +94,23 @@ def acquire(folder: Path, address: str) -> Lease | None:
     return None if descriptor is None else Lease(path, descriptor)
 
 
+def owner(folder: Path, address: str) -> dict[str, Any] | None:
+    """Who holds a lease, {host, pid, ...} and the `position` it has told; None if nobody does."""
+    path = folder / f"{address}.json"
+    try:
+        document: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):  # nobody, or just being written
+        return None
+    return document if _stale(path) is None and path.exists() else None
+
+
+def _content(position: int | None) -> bytes:
+    """What this process writes into its lease. It never gets shorter."""
+    pid = os.getpid()
+    document = {**machine(), "pid": pid, "started": started(pid), "time": time.time(), "position": position}
+    return json.dumps(document).ljust(512).encode()
+
+
 def _create(path: Path) -> int | None:
     """The descriptor of a lease file that this call made, or None if there is one already."""
     try:
@@ -98,9 +118,7 @@ def _create(path: Path) -> int | None:
     except FileExistsError:
         return None
     try:
-        pid = os.getpid()
-        document = {**machine(), "pid": pid, "started": started(pid), "time": time.time()}
-        os.write(descriptor, json.dumps(document).encode())
+        os.write(descriptor, _content(None))
     except BaseException:  # a full disk: no lease without an owner stays
         os.close(descriptor)
         path.unlink()

@@ -59,10 +59,11 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
                 f"           {phase['steps']:>7} steps  {phase['tokens']:>9} tokens  {phase['schedule']:<13}"
                 f" lr {phase['lr_first']:.3g} to {phase['lr_last']:.3g}  {mixture}{own}"
             )
-        if entry.get("job"):
+        if entry["status"] in ("running", "queued"):
             losses = "".join(f", {corpus} {loss:.4f}" for corpus, loss in (entry.get("losses") or {}).items())
+            who = f"job {entry['job']}" if entry.get("job") else "at work"
             where = f" on {entry['host']}, step {entry['position']}{losses}" if entry.get("host") else ""
-            lines.append(f"           job {entry['job']}{where}")
+            lines.append(f"           {who}{where}")
         if failure := entry["failure"]:
             lines.append(f"           failed at step {failure['position']}: {failure['reason']}")
             lines += [f"           | {line}" for line in failure["log_tail"]]

@@ -1,11 +1,13 @@
-"""What has become of each point of a plan: done, running, queued, failed, blocked, or still to do.
+"""What has become of runs: done, running, queued, failed, blocked, or still to do.
 
-Level 4, from what the store holds and what was submitted; nothing of it is stored itself.
+Level 3, from what the store holds, who is at work there and what was submitted; nothing of it is stored itself. One
+function (`become`) serves `do=plan`, which has planned what is left of a run, and analysis, which reads its run.json.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +18,80 @@ from harness.submissions import Submitted, tail
 LOG_LINES = 5
 
 
-def status_of(point: Point, plan: Plan, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
-    """`status`; of what is queued or running its `job` and how far it is, of what failed or is blocked the `failure`.
+@dataclass(frozen=True)
+class Left:
+    """Something that is left to be done for a run: a stretch to train, or rows to measure from a stored state."""
 
-    blocked: what failed is shared with other runs. `queue`: what was submitted, by key.
+    address: str  # of the state at its end
+    key: str  # what a job for it is known by: the address, or that of the measurement
+    start: int  # step
+    trains: bool
+    shared: bool  # by other runs
+    again: bool = False  # the state is there, but rows are missing that only training gives
+
+
+def status_of(point: Point, plan: Plan, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
+    """What has become of a point of a plan; see `become`. What nobody has begun is to train, or to measure."""
+    left: list[Left] = []
+    for segment in point.path:
+        for evaluation in plan.evaluations_of.get(segment.address, ()):
+            left.append(left_at(segment, evaluation.key))
+        if segment.train:
+            left.append(left_at(segment, segment.address))
+    to_do = "to train" if any(segment.train for segment in point.path) else "to measure"
+    return become(left, store, queue) or {"status": to_do}
+
+
+def become(left: Sequence[Left], store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any] | None:
+    """`status` of a run of which this is left, in order; None if nobody has begun with it.
+
+    Of what is running or queued: the `job`, if it is one of a cluster, and as far as known its `host`, `position` and
+    `losses`. Of what failed or is blocked (by what others share): the `failure`. `queue`: what was submitted, by key.
     """
-    left = list(_left(point, plan))
     if not left:
         return {"status": "done"}
-    last = left[-1:] if left[-1][0].train else left  # the run itself; what is only measured, in any order
-    known = next((one for _, key in last if (one := queue.get(key)) and one.live), None)
+    last = left[-1:] if left[-1].trains else left  # the run itself; what is only measured, in any order
+    known = next((one for each in last if (one := queue.get(each.key)) and one.live), None)
     if known is not None:
         told = known.progress() if known.running else {}
         where = {key: told.get(key) for key in ("host", "position", "losses")} if told else {}
         return {"status": "running" if known.running else "queued", "job": known.job, **where}
-    for segment, key in left:
-        if failure := failure_of(segment, store, queue.get(key)):
-            own = segment is point.path[-1] or len(segment.runs) == 1
-            return {"status": "failed" if own else "blocked", "failure": failure}
-    return {"status": "to train" if any(segment.train for segment in point.path) else "to measure"}
+    for each in left:
+        if owner := store.at_work(each.address):
+            position = owner.get("position")  # not told yet: where it began
+            return {
+                "status": "running",
+                "host": owner["host"],
+                "position": each.start if position is None else position,
+            }
+    for each in left:
+        if failure := failure_of(each, store, queue.get(each.key)):
+            return {"status": "blocked" if each.shared and each is not left[-1] else "failed", "failure": failure}
+    return None
 
 
-def _left(point: Point, plan: Plan) -> Iterator[tuple[Segment, str]]:
-    """What has to be done for a run, in order: the segment to train or to measure at, and its key."""
-    for segment in point.path:
-        for evaluation in plan.evaluations_of.get(segment.address, ()):
-            yield segment, evaluation.key
-        if segment.train:
-            yield segment, segment.address
+def left_at(segment: Segment, key: str) -> Left:
+    """What is left at a segment of a plan: itself, or with the key of a measurement that."""
+    trains = key == segment.address
+    again = trains and segment.stored is not None
+    return Left(segment.address, key, segment.start, trains, len(segment.runs) > 1, again)
 
 
-def failure_of(segment: Segment, store: Store, known: Submitted | None) -> dict[str, Any] | None:
-    """{position, last_good, log, reason, log_tail} of the last try to reach a segment's end, None if none failed.
+def failure_of(left: Left, store: Store, known: Submitted | None) -> dict[str, Any] | None:
+    """{position, last_good, log, reason, log_tail} of the last try at what is left, None if none failed.
 
     `known`: the SLURM job that was to. One that is gone without a word was killed, unless it was taken back, or the
     state is there and only rows are missing that it may not have been asked for.
     """
     if known is not None and known.live:
         return None
-    failure = store.failure(segment.address)
-    trained = segment.train and segment.stored is not None
-    if failure is None and known is not None and known.job and not known.cancelled and not trained:
+    failure = store.failure(left.address)
+    if failure is None and known is not None and known.job and not known.cancelled and not left.again:
         told = known.progress()
-        position = told["position"] if told.get("address") == segment.address else None
+        position = told["position"] if told.get("address") == left.address else None
         why = "cancelled, killed, out of memory, or what it waited for failed"
         failure = {
-            "position": segment.start if position is None else position,
+            "position": left.start if position is None else position,
             "last_good": None,
             "log": str(known.log),
             "reason": f"job {known.job} is gone without a word: {why}",

@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 from harness import files as disk
 from harness.errors import CorruptError, InputError
 from harness.history import Row, merge, rows_from_csv, rows_to_csv
-from harness.lease import Lease, acquire
+from harness.lease import Lease, acquire, owner
 from harness.verified import Identity, identity, is_remembered, remember
 
 FORMAT = 1
@@ -210,6 +210,10 @@ class Store:
         """The lease on writing a state, as a context manager; None while another holds it (see `lease.acquire`)."""
         self._begin_writing()
         return acquire(self.root / "leases", address)
+
+    def at_work(self, address: str) -> dict[str, Any] | None:
+        """Who is making a state, or measures from it: {host, pid, position, ...}; None if nobody."""
+        return owner(self.root / "leases", address)
 
     def write_run(self, run_name: str, key: str, document: dict[str, Any]) -> Path:
         """Record what was asked for in runs/<name>-<key12>/run.json; written again only if it differs. The file."""

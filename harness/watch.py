@@ -16,7 +16,7 @@ from harness.errors import InputError
 from harness.events import Assigned, Ended, Event, Progress, Started
 from harness.jobs import Failure, Job, Jobs
 from harness.plan import Plan
-from harness.status import failure_of
+from harness.status import failure_of, left_at
 from harness.store import Store
 from harness.submissions import Submitted, submitted
 from harness.task import is_stored
@@ -93,7 +93,7 @@ class Watch:
 
     def _failed(self, job: Job, known: Submitted | None) -> None:
         self.jobs.failed(job)
-        told = failure_of(job.segment, self.store, known) or CANCELLED
+        told = failure_of(left_at(job.segment, job.key), self.store, known) or CANCELLED
         names = [self.plan.points[i].run.name for i in job.segment.runs]
         position, reason = told["position"], told["reason"]
         self.failures.append(Failure(names, job.task.address, position, told["last_good"], reason, told["log"]))

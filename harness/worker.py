@@ -96,6 +96,7 @@ def carry_out(task: Task, trainer: Trainer, report: Callable[[Event], None], sho
 
     store, ranks = trainer.states.store, trainer.states.ranks
     started = reached = task.stop
+    lease = None
 
     def watched(event: Event) -> None:
         nonlocal started, reached
@@ -103,6 +104,8 @@ def carry_out(task: Task, trainer: Trainer, report: Callable[[Event], None], sho
             started = reached = event.position
         elif isinstance(event, Progress):
             reached = event.position
+        if lease is not None:
+            lease.position = reached
         report(event)
 
     def ending(how: str, reason: str = "", position: int = 0, last_good: int | None = None) -> Ended:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from analysis.__main__ import main
+from analysis.runs import read_runs
+from harness import lease
 from harness.cli import plan_over
+from harness.documents import write_documents
+from harness.errors import InputError
 from harness.plan import Plan
-from harness.report import plan_lines
+from harness.report import plan_document, plan_lines
 from harness.status import status_of
 from harness.store import Store
 from harness.submissions import Submitted
@@ -118,3 +125,63 @@ def test_a_person_reads_where_it_runs_and_why_it_failed(two: Plan) -> None:
     text = "\n".join(plan_lines(document))
     assert "job 12_3 on n1, step 70, docs 4.5000" in text
     assert "failed at step 80: why\n           | the end" in text
+
+
+def test_a_local_run_that_trains_is_seen_with_how_far_it_is(
+    two: Plan, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By do=plan and by analysis, from the lease of whoever is at it."""
+    write_documents(two, store)
+    names = [point.run.name for point in two.points]
+    assert [run.status for run in read_runs(store.root)] == ["missing", "missing"]
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.01)
+    with store.lease(two.points[0].path[-1].address) or pytest.fail("nobody else has it") as held:
+        told = status_of(two.points[0], two, store, {})
+        assert (told["status"], told["position"]) == ("running", 64)  # where it began
+        held.position = 83
+        for _ in range(1000):
+            if status_of(two.points[0], two, store, {})["position"] == 83:
+                break
+            time.sleep(0.01)
+        assert statuses(two, store, {}) == ["running", "to train"]
+        assert main(["runs", "--root", str(store.root)]) == 0
+        text = capsys.readouterr().out
+        assert f"{names[0]}-{two.points[0].key[:12]}  running (step 83 of 100)" in text
+        assert text.splitlines()[-1] == "2 runs: 1 missing, 1 running"
+        assert "at work on " in "\n".join(plan_lines(plan_document(two, store)))
+    assert statuses(two, store, {}) == ["to train", "to train"]
+    with store.lease(two.points[0].path[1].address) or pytest.fail("nobody else has it"):
+        assert [run.status for run in read_runs(store.root)] == ["running", "running"]  # their base
+
+
+def test_a_lease_of_the_dead_is_no_work(two: Plan, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = two.points[0].path[-1].address
+    with store.lease(address) or pytest.fail("nobody else has it"):
+        monkeypatch.setattr(lease, "time", SimpleNamespace(time=lambda: time.time() + 95))
+        assert store.at_work(address) is None
+
+
+def test_plan_and_analysis_say_the_same_of_failures_and_of_the_queue(
+    two: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_documents(two, store)
+    own, base = two.points[0].path[-1].address, two.points[0].path[1].address
+    store.write_failure(own, 80, 60, "log", "why")
+    assert sorted(run.status for run in read_runs(store.root)) == sorted(["failed", "missing"])
+    store.write_failure(base, 3, None, "log", "why")
+    assert statuses(two, store, {}) == [run.status for run in read_runs(store.root)] == ["blocked", "blocked"]
+    jobs = {point.path[-1].address: job(store, "PENDING") for point in two.points}
+    monkeypatch.setattr("analysis.runs.submitted", lambda _: jobs)
+    assert statuses(two, store, jobs) == [run.status for run in read_runs(store.root)] == ["queued", "queued"]
+
+
+def test_analysis_reads_on_where_the_cluster_does_not_answer(
+    two: Plan, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def silent(_: Path) -> None:
+        raise InputError("SLURM", "no answer", "why", "try again")
+
+    write_documents(two, store)
+    monkeypatch.setattr("analysis.runs.submitted", silent)
+    assert [run.status for run in read_runs(store.root)] == ["missing", "missing"]
+    assert capsys.readouterr().err == "warning: SLURM=no answer: why; try again\n"
