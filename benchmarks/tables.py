@@ -23,7 +23,7 @@ from harness.files import dump, seal
 from harness.history import Row as Measurement
 from harness.history import rows_to_csv
 from harness.identity import canonical
-from harness.plan import Point, compile_points, plan
+from harness.plan import PlannedRun, compile_points, plan
 from harness.store import EVALUATIONS, FORMAT
 
 GRID: dict[str, list[Any]] = {
@@ -91,7 +91,7 @@ def _configs(count: int) -> Iterator[dict[str, Any]]:
         yield one
 
 
-def _write_state(states: Path, point: Point, position: int) -> None:
+def _write_state(states: Path, point: PlannedRun, position: int) -> None:
     program = point.program
     folder = states / program.address(position)
     if folder.exists():  # a base that another run wrote

@@ -17,11 +17,10 @@ from harness.command import guarded as run_guarded
 from harness.command import refused
 from harness.compile import compile_run
 from harness.errors import InputError
-from harness.expand import Point
+from harness.expand import GridPoint
 from harness.fields import Config, choice, listing, text
 from harness.follow import led, require_ranks
-from harness.plan import Plan, compile_points, plan
-from harness.plan import Point as RunPoint
+from harness.plan import Plan, PlannedRun, compile_points, plan
 from harness.report import plan_document, plan_lines, total_lines, totals
 from harness.request import RowKey
 from harness.store import Store
@@ -40,7 +39,7 @@ def guarded(command: Callable[[Sequence[str]], int]) -> int:
     return led(lambda: run_guarded(command, "interrupted; nothing was started"))
 
 
-def carry_out(points: list[Point]) -> int:
+def carry_out(points: list[GridPoint]) -> int:
     """Plan the points together and do what `do=` says."""
     if not points:
         return 0  # --help, --cfg and the like
@@ -142,7 +141,7 @@ def _check_space(needed: int, store: Store) -> None:
         raise InputError("root", store.root, why, "free some, or name another root")
 
 
-def plan_points(points: Sequence[Point], store: Store) -> Plan:
+def plan_points(points: Sequence[GridPoint], store: Store) -> Plan:
     """Check every point before anything starts; the first bad one is named."""
     runs = []
     for number, point in enumerate(points, start=1):
@@ -158,7 +157,7 @@ def plan_points(points: Sequence[Point], store: Store) -> Plan:
     return plan_over(compile_points(runs), store)
 
 
-def plan_over(points: Sequence[RunPoint], store: Store) -> Plan:
+def plan_over(points: Sequence[PlannedRun], store: Store) -> Plan:
     """The plan of compiled runs over what the store holds."""
     stored = store.addresses()
     lengths: dict[str, list[int]] = {}

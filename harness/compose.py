@@ -20,14 +20,14 @@ from typing import Any, TypeAlias
 
 from harness import keys
 from harness.errors import InputError
-from harness.expand import SWEEP, Composed, Point, expand, labelled
+from harness.expand import SWEEP, Composed, GridPoint, expand, labelled
 from harness.overrides import Call, call_of, hydras_own, knobs_of
 from harness.shipped import CONF, SWEEPS
 
 Chosen: TypeAlias = tuple[tuple[str, str], ...]
 
 
-def collect(arguments: Sequence[str]) -> list[Point]:
+def collect(arguments: Sequence[str]) -> list[GridPoint]:
     """All points of one command line (`-m`, `-cd`, `-cn` and overrides).
 
     Raises InputError for what cannot be composed. Exits as Hydra does for --help, --cfg and the like.
@@ -38,7 +38,7 @@ def collect(arguments: Sequence[str]) -> list[Point]:
     return labelled(_points(call))
 
 
-def sweep_points(names: Sequence[str], overrides: Sequence[str], folder: Path = SWEEPS) -> list[Point]:
+def sweep_points(names: Sequence[str], overrides: Sequence[str], folder: Path = SWEEPS) -> list[GridPoint]:
     """The points of several sweep files, as `python -m harness.sweep` and analysis see them. `a=1,2` makes products."""
     points = []
     for name in names:
@@ -50,7 +50,7 @@ def sweep_points(names: Sequence[str], overrides: Sequence[str], folder: Path = 
     return labelled(points)
 
 
-def _points(call: Call) -> list[Point]:
+def _points(call: Call) -> list[GridPoint]:
     knobs = knobs_of(call.overrides, multirun=call.multirun)
     folder, name = _place(call)
     loader = _loader(folder)

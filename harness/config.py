@@ -24,7 +24,7 @@ from harness.stages import Stage, base_stage, cpt_stages, seed_of
 
 
 @dataclass(frozen=True)
-class Measurements:
+class MeasureGrid:
     """Where losses are measured: offsets in steps from the start of each stage."""
 
     windows: int
@@ -55,7 +55,7 @@ class Run:
     seq_len: int
     optimizer: Adam
     precision: str
-    measurements: Measurements
+    measurements: MeasureGrid
 
     @property
     def tokens_per_step(self) -> int:
@@ -245,7 +245,7 @@ def _check_fit(
             raise InputError(field, config["tokenizer"] or corpus.vocab_size, why, "give a smaller tokenizer")
 
 
-def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe]) -> Measurements:
+def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe]) -> MeasureGrid:
     evaluate = config["evaluate"]
     for name in listing(config, "evaluate.sets"):
         if name not in recipes:
@@ -253,7 +253,7 @@ def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe])
     for field in ("evaluate.every", "evaluate.base_every"):
         tokens.steps(field)  # at least one
     early = tuple(sorted({tokens.steps("evaluate.early", value) for value in listing(config, "evaluate.early")}))
-    return Measurements(
+    return MeasureGrid(
         windows=whole(config, "evaluate.windows", 1),
         early=early,
         every=tokens.of("evaluate.every") / tokens.per_step,

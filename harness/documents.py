@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.identity import canonical
-from harness.plan import Plan, Point
+from harness.plan import Plan, PlannedRun
 from harness.shape import flops_per_token
 from harness.store import Store
 
@@ -53,7 +53,7 @@ def loader() -> Callable[[bytes], Any]:
     return loads
 
 
-def run_document(point: Point) -> dict[str, Any]:
+def run_document(point: PlannedRun) -> dict[str, Any]:
     """The document of a run: `path` = its kept states in order, `requested` = the rows that make its table."""
     run, program, request = point.run, point.program, point.request
     return {
@@ -93,7 +93,7 @@ def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     return {**new, **first, "labels": labels, "requested": requested, "measures": measures}
 
 
-def _model(point: Point) -> dict[str, Any]:
+def _model(point: PlannedRun) -> dict[str, Any]:
     """What the model is called, and its sizes."""
     run = point.run
     name = run.config["model"]["name"] if run.shape is not None else Path(run.path or "").name

@@ -17,7 +17,7 @@ from harness.compose import collect
 from harness.errors import InputError
 from harness.fields import whole
 from harness.history import Measure
-from harness.plan import Plan, Point
+from harness.plan import Plan, PlannedRun
 from harness.recorded import Document, corpus_names, find_run, point_of, program_of
 from harness.recorded_corpora import corpora_of
 from harness.request import Request, RowKey
@@ -62,7 +62,7 @@ def _rows(planned: Plan) -> int:
     return sum(len(evaluation.hashes) for evaluation in planned.evaluations)
 
 
-def _asking(document: Document, own: dict[str, str], store: Store) -> Point:
+def _asking(document: Document, own: dict[str, str], store: Store) -> PlannedRun:
     """The recorded run, asking for more rows at the positions of its grid."""
     program, settings = program_of(document), document["config"]["evaluate"]
     sets = [name for name in own.get("sets", "").split(",") if name]

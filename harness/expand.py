@@ -35,7 +35,7 @@ Compose: TypeAlias = Callable[[tuple[tuple[str, str], ...]], Composed]
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One point of a sweep: its composed config, the choices that were swept, and those that tell it from others."""
 
     label: str
@@ -43,7 +43,7 @@ class Point:
     choices: Choices
 
 
-def expand(knobs: Sequence[Knob], compose: Compose, groups: Iterable[str]) -> list[Point]:
+def expand(knobs: Sequence[Knob], compose: Compose, groups: Iterable[str]) -> list[GridPoint]:
     """All points, the first knob of the command line outermost, then the grids in their order.
 
     Raises InputError for an unknown knob, a grid that is not a product of lists, a knob both swept and given, and more
@@ -68,7 +68,7 @@ def expand(knobs: Sequence[Knob], compose: Compose, groups: Iterable[str]) -> li
     _refuse_many(combinations * _size(first["grids"]), most)
     swept = [knob.key for knob in knobs if knob.count > 1]
     varied = bool(swept) and (bool(first["grids"]) or any(key in known_groups or key == "grids" for key in swept))
-    points: list[Point] = []
+    points: list[GridPoint] = []
     for values in itertools.product(*(knob.values() for knob in knobs)):
         given = dict(zip((knob.key for knob in knobs), values, strict=True))
         own = {key: given[key] for key in swept}
@@ -76,11 +76,11 @@ def expand(knobs: Sequence[Knob], compose: Compose, groups: Iterable[str]) -> li
         _refuse_many(len(points) + _size(grids), most)
         for choices in (choices for product in grids for choices in _products(product)) if grids else [{}]:
             _refuse_clash(given, choices, known_groups)
-            points.append(Point("", config_of({**given, **choices}), {**own, **choices}))
+            points.append(GridPoint("", config_of({**given, **choices}), {**own, **choices}))
     return points
 
 
-def labelled(points: Sequence[Point]) -> list[Point]:
+def labelled(points: Sequence[GridPoint]) -> list[GridPoint]:
     """The points with labels: the choices by which they differ; where that tells some not apart, which sweep, or which
     point of the call it is."""
     if not points:

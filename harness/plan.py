@@ -25,7 +25,7 @@ Lengths = Callable[[str], Iterable[int]]  # steps of a line at which states are 
 
 
 @dataclass
-class Point:
+class PlannedRun:
     """One distinct run of the plan. `labels` are the sweep points that turned out to be it."""
 
     run: Run
@@ -90,7 +90,7 @@ class Evaluation:
 class Plan:
     """Distinct runs, their trie (`segments`, parents first) and what is left to do."""
 
-    points: list[Point]
+    points: list[PlannedRun]
     segments: list[Segment]
     evaluations: list[Evaluation]
 
@@ -120,12 +120,12 @@ class Plan:
         return dict(found)
 
 
-def compile_points(labelled: Iterable[tuple[str, Run]]) -> list[Point]:
+def compile_points(labelled: Iterable[tuple[str, Run]]) -> list[PlannedRun]:
     """Distinct runs: points whose program and request are equal are one, whatever they were called."""
-    points: dict[str, Point] = {}
+    points: dict[str, PlannedRun] = {}
     for label, run in labelled:
         program, spans = compile_run(run)
-        point = Point(run, program, spans, request(run, spans), [label])
+        point = PlannedRun(run, program, spans, request(run, spans), [label])
         known = points.setdefault(point.key, point)
         if known is not point:
             known.labels.append(label)
@@ -133,7 +133,7 @@ def compile_points(labelled: Iterable[tuple[str, Run]]) -> list[Point]:
     return list(points.values())
 
 
-def plan(points: Sequence[Point], stored: Rows = lambda _: None, lengths: Lengths = lambda _: ()) -> Plan:
+def plan(points: Sequence[PlannedRun], stored: Rows = lambda _: None, lengths: Lengths = lambda _: ()) -> Plan:
     """Lay all runs into one trie and mark what must be trained and what can be measured from stored weights."""
     stops = _stops(points, lengths)
     segments: dict[str, Segment] = {}
@@ -146,7 +146,7 @@ def plan(points: Sequence[Point], stored: Rows = lambda _: None, lengths: Length
     return planned
 
 
-def _stops(points: Sequence[Point], lengths: Lengths) -> dict[str, dict[int, bool]]:
+def _stops(points: Sequence[PlannedRun], lengths: Lengths) -> dict[str, dict[int, bool]]:
     """Per line (a phase after all before it): the lengths with a state, and whether some run's phase ends there."""
     ends: dict[str, set[int]] = defaultdict(set)
     for point in points:
@@ -156,7 +156,7 @@ def _stops(points: Sequence[Point], lengths: Lengths) -> dict[str, dict[int, boo
 
 
 def _path(
-    index: int, point: Point, stops: dict[str, dict[int, bool]], segments: dict[str, Segment], stored: Rows
+    index: int, point: PlannedRun, stops: dict[str, dict[int, bool]], segments: dict[str, Segment], stored: Rows
 ) -> list[Segment]:
     """The segments from the root to the end of a run; new ones are added to `segments`."""
     program, path = point.program, list[Segment]()
@@ -189,7 +189,7 @@ def _path(
     return path
 
 
-def _mark(point: Point) -> None:
+def _mark(point: PlannedRun) -> None:
     """Mark the segments after the deepest stored state that covers what the run requires."""
     deepest = -1
     for i in range(len(point.path) - 1, -1, -1):
@@ -200,7 +200,7 @@ def _mark(point: Point) -> None:
         segment.train = True
 
 
-def _missing(point: Point, index: int) -> bool:
+def _missing(point: PlannedRun, index: int) -> bool:
     """Does a required row up to the state at `index` exist nowhere, nor can be measured from stored weights?"""
     stop = point.path[index].stop
     stored = [segment for segment in point.path[: index + 1] if segment.stored is not None]

@@ -16,7 +16,7 @@ from harness import config
 from harness.compile import StageSpan
 from harness.errors import CorruptError, InputError
 from harness.frozen import thaw
-from harness.plan import Point
+from harness.plan import PlannedRun
 from harness.program import Checkpoint, Program, Scratch
 from harness.recipe import Recipe
 from harness.request import Request
@@ -58,7 +58,7 @@ def corpus_names(document: Document) -> dict[str, str]:
     return {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
 
 
-def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) -> Point:
+def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) -> PlannedRun:
     """The recorded run as a point of a plan that measures `asked`, on corpora of these recipes, and trains nothing."""
     program, settings, base = program_of(document), document["config"], document["base_position"]
     root, first, evaluate = program.root, program.phases[0], settings["evaluate"]
@@ -81,8 +81,8 @@ def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) 
         seq_len=first.seq_len,
         optimizer=first.optimizer,
         precision=first.precision,
-        measurements=config.Measurements(evaluate["windows"], (), 0.0, 0.0, tuple(evaluate["sets"])),
+        measurements=config.MeasureGrid(evaluate["windows"], (), 0.0, 0.0, tuple(evaluate["sets"])),
     )
     spans = [StageSpan(0, base, base=True)] if base else []
     spans.append(StageSpan(base or 0, program.steps, base=False))
-    return Point(run, program, tuple(spans), asked, list(document["labels"]) or [""], recorded_key=document["key"])
+    return PlannedRun(run, program, tuple(spans), asked, list(document["labels"]) or [""], recorded_key=document["key"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.plan import Plan, Point
+from harness.plan import Plan, PlannedRun
 from harness.program import Program
 from harness.schedule import lr_at
 from harness.shape import flops_per_token
@@ -87,7 +87,7 @@ def total_lines(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def _point(plan: Plan, point: Point, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
+def _point(plan: Plan, point: PlannedRun, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
     program = point.program
     return {
         "run": point.run.name,
@@ -103,7 +103,7 @@ def _point(plan: Plan, point: Point, store: Store, queue: Mapping[str, Submitted
     }
 
 
-def _phases(point: Point, program: Program) -> list[dict[str, Any]]:
+def _phases(point: PlannedRun, program: Program) -> list[dict[str, Any]]:
     names = {recipe.key: recipe.name for recipe in point.run.recipes.values()}
     users = {segment.stop: len(segment.runs) for segment in point.path}
     phases = []
@@ -124,7 +124,7 @@ def _phases(point: Point, program: Program) -> list[dict[str, Any]]:
     return phases
 
 
-def _flops(point: Point) -> float:
+def _flops(point: PlannedRun) -> float:
     shape = point.run.shape
     if shape is None:  # a checkpoint: the usual estimate from its parameters
         return 6.0 * point.run.parameters

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.plan import Plan, Point, Segment
+from harness.plan import Plan, PlannedRun, Segment
 from harness.store import Store
 from harness.submissions import Submitted, tail
 
@@ -30,7 +30,7 @@ class Left:
     again: bool = False  # the state is there, but rows are missing that only training gives
 
 
-def status_of(point: Point, plan: Plan, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
+def status_of(point: PlannedRun, plan: Plan, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
     """What has become of a point of a plan; see `become`. What nobody has begun is to train, or to measure."""
     left: list[Left] = []
     for segment in point.path:

@@ -22,7 +22,7 @@ from typing import Any
 from harness.events import Ended, Event, Measured, Progress, Started
 from harness.history import FINAL_POSITIONS, Row, final_loss
 from harness.jobs import Job
-from harness.plan import Plan, Point
+from harness.plan import Plan, PlannedRun
 from harness.program import Program
 from harness.store import Store
 
@@ -93,7 +93,7 @@ class Tracker:
             case Ended("failed") if own is not None and own.key in self._runs:
                 self._runs.pop(own.key).finish(exit_code=1)
 
-    def _open(self, point: Point) -> None:
+    def _open(self, point: PlannedRun) -> None:
         import wandb
 
         self._runs[point.key] = run = wandb.init(
@@ -119,12 +119,12 @@ class Tracker:
         run.define_metric("tokens")
         run.define_metric("*", step_metric="tokens")
 
-    def _log(self, point: Point, entries: Entries) -> None:
+    def _log(self, point: PlannedRun, entries: Entries) -> None:
         """In order of position: wandb drops what lies before its last step, so nothing is logged twice."""
         for position, values in sorted(entries.items()):
             self._runs[point.key].log(values, step=position)
 
-    def _finish(self, point: Point) -> None:
+    def _finish(self, point: PlannedRun) -> None:
         if point.key not in self._runs:
             self._open(point)
             self._log(point, stored_entries(self.store, point.program, point.program.steps))
@@ -163,7 +163,7 @@ def add_rows(entries: Entries, rows: Iterable[Row]) -> None:
         )
 
 
-def summary(point: Point, rows: list[Row]) -> dict[str, float]:
+def summary(point: PlannedRun, rows: list[Row]) -> dict[str, float]:
     """Final losses, and where there is a base forgetting = U(run) - U(base) and adaptation = V(base) - V(run)."""
     run, start = point.run, point.base_position
     names = {name: measure.corpus for name, measure in point.request.measures.items()}

@@ -14,27 +14,28 @@ from harness import config
 from harness.compose import sweep_points
 from harness.documents import write_documents
 from harness.history import Row, rows_to_csv
-from harness.plan import Plan, Point, compile_points, plan
+from harness.plan import Plan, PlannedRun, compile_points, plan
 from harness.store import Store
 
 BYTES = 1000
-Loss = Callable[[Point, str, int, int], float]  # (point, corpus, CPT tokens, CPT tokens at the end) -> nats per token
+# (run, corpus, CPT tokens, CPT tokens at the end) -> nats per token
+Loss = Callable[[PlannedRun, str, int, int], float]
 
 
-def points_of(sweeps: Sequence[str], overrides: Sequence[str] = ()) -> list[Point]:
+def points_of(sweeps: Sequence[str], overrides: Sequence[str] = ()) -> list[PlannedRun]:
     composed = sweep_points(sweeps, overrides)
     return compile_points((point.label, config.read(point.config)) for point in composed)
 
 
 def write(
-    root: Path, points: Sequence[Point], loss: Loss, stop_before: Callable[[Point], bool] = lambda _: False
+    root: Path, points: Sequence[PlannedRun], loss: Loss, stop_before: Callable[[PlannedRun], bool] = lambda _: False
 ) -> Plan:
     """Store every run of `points`; those of `stop_before` only up to their base."""
     with mock.patch("harness.files.flush"):  # these stores need not survive a crash
         return _write(Store(root), plan(points), loss, stop_before)
 
 
-def _write(store: Store, planned: Plan, loss: Loss, stop_before: Callable[[Point], bool]) -> Plan:
+def _write(store: Store, planned: Plan, loss: Loss, stop_before: Callable[[PlannedRun], bool]) -> Plan:
     write_documents(planned, store)
     for point in planned.points:
         base = point.base_position or 0
@@ -60,7 +61,7 @@ def _write(store: Store, planned: Plan, loss: Loss, stop_before: Callable[[Point
     return planned
 
 
-def row_of(point: Point, tokens: int, position: int, hash_: str, loss: Loss) -> Row:
+def row_of(point: PlannedRun, tokens: int, position: int, hash_: str, loss: Loss) -> Row:
     measure = point.request.measures[hash_]
     base = point.program.tokens(point.base_position or 0)
     end = point.program.tokens(point.program.steps)

@@ -16,12 +16,12 @@ from analysis.__main__ import main
 from analysis.runs import read_runs
 from analysis.show import lr_curve
 from harness.errors import CorruptError
-from harness.plan import Point
+from harness.plan import PlannedRun
 from harness.recorded import program_of
 from harness.store import Store
 
 
-def loss(point: Point, corpus: str, tokens: int, _end: int) -> float:
+def loss(point: PlannedRun, corpus: str, tokens: int, _end: int) -> float:
     up = corpus == "docs"
     return (3.0 if up else 5.0) + (1 if up else -1) * max(tokens, 0) / 1e6 * (point.run.config["peak"] or 1)
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_store import points_of, write
 
-from harness.plan import Point
+from harness.plan import PlannedRun
 from harness.store import Store
 from paper_figures import arms, data, overview, rewarm_fig1, style
 from paper_figures.__main__ import FIGURES, command, main
@@ -25,7 +25,7 @@ from paper_figures.data import Results
 SEEDS = ["seed=0,1"]
 
 
-def loss(point: Point, corpus: str, tokens: int, end: int) -> float:
+def loss(point: PlannedRun, corpus: str, tokens: int, end: int) -> float:
     """Shaped like the real thing: upstream rises with the peak and falls with replay, downstream falls."""
     config, x = point.run.config, max(tokens, 0) / end
     strength = 0.1 if config["schedule"]["name"] == "constant" else config["peak"] or 1.0

@@ -23,13 +23,13 @@ from harness.errors import CorruptError, InputError
 from harness.expand import assign
 from harness.files import seal
 from harness.history import HEADER, Measure, Row, rows_to_csv
-from harness.plan import Point, compile_points
+from harness.plan import PlannedRun, compile_points
 from harness.store import Store
 
 STEP = 512  # tokens of an optimizer step at mini
 
 
-def known_loss(point: Point, corpus: str, D: int, _end: int) -> float:
+def known_loss(point: PlannedRun, corpus: str, D: int, _end: int) -> float:
     """Upstream 3 at the base, + 1 per million tokens after it, + replay; downstream 5, - 1 per million."""
     millions = max(D, 0) / 1e6
     return 3 + millions + point.run.config["replay"] if corpus == "docs" else 5 - millions
@@ -279,7 +279,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     points = compile_points((str(number), config.read(one)) for number, (_, one) in enumerate(configs))
     assert len(points) == 240
 
-    def loss(point: Point, corpus: str, D: int, _end: int) -> float:
+    def loss(point: PlannedRun, corpus: str, D: int, _end: int) -> float:
         return known_loss(point, corpus, D, 0) + math.sin(D + point.run.init) / 7
 
     write(folder, points, loss, stop_before=lambda point: point.run.config["replay"] == 0.5)

@@ -13,7 +13,7 @@ import pytest
 
 from harness.cli import plan_over
 from harness.launch import launch
-from harness.plan import Point
+from harness.plan import PlannedRun
 from harness.store import Store
 from harness.tracker import summary
 from tests.composed import points_of
@@ -29,7 +29,7 @@ RUNS = (
 
 
 @pytest.fixture(scope="module")
-def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Point]]:
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[PlannedRun]]:
     folder = tmp_path_factory.mktemp("tracker")
     write_texts(folder / "texts")
     store = Store(folder / "root")
@@ -76,7 +76,7 @@ def logged_records(content: bytes) -> Iterator[bytes]:
             record = b""
 
 
-def test_an_offline_run_holds_what_the_store_holds(mirrored: tuple[Store, list[Point]]) -> None:
+def test_an_offline_run_holds_what_the_store_holds(mirrored: tuple[Store, list[PlannedRun]]) -> None:
     store, points = mirrored
     for point in points:  # one alone, one that is wholly a part of another, and that other
         run, history, totals = read_back(store, point.key)
@@ -94,7 +94,7 @@ def test_an_offline_run_holds_what_the_store_holds(mirrored: tuple[Store, list[P
             assert totals[name] == pytest.approx(value)
 
 
-def test_the_summary_has_forgetting_and_adaptation(mirrored: tuple[Store, list[Point]]) -> None:
+def test_the_summary_has_forgetting_and_adaptation(mirrored: tuple[Store, list[PlannedRun]]) -> None:
     store, points = mirrored
     point = points[0]
     rows = store.rows(point.program.address())
@@ -108,7 +108,7 @@ def test_the_summary_has_forgetting_and_adaptation(mirrored: tuple[Store, list[P
 
 
 def test_a_wandb_that_fails_costs_a_warning_and_no_training(
-    mirrored: tuple[Store, list[Point]],
+    mirrored: tuple[Store, list[PlannedRun]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -122,7 +122,7 @@ def test_a_wandb_that_fails_costs_a_warning_and_no_training(
 
 
 def test_switched_off_wandb_is_not_imported(
-    mirrored: tuple[Store, list[Point]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mirrored: tuple[Store, list[PlannedRun]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path)
     monkeypatch.delitem(sys.modules, "wandb", raising=False)

@@ -17,7 +17,7 @@ from harness.corpus import open_corpus
 from harness.documents import write_documents
 from harness.errors import InputError
 from harness.model import build_scratch
-from harness.plan import Plan, Point
+from harness.plan import Plan, PlannedRun
 from harness.program import Adam, Phase
 from harness.recipe import Recipe
 from harness.schedule import Constant
@@ -318,7 +318,7 @@ def test_a_state_names_its_corpora_by_key_whatever_runs_call_them(texts: Path, t
             assert data[name]["epochs"] == meta["drawn"][point.run.recipes[name].key]["epochs"]
 
 
-def recipes_of(point: Point) -> dict[str, Recipe]:
+def recipes_of(point: PlannedRun) -> dict[str, Recipe]:
     return {recipe.key: recipe for recipe in point.run.recipes.values()}
 
 

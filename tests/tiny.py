@@ -9,7 +9,7 @@ import torch
 
 from harness import corpus
 from harness.cli import plan_over
-from harness.plan import Plan, Point
+from harness.plan import Plan, PlannedRun
 from harness.states import States
 from harness.store import Store
 from harness.task import task_of
@@ -74,5 +74,5 @@ def files_of(store: Store, address: str) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
-def end_of(point: Point) -> str:
+def end_of(point: PlannedRun) -> str:
     return point.program.address()
