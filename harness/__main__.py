@@ -1,15 +1,23 @@
-"""`python -m harness`: one run, or a grid with -m, or a sweep file with -cd FOLDER -cn NAME. Hydra's flags apply."""
+"""`python -m harness`: one run, or a grid with -m, or a sweep file with -cd FOLDER -cn NAME. Hydra's flags apply.
+
+`--keys` lists every key with its default and its meaning, `--help` the choices.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 
+from harness import keys
 from harness.cli import carry_out, guarded
 from harness.compose import collect
 
 
 def main(arguments: Sequence[str]) -> int:
+    if "--keys" in arguments:
+        print("\n".join(keys.listing(min(shutil.get_terminal_size((120, 24)).columns, 120))))
+        return 0
     return carry_out(collect(arguments))
 
 

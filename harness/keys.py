@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -60,7 +61,7 @@ def defined(group: str = "", choice: str = "config") -> dict[str, Key]:
     for name, key in _inside(root, text.splitlines(), text).items():
         if name not in ("defaults", "hydra"):
             meaning = key.meaning or (found[name].meaning if name in found else "")
-            found[name] = Key(key.default, key.form, meaning, key.inside)
+            found[name] = replace(key, meaning=meaning)
     return found if not group or "@package _global_" in text else {group: Key("", "mapping", "", found)}
 
 
@@ -73,6 +74,11 @@ def flat(keys: Mapping[str, Key], prefix: str = "") -> dict[str, Key]:
     return found
 
 
+def leaves(keys: Mapping[str, Key]) -> dict[str, Key]:
+    """By dotted name, without the mappings that hold others."""
+    return {name: key for name, key in flat(keys).items() if not key.inside}
+
+
 @functools.cache
 def every_key() -> dict[str, Key]:
     """Every dotted key of conf/, whatever is chosen, with the default of the first choice that has it."""
@@ -80,9 +86,44 @@ def every_key() -> dict[str, Key]:
     for group, choices in groups().items():
         for choice in choices:
             for name, key in flat(defined(group, choice)).items():
-                if name not in found or not found[name].meaning:
-                    found[name] = key
+                first = found.setdefault(name, key)
+                if not first.meaning:
+                    found[name] = replace(first, meaning=key.meaning)
     return found
+
+
+def listing(width: int) -> list[str]:
+    """`--keys`: every key with its default and meaning, by the choice that has it. The choices of a group that set the
+    same keys are listed once, with the defaults of the usual one."""
+    said = (
+        "Knobs: key=value on the command line, `key: value` in a sweep file. Amounts of tokens: 600000, 0.6M, or 0.5x,"
+    )
+    said += " half of scale.tokens. Shares lie between 0 and 1."
+    lines = [*textwrap.wrap(said, width), "", *_rows(leaves(defined()), width)]
+    for group, choices in groups().items():
+        listed: list[set[str]] = []
+        for choice in choices:
+            own = leaves(defined(group, choice))
+            if set(own) in listed:
+                continue
+            alike = [c for c in choices if set(flat(defined(group, c))) == set(flat(defined(group, choice)))]
+            lines += ["", *textwrap.wrap(f"{group}={' | '.join(alike)}", width)]
+            lines += _rows({name: replace(key, meaning=every_key()[name].meaning) for name, key in own.items()}, width)
+            listed.append(set(own))
+    return lines
+
+
+def _rows(keys: Mapping[str, Key], width: int) -> list[str]:
+    """`  key=default   meaning`; on a narrow terminal the meaning stands below."""
+    column = 40 if width >= 100 else 6
+    rows = []
+    for name, key in keys.items():
+        head = f"  {name}={textwrap.shorten(key.default, 40, placeholder=' ...')}"
+        meaning = textwrap.wrap(key.meaning, max(width - column, 20))
+        if len(head) < column and meaning:
+            head = f"{head:{column}}{meaning.pop(0)}"
+        rows += [head, *(" " * column + line for line in meaning)]
+    return rows
 
 
 def check(config: Config, chosen: Mapping[str, str]) -> None:
@@ -188,7 +229,13 @@ def _inside(node: Any, lines: list[str], text: str) -> dict[str, Key]:
         nested = value.id == "mapping" and value.value
         mark = name.end_mark if nested and not value.flow_style else value.end_mark
         comment = re.search(r"(?:^|\s)#\s*(.*)", lines[mark.line][mark.column :]) if mark.line < len(lines) else None
+        meaning = [comment[1]] if comment else []
+        for line in lines[mark.line + 1 :] if comment else []:  # what goes on below it, indented
+            further = re.match(r"\s{8,}#\s*(.*)", line)
+            if further is None:
+                break
+            meaning.append(further[1])
         default = "" if nested else " ".join(text[value.start_mark.index : value.end_mark.index].split())
         inside = _inside(value, lines, text) if nested else {}
-        found[name.value] = Key(default, value.id, comment[1] if comment else "", inside)
+        found[name.value] = Key(default, value.id, " ".join(meaning), inside)
     return found

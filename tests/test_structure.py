@@ -205,7 +205,7 @@ def test_the_lock_holds_what_the_project_depends_on() -> None:
 def test_each_schedule_has_a_config_of_its_name() -> None:
     names = []
     for file in (REPOSITORY / "conf" / "schedule").glob("*.yaml"):
-        names += re.findall(r"(?m)^name: (\w+)$", file.read_text(encoding="utf-8"))
+        names += re.findall(r"(?m)^name: (\w+)", file.read_text(encoding="utf-8"))
         assert names[-1] == file.stem
     assert set(names) == schedule.NAMES
 
