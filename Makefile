@@ -48,8 +48,8 @@ test-slurm: $(READY)  ## of these, those against a real SLURM, which they instal
 test-all: $(READY)  ## all tests
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
-bench: $(READY)  ## speed of training, planning, reading and fitting against what is used today
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(READY)  ## speed of training, planning, reading and fitting against what is used today, into docs/benchmarks.md
+	$(BIN)/python -m benchmarks --page docs/benchmarks.md $(ARGS)
 
 figures: $(READY)  ## the papers' figures from the committed tables, no training
 	$(BIN)/python -m paper_figures $(ARGS)

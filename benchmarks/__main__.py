@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import cluster, fits, planning, ranks, speed, sweeps, table, tables
+from benchmarks import cluster, fits, page, planning, ranks, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, say
 from harness.pool import ONE_THREAD
 from harness.store import Store
@@ -50,12 +50,16 @@ def arguments() -> argparse.Namespace:
     about_root = "corpora are read from here if they are built (else made, then removed); scratch space, too"
     parser.add_argument("--root", type=Path, default=Path("runs"), help=about_root)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout in place of the table")
+    about_page = "also write what was measured into its sections of this page (make bench: docs/benchmarks.md)"
+    parser.add_argument("--page", type=Path, metavar="FILE", help=about_page)
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in ALL]
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(ALL)}")
     if min(given.pairs, given.demo_pairs) < 1:
         parser.error("--pairs and --demo-pairs are at least 1")
+    if given.page and not given.page.is_file():
+        parser.error(f"--page {given.page}: no such file")
     return given
 
 
@@ -73,7 +77,10 @@ def main() -> None:
         for name, function in ALL.items():
             if not given.names or name in given.names:
                 say(f"--- {name}")
-                rows += function(bench)
+                measured = function(bench)
+                rows += measured
+                if given.page and measured and not given.quick:  # those are too small to say how fast anything is
+                    page.write(given.page, name, facts, measured)
     if given.json:
         print(json.dumps(table.document(facts, rows)))
         return

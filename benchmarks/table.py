@@ -67,23 +67,33 @@ def machine() -> dict[str, Any]:
 
 
 def lines(facts: dict[str, Any], rows: Sequence[Row]) -> list[str]:
-    """The table: name, ours, theirs, ratio median [min-max], target, verdict; notes below."""
-    table = [("", "ours", "theirs", "ratio [min-max]", "target", "")]
-    notes: dict[str, int] = {}
+    """The table for a terminal; notes below."""
+    numbers = {note: number for number, note in enumerate(dict.fromkeys(row.note for row in rows if row.note), 1)}
+    header, *body = cells(rows)
+    for row, line in zip(rows, body, strict=True):
+        line[0] += f" ({numbers[row.note]})" if row.note else ""
+    table = [header, *body]
+    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    return [machine_line(facts), "", *text, "", *(f"({number}) {note}" for note, number in numbers.items())]
+
+
+def machine_line(facts: dict[str, Any]) -> str:
+    """What it was measured on."""
+    versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "transformers"))
+    return f"{facts['cpu']}, {facts['cores']} cores, load {facts['load']} at the start; {facts['system']}, {versions}"
+
+
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """The header, and of each row: name, ours, theirs, ratio median [min-max], target, verdict."""
+    table = [["", "ours", "theirs", "ratio [min-max]", "target", ""]]
     for row in rows:
         ratios = row.ratios
         ratio = f"{statistics.median(ratios):.3f} [{min(ratios):.3f}-{max(ratios):.3f}]" if ratios else "-"
         target = "-" if row.target is None else f"{'<=' if row.at_most else '>='} {row.target:g}"
         target += f" {row.unit}" if row.target is not None and not row.theirs else ""
-        mark = f" ({notes.setdefault(row.note, len(notes) + 1)})" if row.note else ""
-        table.append(
-            (row.name + mark, _spread(row.ours, row.unit), _spread(row.theirs, row.unit), ratio, target, row.verdict)
-        )
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    versions = ", ".join(f"{name} {facts[name]}" for name in ("python", "torch", "transformers"))
-    header = f"{facts['cpu']}, {facts['cores']} cores, load {facts['load']} at the start; {facts['system']}, {versions}"
-    return [header, "", *text, "", *(f"({number}) {note}" for note, number in notes.items())]
+        table.append([row.name, _spread(row.ours, row.unit), _spread(row.theirs, row.unit), ratio, target, row.verdict])
+    return table
 
 
 def document(facts: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ DEFAULT_SAMPLE = {"docs": 0.7, "python": 0.2, "cpp": 0.7, "sympy": 0.7}
 VALIDATION_SHARE = {"docs": 0.02, "python": 0.05, "cpp": 0.04, "sympy": 0.07}
 LOCAL_VALIDATION_SHARE = 0.02
 LONGEST_DOCUMENT = 64_000_000  # bytes of one local document, as it stands in its file; longer ones are refused
+# What the tokenizer of all embedded corpora is trained on. One that is added is tokenized by it, too: no key moves.
+TOKENIZER_CORPORA = ("cpp", "docs", "python", "sympy")
 
 # Distributions of requirements.lock whose files are read; the standard library comes on top.
 PACKAGES = (
@@ -148,7 +150,7 @@ def embedded(
     if not 0 < sample <= 1:
         raise InputError("corpus.sample", sample, "not a share of the files", "give more than 0 and at most 1")
     source = EmbeddedSource(name, sample, installed_packages(), platform.python_version())
-    trained = TokenizerRecipe(_vocab_size(vocab_size), tuple(sorted(DEFAULT_SAMPLE)))
+    trained = TokenizerRecipe(_vocab_size(vocab_size), TOKENIZER_CORPORA)
     share = _validation(VALIDATION_SHARE[name] if validation is None else validation)
     return Recipe(name, source, given_tokenizer(tokenizer) if tokenizer else trained, share, CORPUS_CODE)
 

@@ -15,19 +15,15 @@ longer one. Past its horizon every shape stays at its last value.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, assert_never, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import InputError
 from harness.identity import rounded
-
-OPEN_ENDED = frozenset({"warmup_constant", "infinite_cosine", "infinite_inv_sqrt", "wsd"})
-CLOSED = frozenset({"cosine", "cosine_clipped", "linear"})
-NAMES = CLOSED | OPEN_ENDED | {"constant"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +92,12 @@ class Linear:
 
 Shape: TypeAlias = Constant | Ramp | Cosine | CosineClipped | InverseSqrt | Exponential | Linear
 
+DECAYS: dict[str, Callable[[float, float, int], Shape]] = {"cosine": Cosine, "linear": Linear}
+"""Closed schedules that fall from the peak to the floor by one shape, given (max_lr, min_lr, horizon)."""
+CLOSED = frozenset({*DECAYS, "cosine_clipped"})
+OPEN_ENDED = frozenset({"warmup_constant", "infinite_cosine", "infinite_inv_sqrt", "wsd"})
+NAMES = CLOSED | OPEN_ENDED | {"constant"}
+
 
 @overload
 def lr_at(shape: Shape, n: int) -> float: ...
@@ -128,7 +130,9 @@ def _formula(shape: Shape, n: Any, library: Any, lower: Any, higher: Any) -> Any
         return shape.max_lr + (shape.min_lr - shape.max_lr) * fall
     if isinstance(shape, Exponential):
         return shape.max_lr * (shape.min_lr / shape.max_lr) ** done
-    return shape.max_lr * (1 - done) + shape.min_lr * done
+    if isinstance(shape, Linear):
+        return shape.max_lr * (1 - done) + shape.min_lr * done
+    assert_never(shape)
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ def _closed(schedule: Schedule, top: float, steps: int) -> list[tuple[Shape, int
             raise InputError("warmup", f"{warmup} steps", why, "shorten it, or use schedule=cosine")
         return [(CosineClipped(top, floor, horizon, warmup), steps)]
     decay = horizon - warmup
-    shape = Cosine if schedule.name == "cosine" else Linear
+    shape = DECAYS[schedule.name]
     return [*([(shape(top, floor, decay), decay)] if decay else []), (Constant(floor), steps)]
 
 

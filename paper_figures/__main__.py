@@ -18,7 +18,15 @@ from pathlib import Path
 from harness.command import Parser, check_file, check_folder, guarded
 from harness.errors import InputError
 
-FIGURES = ("overview", "rewarm_fig1", "rewarm_fig2", "rewarm_fig3", "rewarm_fig4", "rewarm_fig5", "scalable_replay")
+FIGURES = (
+    "overview",
+    "rewarm_fig1",
+    "rewarm_fig2",
+    "rewarm_fig3",
+    "rewarm_fig4",
+    "rewarm_fig5",
+    "scalable_replay",
+)
 
 
 def main(arguments: Sequence[str]) -> int:

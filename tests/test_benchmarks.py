@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bare, fits, fitters
+from benchmarks import bare, fits, fitters, page
+from benchmarks.__main__ import ALL
 from benchmarks.table import Row, document, lines, machine
 from benchmarks.workload import Bench, Workload
+from harness.errors import InputError
 from harness.pool import ONE_THREAD
 from harness.store import Store
 from harness.task import task_of
@@ -40,6 +42,22 @@ def test_the_bare_loop_has_the_losses_of_the_harness(tmp_path: Path) -> None:
     wanted = sorted(tasks[-1].rows)
     assert theirs.tokens_measured == sum(rows[key].token_count for key in wanted)
     np.testing.assert_allclose(theirs.measured, [rows[key].loss_sum for key in wanted], rtol=1e-4)
+
+
+def test_the_page_has_a_section_for_every_benchmark(tmp_path: Path) -> None:
+    """Measured again, a section is replaced and the others stay."""
+    committed = (Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    copy = tmp_path / "benchmarks.md"
+    for name in ALL:
+        copy.write_text(committed, encoding="utf-8")
+        page.write(copy, name, machine(), [Row(f"{name}: a | b", "s", (1.0, 2.0, 3.0), target=1.0, note="measured")])
+        text = copy.read_text(encoding="utf-8")
+        assert f"| {name}: a \\| b | 2 [1-3] s | - | - | >= 1 s | met |" in text
+        before, after = committed.split(f"<!-- {name} -->")[0], committed.split(f"<!-- end of {name} -->")[1]
+        assert text.startswith(before)
+        assert text.endswith(after)
+    with pytest.raises(InputError, match="no section for moon"):
+        page.write(copy, "moon", machine(), [])
 
 
 @pytest.mark.parametrize(

@@ -204,3 +204,11 @@ def test_help_says_what_there_is() -> None:
     assert done.returncode == 0
     for word in ("schedule:", "sweeps/", "do=plan"):
         assert word in done.stdout
+
+
+def test_shell_completion_is_for_the_installed_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/rewarm", "-sc", "install=bash"])
+    assert guarded(harness_main.main) == 0
+    assert capsys.readouterr().out.rstrip().endswith("-F hydra_bash_completion rewarm")
