@@ -90,7 +90,7 @@ def test_measurements_of_a_stored_state_go_before_what_continues_from_it(texts: 
     jobs = Jobs(plan([replace(run, request=more)], {base: rows}.get))
     first = jobs.take(None, 0.0)
     assert first is not None
-    assert (first.trains, first.position) == (False, 60)
+    assert (first.trains, first.task.position) == (False, 60)
     assert jobs.take(None, 0.0) is None
     jobs.failed(first)  # a measurement that fails blocks nothing
     second = jobs.take(None, 0.0)
