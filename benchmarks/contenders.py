@@ -34,7 +34,7 @@ def harness(work: Workload, scratch: Path) -> float:
         trainer.states.store = Store(root)
         began = time.perf_counter()
         for task in work.tasks:
-            ending = worker.carry_out(task, trainer, lambda _: None, lambda: False)
+            ending = worker.run_under_lease(task, trainer, lambda _: None, lambda: False)
             if ending.how != "done":
                 raise RuntimeError(str(ending))
         return time.perf_counter() - began

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from harness import keys
-from harness.cli import carry_out, guarded
+from harness.cli import run_points, guarded
 from harness.compose import collect
 
 
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
     if "--keys" in arguments:
         print("\n".join(keys.listing(min(shutil.get_terminal_size((120, 24)).columns, 120))))
         return 0
-    return carry_out(collect(arguments))
+    return run_points(collect(arguments))
 
 
 def command() -> int:

@@ -19,7 +19,7 @@ from harness.compile import compile_run
 from harness.errors import InputError
 from harness.expand import GridPoint
 from harness.fields import Config, choice, listing, text
-from harness.follow import led, require_ranks
+from harness.follow import require_ranks, run_on_rank_0
 from harness.plan import Plan, PlannedRun, compile_points, plan
 from harness.report import plan_document, plan_lines, total_lines, totals
 from harness.request import RowKey
@@ -36,10 +36,10 @@ def guarded(command: Callable[[Sequence[str]], int]) -> int:
         require_ranks()
     except InputError as error:
         return refused(error)
-    return led(lambda: run_guarded(command, "interrupted; nothing was started"))
+    return run_on_rank_0(lambda: run_guarded(command, "interrupted; nothing was started"))
 
 
-def carry_out(points: list[GridPoint]) -> int:
+def run_points(points: list[GridPoint]) -> int:
     """Plan the points together and do what `do=` says."""
     if not points:
         return 0  # --help, --cfg and the like

@@ -1,8 +1,9 @@
 """The ranks beside rank 0: they meet it, take part in every job that it carries out, and end when it says so.
 
 Level 7. Whoever starts k processes with the environment of torchrun (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR,
-MASTER_PORT) has one worker of k ranks: rank 0 calls `worker.prepare`, `worker.carry_out` for each job, and `dismiss`;
-the others `follow`. `harness.pool` does so for launch=local, submitit for SLURM, and torchrun around a whole command:
+MASTER_PORT) has one worker of k ranks: rank 0 calls `prepare` and `run_under_lease` of `harness.worker`, and
+`dismiss`; the others `follow`. `harness.pool` does so for launch=local, submitit for SLURM, and torchrun around a whole
+command:
 
     torchrun --nproc-per-node 2 -m harness launch=inline ...        # on several nodes: --nnodes and --rdzv-endpoint
 """
@@ -18,7 +19,7 @@ from typing import NoReturn
 
 from harness.errors import InputError
 from harness.task import Task
-from harness.worker import Setup, do, live, make_trainer
+from harness.worker import Setup, make_trainer, run_job, run_process
 
 
 def world_size() -> int:
@@ -34,7 +35,7 @@ def require_ranks() -> None:
 
 
 def follow(should_stop: Callable[[], bool]) -> None:
-    """The life of every rank but 0. `should_stop`: as in `carry_out`; heard on one rank, all stop at the same step.
+    """The life of every rank but 0. `should_stop`: heard on one rank, all stop at the same step.
 
     An error that only this rank has ends it, and whoever started the ranks then has to end the others.
     """
@@ -48,7 +49,7 @@ def follow(should_stop: Callable[[], bool]) -> None:
         while (task := ranks.first(_told_by_rank_0)) is not None:
             assert isinstance(task, Task)
             with contextlib.suppress(Interrupted, NonFiniteError):  # on every rank; 0 tells of it
-                do(task, trainer, lambda _: None, should_stop)
+                run_job(task, trainer, lambda _: None, should_stop)
 
 
 def _told_by_rank_0() -> object:
@@ -64,7 +65,7 @@ def dismiss() -> None:
             join().first(lambda: None)
 
 
-def led(command: Callable[[], int]) -> int:
+def run_on_rank_0(command: Callable[[], int]) -> int:
     """The status of a command. If it was started once per rank, 0 runs it, the others train along, and all end here."""
     if world_size() == 1:
         return command()
@@ -95,4 +96,4 @@ def end(status: int) -> NoReturn:
 
 def main() -> NoReturn:
     """The whole life of a rank that `harness.pool` starts."""
-    live(lambda: follow(lambda: False))
+    run_process(lambda: follow(lambda: False))

@@ -91,9 +91,9 @@ def _lead(folder: Path, index: int, document: dict[str, Any], warning: _Warning)
             reason = f"interrupted more than {document['requeues']} times (launch.requeues)"
             ending = Ended("failed", reason=reason, position=task.start)
         else:
-            before = worker.say_into(log)
-            ending = _carry_out(task, trainer, progress, warning)
-            worker.said(log, before)
+            before = worker.redirect_output(log)
+            ending = _run_when_free(task, trainer, progress, warning)
+            worker.warnings_since(log, before)
         if ending.how == "interrupted":
             warning.leave()
         if ending.how == "done":
@@ -108,11 +108,11 @@ def _lead(folder: Path, index: int, document: dict[str, Any], warning: _Warning)
     end(failed)
 
 
-def _carry_out(task: Task, trainer: Trainer, progress: _Progress, warning: _Warning) -> Ended:
+def _run_when_free(task: Task, trainer: Trainer, progress: _Progress, warning: _Warning) -> Ended:
     """One job of the plan; while another process is at it, wait for that to end."""
     progress.begin(task.address)
     while True:
-        ending = worker.carry_out(task, trainer, progress.take, warning.should_stop)
+        ending = worker.run_under_lease(task, trainer, progress.take, warning.should_stop)
         warning.ended()
         progress.write()
         if ending.how != "busy":

@@ -75,7 +75,7 @@ class Session:
             def report(event: Event, job: Job = job) -> None:
                 self._show(0, job, event)
 
-            ending = worker.carry_out(job.task, trainer, report, lambda: self.stop.asked)
+            ending = worker.run_under_lease(job.task, trainer, report, lambda: self.stop.asked)
             self._ended(0, job, ending)
             self.stop.asked |= ending.how == "interrupted"  # another rank may have been asked
             last = job

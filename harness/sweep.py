@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness.cli import carry_out, guarded
+from harness.cli import guarded, run_points
 from harness.compose import sweep_points
 from harness.errors import InputError
 from harness.shipped import SWEEPS
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     if not names:
         known = ", ".join(sorted(file.stem for file in SWEEPS.glob("*.yaml")))
         raise InputError("sweep", "none", "no sweep file named", f"name some of: {known}")
-    return carry_out(sweep_points(names, [argument for argument in arguments if "=" in argument]))
+    return run_points(sweep_points(names, [argument for argument in arguments if "=" in argument]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What trains: the body of a job, and the process around it.
 
 Level 7. The launcher runs `main` in a fresh process per core or GPU (`harness.pool`) and speaks with it over a pipe; in
-`launch=inline` it calls `carry_out` itself. A worker imports torch and transformers at once, while the launcher still
-builds corpora, and keeps what is dear between jobs: opened corpora, validation windows, the state it made last.
+`launch=inline` it calls `run_under_lease` itself. A worker imports torch and transformers at once, while the launcher
+still builds corpora, and keeps what is dear between jobs: opened corpora, validation windows, the state it made last.
 Several ranks (`harness.distributed`) are one worker: rank 0 does all this, and the others follow it (`harness.follow`).
 
 Launcher to worker: a `Setup` first, then a `Task` each time the worker is free; None, or the end of the pipe, means
@@ -87,7 +87,9 @@ def make_trainer(setup: Setup) -> Trainer:
     return Trainer(states, micro_batch=setup.micro_batch, save_every=setup.save_every)
 
 
-def carry_out(task: Task, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> Ended:
+def run_under_lease(
+    task: Task, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]
+) -> Ended:
     """Do one job under its lease. The event that ends it; every error becomes one, with the traceback in the log.
 
     On rank 0 alone; the others follow. An error that not all of them have leaves them `parted`.
@@ -123,7 +125,7 @@ def carry_out(task: Task, trainer: Trainer, report: Callable[[Event], None], sho
             store.clear_failure(task.address)  # of an earlier try
             if not (store.verify(task.address) and is_stored(task, store)):  # another process may just have finished it
                 ranks.first(lambda: task)
-                do(task, trainer, watched, should_stop)
+                run_job(task, trainer, watched, should_stop)
                 reached = task.stop
         return ending("done")
     except Interrupted:
@@ -141,7 +143,7 @@ def carry_out(task: Task, trainer: Trainer, report: Callable[[Event], None], sho
         return ending("failed", reason.splitlines()[0] if reason else "", position, last_good)
 
 
-def do(task: Task, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> None:
+def run_job(task: Task, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> None:
     """What every rank does of a job. Interrupted and NonFiniteError come on all of them at the same step."""
     from harness.train import Interrupted, NonFiniteError
 
@@ -163,10 +165,10 @@ def do(task: Task, trainer: Trainer, report: Callable[[Event], None], should_sto
 
 def main(descriptor: int) -> NoReturn:
     """The whole life of a worker process; its end of the pipe has this descriptor."""
-    live(lambda: _serve(Connection(descriptor)))
+    run_process(lambda: _serve(Connection(descriptor)))
 
 
-def live(body: Callable[[], None]) -> NoReturn:
+def run_process(body: Callable[[], None]) -> NoReturn:
     """Run and end this process. Ctrl-C is the launcher's affair: it tells the workers."""
     for which in (signal.SIGINT, signal.SIGTERM):  # often sent to the whole group
         signal.signal(which, signal.SIG_IGN)
@@ -188,9 +190,9 @@ def _serve(connection: Connection) -> None:
     link.report(Ready())
     while not link.closed and not trainer.states.ranks.parted and (task := link.receive()) is not None:
         log = log_path(setup.root, task.address)
-        before = say_into(log)
-        ending = carry_out(task, trainer, link.report, link.should_stop)
-        link.report(replace(ending, warnings=tuple(said(log, before))))
+        before = redirect_output(log)
+        ending = run_under_lease(task, trainer, link.report, link.should_stop)
+        link.report(replace(ending, warnings=tuple(warnings_since(log, before))))
 
 
 class _Link:
@@ -226,7 +228,7 @@ class _Link:
         return self.connection.poll()
 
 
-def say_into(log: Path) -> int:
+def redirect_output(log: Path) -> int:
     """Send what this process prints to a log from here on. Where the log ends now."""
     with contextlib.suppress(OSError):  # a full disk: then it goes where it went before
         log.parent.mkdir(exist_ok=True)
@@ -238,7 +240,7 @@ def say_into(log: Path) -> int:
     return 0
 
 
-def said(log: Path, before: int) -> list[str]:
+def warnings_since(log: Path, before: int) -> list[str]:
     """The warnings printed since, for the launcher to show. An empty log is removed."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -15,7 +15,7 @@ import torch
 
 from harness import measure
 from harness.batches import Batches
-from harness.follow import led
+from harness.follow import run_on_rank_0
 from harness.pool import environments
 from tests.launched import launched
 
@@ -60,7 +60,7 @@ def launched_by_all(
         outcome = launched(texts, root, runs, **how)
         return 130 if outcome.interrupted else min(1, len(outcome.failures))
 
-    return led(lead)
+    return run_on_rank_0(lead)
 
 
 def _watch_batches(windows: Path | None, stop_at: int | None) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import carry_out, plan_over
+from harness.cli import plan_over, run_points
 from harness.compose import collect
 from harness.errors import InputError
 from harness.events import Ended
@@ -188,7 +188,7 @@ def test_what_is_damaged_in_a_parent_store_is_trained_anew_in_ones_own(
     damage(tmp_path / "parent", name, how)
     before = {path: path.read_bytes() for path in (tmp_path / "parent").rglob("*") if path.is_file()}
     arguments = [*command(texts, GOOD[0]).split(), f"root={tmp_path}/own", f"parent_stores=[{tmp_path}/parent]"]
-    assert carry_out(collect([*arguments, f"launch={kind}", f"launch.verify={verify}"])) == 0
+    assert run_points(collect([*arguments, f"launch={kind}", f"launch.verify={verify}"])) == 0
     (point,) = points_of(command(texts, GOOD[0]))
     own, expected = kept_files(tmp_path / "own"), kept_files(inline[0])
     assert f"{point.program.address()}/weights.safetensors" in own
@@ -199,8 +199,8 @@ def test_what_is_damaged_in_a_parent_store_is_trained_anew_in_ones_own(
 def test_a_run_that_is_called_done_without_its_state_fails(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("harness.worker.carry_out", lambda *_: Ended("done"))
-    assert carry_out(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}"])) == 1
+    monkeypatch.setattr("harness.worker.run_under_lease", lambda *_: Ended("done"))
+    assert run_points(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}"])) == 1
     (point,) = points_of(command(texts, GOOD[0]))
     said = capsys.readouterr().err
     assert f"its state {point.program.address()} is neither in {tmp_path} nor in a parent store" in said
@@ -214,7 +214,7 @@ def test_a_damaged_state_that_cannot_be_replaced_is_no_success(
     shutil.copytree(inline[0], tmp_path / "root")
     damage(tmp_path / "root", "weights.safetensors", "flip")
     monkeypatch.setattr("harness.files.set_aside", lambda _: None)
-    assert carry_out(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}/root"])) == 1
+    assert run_points(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}/root"])) == 1
 
 
 def test_damaged_states_cost_one_check_of_the_others(
@@ -235,7 +235,7 @@ def test_damaged_states_cost_one_check_of_the_others(
     monkeypatch.setattr("harness.launch.launch", lambda *_, **__: Outcome())
     monkeypatch.setattr("harness.cli.LONG_CHECK_BYTES", 0)
     monkeypatch.setattr("harness.cli.CHECK_SECONDS", 0.0)
-    assert carry_out(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}/root"])) == 0
+    assert run_points(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}/root"])) == 0
     assert sorted(checked) == sorted({segment.address for segment in plan_over([point], Store(inline[0])).segments})
 
 
