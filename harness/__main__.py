@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from harness import keys
-from harness.cli import run_points, guarded
+from harness.cli import guarded, run_points
 from harness.compose import collect
 
 
