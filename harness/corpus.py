@@ -178,32 +178,32 @@ def open_corpus(root: Path, recipe: Recipe) -> Corpus:
         raise CorruptError(f"{error}; {outcome}") from None
 
 
-def require_windows(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int = 1) -> None:
-    """InputError unless train has `sequences` windows (a batch; 0 = it is only measured) and validation one."""
-    for split, needed in (("train", sequences), ("validation", 1)):
+def require_windows(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int = 1, measured: int = 1) -> None:
+    """InputError unless train has `sequences` windows (a batch; 0 = it is only measured), validation `measured`."""
+    for split, needed in (("train", sequences), ("validation", measured)):
         part: Split = getattr(corpus, split)
         if part.windows(seq_len) < needed:
             why = (
                 f"{split} has {part.tokens:,} tokens in {part.documents:,} documents: {part.windows(seq_len):,} windows"
                 f" of {seq_len} tokens, {needed:,} needed"
             )
-            raise InputError(*ingest.place_of(recipe), why, _remedy(recipe, corpus, seq_len, sequences))
+            raise InputError(*ingest.place_of(recipe), why, _remedy(recipe, corpus, seq_len, sequences, measured))
 
 
-def _remedy(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int) -> str:
+def _remedy(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int, measured: int) -> str:
     """What to do about too few windows; a share to hold out only if it will do."""
-    shorter = "give more text, or a smaller batch.seq_len or batch.sequences"
+    fewer = "a smaller evaluate.windows, batch.seq_len or batch.sequences"
     if isinstance(recipe.source, EmbeddedSource):
-        return shorter.replace("more text", "a larger share")
+        return f"give a larger share, or {fewer}"
     splits = (corpus.train, corpus.validation)
     bytes_per_token = sum(split.bytes for split in splits) / max(1, sum(split.tokens for split in splits))
 
     def enough(train: int, validation: int) -> bool:
         windows = (size / bytes_per_token / seq_len for size in (train, validation))
-        return all(found >= 1.2 * needed + 1 for found, needed in zip(windows, (sequences, 1), strict=True))
+        return all(found >= 1.2 * needed + 1 for found, needed in zip(windows, (sequences, measured), strict=True))
 
     share = held_out.sufficient_share(recipe, lambda: ingest.texts_of(recipe), enough)
-    return f"hold out more with validation={share:g}, or {shorter}" if share else shorter
+    return (f"hold out more with validation={share:g}, or " if share else "") + f"give more text, or {fewer}"
 
 
 def _folder(root: Path, recipe: Recipe) -> Path:

@@ -44,7 +44,7 @@ class Measure:
                 "evaluate.windows",
                 self.windows,
                 f"the validation split of {self.corpus} has {available} windows",
-                f"ask for 1 to {available}, or hold out more: validation=SHARE",
+                f"ask for 1 to {available}",
             )
         return [(2 * i + 1) * available // (2 * self.windows) for i in range(self.windows)]
 

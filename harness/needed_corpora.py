@@ -26,6 +26,6 @@ def build_corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:
         for seq_len, sequences in sorted(sizes[recipe.key]):
             require_windows(recipe, corpus, seq_len, sequences)
         for measure in (measure for measure in measures.values() if measure.key == recipe.key):
-            measure.indices(corpus.validation.windows(measure.seq_len))
+            require_windows(recipe, corpus, measure.seq_len, 0, measure.windows)
 
     build(list(recipes.values()), store.root, progress=progress, check=check)

@@ -156,12 +156,14 @@ def _json_values(stream: IO[bytes], place: _Place) -> Iterator[Any]:
 
 def _csv(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
     csv.field_size_limit(min(place.longest, sys.maxsize))  # the module's own default is 128 KiB
-    rows = csv.reader((line for _, line in _lines(stream, place)), strict=True)
+    rows, begins = csv.reader((line for _, line in _lines(stream, place)), strict=True), 1
     try:
         header = next(rows, [])
+        begins = rows.line_num + 1
         _check_columns(place, header)
         at = header.index(place.column)
         for row in rows:
+            begins = rows.line_num + 1
             if row and len(row) != len(header):
                 why = f"line {rows.line_num} has {len(row)} fields, the header {len(header)}"
                 raise place.error(why, "quote fields that hold commas or line breaks")
@@ -169,7 +171,7 @@ def _csv(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
                 yield rows.line_num, _checked(row[at], f"line {rows.line_num}", place)
     except csv.Error as error:
         if "field larger than field limit" in str(error):  # the module has no error of its own for it
-            raise place.too_long(f"a field that ends in or after line {rows.line_num}") from None
+            raise place.too_long(f"a field of the row in line {begins}") from None
         raise place.error(f"line {rows.line_num} is not csv ({error})") from None
 
 

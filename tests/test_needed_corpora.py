@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def test_a_corpus_is_held_to_the_batches_of_the_runs_that_read_it(texts: Path, s
 def test_a_corpus_that_is_only_measured_needs_no_batch(texts: Path, short: Path, tmp_path: Path) -> None:
     knobs = command(texts, f"+shift.further={{third:{short}}} validation=0.2 evaluate.sets=[upstream,downstream,third]")
     build(tmp_path / "root", f"{knobs} batch.sequences=64 scale.tokens=10240 scale.horizon=10240 base.tokens=10240")
+
+
+def test_too_few_windows_to_measure_name_the_path_and_a_share_that_will_do(
+    texts: Path, short: Path, tmp_path: Path
+) -> None:
+    knobs = command(texts, f"upstream={short} downstream={short} evaluate.windows=24")
+    with pytest.raises(InputError, match=rf"^upstream={short}: validation has .* 24 needed") as caught:
+        build(tmp_path / "root", knobs)
+    (share,) = re.findall(r"hold out more with validation=([\d.]+),", str(caught.value))
+    build(tmp_path / "root", f"{knobs} validation={share}")
 
 
 def test_the_share_held_out_and_the_longest_document_are_knobs(texts: Path, tmp_path: Path) -> None:
