@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from analysis.facts import Document, Facts, asked, facts
 from analysis.measurements import Wanted, measurements, rows_of
-from harness import config
+from harness import config, history
 from harness.compose import sweep_points
 from harness.documents import loader, run_document
 from harness.errors import CorruptError, InputError
-from harness.history import FINAL_POSITIONS, Row, final_loss
+from harness.history import Row, changes, final_positions
 from harness.plan import compile_points, plan
 from harness.request import RowKey
 from harness.status import Left, become
@@ -116,22 +116,18 @@ def base_losses(run: RunRecord) -> dict[str, float]:
 
 
 def final_losses(run: RunRecord) -> dict[str, float]:
-    """Final loss per corpus: the mean of the last three evaluations after the base. Empty unless the run is done.
-
-    The last three positions are those of the run's grid: a corpus measured later, at stored positions only, has fewer
-    of them, and what it has of earlier positions (the end of a warm-up, say) is no final loss.
-    """
+    """Final loss per corpus: the mean of the last three evaluations after the base. Empty unless the run is done."""
     if run.status != "done":
         return {}
-    last = sorted({int(row["position"]) for row in run.document["requested"]})[-FINAL_POSITIONS:]
-    positions = run.measured["position"]
-    rows = rows_of(run.measured[np.isin(positions, last) & (positions > run.base_position)], run.facts.windows)
-    return {corpus: final_loss(rows, corpus) for corpus in dict.fromkeys(row.corpus for row in rows)}
+    last = final_positions((int(row["position"]) for row in run.document["requested"]), run.document["base_position"])
+    at_end = run.measured[np.isin(run.measured["position"], last)]
+    return history.final_losses(rows_of(at_end, run.facts.windows))
 
 
 def summary(run: RunRecord) -> dict[str, Any]:
     """One run of the `rewarm.runs/1` document; losses in nats per token, None where undefined or not there yet."""
     f, loss, base = run.facts, final_losses(run), base_losses(run)
+    forgetting, adaptation = changes(loss, base, f.upstream, f.downstream)
     identity = ("run", "key", "address", "base_address", "model", "N", "N_total")
     settings = (
         "base_tokens",
@@ -153,15 +149,11 @@ def summary(run: RunRecord) -> dict[str, Any]:
         **{name: getattr(f, name) for name in settings},
         "loss": loss,
         "base_loss": base,
-        "forgetting": _difference(loss.get(f.upstream), base.get(f.upstream)),
-        "adaptation": _difference(base.get(f.downstream), loss.get(f.downstream)),
+        "forgetting": forgetting,
+        "adaptation": adaptation,
         "status": run.status,
         **({"position": run.fate.get("position"), "steps": run.document["steps"]} if run.status == "running" else {}),
     }
-
-
-def _difference(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
 
 
 def _documents(store: Store, sweep: str | Sequence[str] | None, overrides: Sequence[str]) -> list[Document]:

@@ -10,9 +10,8 @@ import numpy as np
 from analysis.facts import Document
 from analysis.runs import RunRecord, summary
 from harness.history import FINAL_POSITIONS
-from harness.program import Program
+from harness.program import Program, phase_entries
 from harness.recorded import corpus_names, program_of
-from harness.schedule import lr_at
 from harness.store import Store
 from harness.units import count
 
@@ -38,26 +37,8 @@ def show_document(store: Store, run: RunRecord) -> dict[str, Any]:
 
 
 def phases(document: Document, program: Program) -> list[dict[str, Any]]:
-    """The phases with realised steps; `lr_first` and `lr_last` are those of their first and last update."""
-    names = corpus_names(document)
-    base, found = document["base_position"] or 0, []
-    for phase, start in zip(program.phases, program.starts, strict=False):
-        total = sum(source.weight for source in phase.sources)
-        found.append(
-            {
-                "start": start,
-                "steps": phase.steps,
-                "tokens": phase.steps * phase.batch * phase.seq_len,
-                "base": start < base,
-                "shape": type(phase.lr).__name__,
-                "lr_first": float(lr_at(phase.lr, phase.lr_offset)),
-                "lr_last": float(lr_at(phase.lr, phase.lr_offset + phase.steps - 1)),
-                "mixture": {names.get(s.corpus, s.corpus[:12]): s.weight / total for s in phase.sources},
-                "restart": [names.get(s.corpus, s.corpus[:12]) for s in phase.sources if s.restart],
-                "optimizer_state": phase.optimizer_state,
-            }
-        )
-    return found
+    """The phases of a recorded run, see `phase_entries`."""
+    return phase_entries(program, corpus_names(document), document["base_position"])
 
 
 def diff_document(a: RunRecord, b: RunRecord) -> dict[str, Any]:

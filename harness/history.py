@@ -12,7 +12,7 @@ stored weights and one history can serve runs that asked for different things.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -146,3 +146,27 @@ def final_loss(rows: Iterable[Row], corpus: str, windows_hash: str | None = None
 
 def _order(row: Row) -> tuple[int, str, str]:
     return (row.position, row.corpus, row.windows_hash)
+
+
+def final_positions(asked: Iterable[int], start: int | None) -> list[int]:
+    """The last positions that a run is measured at, after `start` (None: from scratch).
+
+    They are those of its grid: a corpus that is measured later, at stored positions only, has fewer of them, and what
+    it has of earlier positions (the end of a warm-up, say) is no final loss.
+    """
+    return [n for n in sorted(set(asked))[-FINAL_POSITIONS:] if start is None or n > start]
+
+
+def final_losses(rows: Sequence[Row]) -> dict[str, float]:
+    """Final loss per corpus, of the rows at the `final_positions`."""
+    return {corpus: final_loss(rows, corpus) for corpus in dict.fromkeys(row.corpus for row in rows)}
+
+
+def changes(
+    final: Mapping[str, float], base: Mapping[str, float], upstream: str, downstream: str
+) -> tuple[float | None, float | None]:
+    """Forgetting = U(run) - U(base) and adaptation = V(base) - V(run); None where a loss is not there."""
+    both = final.keys() & base.keys()
+    forgetting = final[upstream] - base[upstream] if upstream in both else None
+    adaptation = base[downstream] - final[downstream] if downstream in both else None
+    return forgetting, adaptation

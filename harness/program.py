@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 from harness.identity import digest
 from harness.mixture import counts
@@ -161,6 +163,31 @@ class Program:
             if start < position:
                 kept.append(replace(phase, steps=min(phase.steps, position - start)))
         return Program(self.root, tuple(kept))
+
+
+def phase_entries(program: Program, names: Mapping[str, str], base_position: int | None) -> list[dict[str, Any]]:
+    """The phases with realised steps, for documents; `lr_first` and `lr_last` are those of first and last update.
+
+    `names`: what the run calls each corpus, by recipe key.
+    """
+    entries = []
+    for phase, start in zip(program.phases, program.starts, strict=False):
+        total = sum(source.weight for source in phase.sources)
+        entries.append(
+            {
+                "start": start,
+                "steps": phase.steps,
+                "tokens": phase.steps * phase.batch * phase.seq_len,
+                "base": start < (base_position or 0),
+                "shape": type(phase.lr).__name__,
+                "lr_first": float(lr_at(phase.lr, phase.lr_offset)),
+                "lr_last": float(lr_at(phase.lr, phase.lr_offset + phase.steps - 1)),
+                "mixture": {names.get(s.corpus, s.corpus[:12]): s.weight / total for s in phase.sources},
+                "restart": [names.get(s.corpus, s.corpus[:12]) for s in phase.sources if s.restart],
+                "optimizer_state": phase.optimizer_state,
+            }
+        )
+    return entries
 
 
 def _drawn(phase: Phase, steps: int) -> list[int]:

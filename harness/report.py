@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.plan import Plan, PlannedRun
-from harness.program import Program
-from harness.schedule import lr_at
+from harness.program import Program, phase_entries
 from harness.shape import flops_per_token
 from harness.status import status_of
 from harness.store import Store
@@ -56,7 +55,7 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
             own = "" if phase["shared_by"] == 1 else f", shared by {phase['shared_by']} runs"
             mixture = " + ".join(f"{share:.4g} {name}" for name, share in phase["mixture"].items())
             lines.append(
-                f"           {phase['steps']:>7} steps  {phase['tokens']:>9} tokens  {phase['schedule']:<13}"
+                f"           {phase['steps']:>7} steps  {phase['tokens']:>9} tokens  {phase['shape']:<13}"
                 f" lr {phase['lr_first']:.3g} to {phase['lr_last']:.3g}  {mixture}{own}"
             )
         if entry["status"] in ("running", "queued"):
@@ -78,6 +77,8 @@ def total_lines(document: dict[str, Any]) -> list[str]:
     shared = separate - planned - done
     if not document["segments_to_train"] and not document["evaluations"]:
         return [f"{document['runs']} runs: all done, nothing to train"]
+    if not document["segments_to_train"]:
+        return [f"{document['runs']} runs: nothing to train, {document['evaluations']} stored states to measure"]
     return [
         f"{document['runs']} runs: {count(separate)} tokens if each were trained alone; sharing saves {count(shared)}"
         f" ({shared / separate:.0%}), {count(done)} are done, {count(planned)} are to train"
@@ -106,22 +107,9 @@ def _point(plan: Plan, point: PlannedRun, store: Store, queue: Mapping[str, Subm
 def _phases(point: PlannedRun, program: Program) -> list[dict[str, Any]]:
     names = {recipe.key: recipe.name for recipe in point.run.recipes.values()}
     users = {segment.stop: len(segment.runs) for segment in point.path}
-    phases = []
-    for phase, start in zip(program.phases, program.starts, strict=False):
-        total = sum(source.weight for source in phase.sources)
-        phases.append(
-            {
-                "steps": phase.steps,
-                "tokens": phase.steps * phase.batch * phase.seq_len,
-                "schedule": type(phase.lr).__name__,
-                "lr_first": float(lr_at(phase.lr, phase.lr_offset)),
-                "lr_last": float(lr_at(phase.lr, phase.lr_offset + phase.steps - 1)),
-                "optimizer_state": phase.optimizer_state,
-                "mixture": {names[source.corpus]: source.weight / total for source in phase.sources},
-                "shared_by": users[start + phase.steps],
-            }
-        )
-    return phases
+    entries = phase_entries(program, names, point.base_position)
+    ends = program.starts[1:]
+    return [{**entry, "shared_by": users[end]} for entry, end in zip(entries, ends, strict=True)]
 
 
 def _flops(point: PlannedRun) -> float:

@@ -146,9 +146,12 @@ def submit(
 
 def _measures_less(known: Submitted, job: Job) -> bool:
     """Was a live job submitted with fewer rows to measure than are asked for now?"""
-    document = read_work(known.folder, known.index)
-    # A job of before has what it trains inside of what it does.
-    tasks = [thaw(Task, task) for task in document.get("tasks", [work["task"] for work in document.get("works", ())])]
+    try:
+        document = read_work(known.folder, known.index)
+        # A job of before has what it trains inside of what it does.
+        tasks = [thaw(Task, task) for task in document.get("tasks", [w["task"] for w in document.get("works", ())])]
+    except (OSError, KeyError, TypeError, ValueError):  # of a version that writes it otherwise: never submitted twice
+        return False
     return job.trains and any(t.address == job.task.address and not job.task.own_rows <= t.own_rows for t in tasks)
 
 

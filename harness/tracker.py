@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from harness.events import Ended, Event, Measured, Progress, Started
-from harness.history import FINAL_POSITIONS, Row, final_loss
+from harness.history import Row, changes, final_losses, final_positions
 from harness.jobs import Job
 from harness.plan import Plan, PlannedRun
 from harness.program import Program
@@ -168,13 +168,9 @@ def summary(point: PlannedRun, rows: list[Row]) -> dict[str, float]:
     run, start = point.run, point.base_position
     names = {name: measure.corpus for name, measure in point.request.measures.items()}
     mine = [replace(row, corpus=names[row.windows_hash]) for row in rows if row.key in point.request.rows]
-    last = sorted({position for position, _ in point.request.rows})[-FINAL_POSITIONS:]
-    after = [row for row in mine if row.position in last and (start is None or row.position > start)]
-    final = {corpus: final_loss(after, corpus) for corpus in sorted({row.corpus for row in after})}
+    last = final_positions((position for position, _ in point.request.rows), start)
+    final = final_losses([row for row in mine if row.position in last])
     base = {row.corpus: row.loss for row in mine if row.position == start}
-    found = {f"final/{corpus}": loss for corpus, loss in final.items()}
-    if run.upstream in base and run.upstream in final:
-        found["forgetting"] = final[run.upstream] - base[run.upstream]
-    if run.downstream in base and run.downstream in final:
-        found["adaptation"] = base[run.downstream] - final[run.downstream]
-    return found
+    found = {f"final/{corpus}": loss for corpus, loss in sorted(final.items())}
+    both = zip(("forgetting", "adaptation"), changes(final, base, run.upstream, run.downstream), strict=True)
+    return {**found, **{name: value for name, value in both if value is not None}}

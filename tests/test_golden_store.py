@@ -138,6 +138,12 @@ def test_a_job_that_was_queued_then_is_not_submitted_again(here: Path, capsys: p
     assert harness_main.main(command(*slurm)) == 0
     assert "1 jobs are queued or running already: 4242" in capsys.readouterr().err
     assert not (here / "submitted").exists()
+    (work,) = (here / "runs" / "jobs").glob("*/work-0.json")
+    content = work.read_bytes()
+    work.write_text('{"works": [{"task": {"of": "another version"}}]}')
+    assert harness_main.main(command(*slurm)) == 0
+    assert not (here / "submitted").exists()
+    work.write_bytes(content)
     slurm += ["evaluate.every=0.125x"]  # more rows than the job will measure: what is missing comes after it
     assert harness_main.main(command(*slurm)) == 0
     assert "after afterany:4242" in capsys.readouterr().err

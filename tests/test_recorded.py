@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from analysis.runs import base_losses, read_runs
+from analysis import __main__ as analysis_main
+from analysis.runs import base_losses, read_runs, summary
 from harness import __main__ as harness_main
 from harness import evaluate, peek
 from harness.errors import CorruptError, InputError
@@ -148,3 +149,33 @@ def test_a_config_of_before_has_the_defaults_of_later_keys(here: Path) -> None:
     assert filled["replay"] == 0
     assert filled["evaluate"]["windows"] == settings["evaluate"]["windows"]
     assert "early" in filled["evaluate"]
+
+
+def test_what_may_be_deleted_leaves_results_and_what_continues_from_them(
+    here: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While nothing runs: jobs, failures, leases, corpora, and states that are not the ends of runs."""
+    (before,) = read_runs(here / "runs")
+    store = Store(here / "runs")
+    for folder in ("jobs", "failures", "leases", "corpora"):
+        shutil.rmtree(here / "runs" / folder, ignore_errors=True)
+    for address in store.addresses() - {before.document["address"]}:
+        store.remove(address)
+    (after,) = read_runs(here / "runs")
+    assert summary(after) == summary(before)
+    texts = [f"{name}={trained / name}" for name in ("upstream", "downstream")]
+    assert harness_main.main([*KNOBS.split(), *texts, "name=mine"]) == 0
+    assert capsys.readouterr().err == "1 runs: all done, nothing to train\n"
+    assert harness_main.main([*KNOBS.split(), *texts, "name=longer", "tokens=3840", "horizon=2560"]) == 0
+    assert "1.28k are to train in 1 segments" in capsys.readouterr().err
+    assert sorted(run.status for run in read_runs(here / "runs")) == ["done", "done"]
+
+
+@pytest.mark.usefixtures("here")
+def test_do_plan_and_show_say_the_same_of_phases(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [f"{name}={trained / name}" for name in ("upstream", "downstream")]
+    assert harness_main.main([*KNOBS.split(), *texts, "name=mine", "do=plan", "json=true"]) == 0
+    (point,) = json.loads(capsys.readouterr().out)["points"]
+    assert analysis_main.main(["show", "mine", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["phases"]
+    assert [{key: phase[key] for key in shown[0]} for phase in point["phases"]] == shown
