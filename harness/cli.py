@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from harness.errors import InputError
 from harness.expand import GridPoint
 from harness.fields import Config, choice, listing, text
 from harness.follow import require_ranks, run_on_rank_0
+from harness.launching import Launch, read_launch, read_tracker
+from harness.limits import ALL_POSITIONS
 from harness.plan import Plan, PlannedRun, compile_points, plan
 from harness.report import plan_document, plan_lines, total_lines, totals
 from harness.request import RowKey
@@ -51,6 +53,7 @@ def run_points(points: list[GridPoint]) -> int:
     as_json = settings["json"]
     if not isinstance(as_json, bool):
         raise InputError("json", as_json, "not true or false", "give json=true")
+    launching, tracker = read_launch(settings), read_tracker(settings)
     store = store_of(settings)
     planned = plan_points(points, store)
     if do == "plan":
@@ -65,7 +68,7 @@ def run_points(points: list[GridPoint]) -> int:
             print(json.dumps({"schema": "rewarm.cancel/1", "cancelled": cancelled}))
         print(f"cancelled: {', '.join(cancelled)}" if cancelled else "nothing of this is queued", file=sys.stderr)
         return 0
-    status = execute(planned, lambda: plan_points(points, store), settings, store)
+    status = execute(planned, lambda: plan_points(points, store), launching, tracker, store)
     if as_json:
         print(json.dumps(plan_document(plan_points(points, store), store)))
     return status
@@ -76,26 +79,20 @@ def store_of(settings: Config) -> Store:
     return Store(Path(text(settings, "root")), [Path(str(path)) for path in listing(settings, "parent_stores")])
 
 
-def execute(planned: Plan, replan: Callable[[], Plan], settings: Config, store: Store) -> int:
+def execute(
+    planned: Plan, replan: Callable[[], Plan], launching: Launch, tracker: Mapping[str, Any], store: Store
+) -> int:
     """Launch a plan over states and a disk that are checked first. The status. `replan` looks at the store again."""
     store.check_writable()
-    planned = _verified(planned, replan, store, _verify(settings))
+    planned = _verified(planned, replan, store, launching.verify)
     _check_checkpoints(planned)
     costs = totals(planned)
     _check_space(costs["disk_bytes"], store)
     print("\n".join(total_lines(costs)), file=sys.stderr)
     from harness.launch import launch
 
-    outcome = launch(planned, settings["launch"], store, tracker=settings["tracker"], progress=True)
+    outcome = launch(planned, launching, store, tracker=tracker, progress=True)
     return 130 if outcome.interrupted else 1 if outcome.failures else 0
-
-
-def _verify(settings: dict[str, Any]) -> str:
-    """launch.verify, where true and false stand for once and off."""
-    given = settings["launch"]["verify"]
-    if isinstance(given, bool):
-        return "once" if given else "off"
-    return choice(settings, "launch.verify", ("once", "full", "off"))
 
 
 def _verified(planned: Plan, replan: Callable[[], Plan], store: Store, mode: str) -> Plan:
@@ -143,17 +140,22 @@ def _check_space(needed: int, store: Store) -> None:
 
 def plan_points(points: Sequence[GridPoint], store: Store) -> Plan:
     """Check every point before anything starts; the first bad one is named."""
-    runs = []
+    runs, positions = [], 0
     for number, point in enumerate(points, start=1):
         try:
             run = config.read(point.config)
             compile_run(run)
+            positions += run.positions
             runs.append((point.label, run))
         except InputError as error:
             if len(points) == 1:
                 raise
             where = f"point {number} of {len(points)} ({point.label or 'no choices'}): "
             raise InputError(where + error.field, error.value, error.why, error.remedy) from None
+    if positions > ALL_POSITIONS:
+        why = f"{len(points)} points are measured at {positions:,} positions together, above {ALL_POSITIONS:,}"
+        every = runs[0][1].config["evaluate"]["every"]
+        raise InputError("evaluate.every", every, why, "give a larger one, or plan fewer points at a time")
     return plan_over(compile_points(runs), store)
 
 

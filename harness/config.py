@@ -7,6 +7,7 @@ Tokens in configs, steps from here on. Every refusal is an `InputError`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from functools import lru_cache
 
 from harness import hub, recipe, units
 from harness.errors import InputError
-from harness.fields import Config, as_number, choice, listing, number, whole
+from harness.fields import Config, as_number, choice, get, listing, number, whole
 from harness.identity import rounded
+from harness.limits import POSITIONS
 from harness.program import Adam
 from harness.recipe import LONGEST_DOCUMENT, Recipe
 from harness.schedule_config import Tokens
 from harness.shape import ModelShape, non_embedding, parameters
-from harness.stages import Stage, base_stage, cpt_stages, seed_of
+from harness.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,25 @@ class Run:
     def tokens_per_step(self) -> int:
         return self.batch * self.seq_len
 
+    @property
+    def positions(self) -> int:
+        """At how many positions it is measured, counted without making them; some are counted twice."""
+        return sum(self._positions(i) for i in range(len(self.stages)))
+
+    def _positions(self, i: int) -> int:
+        base, steps = i < self.base_stages, self.stages[i].cut or self.stages[i].steps
+        every = self.measurements.base_every if base else self.measurements.every
+        return math.ceil(steps / every) + len(self.measurements.early)
+
+    def check_positions(self) -> None:
+        """InputError if there are more positions than a plan can hold."""
+        if self.positions > POSITIONS:
+            most = max(range(len(self.stages)), key=self._positions)
+            field = "evaluate.base_every" if most < self.base_stages else "evaluate.every"
+            why = f"losses would be measured at {self.positions:,} positions, above {POSITIONS:,}"
+            hundredth = units.count(self.stages[most].steps * self.tokens_per_step / 100)
+            raise InputError(field, get(self.config, field), why, f"give a larger one, such as {field}={hundredth}")
+
 
 def read(config: Config) -> Run:
     """Check a composed config. Raises InputError naming field, value, why and remedy."""
@@ -81,6 +102,7 @@ def read(config: Config) -> Run:
         total, inner, vocab_size, positions = parameters(shape), non_embedding(shape), shape.vocab_size, shape.seq_len
     _check_fit(config, seq_len, recipes, vocab_size, positions)
     tokens = Tokens(config, batch * seq_len)
+    check_knobs(config, tokens)
     base = [base_stage(config, tokens, upstream, base_seed)] if start == "pretrain" else []
     stages = cpt_stages(config, tokens, upstream, downstream, recipes, base[0] if base else None, seed)
     precision = choice(config, "precision", ("fp32", "bf16"), "pure fp16 has no fp32 masters and is refused")
@@ -88,7 +110,7 @@ def read(config: Config) -> Run:
     if len(betas) != 2:
         raise InputError("optimizer.betas", betas, "not two numbers", "give optimizer.betas=[0.9,0.95]")
     beta1, beta2 = (as_number("optimizer.betas", beta, at_least=0, at_most=1 - 1e-9) for beta in betas)
-    return Run(
+    run = Run(
         name=config["name"] or _name(config),
         config={key: value for key, value in config.items() if key not in NOT_OF_A_RUN},
         shape=shape,
@@ -114,6 +136,8 @@ def read(config: Config) -> Run:
         precision=precision,
         measurements=_measurements(config, tokens, recipes),
     )
+    run.check_positions()
+    return run
 
 
 RUN_NAME = re.compile(r"[^\W.-][\w.=+,-]{0,199}")

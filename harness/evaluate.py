@@ -17,6 +17,7 @@ from harness.compose import collect
 from harness.errors import InputError
 from harness.fields import whole
 from harness.history import Measure
+from harness.launching import read_launch
 from harness.plan import Plan, PlannedRun
 from harness.recorded import Document, corpus_names, find_run, point_of, program_of
 from harness.recorded_corpora import corpora_of
@@ -39,8 +40,7 @@ def main(arguments: Sequence[str]) -> int:
             "for example: python -m harness.evaluate RUN sets=cpp,sympy",
         )
     (composed,) = collect([f"{key}={value}" for key, value in {"launch": "local", **given}.items()])
-    settings = {**composed.config, "tracker": {"kind": "off"}}
-    store = store_of(settings)
+    launching, store = read_launch(composed.config), store_of(composed.config)
     points = [_asking(find_run(store, name), own, store) for name in dict.fromkeys(names)]
 
     def replan() -> Plan:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         return planned
 
     planned = replan()
-    status = execute(planned, replan, settings, store)
+    status = execute(planned, replan, launching, {"kind": "off"}, store)
     asked, left = _rows(planned), _rows(plan_over(points, store))
     missing = "" if not left else f"; {left} are still to be measured"
     print(f"{asked - left} measurements of stored states added, 0 tokens trained{missing}", file=sys.stderr)

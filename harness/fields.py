@@ -10,6 +10,7 @@ from typing import Any
 
 from harness import units
 from harness.errors import InputError
+from harness.limits import check_most
 
 Config = dict[str, Any]
 
@@ -49,6 +50,8 @@ def as_number(
         if isinstance(value, bool) or value is None:
             raise ValueError
         parsed = units.parse(value) if amount and isinstance(value, str) else float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        parsed = math.inf
     except (TypeError, ValueError):
         raise InputError(
             field, shown, "not a number", "give a number" + (", such as 600000 or 0.6M" if amount else "")
@@ -61,14 +64,27 @@ def as_number(
         raise InputError(field, shown, f"below {at_least:g}", f"give at least {at_least:g}")
     if at_most is not None and parsed > at_most:
         raise InputError(field, shown, f"above {at_most:g}", f"give at most {at_most:g}")
+    check_most(field, parsed, shown)
     return parsed
 
 
 def whole(config: Config, field: str, least: int) -> int:
     value = number(config, field, at_least=least)
-    if value != int(value) or value > 2**53:
-        raise InputError(field, get(config, field), "not a whole number below 2^53", "give a whole number")
+    if value != int(value):
+        raise InputError(field, get(config, field), "not a whole number", "give a whole number")
     return int(value)
+
+
+def optional_whole(config: Config, field: str, least: int) -> int | None:
+    return None if get(config, field) is None else whole(config, field, least)
+
+
+def flag(config: Config, field: str) -> bool:
+    """True or false, or InputError (the text "no" would be true)."""
+    value = get(config, field)
+    if not isinstance(value, bool):
+        raise InputError(field, value, "not true or false", f"give {field}=true or {field}=false")
+    return value
 
 
 def choice(config: Config, field: str, known: tuple[str, ...], why: str = "no such choice") -> str:

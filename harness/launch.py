@@ -5,7 +5,7 @@ imports `harness.worker`'s torch only then), or in jobs of a cluster (`launch=sl
 failure costs the segment it happened in and what continues from it; the rest goes on. Ctrl-C stores every state at its
 next step boundary (jobs of a cluster just go on); the same command goes on from there.
 
-    outcome = launch(plan, {"kind": "local", ...}, store, tracker={"kind": "off"}, progress=True)
+    outcome = launch(plan, read_launch(config), store, tracker={"kind": "off"}, progress=True)
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from harness import pool, worker
 from harness.display import Display
 from harness.documents import write_documents
-from harness.fields import choice, number, whole
 from harness.jobs import Failure, Jobs, Outcome
+from harness.launching import Cluster, Launch
 from harness.needed_corpora import build_corpora
 from harness.plan import Plan
 from harness.session import Session, Stop, tell
@@ -27,21 +27,26 @@ from harness.store import Store
 from harness.tracker import Tracker
 
 
-def launch(
-    plan: Plan, settings: Mapping[str, Any], store: Store, *, tracker: Mapping[str, Any], progress: bool
-) -> Outcome:
+def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, Any], progress: bool) -> Outcome:
     """Do all that is left of a plan. Raises InputError for wrong settings and texts too short, before any training."""
-    kind = choice({"launch": dict(settings)}, "launch.kind", ("inline", "local", "slurm"))
-    setup = _setup(settings, store)
+    setup = worker.Setup(
+        store.root,
+        store.parents,
+        save_every=settings.save_every,
+        micro_batch=settings.micro_batch,
+        keep=settings.keep,
+        sharding=settings.sharding,
+        gpus=settings.cluster is None and bool(pool.devices()),  # those of a cluster's jobs: see harness.slurm
+    )
     jobs, outcome = Jobs(plan), Outcome()
-    places = [] if kind == "slurm" else pool.places(settings, plan, jobs.width)
+    places = [] if settings.cluster else pool.places(settings, plan, jobs.width)
     if not jobs.all:
         write_documents(plan, store)
         _require_states(plan, jobs, store, outcome)
         tell(outcome)
         return outcome
-    if kind == "slurm":
-        return _slurm(plan, jobs, setup, settings, store, tracker, progress)
+    if settings.cluster:
+        return _slurm(plan, jobs, setup, settings.cluster, store, tracker, progress)
     workers = [pool.start(index, setup, place) for index, place in enumerate(places)]
     try:
         build_corpora(plan, jobs, store, progress)  # the workers import torch meanwhile
@@ -63,25 +68,11 @@ def launch(
     return outcome
 
 
-def _setup(settings: Mapping[str, Any], store: Store) -> worker.Setup:
-    config = {"launch": dict(settings)}
-    micro_batch = None if settings["micro_batch"] is None else whole(config, "launch.micro_batch", 1)
-    return worker.Setup(
-        store.root,
-        store.parents,
-        save_every=number(config, "launch.save_every", above=0),
-        micro_batch=micro_batch,
-        keep=choice(config, "launch.keep", ("all", "weights")),
-        sharding=choice(config, "launch.sharding", ("none", "fsdp")),
-        gpus=settings["kind"] != "slurm" and bool(pool.devices()),  # those of a cluster's jobs: see harness.slurm
-    )
-
-
 def _slurm(
     plan: Plan,
     jobs: Jobs,
     setup: worker.Setup,
-    settings: Mapping[str, Any],
+    cluster: Cluster,
     store: Store,
     tracker: Mapping[str, Any],
     progress: bool,
@@ -90,16 +81,16 @@ def _slurm(
     from harness import slurm
     from harness.watch import Watch
 
-    if tracker["kind"] != "off" and not settings["wait"]:
+    if tracker["kind"] != "off" and not cluster.wait:
         print("warning: no process stays to mirror the runs; launch.wait=true does", file=sys.stderr)
-    wanted = slurm.wanted_resources(plan, jobs, settings, store)
+    wanted = slurm.wanted_resources(plan, jobs, cluster, store)
     build_corpora(plan, jobs, store, progress)
     write_documents(plan, store)
     with Stop() as stop:  # a Ctrl-C is heard before the first is submitted, and once all are
         outcome = Outcome(interrupted=True)
         with contextlib.suppress(KeyboardInterrupt):
-            slurm.submit(plan, jobs, setup, settings, store, wanted, lambda: stop.asked)
-            if not settings["wait"]:
+            slurm.submit(plan, jobs, setup, cluster, store, wanted, lambda: stop.asked)
+            if not cluster.wait:
                 return Outcome(interrupted=stop.asked)
             total = sum(job.tokens for job in jobs.all if not job.ended)
             with Display(total, progress, who="job") as display, Tracker(tracker, store, plan) as mirror:

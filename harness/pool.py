@@ -19,20 +19,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import harness
 from harness.cores import cores
 from harness.errors import InputError
-from harness.fields import whole
 from harness.follow import world_size
 from harness.jobs import Job
+from harness.launching import Launch
 from harness.plan import Plan
 from harness.resources import require_equal_parts
 from harness.worker import Setup
@@ -159,19 +159,18 @@ def close_all(workers: list[Worker], grace_seconds: float) -> None:
         worker.close(max(0.0, deadline - time.monotonic()))
 
 
-def places(settings: Mapping[str, Any], plan: Plan, width: int) -> list[Place]:
+def places(settings: Launch, plan: Plan, width: int) -> list[Place]:
     """Where each worker goes: a GPU for each of its ranks, else cores. None with launch=inline.
 
     As many as asked for, else as have room here, but no more than can be busy at once (`width`). Raises InputError for
     ranks that were not started, have no GPU, or do not divide a batch.
     """
-    config, ranks = {"launch": dict(settings)}, _ranks(settings)
+    ranks = _ranks(settings)
     for point in plan.points:
         require_equal_parts("launch.ranks", ranks, point.run)
-    most = None if settings["workers"] is None else whole(config, "launch.workers", 1)
-    per_gpu, gpus = whole(config, "launch.per_gpu", 1), devices()
-    if settings["kind"] == "inline":
+    if settings.kind == "inline":
         return []
+    per_gpu, gpus = settings.per_gpu, devices()
     room: list[Place]
     if gpus:
         if ranks > len(gpus):
@@ -187,21 +186,21 @@ def places(settings: Mapping[str, Any], plan: Plan, width: int) -> list[Place]:
         )
     else:
         room = [(None,) * ranks] * max(1, cores() // ranks)
-    return [room[i % len(room)] for i in range(min(most or len(room), width))]
+    return [room[i % len(room)] for i in range(min(settings.workers or len(room), width))]
 
 
-def _ranks(settings: Mapping[str, Any]) -> int:
+def _ranks(settings: Launch) -> int:
     """How many ranks train a segment together."""
     started = world_size()
-    given = None if settings["ranks"] is None else whole({"launch": dict(settings)}, "launch.ranks", 1)
-    if settings["kind"] == "local" and started > 1:
+    given = settings.ranks
+    if settings.kind == "local" and started > 1:
         raise InputError(
             "launch",
             "local",
             f"this process was started as one of {started} ranks",
             "give launch=inline, or start it once, with launch.ranks",
         )
-    if settings["kind"] == "inline" and given not in (None, started):
+    if settings.kind == "inline" and given not in (None, started):
         raise InputError(
             "launch.ranks",
             given,

@@ -15,41 +15,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness import files as disk
 from harness.config import Run
 from harness.errors import InputError
-from harness.fields import as_number, listing, number, text, whole
+from harness.launching import PLACE, Cluster, JobSettings
 
-PLACE = ("partition", "account", "qos", "constraint", "gres")
-OURS = (
-    *PLACE,
-    "array",
-    "comment",
-    "cpus-per-task",
-    "dependency",
-    "error",
-    "export",
-    "gpus-per-node",
-    "job-name",
-    "kill-on-invalid-dep",
-    "mem",
-    "no-requeue",
-    "nodes",
-    "ntasks",
-    "ntasks-per-node",
-    "output",
-    "parsable",
-    "requeue",
-    "signal",
-    "test-only",
-    "time",
-    "wait",
-    "wrap",
-)
 NOT_IN_PATHS = '%:"$`\\\n'  # sbatch's patterns, PYTHONPATH's separator, what a shell reads inside quotes
-OF_A_SIZE = (*PLACE, "minutes", "nodes", "gpus_per_node", "ranks_per_node", "cpus", "mem", "lead")
 MARGIN_SECONDS = 10.0  # for Python to hear the signal, and for scontrol
 ESTIMATED_BYTES_PER_SECOND = 2e8  # of a save, before one was measured
 STATE_BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
@@ -70,41 +42,25 @@ class Resources:
         return any("gpu" in name or (name == "gres" and "gpu" in str(value)) for name, value in self.options)
 
 
-def resources(settings: Mapping[str, Any], run: Run, measured: Mapping[int, float]) -> Resources:
-    """The resources for a run. Raises InputError for a setting that is wrong or a lead that cannot fit.
+def resources(cluster: Cluster, run: Run, measured: Mapping[int, float]) -> Resources:
+    """The resources for a run. Raises InputError for ranks that do not divide its batch, and a lead that cannot fit.
 
     `measured`: of `longest_waits`.
     """
-    config = {"launch": _sized(settings, run.parameters)}
-    nodes, cpus = whole(config, "launch.nodes", 1), whole(config, "launch.cpus", 1)
-    gpus, minutes = whole(config, "launch.gpus_per_node", 0), whole(config, "launch.minutes", 1)
-    ranks = gpus or 1
-    if config["launch"]["ranks_per_node"] is not None:
-        ranks = whole(config, "launch.ranks_per_node", 1)
-    if ranks > gpus > 0:
-        raise InputError(
-            "launch.ranks_per_node", ranks, f"each takes a GPU, and launch.gpus_per_node is {gpus}", "give fewer"
-        )
-    if gpus and "gpu" in str(config["launch"]["gres"]):
-        raise InputError(
-            "launch.gres",
-            config["launch"]["gres"],
-            f"launch.gpus_per_node asks for {gpus} already",
-            "give launch.gpus_per_node=0 and, for several GPUs, launch.ranks_per_node",
-        )
-    require_equal_parts("launch.ranks_per_node x nodes", ranks * nodes, run)
-    options: dict[str, str | bool] = {"nodes": str(nodes), "ntasks-per-node": str(ranks), "cpus-per-task": str(cpus)}
-    if gpus:
-        options["gpus-per-node"] = str(gpus)
-    if config["launch"]["mem"] is not None:
-        options["mem"] = f"{math.ceil(1024 * number(config, 'launch.mem', above=0))}M"
-    options.update({name: text(config, f"launch.{name}") for name in PLACE if config["launch"][name] is not None})
-    return Resources(
-        tuple(sorted({**options, **_further(config)}.items())),
-        minutes,
-        _lead(config, run, measured, minutes),
-        tuple(str(line) for line in listing(config, "launch.setup")),
-    )
+    job = cluster.job_of(run.parameters)
+    require_equal_parts("launch.ranks_per_node x nodes", job.ranks_per_node * job.nodes, run)
+    options: dict[str, str | bool] = {
+        **dict(job.place),
+        **dict(cluster.options),
+        "nodes": str(job.nodes),
+        "ntasks-per-node": str(job.ranks_per_node),
+        "cpus-per-task": str(job.cpus),
+    }
+    if job.gpus_per_node:
+        options["gpus-per-node"] = str(job.gpus_per_node)
+    if job.mem is not None:
+        options["mem"] = f"{math.ceil(1024 * job.mem)}M"
+    return Resources(tuple(sorted(options.items())), job.minutes, _lead(job, run, measured), cluster.setup)
 
 
 def require_equal_parts(field: str, ranks: int, run: Run) -> None:
@@ -153,61 +109,22 @@ def check(wanted: Resources) -> None:
         raise InputError("launch", f"slurm ({given})", f"sbatch says: {said}", "see conf/launch/slurm.yaml")
 
 
-def _sized(settings: Mapping[str, Any], parameters: int) -> dict[str, Any]:
-    """The settings with those of `sizes` that hold for so many parameters; of several that for the largest models."""
-    chosen, least = dict(settings), -1.0
-    for entry in listing({"launch": dict(settings)}, "launch.sizes"):
-        if not isinstance(entry, dict) or "parameters" not in entry:
-            raise InputError(
-                "launch.sizes",
-                entry,
-                "it does not say from how many parameters on it holds",
-                "give [{parameters: 1e9, gpus_per_node: 8}]",
-            )
-        for name in entry:
-            if name not in (*OF_A_SIZE, "parameters"):
-                raise InputError("launch.sizes", name, "not a resource", f"known: {', '.join(OF_A_SIZE)}")
-        start = as_number("launch.sizes", entry["parameters"], at_least=0)
-        if least < start <= parameters:
-            chosen, least = {**settings, **entry}, start
-    return chosen
-
-
-def _further(config: dict[str, Any]) -> dict[str, str | bool]:
-    further = config["launch"]["sbatch"]
-    if further is None:
-        return {}
-    if not isinstance(further, dict):
-        raise InputError("launch.sbatch", further, "not a mapping", "give launch.sbatch={mail-type: FAIL}")
-    named: dict[str, str | bool] = {}
-    for name, value in further.items():
-        if value is not None and value is not False:
-            named[str(name).lstrip("-").replace("_", "-")] = True if value is True else str(value)
-    for name in named:
-        if name in OURS:
-            raise InputError("launch.sbatch", name, "the harness sets it", "use the other keys of launch")
-    return named
-
-
-def _lead(config: dict[str, Any], run: Run, measured: Mapping[int, float], minutes: int) -> int:
+def _lead(job: JobSettings, run: Run, measured: Mapping[int, float]) -> int:
     """Seconds from the warning to the end: something under way, then a save."""
-    if config["launch"]["lead"] is not None:
-        lead, why = number(config, "launch.lead", above=0), "launch.lead says so"
-    else:
-        longest, how = measured.get(run.parameters), "measured"
-        if longest is None:
-            step = 6 * run.parameters * run.tokens_per_step / float(run.config["scale"]["flop_rate"])
-            save = STATE_BYTES_PER_PARAMETER * run.parameters / ESTIMATED_BYTES_PER_SECOND
-            longest, how = max(step, save), "estimated"
-        lead = MARGIN_SECONDS + 2 * longest
-        why = f"a step, a part of an evaluation or a save takes up to {longest:.3g} s ({how})"
-    if lead > 60 * minutes / 2:
-        raise InputError(
-            "launch.minutes",
-            minutes,
-            f"the warning must come {lead:.0f} s before the end: {why}",
-            "give more than twice that",
+    if job.lead is not None:
+        return math.ceil(job.lead)
+    longest, how = measured.get(run.parameters), "measured"
+    if longest is None:
+        step = 6 * run.parameters * run.tokens_per_step / float(run.config["scale"]["flop_rate"])
+        save = STATE_BYTES_PER_PARAMETER * run.parameters / ESTIMATED_BYTES_PER_SECOND
+        longest, how = max(step, save), "estimated"
+    lead = MARGIN_SECONDS + 2 * longest
+    if lead > 60 * job.minutes / 2:
+        why = (
+            f"the warning must come {lead:.0f} s before the end: a step, a part of an evaluation or a save takes up to"
+            f" {longest:.3g} s ({how})"
         )
+        raise InputError("launch.minutes", job.minutes, why, "give more than twice that")
     return math.ceil(lead)
 
 

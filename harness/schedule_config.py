@@ -12,6 +12,7 @@ from typing import Any
 from harness.errors import InputError
 from harness.fields import Config, as_number, get
 from harness.identity import rounded
+from harness.limits import check_most
 from harness.schedule import NAMES, OPEN_ENDED, Schedule, lr_at, pieces
 from harness.shipped import CONF
 
@@ -19,7 +20,9 @@ from harness.shipped import CONF
 def tokens_of(field: str, value: Any, budget: float) -> float:
     """An amount of tokens: a number (600000, 0.6M, 20B) or a multiple of the scale's budget (0.5x)."""
     if isinstance(value, str) and value.endswith("x"):
-        return as_number(field, value[:-1], shown=value, above=0) * budget
+        tokens = as_number(field, value[:-1], shown=value, above=0) * budget
+        check_most(field, tokens, value)
+        return tokens
     return as_number(field, value, amount=True, above=0)
 
 

@@ -3,8 +3,8 @@
 Level 7. A job waits for the one before it on the trie (`afterok`); one that cannot be
 reached any more is removed by SLURM. What is queued or running already is not submitted again: others wait for it.
 
-    wanted = wanted_resources(plan, jobs, settings, store)                      # nothing is made before this
-    submit(plan, jobs, setup, settings, store, wanted, should_stop)             # a line per array on stderr
+    wanted = wanted_resources(plan, jobs, cluster, store)                      # nothing is made before this
+    submit(plan, jobs, setup, cluster, store, wanted, should_stop)             # a line per array on stderr
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from harness.errors import InputError
-from harness.fields import whole
 from harness.follow import world_size
 from harness.frozen import freeze, freeze_code, plain, thaw
 from harness.identity import digest
 from harness.jobs import Job, Jobs
+from harness.launching import Cluster
 from harness.payload import FINAL, Payload
 from harness.plan import Plan
 from harness.pool import ONE_THREAD, undisturbed
@@ -84,7 +83,7 @@ def chains(jobs: Jobs, queue: Mapping[str, Submitted], short: frozenset[str] = f
     return list({id(chain): chain for chain in found.values() if isinstance(chain, Chain)}.values())
 
 
-def wanted_resources(plan: Plan, jobs: Jobs, settings: Mapping[str, Any], store: Store) -> dict[int, Resources]:
+def wanted_resources(plan: Plan, jobs: Jobs, cluster: Cluster, store: Store) -> dict[int, Resources]:
     """By point of the plan, checked with sbatch before anything is made. Raises InputError."""
     if world_size() > 1:
         raise InputError(
@@ -94,14 +93,9 @@ def wanted_resources(plan: Plan, jobs: Jobs, settings: Mapping[str, Any], store:
             "start it once; launch.nodes and launch.gpus_per_node say how many a job has",
         )
     require_plain_path(store.root)
-    config = {"launch": dict(settings)}
-    for name in ("retries", "requeues"):
-        whole(config, f"launch.{name}", 0)
-    if settings["at_once"] is not None:
-        whole(config, "launch.at_once", 1)
     measured = longest_waits(store.root)
     points = {job.segment.runs[0] for job in jobs.all}
-    wanted = {point: resources(settings, plan.points[point].run, measured) for point in sorted(points)}
+    wanted = {point: resources(cluster, plan.points[point].run, measured) for point in sorted(points)}
     for one in dict.fromkeys(wanted.values()):
         check(one)
     return wanted
@@ -111,7 +105,7 @@ def submit(
     plan: Plan,
     jobs: Jobs,
     setup: Setup,
-    settings: Mapping[str, Any],
+    cluster: Cluster,
     store: Store,
     wanted: Mapping[int, Resources],
     should_stop: Callable[[], bool],
@@ -140,7 +134,7 @@ def submit(
             for (resources_of, dependency), group in groups.items():
                 for start in range(0, len(group), largest):
                     array = group[start : start + largest]
-                    _submit_array(array, dependency, resources_of, code, plan, setup, settings, store)
+                    _submit_array(array, dependency, resources_of, code, plan, setup, cluster, store)
             left = [chain for chain in left if chain.number is None]
 
 
@@ -196,24 +190,24 @@ def _submit_array(
     code: Path,
     plan: Plan,
     setup: Setup,
-    settings: Mapping[str, Any],
+    cluster: Cluster,
     store: Store,
 ) -> None:
     """Freeze what the chains do, submit them as one array (one alone: as a job), and note their numbers."""
     import submitit
 
-    common = {"setup": plain(replace(setup, gpus=wanted.gpus)), "code": str(code), "requeues": settings["requeues"]}
+    common = {"setup": plain(replace(setup, gpus=wanted.gpus)), "code": str(code), "requeues": cluster.requeues}
     works = []
     for chain in group:
         parameters = plan.points[chain.jobs[0].segment.runs[0]].run.parameters
         works.append({**common, "parameters": parameters, "tasks": [plain(job.task) for job in chain.jobs]})
-    token = digest(works, wanted, dict(settings))[:12]
+    token = digest(works, wanted, cluster)[:12]
     known = (store.root / "jobs" / token).exists()  # submitted before: its logs stay
     contents = {f"work-{i}.json": json.dumps(work).encode() for i, work in enumerate(works)}
     folder = freeze(store.root / "jobs", token, contents)
     elements = [[job.key for job in chain.jobs] for chain in group]
     record(folder, elements, None)
-    executor = submitit.SlurmExecutor(folder, max_num_timeout=settings["requeues"] + 1)  # the job itself says no
+    executor = submitit.SlurmExecutor(folder, max_num_timeout=cluster.requeues + 1)  # the job itself says no
     options = {**dict(wanted.options), "comment": f"{COMMENT}{token}", "requeue": True}
     if dependency:
         options |= {"dependency": dependency, "kill-on-invalid-dep": "yes"}
@@ -221,8 +215,8 @@ def _submit_array(
         job_name=_job_name(group),
         time=wanted.minutes,
         signal_delay_s=wanted.lead,
-        array_parallelism=settings["at_once"] or len(group),
-        setup=[*_retries(folder, settings["retries"]), *wanted.setup, *_environment(code)],
+        array_parallelism=cluster.at_once or len(group),
+        setup=[*_retries(folder, cluster.retries), *wanted.setup, *_environment(code)],
         srun_args=["--kill-on-bad-exit=1", "--export=ALL"],  # of several ranks one that died leaves the others waiting
         additional_parameters=options,
     )

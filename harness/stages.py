@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import InputError
-from harness.fields import Config, as_number, choice, listing, number, whole
+from harness.fields import Config, as_number, choice, get, listing, number, whole
+from harness.limits import MOST
 from harness.mixture import counts, integer_weights
 from harness.schedule import Schedule
 from harness.schedule_config import Tokens, final_lr, schedule_of
@@ -29,6 +30,18 @@ class Stage:
     restart: tuple[str, ...] = ()  # corpora read again from their first window
     reshuffle: tuple[str, ...] = ()  # corpora read in another permutation than before
     cut: int | None = None
+
+
+def check_knobs(config: Config, tokens: Tokens) -> None:
+    """The flat knobs are numbers within their limits, also those that play no part in this run. Raises InputError."""
+    for field in ("tokens", "horizon", "warmup_tokens", "anneal_tokens", "base.tokens", "scale.horizon"):
+        if get(config, field) is not None:
+            tokens.of(field)
+    for field in ("warmup", "min_ratio", "base.warmup", "base.min_ratio"):
+        number(config, field, at_least=0, at_most=1)
+    for field in ("lr", "peak", "base.peak"):
+        if get(config, field) is not None:
+            number(config, field, above=0)
 
 
 def base_stage(config: Config, tokens: Tokens, upstream: str, seed: int) -> Stage:
@@ -168,7 +181,11 @@ def _cpt_schedule(config: Config, entry: Config, steps: int, tokens: Tokens, bas
     elif hf:
         raise InputError("lr", "null", "a checkpoint does not tell the peak it was trained at", "give lr=...")
     else:
-        peak = as_number(f"{prefix}peak", given.get("peak", 1), above=0) * base_peak
+        multiple = as_number(f"{prefix}peak", given.get("peak", 1), above=0)
+        peak = multiple * base_peak
+        if peak > MOST["lr"][0]:
+            why = f"{multiple:g} x base.peak={base_peak:g} is above {MOST['lr'][0]}: {MOST['lr'][1]}"
+            raise InputError(f"{prefix}peak", multiple, why, f"give at most {0.99 * MOST['lr'][0] / base_peak:.3g}")
     base_lr: float | None
     if base is not None and base.schedule is not None:
         base_lr = final_lr(base.schedule, base.steps)

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from harness.cli import plan_over
 from harness.launch import Outcome, launch
+from harness.launching import Launch, read_launch
 from harness.shipped import CONF
 from harness.store import Store
 from tests.composed import points_of
@@ -25,7 +26,12 @@ OFF = {"kind": "off"}
 STATE_FILES = ("weights.safetensors", "optimizer.safetensors", "evaluations.csv", "steps.jsonl")
 
 
-def settings(kind: str, **more: Any) -> dict[str, Any]:
+def settings(kind: str, **more: Any) -> Launch:
+    """The launch settings of a kind, some of them given."""
+    return read_launch({"launch": _given(kind, **more)})
+
+
+def _given(kind: str, **more: Any) -> dict[str, Any]:
     if kind == "slurm":
         chosen = OmegaConf.to_container(OmegaConf.load(CONF / "launch" / "slurm.yaml"))
         assert isinstance(chosen, dict)

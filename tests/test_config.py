@@ -75,7 +75,7 @@ BAD = {
     "stages=[{mixture:{docs:1},tokens:1x,restart:null}]": "restart=None: not a list",
     "validation=0": "validation=0: not above 0",
     "validation=1": "validation=1: above 0.9",
-    "seed=1e30": "seed=1e+30: not a whole number below 2^53",
+    "seed=1e30": "seed=1e+30: above 9e+15: larger whole numbers",
     "batch=8": "batch=8: it has keys: sequences, seq_len; give batch.sequences=8",
     "base=3e6": "give base.tokens=3e+06",
     "scale=1e6": "known: mini, paper, small; or give scale.tokens=1e+06",

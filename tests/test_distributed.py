@@ -124,8 +124,8 @@ def test_micro_batches_on_two_ranks(sharding: str, texts: Path, alone: Store, tm
 
 
 def test_a_loss_that_is_not_finite_costs_two_ranks_one_run(texts: Path, tmp_path: Path) -> None:
-    assert together(2, launched_by_all, texts, tmp_path, ["replay=0.25 lr=1e30", "start=scratch"]) == [1, 0]
-    bad, good = points_of(*(command(texts, knobs) for knobs in ("replay=0.25 lr=1e30", "start=scratch")))
+    assert together(2, launched_by_all, texts, tmp_path, ["replay=0.25 lr=overflow", "start=scratch"]) == [1, 0]
+    bad, good = points_of(*(command(texts, knobs) for knobs in ("replay=0.25 lr=overflow", "start=scratch")))
     store = Store(tmp_path)
     assert good.program.address() in store.addresses()
     assert bad.program.address() not in store.addresses()

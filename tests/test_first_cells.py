@@ -11,6 +11,7 @@ from harness.cli import plan_over
 from harness.compose import sweep_points
 from harness.history import final_loss
 from harness.launch import launch
+from harness.launching import read_launch
 from harness.plan import compile_points
 from harness.shipped import SWEEPS
 from harness.store import Store
@@ -25,7 +26,7 @@ def test_the_first_cell_of_every_sweep_trains(tmp_path: Path) -> None:
         swept = file.stem not in ("demo", "rewarm_warmup", "rewarm_checkpoints")  # those sweep the warm-up themselves
         point = sweep_points([file.stem], SMALLER if swept else SMALLER[:-1])[0]
         labelled.append((file.stem, config.read(point.config)))
-        settings = point.config["launch"]
+        settings = read_launch(point.config)
     store = Store(tmp_path)
     plan = plan_over(compile_points(labelled), store)
     outcome = launch(plan, settings, store, tracker={"kind": "off"}, progress=False)

@@ -30,7 +30,12 @@ from tests.composed import points_of
 from tests.launched import OFF, in_process, kept_files, launched, leavings, settings
 from tests.tiny import command
 
-RUNS = ("warmup=0.1", "warmup=0.2", "start=scratch", "replay=0.25 lr=1e30")  # the last one overflows
+RUNS = (
+    "warmup=0.1",
+    "warmup=0.2",
+    "start=scratch",
+    "replay=0.25 lr=overflow",
+)  # the last one overflows
 GOOD = RUNS[:3]
 LONG = ("warmup=0.1 tokens=20x",)  # 800 steps after the base: time to interrupt it
 
@@ -64,7 +69,7 @@ def test_nothing_is_left_lying_about(inline: tuple[Path, Outcome], local: tuple[
 def test_a_failure_costs_its_run_and_no_other(inline: tuple[Path, Outcome], local: tuple[Path, Outcome]) -> None:
     for root, outcome in (inline, local):
         (failure,) = outcome.failures
-        assert failure.runs == ["local-cosine-lr1e+30-warmup0.1-replay0.25-seed0"]
+        assert failure.runs == ["local-cosine-lr10-warmup0.1-replay0.25-seed0"]
         assert failure.last_good == 60  # the end of the base
         assert "not finite" in failure.reason
         assert "NonFiniteError" in Path(failure.log).read_text()

@@ -11,6 +11,7 @@ import pytest
 
 from harness.config import Run
 from harness.errors import InputError
+from harness.launching import Cluster
 from harness.resources import longest_waits, out_of_allocations, require_plain_path, resources
 from tests.composed import points_of
 from tests.launched import settings
@@ -21,8 +22,10 @@ def run() -> Run:
     return replace(points_of("")[0].run, batch=24)  # sequences that all the ranks below divide
 
 
-def slurm(**more: object) -> dict[str, object]:
-    return settings("slurm", **more)
+def slurm(**more: object) -> Cluster:
+    cluster = settings("slurm", **more).cluster
+    assert cluster is not None
+    return cluster
 
 
 def test_the_settings_as_options_of_sbatch(run: Run) -> None:
@@ -78,7 +81,8 @@ def test_larger_models_get_what_sizes_say(run: Run) -> None:
         ({"ranks_per_node": 4, "gpus_per_node": 1}, "each takes a GPU"),
         ({"gres": "gpu:a100:4", "gpus_per_node": 1}, "launch.gpus_per_node asks for 1 already"),
         ({"sizes": [{"nodes": 2}]}, "from how many parameters"),
-        ({"sizes": [{"parameters": 1, "node": 2}]}, "not a resource"),
+        ({"sizes": [{"parameters": 1, "node": 2}]}, r"launch.sizes\[0\].node=2: not a resource"),
+        ({"sizes": [{"parameters": 1e15, "nodes": 0}]}, r"launch.sizes\[0\].nodes=0: below 1"),
         ({"minutes": 1, "lead": 31}, "the warning must come 31 s before the end"),
     ],
 )

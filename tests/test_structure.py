@@ -23,9 +23,9 @@ from harness.recipe import PACKAGES
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A new module is declared here. It may import what has its own level or a lower one.
 LEVELS = {
-    0: "errors cores fields identity schedule mixture shipped units",
+    0: "errors cores limits fields identity schedule mixture shipped units",
     1: "command shape text_files file_kinds program recipe hub history schedule_config stages config "
-    "files keys overrides user_files expand compose",
+    "files keys overrides user_files expand compose launching",
     2: "compile events request plan",
     3: "store verified lease recorded task documents frozen submissions status resources",
     4: "extract embedded sources held_out tokenizer trained_tokenizer processes ingest_display ingest corpus "

@@ -229,7 +229,7 @@ def test_the_first_epoch_reads_every_window_once(texts: Path, undisturbed: Store
 
 def test_a_loss_that_is_not_finite_never_reaches_a_stored_state(texts: Path, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    plan = planned(texts, store, "lr=1e30 warmup=0 optimizer.clip=1e30")
+    plan = planned(texts, store, "lr=overflow warmup=0 optimizer.clip=1e30")
     with pytest.raises(NonFiniteError, match=r"at step \d+ is not finite; the last good state is at step 60"):
         train(plan, store)
     assert end_of(plan.points[0]) not in store.addresses()

@@ -293,7 +293,7 @@ def test_a_base_that_is_cancelled_blocks_its_dependents_until_the_command_is_giv
 def test_a_loss_that_is_not_finite_costs_its_run_is_named_and_is_not_tried_again(
     ranks: int, texts: Path, tmp_path: Path
 ) -> None:
-    runs = (*GRID[:2], "replay=0.25 lr=1e30")
+    runs = (*GRID[:2], "replay=0.25 lr=overflow")
     expected = inline(texts, tmp_path / "inline", GRID[:2])
     root = tmp_path / "root"
     (failure,) = launched(texts, root, runs, "slurm", wait=True, retries=2, ranks_per_node=ranks).failures
