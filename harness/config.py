@@ -86,6 +86,9 @@ class Run:
 def read(config: Config) -> Run:
     """Check a composed config. Raises InputError naming field, value, why and remedy."""
     _check_kinds(config)
+    shift = config["shift"]
+    if shift["kind"] == "embedded":  # the name says what is trained, whatever pair it was derived from
+        config = {**config, "shift": {**shift, "name": f"{shift['upstream']}_to_{shift['downstream']}"}}
     batch, seq_len = whole(config, "batch.sequences", 1), whole(config, "batch.seq_len", 1)
     recipes, upstream, downstream = corpora(config)
     seed = whole(config, "seed", 0)

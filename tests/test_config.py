@@ -205,6 +205,13 @@ def test_warmup_tokens_replace_the_share() -> None:
     assert schedule.warmup_steps == 2
 
 
+def test_a_shift_of_two_embedded_corpora_is_called_what_it_trains() -> None:
+    pair, same = run_of("shift=docs_to_cpp"), run_of("shift=embedded", "shift.downstream=cpp")
+    assert run_of("shift.downstream=cpp").name == same.name == pair.name
+    assert same.config["shift"] == pair.config["shift"]
+    assert compile_run(same) == compile_run(pair)
+
+
 def test_all_replay_is_replay() -> None:
     assert run_of("replay=1").stages[1].restart == ("docs",)
     assert run_of("replay=0.5").stages[1].restart == ("docs",)
