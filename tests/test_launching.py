@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import carry_out
+from harness.cli import run_points
 from harness.compose import collect
 from harness.errors import InputError
 from harness.launching import read_launch
@@ -56,7 +56,7 @@ def test_bad_settings_are_refused_though_all_is_done(given: str, do: str, texts:
     knobs = [*command(texts, "start=scratch tokens=0.25x").replace("launch=inline", "").split(), f"root={done}"]
     own = _overrides(given)
     with pytest.raises(InputError) as caught:
-        carry_out(collect([*knobs, *own, f"do={do}"]))
+        run_points(collect([*knobs, *own, f"do={do}"]))
     assert BAD[given] in str(caught.value)
 
 

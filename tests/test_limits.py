@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import config
-from harness.cli import carry_out
+from harness.cli import run_points
 from harness.compose import collect
 from harness.errors import InputError
 from harness.expand import assign
@@ -121,4 +121,4 @@ def test_all_points_together_have_an_end(tmp_path: Path) -> None:
     seeds = ",".join(map(str, range(20)))
     points = collect(["-m", f"seed={seeds}", "tokens=20e9", f"root={tmp_path}", "do=plan"])
     with pytest.raises(InputError, match=r"20 points are measured at 6,66\d,\d+ positions together"):
-        carry_out(points)
+        run_points(points)
