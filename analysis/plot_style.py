@@ -89,9 +89,16 @@ def panels(
 
 
 def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
-    """One legend for the whole figure, above all axes."""
+    """One legend for the whole figure, above all axes, in as many columns as it has room for; rows make it higher."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.4)
+    width, height = figure.get_size_inches()
+    for number in range(columns, 0, -1):
+        legend = figure.legend(handles, labels, loc="outside upper center", ncols=number, columnspacing=1.4)
+        if legend.get_window_extent().width <= figure.bbox.width or number == 1:
+            break
+        legend.remove()
+    rows = -(-len(labels) // number)
+    figure.set_size_inches(width, height + (rows - 1) * 1.5 * SMALL / 72)
 
 
 def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Path:

@@ -5,6 +5,7 @@ An arm is picked by what its runs are, not by the sweep they came from, so that 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -209,9 +210,9 @@ def seeds_text(arms: Sequence[Arm], spread: str) -> str:
 
 
 def loss_of(arms: Sequence[Arm], role: str) -> str:
-    """The label of a loss axis."""
+    """The label of a loss axis: two lines, for panels are low."""
     one = arms[0].table.iloc[0]
-    return f"{role} loss ({one[role]})"
+    return f"{role} loss\n({textwrap.shorten(str(one[role]), 28, placeholder='…')})"
 
 
 def learning_rates(arms: Sequence[Arm]) -> str:

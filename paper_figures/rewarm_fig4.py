@@ -9,11 +9,21 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.text import Annotation
+from matplotlib.ticker import Locator, NullLocator
 
 from paper_figures import arms, style
 
 SWEEP = "rewarm_max_lr"
+MOST_TICKS = 9
+STEPS = (  # of logarithmic axes, from fine to coarse: multiples, and of which powers of ten
+    ((1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9), 1),
+    ((1, 1.5, 2, 3, 5, 7), 1),
+    ((1, 3), 1),
+    ((1,), 1),
+    ((1,), 2),
+    ((1,), 3),
+)
 
 
 def select(table: pd.DataFrame) -> pd.DataFrame:
@@ -39,15 +49,7 @@ def draw(table: pd.DataFrame) -> Figure:
         warm = int(np.searchsorted(x.D, arm.table.warmup_tokens.max()))
         if arm.value is not None:
             axes.plot(*path[warm], marker="D", color="black", markersize=4, zorder=5, fillstyle="none", linestyle="")
-        axes.annotate(
-            arm.label.removeprefix("peak "),
-            (path[-1, 0], path[-1, 1]),
-            (-5, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center" if arm.value is not None else "top",
-            fontsize=style.SMALL,
-        )
+        name_end(axes, arm.label.removeprefix("peak "), path[-1])
     start = [arms.base_loss(drawn, role) for role in ("downstream", "upstream")]
     axes.plot(*np.exp(np.array(start, dtype=float)), marker="o", color="black", markersize=6, linestyle="", zorder=5)
     axes.set(
@@ -57,7 +59,10 @@ def draw(table: pd.DataFrame) -> Figure:
         ylabel="upstream perplexity (" + table.upstream.iloc[0] + ")",
     )
     axes.margins(x=0.14, y=0.08)
-    plain_log_ticks(axes)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(PlainTicks())
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
     bar = figure.colorbar(line, ax=axes, pad=0.02, aspect=30)
     bar.set_label(f"{unit} tokens", fontsize=8)
     bar.ax.tick_params(labelsize=style.SMALL)
@@ -73,17 +78,53 @@ def draw(table: pd.DataFrame) -> Figure:
         arms.learning_rates(drawn),
         arms.setting(drawn, "lines are their mean"),
     ]
-    return style.caption(figure, " ".join(words))
+    style.caption(figure, " ".join(words))
+    spread(axes)
+    return figure
 
 
-def plain_log_ticks(axes: Axes) -> None:
-    """Numbers a reader knows, 1, 1.5, 2, 3, 5, 7 times powers of ten, on logarithmic axes."""
+def name_end(axes: Axes, name: str, end: np.ndarray) -> None:
+    """The name of a path left of its end; a thin line leads there if the name has to move."""
+    axes.annotate(
+        name,
+        (end[0], end[1]),
+        (-5, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=style.SMALL,
+        arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 1},
+    )
+
+
+def spread(axes: Axes) -> None:
+    """Move names up that would lie on the one below."""
     figure = axes.get_figure()
-    assert figure is not None
-    axes.autoscale_view()
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        steps = (1, 1.5, 2, 3, 5, 7) if high / low > 3 else (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
-        ticks = [step * 10.0**power for power in range(-1, 7) for step in steps if low <= step * 10.0**power <= high]
-        axis.set_major_locator(FixedLocator(ticks))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()
+    names = [text for text in axes.texts if isinstance(text, Annotation)]
+    top = -np.inf
+    for name in sorted(names, key=lambda name: float(name.get_window_extent().y0)):
+        box = name.get_window_extent()
+        up = max(0.0, top - box.y0)
+        name.set_position((-5, up * 72 / figure.dpi))
+        top = box.y1 + up + 1
+
+
+class PlainTicks(Locator):
+    """Numbers a reader knows on a logarithmic axis, as many as there is room for: 1, 1.5, 2, 3, 5, 7 times powers of
+    ten, over wide ranges fewer."""
+
+    def __call__(self) -> list[float]:
+        assert self.axis is not None
+        low, high = self.axis.get_view_interval()
+        return self.tick_values(low, high)
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        ticks: list[float] = []
+        for steps, stride in STEPS:
+            powers = range(-12, 13, stride)
+            ticks = [step * 10.0**power for power in powers for step in steps if vmin <= step * 10.0**power <= vmax]
+            if len(ticks) <= MOST_TICKS:
+                break
+        return ticks

@@ -5,6 +5,7 @@ Legends lie outside the axes and never cover data.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ import matplotlib
 
 matplotlib.use("Agg")  # files only: works where there is no display
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from analysis.plot_style import PAGE, SMALL, Look, amount, legend_above, ordered, panels, percent, token_unit
 from harness.command import unwritable
@@ -62,7 +65,36 @@ def caption(figure: Figure, text: str) -> Figure:
     )
     note.set_gid(CAPTION)
     note.set_in_layout(False)
+    for _ in range(10):  # wider limits move the points, too: by less each time
+        figure.draw_without_rendering()
+        if not any([_texts_inside(axes) or _ticks_apart(axes) for axes in figure.axes]):  # noqa: C419  all of them
+            break
     return figure
+
+
+def _texts_inside(axes: Axes) -> bool:
+    """Widen the x axis if what is written beside points leaves it. True if that was so."""
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # of an annotation: without its line
+    left, right = min([axes.bbox.x0, *(box.x0 for box in boxes)]), max([axes.bbox.x1, *(box.x1 for box in boxes)])
+    if (left, right) == (axes.bbox.x0, axes.bbox.x1):
+        return False
+    (low, _), (high, _) = axes.transData.inverted().transform([(left - 2, 0), (right + 2, 0)])
+    axes.set_xlim(low, high)
+    return True
+
+
+def _ticks_apart(axes: Axes) -> bool:
+    """Turn the labels of the x axis upright if they touch; if they do already, leave out some. True if that was so."""
+    labels = [label for label in axes.get_xticklabels() if label.get_text() and label.get_visible()]
+    boxes = [label.get_window_extent() for label in sorted(labels, key=lambda label: label.get_position()[0])]
+    if all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes)):
+        return False
+    if labels[0].get_rotation() == 0:
+        axes.tick_params(axis="x", labelrotation=90)
+    else:
+        for label in labels[1::2]:
+            label.set_visible(False)
+    return True
 
 
 def caption_of(figure: Figure) -> str:

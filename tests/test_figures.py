@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_store import points_of, write
 
-from harness.plan import PlannedRun
+from harness import config
+from harness.compose import sweep_points
+from harness.plan import PlannedRun, compile_points
 from harness.store import Store
 from paper_figures import arms, data, overview, rewarm_fig1, style
 from paper_figures.__main__ import FIGURES, command, main
@@ -58,6 +61,43 @@ def figures(results: Results) -> dict[str, Figure]:
         table = module.select(results.table)
         drawn[name] = module.draw(table)
     return drawn
+
+
+TEN = """defaults: [config, _self_]
+grids:
+  - {warmup: [0, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4]}
+  - {peak: [0.125, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8, 16]}
+  - {schedule: [constant, warmup_constant]}
+  - {start: scratch}
+  - {shift: docs_to_docs, schedule: [constant, cosine], peak: [0.125, 0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8, 16]}
+  - {replay: [0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75]}
+"""
+
+
+def far_apart(point: PlannedRun, corpus: str, tokens: int, end: int) -> float:
+    """Losses from 2 to 12."""
+    config, x = point.run.config, max(tokens, 0) / end
+    strength = config["peak"] or 1.0
+    if config["start"]["kind"] == "scratch":
+        return 3 + 9 * math.exp(-8 * x)
+    if corpus == "docs":
+        rise = 1.6 * (strength**0.6 + 0.3) * (1 - math.exp(-9 * x))
+        return 2 + rise / (1 + 20 * config["replay"]) + 5 * config["warmup"] * x
+    return 2 + 10 * math.exp(-6 * x) / (1 + strength) + 0.5 * abs(math.log2(strength)) + 2 * config["replay"]
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
+    """Every figure with ten arms whose losses are far apart."""
+    folder = tmp_path_factory.mktemp("ten")
+    (folder / "ten.yaml").write_text(TEN)
+    composed = sweep_points(["ten"], [], folder)
+    points = compile_points((f"{number}", config.read(point.config)) for number, point in enumerate(composed))
+    write(folder / "store", points, far_apart)
+    table = data.from_store(folder / "store", None, []).table
+    names = [name for name in FIGURES if name not in ("rewarm_fig3", "rewarm_fig5")]  # which are drawn as figure 2 is
+    modules = {name: importlib.import_module(f"paper_figures.{name}") for name in names}
+    return {name: module.draw(module.select(table)) for name, module in modules.items()}
 
 
 def lines(figure: Figure, panel: int) -> dict[str, Any]:
@@ -176,10 +216,35 @@ def test_one_seed_is_a_line_without_a_band(results: Results) -> None:
     assert "one seed" in style.caption_of(figure)
 
 
-def test_everything_written_is_legible_inside_and_apart(figures: dict[str, Figure]) -> None:
-    for name, figure in figures.items():
+@pytest.mark.parametrize("drawn", ["figures", "crowded"])
+def test_everything_written_is_legible_inside_and_apart(drawn: str, request: pytest.FixtureRequest) -> None:
+    """Labels of ticks, axes, values and arms, titles and legends, by the boxes that the renderer gives them."""
+    for name, figure in request.getfixturevalue(drawn).items():
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw(renderer)
+        boxes = []
+        for axes in figure.axes:
+            written = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label, axes.title]
+            inside = {axis: sorted(axis.get_view_interval()) for axis in (axes.xaxis, axes.yaxis)}
+            for text in [*written, *axes.texts]:
+                at = text.get_position()[0 if text in axes.get_xticklabels() else 1]
+                low, high = inside[axes.xaxis if text in axes.get_xticklabels() else axes.yaxis]
+                tick = text in written[:-3]
+                if text.get_text() and text.get_visible() and (not tick or low <= at <= high):
+                    boxes.append((text.get_text(), Text.get_window_extent(text)))
+            for text in axes.texts:
+                box = Text.get_window_extent(text)
+                assert axes.bbox.x0 <= box.x0, (name, text.get_text())
+                assert box.x1 <= axes.bbox.x1, (name, text.get_text())
+        boxes += [(text.get_text(), text.get_window_extent()) for one in figure.legends for text in one.get_texts()]
+        assert len(boxes) > 10
+        for (one, a), (other, b) in itertools.combinations(boxes, 2):
+            assert min(a.x1, b.x1) <= max(a.x0, b.x0) or min(a.y1, b.y1) <= max(a.y0, b.y0), (name, one, other)
+        for text, box in boxes:
+            assert min(box.x0, box.y0) >= 0, (name, text)
+            assert box.x1 <= figure.bbox.width, (name, text)
+            assert box.y1 <= figure.bbox.height, (name, text)
+
         width, height = figure.bbox.width, figure.bbox.height
         assert figure.get_size_inches()[0] <= style.PAGE
         notes = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
