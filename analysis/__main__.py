@@ -25,6 +25,7 @@ from analysis.facts import folder_name
 from analysis.runs import RunRecord, read_runs, summary
 from analysis.show import diff_document, diff_lines, show_document, show_lines
 from harness.command import Parser, check_file, guarded
+from harness.documents import model_line
 from harness.errors import InputError
 from harness.recorded import find_run, program_of
 from harness.store import Store
@@ -87,9 +88,12 @@ def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
     columns = ("upstream", "downstream", "forgetting", "adaptation")
     statuses = [_status(run) for run in runs]
     wide = max([7, *map(len, statuses)])
-    lines = [f"{'run':<{width}}  {'status':<{wide}}  {'tokens':>7}  " + "  ".join(f"{name:>10}" for name in columns)]
-    for run, status in zip(runs, statuses, strict=True):
-        entry = summary(run)
+    entries = [summary(run) for run in runs]
+    models = [model_line({**entry, "parameters": entry["N_total"]}) for entry in entries]
+    shared = len(set(models)) == 1
+    lines = models[:1] if shared else []
+    lines += [f"{'run':<{width}}  {'status':<{wide}}  {'tokens':>7}  " + "  ".join(f"{name:>10}" for name in columns)]
+    for run, status, entry, model in zip(runs, statuses, entries, models, strict=True):
         loss = entry["loss"]
         values = (loss.get(entry["upstream"]), loss.get(entry["downstream"]), entry["forgetting"], entry["adaptation"])
         cells = [
@@ -97,6 +101,7 @@ def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
             for i, value in enumerate(values)
         ]
         lines.append(f"{run.facts.run:<{width}}  {status:<{wide}}  {count(entry['D']):>7}  {'  '.join(cells)}")
+        lines += [] if shared else [f"  {model}"]
     counts = sorted(Counter(run.status for run in runs).items())
     return [*lines, f"{len(runs)} runs: " + (", ".join(f"{n} {status}" for status, n in counts) or "none is recorded")]
 

@@ -29,7 +29,7 @@ from analysis.facts import Document, Facts, asked, facts
 from analysis.measurements import Wanted, measurements, rows_of
 from harness import config, history
 from harness.compose import sweep_points
-from harness.documents import loader, run_document
+from harness.documents import geometry, loader, run_document
 from harness.errors import CorruptError, InputError
 from harness.history import Row, changes, final_positions
 from harness.plan import compile_points, plan
@@ -145,6 +145,7 @@ def summary(run: RunRecord) -> dict[str, Any]:
     )
     return {
         **{name: getattr(f, name) for name in identity},
+        **geometry(run.document["program"]["phases"][-1]),
         "D": f.run_tokens,
         **{name: getattr(f, name) for name in settings},
         "loss": loss,

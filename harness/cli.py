@@ -58,7 +58,9 @@ def run_points(points: list[GridPoint]) -> int:
     planned = plan_points(points, store)
     if do == "plan":
         document = plan_document(planned, store)
-        print(json.dumps(document)) if as_json else print("\n".join(plan_lines(document)))
+        print(json.dumps(document) if as_json else "\n".join(plan_lines(document)))
+        for warning in document["warnings"]:
+            print(f"warning: {warning}", file=sys.stderr)
         return 0
     if do == "cancel":
         from harness.slurm import cancel

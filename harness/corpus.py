@@ -28,6 +28,7 @@ import numpy as np
 from harness import files, held_out, ingest
 from harness.cores import cores
 from harness.embedded import OrderedMap
+from harness.epochs import corpus_folder
 from harness.errors import CorruptError, InputError
 from harness.identity import digest
 from harness.ingest_display import display_of
@@ -156,7 +157,7 @@ def open_corpus(root: Path, recipe: Recipe) -> Corpus:
 
     Raises FileNotFoundError if it was not built, CorruptError naming the file after setting the folder aside.
     """
-    folder = _folder(root, recipe)
+    folder = corpus_folder(root, recipe)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: not built yet")
     try:
@@ -204,13 +205,6 @@ def _remedy(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int, measur
 
     share = held_out.sufficient_share(recipe, lambda: ingest.texts_of(recipe), enough)
     return (f"hold out more with validation={share:g}, or " if share else "") + f"give more text, or {fewer}"
-
-
-def _folder(root: Path, recipe: Recipe) -> Path:
-    """Where a corpus is, or would be; one that an older version made has a name of it before its key."""
-    own = root / "corpora" / recipe.folder
-    older = [] if own.is_dir() else sorted((root / "corpora").glob(f"[!.]*-{recipe.folder}"))
-    return next((folder for folder in older if folder.is_dir()), own)
 
 
 def _read(folder: Path, recipe: Recipe, manifest: dict[str, Any]) -> Corpus:

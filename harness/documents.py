@@ -6,14 +6,16 @@ Level 3: `harness.recorded` and analysis read it. Asking for more of the same ru
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.config import Run
 from harness.identity import canonical
 from harness.plan import Plan, PlannedRun
 from harness.shape import flops_per_token
 from harness.store import Store
+from harness.units import count
 
 
 def write_documents(plan: Plan, store: Store) -> None:
@@ -74,7 +76,7 @@ def run_document(point: PlannedRun) -> dict[str, Any]:
         },
         "upstream": run.upstream,
         "downstream": run.downstream,
-        **_model(point),
+        **model_facts(point.run),
         "steps": program.steps,
         "tokens": program.tokens(program.steps),
     }
@@ -93,9 +95,8 @@ def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     return {**new, **first, "labels": labels, "requested": requested, "measures": measures}
 
 
-def _model(point: PlannedRun) -> dict[str, Any]:
+def model_facts(run: Run) -> dict[str, Any]:
     """What the model is called, and its sizes."""
-    run = point.run
     name = run.config["model"]["name"] if run.shape is not None else Path(run.path or "").name
     flops = None if run.shape is None else flops_per_token(run.shape, run.seq_len)
     return {
@@ -104,3 +105,16 @@ def _model(point: PlannedRun) -> dict[str, Any]:
         "non_embedding": run.non_embedding,
         "flops_per_token": flops,
     }
+
+
+def geometry(form: Mapping[str, Any]) -> dict[str, Any]:
+    """Batch, sequence length and precision of a phase, given in its canonical form."""
+    return {"batch": form["batch"], "seq_len": form["seq_len"], "precision": form.get("precision", "fp32")}
+
+
+def model_line(entry: Mapping[str, Any]) -> str:
+    """Model and geometry of a run in one line."""
+    return (
+        f"model {entry['model']} ({count(entry['parameters'])} parameters), batch of {entry['batch']} sequences of"
+        f" {entry['seq_len']} tokens, {entry['precision']}"
+    )

@@ -18,6 +18,7 @@ from typing import Any
 from harness import pool, worker
 from harness.display import Display
 from harness.documents import write_documents
+from harness.epochs import Epochs
 from harness.jobs import Failure, Jobs, Outcome
 from harness.launching import Cluster, Launch
 from harness.needed_corpora import build_corpora
@@ -42,6 +43,7 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
     places = [] if settings.cluster else pool.places(settings, plan, jobs.width)
     if not jobs.all:
         write_documents(plan, store)
+        _warn(plan, store)
         _require_states(plan, jobs, store, outcome)
         tell(outcome)
         return outcome
@@ -50,6 +52,7 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
     workers = [pool.start(index, setup, place) for index, place in enumerate(places)]
     try:
         build_corpora(plan, jobs, store, progress)  # the workers import torch meanwhile
+        _warn(plan, store)
         write_documents(plan, store)
         with (
             Stop() as stop,
@@ -66,6 +69,12 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
     _require_states(plan, jobs, store, outcome)
     tell(outcome)
     return outcome
+
+
+def _warn(plan: Plan, store: Store) -> None:
+    """Say which corpora are read over and over, now that they are built."""
+    for warning in Epochs(store.root).warnings(plan.points):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _slurm(
@@ -85,6 +94,7 @@ def _slurm(
         print("warning: no process stays to mirror the runs; launch.wait=true does", file=sys.stderr)
     wanted = slurm.wanted_resources(plan, jobs, cluster, store)
     build_corpora(plan, jobs, store, progress)
+    _warn(plan, store)
     write_documents(plan, store)
     with Stop() as stop:  # a Ctrl-C is heard before the first is submitted, and once all are
         outcome = Outcome(interrupted=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.documents import model_facts, model_line
+from harness.epochs import Epochs, epochs_text
 from harness.plan import Plan, PlannedRun
 from harness.program import Program, phase_entries
 from harness.shape import flops_per_token
@@ -41,19 +43,24 @@ def totals(plan: Plan) -> dict[str, Any]:
 
 def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
     """The totals and every point. Asks squeue if anything was ever submitted from this store."""
-    queue = submitted(store.root)
-    points = [_point(plan, point, store, queue) for point in plan.points]
-    return {"schema": "rewarm.plan/1", **totals(plan), "points": points}
+    queue, epochs = submitted(store.root), Epochs(store.root)
+    points = [_point(plan, point, store, queue, epochs) for point in plan.points]
+    return {"schema": "rewarm.plan/1", **totals(plan), "warnings": epochs.warnings(plan.points), "points": points}
 
 
 def plan_lines(document: dict[str, Any]) -> list[str]:
     """The plan for a terminal: a line or two per run, then the totals."""
-    lines = []
-    for entry in document["points"]:
+    models = [model_line(entry) for entry in document["points"]]
+    shared = len(set(models)) == 1
+    lines = models[:1] if shared else []
+    for entry, model in zip(document["points"], models, strict=True):
         lines.append(f"{entry['status']:8} {entry['run']}")
+        lines += [] if shared else [f"           {model}"]
         for phase in entry["phases"]:
             own = "" if phase["shared_by"] == 1 else f", shared by {phase['shared_by']} runs"
-            mixture = " + ".join(f"{share:.4g} {name}" for name, share in phase["mixture"].items())
+            mixture = " + ".join(
+                f"{share:.4g} {name} ({epochs_text(phase['epochs'][name])})" for name, share in phase["mixture"].items()
+            )
             lines.append(
                 f"           {phase['steps']:>7} steps  {phase['tokens']:>9} tokens  {phase['shape']:<13}"
                 f" lr {phase['lr_first']:.3g} to {phase['lr_last']:.3g}  {mixture}{own}"
@@ -88,28 +95,37 @@ def total_lines(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def _point(plan: Plan, point: PlannedRun, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
-    program = point.program
+def _point(
+    plan: Plan, point: PlannedRun, store: Store, queue: Mapping[str, Submitted], epochs: Epochs
+) -> dict[str, Any]:
+    program, run = point.program, point.run
     return {
-        "run": point.run.name,
+        "run": run.name,
         "key": point.key,
         "labels": point.labels,
         "address": point.path[-1].address,
+        **model_facts(run),
+        "batch": run.batch,
+        "seq_len": run.seq_len,
+        "precision": run.precision,
         "steps": program.steps,
         "tokens": program.tokens(program.steps),
         "tokens_to_train": sum(segment.tokens for segment in point.path if segment.train),
-        "phases": _phases(point, program),
+        "epochs": epochs.of_run(point),
+        "phases": _phases(point, program, epochs),
         "failure": None,
         **status_of(point, plan, store, queue),
     }
 
 
-def _phases(point: PlannedRun, program: Program) -> list[dict[str, Any]]:
+def _phases(point: PlannedRun, program: Program, epochs: Epochs) -> list[dict[str, Any]]:
     names = {recipe.key: recipe.name for recipe in point.run.recipes.values()}
     users = {segment.stop: len(segment.runs) for segment in point.path}
     entries = phase_entries(program, names, point.base_position)
-    ends = program.starts[1:]
-    return [{**entry, "shared_by": users[end]} for entry, end in zip(entries, ends, strict=True)]
+    ends, read = program.starts[1:], epochs.of_phases(point)
+    return [
+        {**entry, "epochs": own, "shared_by": users[end]} for entry, own, end in zip(entries, read, ends, strict=True)
+    ]
 
 
 def _flops(point: PlannedRun) -> float:

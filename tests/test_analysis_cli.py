@@ -209,3 +209,12 @@ def test_the_module_as_a_command(root: Path) -> None:
     )
     assert len(json.loads(call.stdout)["runs"]) == 16
     assert call.stderr == ""
+
+
+def test_runs_say_model_and_batch(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = document(capsys, "runs", "--root", str(root))["runs"]
+    assert {(entry["batch"], entry["seq_len"], entry["precision"]) for entry in entries} == {(4, 128, "fp32")}
+    assert main(["runs", "--root", str(root)]) == 0
+    text = capsys.readouterr().out
+    models = {(entry["model"], entry["N_total"]) for entry in entries}
+    assert text.count("batch of 4 sequences of 128 tokens, fp32") == (1 if len(models) == 1 else len(entries))

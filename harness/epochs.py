@@ -1,0 +1,92 @@
+"""How often a run reads the texts of its corpora, once the store holds them.
+
+Level 3, without torch: the counts stand in the manifests of the corpora.
+
+    epochs = Epochs(store.root)
+    epochs.of_phases(point), epochs.of_run(point), epochs.warnings(plan.points)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from harness import files
+from harness.errors import CorruptError
+from harness.plan import PlannedRun
+from harness.recipe import Recipe
+from harness.units import count
+
+MANY = 4  # up to here repeated tokens teach nearly as much as new ones (Muennighoff et al. 2023, 2305.16264)
+
+
+def corpus_folder(root: Path, recipe: Recipe) -> Path:
+    """Where a corpus is, or would be; one that an older version made has a name of it before its key."""
+    own = root / "corpora" / recipe.folder
+    older = [] if own.is_dir() else sorted((root / "corpora").glob(f"[!.]*-{recipe.folder}"))
+    return next((folder for folder in older if folder.is_dir()), own)
+
+
+class Epochs:
+    """Of the corpora below one root; None of one that is not built yet."""
+
+    def __init__(self, root: Path) -> None:
+        self._tokens = cache(lambda recipe: _train_tokens(root, recipe))
+
+    def of_phases(self, point: PlannedRun) -> list[dict[str, float | None]]:
+        """By phase and corpus: how often the phase reads it."""
+        program = point.program
+        drawn = [program.drawn(position) for position in program.starts]
+        return [
+            self._named(point, {s.corpus: after.get(s.corpus, 0) - before.get(s.corpus, 0) for s in phase.sources})
+            for phase, before, after in zip(program.phases, drawn[:-1], drawn[1:], strict=True)
+        ]
+
+    def of_run(self, point: PlannedRun) -> dict[str, float | None]:
+        """By corpus: how often all phases together read it."""
+        return self._named(point, point.program.drawn(point.program.steps))
+
+    def warnings(self, points: Sequence[PlannedRun]) -> list[str]:
+        """A line for each corpus that some run reads more than `MANY` times."""
+        most: dict[str, float] = defaultdict(float)
+        runs: dict[str, int] = defaultdict(int)
+        recipes: dict[str, Recipe] = {}
+        for point in points:
+            for name, epochs in self.of_run(point).items():
+                if epochs is not None and epochs > MANY:
+                    recipe = next(recipe for recipe in point.run.recipes.values() if recipe.name == name)
+                    recipes[recipe.key] = recipe
+                    most[recipe.key] = max(epochs, most[recipe.key])
+                    runs[recipe.key] += 1
+        return [
+            f"{recipe.name} is read {_short(most[key])} times by {runs[key]} of {len(points)} runs: it has"
+            f" {count(self._tokens(recipe) or 0)} tokens, and beyond {MANY} epochs repeated ones teach less and less"
+            for key, recipe in recipes.items()
+        ]
+
+    def _named(self, point: PlannedRun, drawn: dict[str, int]) -> dict[str, float | None]:
+        found: dict[str, float | None] = {}
+        for recipe in point.run.recipes.values():
+            if recipe.key in drawn:
+                tokens = self._tokens(recipe)
+                windows = None if tokens is None else (tokens - 1) // point.run.seq_len
+                found[recipe.name] = drawn[recipe.key] / windows if windows else None
+        return found
+
+
+def epochs_text(epochs: float | None) -> str:
+    return "unknown epochs" if epochs is None else f"{_short(epochs)} epochs"
+
+
+def _short(epochs: float) -> str:
+    return f"{epochs:.3g}" if epochs < 1000 else f"{epochs:,.0f}"
+
+
+def _train_tokens(root: Path, recipe: Recipe) -> int | None:
+    try:
+        manifest = files.read_sealed(corpus_folder(root, recipe) / "manifest.json")
+        return int(manifest["splits"]["train"]["tokens"])
+    except (CorruptError, OSError, KeyError, TypeError, ValueError):  # not built, or to be built again
+        return None
