@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -158,6 +159,15 @@ def test_a_narrow_window_shows_all_of_it(page: Path) -> None:
     shown = [block for block in blocks(page) if block.kind not in ("output", "picture", "patch")]
     long = [f"{block}: {line}" for block in shown for line in block.text.splitlines() if len(line) > LONGEST]
     assert not long
+
+
+def test_the_citation_is_of_this_version() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = read_yaml(REPOSITORY / "CITATION.cff")
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert citation["authors"][0]["name"] in (REPOSITORY / "LICENSE").read_text(encoding="utf-8")
+    assert f"## {project['version']}" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_the_messages_that_troubleshooting_explains_are_ones_that_come() -> None:
