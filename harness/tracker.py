@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import queue
+import shlex
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,7 @@ class Tracker:
         self._queue: queue.SimpleQueue[tuple[Job, Event] | None] = queue.SimpleQueue()
         self._runs: dict[str, Any] = {}  # open wandb runs by run key
         self._thread: threading.Thread | None = None
+        self._folders: set[str] = set()  # where wandb wrote
 
     def event(self, job: Job, event: Event) -> None:
         """Take in an event; returns at once."""
@@ -57,6 +59,10 @@ class Tracker:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
+        if self._folders and self.settings["mode"] == "offline":
+            runs = "1 run" if len(self._folders) == 1 else f"{len(self._folders)} runs"
+            where = shlex.quote(str(self.store.root / "wandb"))
+            print(f"wandb: {runs} in {where}; to send them: wandb sync {where}/offline-run-*", file=sys.stderr)
 
     # --- on the thread ------------------------------------------------------------------------------------------------
 
@@ -116,6 +122,7 @@ class Tracker:
                 disable_job_creation=True,
             ),
         )
+        self._folders.add(run.settings.sync_dir)
         run.define_metric("tokens")
         run.define_metric("*", step_metric="tokens")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness.cli import plan_over
+from harness.compose import collect
 from harness.launch import launch
 from harness.plan import PlannedRun
 from harness.store import Store
@@ -105,6 +107,24 @@ def test_the_summary_has_forgetting_and_adaptation(mirrored: tuple[Store, list[P
     assert found["forgetting"] == pytest.approx(final["upstream"] - base["upstream"])
     assert found["adaptation"] == pytest.approx(base["downstream"] - final["downstream"])
     assert found["adaptation"] > 0  # it learns
+
+
+def test_offline_says_where_it_wrote_and_how_to_send_it(
+    mirrored: tuple[Store, list[PlannedRun]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is to be copied into a shell names exactly the folders that are there."""
+    store = Store(tmp_path / "a root")
+    launch(plan_over(mirrored[1][:1], store), settings("inline"), store, tracker=OFFLINE, progress=False)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wandb: ")]
+    told = line.split("wandb sync ")[1]
+    listed = subprocess.run(["bash", "-c", f"ls -d {told}"], capture_output=True, text=True, check=True).stdout
+    assert listed.splitlines() == [str(path) for path in (store.root / "wandb").glob("offline-run-*")]
+    assert "1 runs" not in line
+
+
+def test_no_scale_switches_it_on() -> None:
+    for scale in ("mini", "small", "paper"):
+        assert collect([f"scale={scale}"])[0].config["tracker"] == {"kind": "off"}
 
 
 def test_a_wandb_that_fails_costs_a_warning_and_no_training(
