@@ -155,6 +155,19 @@ def test_the_keys_that_a_page_names_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_the_flags_and_targets_that_a_page_names_exist(page: Path) -> None:
+    """Outside of blocks, which are run."""
+    packages = ("harness", "analysis", "paper_figures", "benchmarks")
+    code = "".join(file.read_text(encoding="utf-8") for name in packages for file in (REPOSITORY / name).rglob("*.py"))
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for text in re.findall(r"`([^`\n]+)`", prose(page)):
+        flags = [] if re.match(r"iconv|chmod|ip |tail|du ", text) else re.findall(r"(?<!\S)--[a-z][a-z-]+", text)
+        unknown = [flag for flag in flags if flag not in code and flag not in ("--help", "--keys")]
+        unknown += [t for t in re.findall(r"\bmake ([a-z-]+)", text) if not re.search(rf"(?m)^{t}:", makefile)]
+        assert not unknown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_a_narrow_window_shows_all_of_it(page: Path) -> None:
     shown = [block for block in blocks(page) if block.kind not in ("output", "picture", "patch")]
     long = [f"{block}: {line}" for block in shown for line in block.text.splitlines() if len(line) > LONGEST]
