@@ -134,10 +134,10 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
         raise InputError(name, SCHEMA, f"not as this version writes it ({error!r})", "fit again") from None
 
 
-def read_fit(path: Path, field: str = "fit") -> Fit:
+def read_fit(path: str | Path, field: str = "fit") -> Fit:
     """The fit of a file. Raises InputError for a file that is none."""
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             field, path, f"cannot be read ({one_line(error)})", "give a file of `fit ... --json`"

@@ -101,9 +101,10 @@ def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
     figure.set_size_inches(width, height + (rows - 1) * 1.5 * SMALL / 72)
 
 
-def save(path: Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Path:
+def save(path: str | Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Path:
     """A file with one pair of axes per function, side by side: png, pdf or svg by its suffix. Equal figures are equal
     bytes. Raises InputError as `check_file`."""
+    path = Path(path)
     check_file("--plot", path, SUFFIXES)
     figure = Figure(figsize=(4.6 if len(draw) == 1 else PAGE / 2 * len(draw), height), layout="constrained")
     for function, axes in zip(draw, figure.subplots(1, len(draw), squeeze=False)[0], strict=True):

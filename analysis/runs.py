@@ -68,11 +68,11 @@ class RunRecord:
 
 
 def read_runs(
-    root: Path,
+    root: str | Path,
     sweep: str | Sequence[str] | None = None,
     *,
-    overrides: Sequence[str] = (),
-    parents: Sequence[Path] = (),
+    overrides: str | Sequence[str] = (),
+    parents: str | Path | Sequence[str | Path] = (),
     windows: int | None = None,
 ) -> list[RunRecord]:
     """The runs recorded in a store, or the members of sweeps (those never started are `missing`).
@@ -81,6 +81,8 @@ def read_runs(
     Raises InputError for an unknown sweep or override and for a root that is no store, CorruptError for a run.json that
     says too little.
     """
+    root = Path(root)
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     if not (root / "store.json").exists():
         raise InputError("root", root, "there is no store (no store.json)", "name the folder of a store: --root")
     store = Store(root, parents)

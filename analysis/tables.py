@@ -39,11 +39,11 @@ TEXTS = (
 
 
 def load(
-    root: Path,
+    root: str | Path,
     sweep: str | Sequence[str] | None = None,
-    parents: Sequence[Path] = (),
+    parents: str | Path | Sequence[str | Path] = (),
     *,
-    overrides: Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
     windows: int | None = None,
 ) -> pd.DataFrame:
     """The measurements of a store, or of the members of a sweep.
@@ -86,7 +86,7 @@ def table_of(runs: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
 
 
-def read(path: Path, columns: Mapping[str, str], where: str | None = None) -> pd.DataFrame:
+def read(path: str | Path, columns: Mapping[str, str] | None = None, where: str | None = None) -> pd.DataFrame:
     """A table from a CSV, CSV.gz or Parquet file: the names of `columns`, then the file's own columns.
 
     Each right-hand side is a column of the file, a number, or arithmetic over the file's columns (`C/(6*N)`), all as
@@ -95,7 +95,7 @@ def read(path: Path, columns: Mapping[str, str], where: str | None = None) -> pd
     counts the rows of the file from 0, so that `row_numbers` can name them. Lines that begin with # are skipped before
     the header. Raises InputError for what cannot be read, evaluated or is missing.
     """
-    path = Path(path)
+    path, columns = Path(path), columns or {}
     table = read_file(path, {*TEXTS, *(columns[name] for name in TEXTS if name in columns)})
     if where is not None:
         table = keep(table, where, path.name, columns)

@@ -65,7 +65,8 @@ class StateInfo:
 class Store:
     """The states under `root`, and those of `parents`. InputError for a newer format or a parent that is no store."""
 
-    def __init__(self, root: Path, parents: Sequence[Path] = ()) -> None:
+    def __init__(self, root: str | Path, parents: str | Path | Sequence[str | Path] = ()) -> None:
+        parents = [parents] if isinstance(parents, str | Path) else parents
         self.root = Path(os.path.abspath(root))
         self.parents = tuple(p for p in (Path(os.path.abspath(parent)) for parent in parents) if p != self.root)
         self._states = self.root / "states"

@@ -32,7 +32,7 @@ class Results:
     source: str
 
 
-def from_store(root: Path, sweeps: Sequence[str] | None, overrides: Sequence[str]) -> Results:
+def from_store(root: str | Path, sweeps: Sequence[str] | None, overrides: Sequence[str]) -> Results:
     """The runs of a store, or the members of sweeps. Raises InputError.
 
     One training that was measured on several grids is one line in a figure: the densest.
