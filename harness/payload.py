@@ -24,7 +24,7 @@ from harness import worker
 from harness.errors import InputError
 from harness.events import Ended, Event, Measured, Progress, Started
 from harness.follow import dismiss, end, follow
-from harness.frozen import thaw
+from harness.plain import read_back
 from harness.store import Store
 from harness.submissions import progress_path, read_work, retries_path
 from harness.task import Task, is_stored
@@ -73,7 +73,7 @@ def _run(folder: Path, index: int) -> NoReturn:
 
 
 def _lead(folder: Path, index: int, document: dict[str, Any], warning: _Warning) -> NoReturn:
-    setup, tasks = thaw(Setup, document["setup"]), [thaw(Task, task) for task in document["tasks"]]
+    setup, tasks = read_back(Setup, document["setup"]), [read_back(Task, task) for task in document["tasks"]]
     try:
         trainer = worker.prepare(setup)
     except InputError as error:  # torch cannot use the GPU

@@ -15,7 +15,7 @@ from typing import Any
 from harness import config
 from harness.compile import StageSpan
 from harness.errors import CorruptError, InputError
-from harness.frozen import thaw
+from harness.plain import read_back
 from harness.plan import PlannedRun
 from harness.program import Checkpoint, Program, Scratch
 from harness.recipe import Recipe
@@ -48,7 +48,7 @@ def program_of(document: Document) -> Program:
         pairs = zip(document["program"]["phases"], document["phase_steps"], strict=True)
         # its length is not part of what a phase is: it stands beside the program
         phases = [{**form, "steps": steps} for form, steps in pairs]
-        return thaw(Program, {**document["program"], "phases": phases})
+        return read_back(Program, {**document["program"], "phases": phases})
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"run.json of {document.get('name')}: not a program ({error!r})") from None
 

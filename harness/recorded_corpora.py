@@ -15,7 +15,7 @@ from harness.compose import collect
 from harness.corpus import build, open_corpus
 from harness.errors import CorruptError, InputError
 from harness.fields import Config
-from harness.frozen import thaw
+from harness.plain import read_back
 from harness.recipe import Recipe
 from harness.recorded import Document, corpus_names
 from harness.store import Store
@@ -70,7 +70,7 @@ def _stored(store: Store, key: str) -> Recipe | None:
         if folder == key[:12] or folder.endswith(f"-{key[:12]}"):
             try:
                 manifest = files.read_sealed(store.root / "corpora" / folder / "manifest.json")
-                recipe = thaw(Recipe, {**manifest["recipe"], "name": manifest["name"]})
+                recipe = read_back(Recipe, {**manifest["recipe"], "name": manifest["name"]})
                 if recipe.key == key:
                     open_corpus(store.root, recipe)
                     return recipe

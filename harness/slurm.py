@@ -25,11 +25,12 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.follow import world_size
-from harness.frozen import freeze, freeze_code, plain, thaw
+from harness.frozen import freeze, freeze_code
 from harness.identity import digest
 from harness.jobs import Job, Jobs
 from harness.launching import Cluster
 from harness.payload import FINAL, Payload
+from harness.plain import plain, read_back
 from harness.plan import Plan
 from harness.pool import ONE_THREAD, undisturbed
 from harness.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
@@ -143,7 +144,9 @@ def _measures_less(known: Submitted, job: Job) -> bool:
     try:
         document = read_work(known.folder, known.index)
         # A job of before has what it trains inside of what it does.
-        tasks = [thaw(Task, task) for task in document.get("tasks", [w["task"] for w in document.get("works", ())])]
+        tasks = [
+            read_back(Task, task) for task in document.get("tasks", [w["task"] for w in document.get("works", ())])
+        ]
     except (OSError, KeyError, TypeError, ValueError):  # of a version that writes it otherwise: never submitted twice
         return False
     return job.trains and any(t.address == job.task.address and not job.task.own_rows <= t.own_rows for t in tasks)

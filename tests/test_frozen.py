@@ -9,8 +9,9 @@ import pytest
 
 from harness.compose import sweep_points
 from harness.config import read
-from harness.frozen import freeze, freeze_code, plain, thaw
+from harness.frozen import freeze, freeze_code
 from harness.jobs import Jobs
+from harness.plain import plain, read_back
 from harness.plan import compile_points, plan
 from harness.shipped import CODE
 from harness.task import Task
@@ -21,7 +22,7 @@ from harness.worker import Setup
 def test_a_task_comes_back_equal_from_json(sweep: str) -> None:
     runs = [(point.label, read(point.config)) for point in sweep_points([sweep], ["scale=mini"])]
     for job in Jobs(plan(compile_points(runs))).all:
-        again = thaw(Task, json.loads(json.dumps(plain(job.task))))
+        again = read_back(Task, json.loads(json.dumps(plain(job.task))))
         assert again == job.task
         assert again.address == job.task.address
         assert again.program.lr(job.segment.stop - 1) == job.task.program.lr(job.segment.stop - 1)
@@ -29,7 +30,7 @@ def test_a_task_comes_back_equal_from_json(sweep: str) -> None:
 
 def test_a_measurement_and_a_setup_come_back_equal() -> None:
     setup = Setup(Path("runs"), (Path("others"),), 0.1, 8, "weights")
-    assert thaw(Setup, json.loads(json.dumps(plain(setup)))) == setup
+    assert read_back(Setup, json.loads(json.dumps(plain(setup)))) == setup
 
 
 def test_the_code_is_frozen_once_and_whole(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from harness import payload, states
-from harness.frozen import plain
 from harness.jobs import Job, Jobs
+from harness.plain import plain
 from harness.resources import longest_waits
 from harness.shipped import CODE
 from harness.store import Store

@@ -23,7 +23,7 @@ from harness.recipe import PACKAGES
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A new module is declared here. It may import what has its own level or a lower one.
 LEVELS = {
-    0: "errors cores limits fields identity schedule mixture shipped units",
+    0: "plain errors cores limits fields identity schedule mixture shipped units",
     1: "command shape text_files file_kinds program recipe hub history schedule_config stages config "
     "files keys overrides user_files expand compose launching",
     2: "compile events request plan",
