@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import config
-from harness.cli import plan_over
 from harness.compose import collect
 from harness.corpus import build, open_corpus
 from harness.errors import CorruptError
+from harness.over_store import plan_over
 from harness.plan import Plan, compile_points
 from harness.recipe import Recipe
 from harness.shape import ModelShape

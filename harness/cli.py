@@ -16,15 +16,16 @@ from harness import config
 from harness.command import guarded as run_guarded
 from harness.command import refused
 from harness.compile import compile_run
+from harness.cost import totals
 from harness.errors import InputError
 from harness.expand import GridPoint
 from harness.fields import Config, choice, listing, text
 from harness.follow import require_ranks, run_on_rank_0
 from harness.launching import Launch, read_launch, read_tracker
 from harness.limits import ALL_POSITIONS
-from harness.plan import Plan, PlannedRun, compile_points, plan
-from harness.report import plan_document, plan_lines, total_lines, totals
-from harness.request import RowKey
+from harness.over_store import plan_over
+from harness.plan import Plan, compile_points
+from harness.report import plan_document, plan_lines, total_lines
 from harness.store import Store
 from harness.units import size
 
@@ -159,23 +160,3 @@ def plan_points(points: Sequence[GridPoint], store: Store) -> Plan:
         every = runs[0][1].config["evaluate"]["every"]
         raise InputError("evaluate.every", every, why, "give a larger one, or plan fewer points at a time")
     return plan_over(compile_points(runs), store)
-
-
-def plan_over(points: Sequence[PlannedRun], store: Store) -> Plan:
-    """The plan of compiled runs over what the store holds."""
-    stored = store.addresses()
-    lengths: dict[str, list[int]] = {}
-    for address in sorted(stored):
-        state = store.state(address)
-        if state is not None and not state.measured:
-            stored.remove(address)  # nothing to plan on; whoever trains there finds it
-        elif state is not None and "line" in state.meta:
-            lengths.setdefault(state.meta["line"], []).append(state.meta["line_steps"])
-
-    def rows(address: str) -> frozenset[RowKey] | None:
-        if address not in stored:
-            return None
-        found = store.rows(address)
-        return frozenset(row.key for row in found) if store.state(address) else None  # reading may show it damaged
-
-    return plan(points, rows, lambda line: lengths.get(line, ()))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.config import Run
 from harness.errors import InputError
 from harness.fields import Config, as_number, choice, flag, listing, number, optional_whole, text, whole
 
@@ -146,6 +147,13 @@ def read_tracker(config: Config) -> Mapping[str, Any]:
         text(config, "tracker.project")
     tracker: Mapping[str, Any] = config["tracker"]
     return tracker
+
+
+def require_equal_parts(field: str, ranks: int, run: Run) -> None:
+    """InputError if so many ranks do not divide the run's batch: each takes as many sequences of it."""
+    if run.batch % ranks:
+        why = f"that many ranks do not divide the batch of {run.batch} sequences of {run.name}"
+        raise InputError(field, ranks, why, "give a divisor of it")
 
 
 def _verify(config: Config) -> str:

@@ -32,9 +32,8 @@ from harness.cores import cores
 from harness.errors import InputError
 from harness.follow import world_size
 from harness.jobs import Job
-from harness.launching import Launch
+from harness.launching import Launch, require_equal_parts
 from harness.plan import Plan
-from harness.resources import require_equal_parts
 from harness.worker import Setup
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -19,7 +19,7 @@ from pathlib import Path
 from harness import files as disk
 from harness.config import Run
 from harness.errors import InputError
-from harness.launching import PLACE, Cluster, JobSettings
+from harness.launching import PLACE, Cluster, JobSettings, require_equal_parts
 
 NOT_IN_PATHS = '%:"$`\\\n'  # sbatch's patterns, PYTHONPATH's separator, what a shell reads inside quotes
 MARGIN_SECONDS = 10.0  # for Python to hear the signal, and for scontrol
@@ -61,13 +61,6 @@ def resources(cluster: Cluster, run: Run, measured: Mapping[int, float]) -> Reso
     if job.mem is not None:
         options["mem"] = f"{math.ceil(1024 * job.mem)}M"
     return Resources(tuple(sorted(options.items())), job.minutes, _lead(job, run, measured), cluster.setup)
-
-
-def require_equal_parts(field: str, ranks: int, run: Run) -> None:
-    """InputError if so many ranks do not divide the run's batch: each takes as many sequences of it."""
-    if run.batch % ranks:
-        why = f"that many ranks do not divide the batch of {run.batch} sequences of {run.name}"
-        raise InputError(field, ranks, why, "give a divisor of it")
 
 
 @contextmanager

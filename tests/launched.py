@@ -14,9 +14,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from harness.cli import plan_over
 from harness.launch import Outcome, launch
 from harness.launching import Launch, read_launch
+from harness.over_store import plan_over
 from harness.shipped import CONF
 from harness.store import Store
 from tests.composed import points_of

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness import corpus
-from harness.cli import plan_over, run_points
+from harness.cli import run_points
 from harness.compose import collect
 from harness.epochs import Epochs
+from harness.over_store import plan_over
 from harness.plan import Plan
 from harness.report import plan_document, plan_lines
 from harness.store import Store

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from harness import config
-from harness.cli import plan_over
 from harness.compose import sweep_points
 from harness.history import final_loss
 from harness.launch import launch
 from harness.launching import read_launch
+from harness.over_store import plan_over
 from harness.plan import compile_points
 from harness.shipped import SWEEPS
 from harness.store import Store

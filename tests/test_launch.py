@@ -18,11 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import plan_over, run_points
+from harness.cli import run_points
 from harness.compose import collect
 from harness.errors import InputError
 from harness.events import Ended
 from harness.launch import Outcome, launch
+from harness.over_store import plan_over
 from harness.pool import undisturbed
 from harness.request import Request
 from harness.store import Store

@@ -15,12 +15,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from harness import config, evaluate
 from harness.__main__ import main
 from harness.checkpoint import load_model
-from harness.cli import plan_over
 from harness.compose import collect
 from harness.corpus import open_corpus
 from harness.errors import InputError
 from harness.launch import launch
 from harness.model import check_checkpoint, load_checkpoint
+from harness.over_store import plan_over
 from harness.store import Store
 from harness.train import Interrupted
 from tests.composed import points_of

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from harness.cli import plan_over
 from harness.compose import collect
 from harness.launch import launch
+from harness.over_store import plan_over
 from harness.plan import PlannedRun
 from harness.store import Store
 from harness.tracker import summary

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from harness import corpus
-from harness.cli import plan_over
+from harness.over_store import plan_over
 from harness.plan import Plan, PlannedRun
 from harness.states import States
 from harness.store import Store

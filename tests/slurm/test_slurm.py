@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.cli import plan_over
 from harness.errors import InputError
+from harness.over_store import plan_over
 from harness.shipped import CODE
 from harness.slurm import cancel
 from harness.store import Store

@@ -1,0 +1,40 @@
+"""What a plan costs: tokens, FLOPs, hours, disk, and what sharing saves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.plan import Plan, PlannedRun
+from harness.shape import flops_per_token
+
+BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
+
+
+def totals(plan: Plan) -> dict[str, Any]:
+    """What the plan shares, what is done, and what the rest costs. FLOPs are those of training and measuring."""
+    flops = 0.0
+    for segment in plan.to_train:
+        point = plan.points[segment.runs[0]]
+        measured = len(segment.rows) * point.run.measurements.windows * point.run.seq_len
+        flops += (segment.tokens + measured / 3) * _flops(point)  # a measured token costs a forward pass
+    rate = min((float(point.run.config["scale"]["flop_rate"]) for point in plan.points), default=1.0)
+    stored = sum(BYTES_PER_PARAMETER * plan.points[segment.runs[0]].run.parameters for segment in plan.to_train)
+    return {
+        "runs": len(plan.points),
+        "segments": len(plan.segments),
+        "segments_to_train": len(plan.to_train),
+        "evaluations": len(plan.evaluations),
+        "tokens_if_separate": plan.tokens_if_separate,
+        "tokens_planned": plan.tokens_planned,
+        "tokens_done": plan.tokens_done,
+        "flops": flops,
+        "hours": flops / rate / 3600,
+        "disk_bytes": stored,
+    }
+
+
+def _flops(point: PlannedRun) -> float:
+    shape = point.run.shape
+    if shape is None:  # a checkpoint: the usual estimate from its parameters
+        return 6.0 * point.run.parameters
+    return float(flops_per_token(shape, point.run.seq_len))
