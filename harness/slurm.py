@@ -16,13 +16,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 
+from harness.chains import Chain, chains, job_name, listed
 from harness.errors import InputError
 from harness.follow import world_size
 from harness.frozen import freeze, freeze_code
@@ -41,47 +40,6 @@ from harness.worker import Setup
 
 LOOK_SECONDS = 0.2  # while another process submits
 SETTLE_SECONDS = 60.0  # SLURM gives a job that ignores SIGTERM 30 s
-
-
-@dataclass(eq=False)
-class Chain:
-    """Jobs of the plan that one SLURM job does one after the other."""
-
-    jobs: list[Job]
-    waits_for: list[tuple[str, Chain | str]] = field(default_factory=list)  # afterok or afterany; a number if queued
-    number: str | None = None  # once it is submitted
-
-    def dependency(self) -> str | None:
-        """As sbatch takes it; None if a chain it waits for has not been submitted."""
-        numbers = [(kind, other if isinstance(other, str) else other.number) for kind, other in self.waits_for]
-        return None if any(n is None for _, n in numbers) else ",".join(sorted({f"{kind}:{n}" for kind, n in numbers}))
-
-
-def chains(jobs: Jobs, queue: Mapping[str, Submitted], short: frozenset[str] = frozenset()) -> list[Chain]:
-    """What is to be submitted, cut where the trie branches; chains come after those they wait for.
-
-    `queue`: by key. `short`: keys of live jobs that measure less than is asked for now; the rest comes after them.
-    """
-    waits_for = {id(job): [one for one in job.waits_for if not one.ended] for job in jobs.all}
-    followers = Counter(id(earlier) for job in jobs.all for earlier in waits_for[id(job)])
-    found: dict[int, Chain | str] = {}  # by job
-    for job in jobs.all:
-        known = queue.get(job.key)
-        live = known.job if known is not None and known.live else None
-        if job.ended:
-            continue
-        if live is not None and job.key not in short:
-            found[id(job)] = live
-            continue
-        earlier = waits_for[id(job)]
-        only = found[id(earlier[0])] if len(earlier) == 1 and live is None else None
-        if isinstance(only, Chain) and followers[id(earlier[0])] == 1:
-            only.jobs.append(job)
-            found[id(job)] = only
-        else:
-            waits = [("afterok" if one.trains else "afterany", found[id(one)]) for one in earlier]
-            found[id(job)] = Chain([job], waits if live is None else [*waits, ("afterany", live)])
-    return list({id(chain): chain for chain in found.values() if isinstance(chain, Chain)}.values())
 
 
 def wanted_resources(plan: Plan, jobs: Jobs, cluster: Cluster, store: Store) -> dict[int, Resources]:
@@ -123,7 +81,7 @@ def submit(
         waiting = {job.key: one for job in jobs.all if not job.ended and (one := queue.get(job.key)) and one.live}
         if waiting:
             numbers = list(dict.fromkeys(one.job for one in waiting.values()))
-            print(f"{len(numbers)} jobs are queued or running already: {_listed(numbers)}", file=sys.stderr)
+            print(f"{len(numbers)} jobs are queued or running already: {listed(numbers)}", file=sys.stderr)
         short = frozenset(job.key for job in jobs.all if job.key in waiting and _measures_less(waiting[job.key], job))
         left, code, largest = chains(jobs, queue, short), freeze_code(store.root / "jobs"), _largest_array()
         while left:
@@ -215,7 +173,7 @@ def _submit_array(
     if dependency:
         options |= {"dependency": dependency, "kill-on-invalid-dep": "yes"}
     executor.update_parameters(
-        job_name=_job_name(group),
+        job_name=job_name(group),
         time=wanted.minutes,
         signal_delay_s=wanted.lead,
         array_parallelism=cluster.at_once or len(group),
@@ -240,7 +198,7 @@ def _submit_array(
             store.clear_failure(job.task.address)  # of an earlier try
     what = chain.jobs[0].name if len(group) == 1 else f"{group[0].jobs[0].name} and {len(group) - 1} more"
     after = f" after {dependency.replace(',', ' ')}" if dependency else ""
-    print(f"submitted {_listed([s.job_id for s in submissions])}: {what}{after}", file=sys.stderr)
+    print(f"submitted {listed([s.job_id for s in submissions])}: {what}{after}", file=sys.stderr)
 
 
 def _environment(code: Path) -> list[str]:
@@ -290,23 +248,3 @@ def _pause(should_stop: Callable[[], bool]) -> None:
     if should_stop():
         raise KeyboardInterrupt
     time.sleep(LOOK_SECONDS)
-
-
-def _job_name(group: Sequence[Chain]) -> str:
-    """What squeue shows: a run's name, or how many."""
-    name = group[0].jobs[0].name if len(group) == 1 else f"{len(group)}-runs"
-    return "rewarm-" + re.sub(r"[^\w.=+-]+", "-", name)[:80]
-
-
-def _listed(numbers: Sequence[str]) -> str:
-    """Job numbers for a person: 12 or 12_[0-3,7]."""
-    arrays: dict[str, list[int]] = {}
-    for number in numbers:
-        array, _, index = number.partition("_")
-        arrays.setdefault(array, []).extend([int(index)] if index else [])
-    said = []
-    for array, indices in arrays.items():
-        rows = [[i for _, i in row] for _, row in groupby(enumerate(sorted(indices)), lambda pair: pair[1] - pair[0])]
-        parts = ",".join(f"{row[0]}-{row[-1]}" if len(row) > 1 else f"{row[0]}" for row in rows)
-        said.append(f"{array}_[{parts}]" if len(indices) > 1 else f"{array}_{parts}" if parts else array)
-    return " ".join(said)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.chains import Chain, chains, listed
 from harness.jobs import Jobs
 from harness.plan import plan
-from harness.slurm import Chain, _listed, chains
 from harness.submissions import Submitted
 from tests.composed import points_of
 from tests.tiny import command
@@ -64,5 +64,5 @@ def test_what_is_stored_meanwhile_is_not_waited_for(texts: Path) -> None:
     assert [chain.dependency() for chain in chains(jobs, {})] == ["", ""]
 
 
-def test_numbers_are_listed_as_squeue_does() -> None:
-    assert _listed(["7", "12_0", "12_1", "12_2", "12_5", "13_4"]) == "7 12_[0-2,5] 13_4"
+def test_numbers_arelisted_as_squeue_does() -> None:
+    assert listed(["7", "12_0", "12_1", "12_2", "12_5", "13_4"]) == "7 12_[0-2,5] 13_4"

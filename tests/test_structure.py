@@ -32,7 +32,7 @@ LEVELS = {
     "model distributed",
     5: "batches measure checkpoint states recorded_corpora",
     6: "train",
-    7: "launch session needed_corpora jobs pool worker follow display tracker slurm payload watch",
+    7: "launch session needed_corpora jobs pool worker follow display tracker chains slurm payload watch",
     8: "__main__ cli sweep evaluate peek report",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
