@@ -24,15 +24,15 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness import files as disk
 from harness.errors import CorruptError, InputError
-from harness.history import Row, merge, rows_from_csv, rows_to_csv
+from harness.history import Row, merge, rows_to_csv
 from harness.lease import Lease, acquire, owner
-from harness.verified import Identity, identity, is_remembered, remember
+from harness.state import StateInfo, checked, identity_of, read_meta, rows_of
+from harness.verified import is_remembered, remember
 
 FORMAT = 1
 EVALUATIONS = "evaluations.csv"
@@ -40,26 +40,6 @@ _ADDRESS = re.compile("[0-9a-f]{32}")
 _ADDED = re.compile(r"evaluations-([0-9a-f]{12})\.csv")
 _UNREADABLE = (CorruptError, FileNotFoundError, UnicodeDecodeError)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class StateInfo:
-    """A stored state: where it lies, and its state.json. `readonly`: it lies in a parent store."""
-
-    address: str
-    folder: Path
-    meta: dict[str, Any]
-    readonly: bool
-
-    @property
-    def kept(self) -> bool:
-        """False if its writer said `"kept": false`: a save on the way, which only that segment may remove later."""
-        return bool(self.meta.get("kept", True))  # not said: the careful answer
-
-    @property
-    def measured(self) -> bool:
-        """False if its writer was stopped before all rows of its own position were taken: training goes on from it."""
-        return bool(self.meta.get("measured", True))
 
 
 class Store:
@@ -90,7 +70,7 @@ class Store:
             folder = store / "states" / address
             if folder not in self._ignored:
                 try:
-                    return StateInfo(address, folder, _read_meta(folder), readonly=store != self.root)
+                    return StateInfo(address, folder, read_meta(folder), readonly=store != self.root)
                 except CorruptError as error:
                     self._set_aside(folder, error)
                 except (FileNotFoundError, NotADirectoryError):
@@ -99,7 +79,7 @@ class Store:
 
     def rows(self, address: str) -> list[Row]:
         """Every measurement of a state: its own, then those added later, in this store and its parents."""
-        return merge(*self.histories(address, _rows))
+        return merge(*self.histories(address, rows_of))
 
     def histories(self, address: str, parse: Callable[[bytes, str], T]) -> list[T]:
         """`parse(content, source)` of every file of `rows`, of two equal keys the first counts.
@@ -111,7 +91,7 @@ class Store:
         if info := self.state(address):
             try:
                 if EVALUATIONS in info.meta["files"]:
-                    found.append(_checked(info.folder / EVALUATIONS, info.meta["files"][EVALUATIONS], parse))
+                    found.append(checked(info.folder / EVALUATIONS, info.meta["files"][EVALUATIONS], parse))
             except _UNREADABLE as error:
                 self._set_aside(info.folder, error)
                 return self.histories(address, parse)
@@ -128,7 +108,7 @@ class Store:
         if (info := self.state(address)) is None:
             return False
         try:
-            began, found = time.time(), _identity(info)
+            began, found = time.time(), identity_of(info)
             if not full and is_remembered(self._verified(address), found):
                 return True
             for name, expected in info.meta["files"].items():
@@ -146,7 +126,7 @@ class Store:
         if (info := self.state(address)) is None:
             return 0
         try:
-            found = _identity(info)
+            found = identity_of(info)
         except FileNotFoundError:
             return 0
         known = not full and is_remembered(self._verified(address), found)
@@ -181,7 +161,7 @@ class Store:
                     self.remove(address)
                     os.rename(folder, target)
                 elif EVALUATIONS in checksums:
-                    self.add_rows(address, _checked(folder / EVALUATIONS, checksums[EVALUATIONS], _rows))
+                    self.add_rows(address, checked(folder / EVALUATIONS, checksums[EVALUATIONS], rows_of))
             disk.flush(self._states)
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # no longer there under this name if all went well
@@ -280,7 +260,7 @@ class Store:
         for name in sorted(disk.listing(folder)):
             if (match := _ADDED.fullmatch(name)) and folder / name not in self._ignored:
                 try:
-                    found.append(_checked(folder / name, match[1], parse))
+                    found.append(checked(folder / name, match[1], parse))
                 except _UNREADABLE as error:
                     self._set_aside(folder / name, error)
         return found
@@ -296,35 +276,6 @@ class Store:
             self._ignored.add(path)
             told = "ignored, for it is not ours to rename"
         print(f"warning: {error}; {path.name} is damaged: {told}", file=sys.stderr)
-
-
-def _read_meta(folder: Path) -> dict[str, Any]:
-    """state.json; CorruptError if it is damaged or of another state, FileNotFoundError if there is no state."""
-    try:
-        meta = disk.read_sealed(folder / "state.json")
-    except (FileNotFoundError, NotADirectoryError):
-        if folder.exists():
-            raise CorruptError(f"{folder / 'state.json'}: missing") from None
-        raise
-    if meta["address"] != folder.name:
-        raise CorruptError(f"{folder}: its state.json is that of {meta['address']}")
-    return meta
-
-
-def _identity(info: StateInfo) -> Identity:
-    return identity(info.folder, [*info.meta["files"], "state.json"])
-
-
-def _checked(path: Path, sha256: str, parse: Callable[[bytes, str], T]) -> T:
-    """What a file holds; CorruptError if its sha256 does not begin with the one given."""
-    content = path.read_bytes()
-    if not hashlib.sha256(content).hexdigest().startswith(sha256):
-        raise CorruptError(f"{path}: the checksum does not match")
-    return parse(content, str(path))
-
-
-def _rows(content: bytes, source: str) -> list[Row]:
-    return rows_from_csv(content.decode(), source)
 
 
 def _read_or_warn(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ LEVELS = {
     1: "command shape text_files file_kinds program recipe hub history schedule_config stages config "
     "files keys overrides user_files expand compose launching",
     2: "cost compile events request plan",
-    3: "epochs store verified lease recorded task documents frozen submissions status resources",
+    3: "epochs store verified lease recorded task documents frozen submissions status resources over_store state",
     4: "extract embedded sources held_out tokenizer trained_tokenizer processes ingest_display ingest corpus "
     "model distributed",
     5: "batches measure checkpoint states recorded_corpora",

@@ -1,0 +1,65 @@
+"""One stored state: its folder, its state.json, and its files held against their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness import files as disk
+from harness.errors import CorruptError
+from harness.history import Row, rows_from_csv
+from harness.verified import Identity, identity
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StateInfo:
+    """A stored state: where it lies, and its state.json. `readonly`: it lies in a parent store."""
+
+    address: str
+    folder: Path
+    meta: dict[str, Any]
+    readonly: bool
+
+    @property
+    def kept(self) -> bool:
+        """False if its writer said `"kept": false`: a save on the way, which only that segment may remove later."""
+        return bool(self.meta.get("kept", True))  # not said: the careful answer
+
+    @property
+    def measured(self) -> bool:
+        """False if its writer was stopped before all rows of its own position were taken: training goes on from it."""
+        return bool(self.meta.get("measured", True))
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """state.json; CorruptError if it is damaged or of another state, FileNotFoundError if there is no state."""
+    try:
+        meta = disk.read_sealed(folder / "state.json")
+    except (FileNotFoundError, NotADirectoryError):
+        if folder.exists():
+            raise CorruptError(f"{folder / 'state.json'}: missing") from None
+        raise
+    if meta["address"] != folder.name:
+        raise CorruptError(f"{folder}: its state.json is that of {meta['address']}")
+    return meta
+
+
+def identity_of(info: StateInfo) -> Identity:
+    return identity(info.folder, [*info.meta["files"], "state.json"])
+
+
+def checked(path: Path, sha256: str, parse: Callable[[bytes, str], T]) -> T:
+    """What a file holds; CorruptError if its sha256 does not begin with the one given."""
+    content = path.read_bytes()
+    if not hashlib.sha256(content).hexdigest().startswith(sha256):
+        raise CorruptError(f"{path}: the checksum does not match")
+    return parse(content, str(path))
+
+
+def rows_of(content: bytes, source: str) -> list[Row]:
+    return rows_from_csv(content.decode(), source)
