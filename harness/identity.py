@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeAlias
@@ -18,6 +19,9 @@ from typing import Any, TypeAlias
 from harness.errors import InputError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+RUN_NAME = re.compile(r"[^\W.-][\w.=+,-]{0,199}")
+"""What a run may be called: it becomes the name of a folder."""
 
 _NO_DEFAULT = object()
 _fields_of: dict[type, tuple[tuple[str, object], ...]] = {}  # class -> (field, canonical default) ...

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness import config, files
+from harness import files
 from harness.compose import collect
 from harness.corpus import build, open_corpus
 from harness.errors import CorruptError, InputError
@@ -18,6 +18,7 @@ from harness.fields import Config
 from harness.plain import read_back
 from harness.recipe import Recipe
 from harness.recorded import Document, corpus_names
+from harness.shift import corpora
 from harness.store import Store
 
 
@@ -35,7 +36,7 @@ def corpora_of(document: Document, store: Store, names: Sequence[str]) -> dict[s
     settings = completed(document["config"])
     settings["evaluate"] = {**settings["evaluate"], "sets": missing}
     try:
-        made, _, _ = config.corpora(settings)
+        made, _, _ = corpora(settings)
     except InputError as error:
         if missing[0] not in keys:
             raise

@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 from harness import files as disk
 from harness.errors import CorruptError, InputError
 from harness.history import Row, merge, rows_to_csv
+from harness.identity import RUN_NAME
 from harness.lease import Lease, acquire, owner
 from harness.state import StateInfo, checked, identity_of, read_meta, rows_of
 from harness.verified import is_remembered, remember
@@ -198,7 +199,7 @@ class Store:
 
     def write_run(self, run_name: str, key: str, document: dict[str, Any]) -> Path:
         """Record what was asked for in runs/<name>-<key12>/run.json; written again only if it differs. The file."""
-        if not re.fullmatch(r"[^\W.-][\w.=+,-]{0,199}", run_name):
+        if not RUN_NAME.fullmatch(run_name):
             raise InputError(
                 "name",
                 repr(run_name),

@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A new module is declared here. It may import what has its own level or a lower one.
 LEVELS = {
     0: "plain errors cores limits fields identity schedule mixture shipped units",
-    1: "command shape text_files file_kinds program recipe hub history schedule_config stages config "
+    1: "command shape text_files file_kinds program recipe hub history shift schedule_config stages config "
     "files keys overrides user_files expand compose launching",
     2: "cost compile events request plan",
     3: "epochs store verified lease recorded task documents frozen submissions status resources over_store state",
