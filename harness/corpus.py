@@ -28,12 +28,11 @@ import numpy as np
 from harness import files, held_out, ingest
 from harness.cores import cores
 from harness.embedded import OrderedMap
-from harness.epochs import corpus_folder
 from harness.errors import CorruptError, InputError
 from harness.identity import digest
 from harness.ingest_display import display_of
 from harness.processes import workers
-from harness.recipe import EmbeddedSource, LocalSource, Recipe
+from harness.recipe import EmbeddedSource, LocalSource, Recipe, corpus_folder
 from harness.text_files import text_files
 
 if TYPE_CHECKING:

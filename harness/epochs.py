@@ -16,17 +16,10 @@ from pathlib import Path
 from harness import files
 from harness.errors import CorruptError
 from harness.plan import PlannedRun
-from harness.recipe import Recipe
+from harness.recipe import Recipe, corpus_folder
 from harness.units import count
 
 MANY = 4  # up to here repeated tokens teach nearly as much as new ones (Muennighoff et al. 2023, 2305.16264)
-
-
-def corpus_folder(root: Path, recipe: Recipe) -> Path:
-    """Where a corpus is, or would be; one that an older version made has a name of it before its key."""
-    own = root / "corpora" / recipe.folder
-    older = [] if own.is_dir() else sorted((root / "corpora").glob(f"[!.]*-{recipe.folder}"))
-    return next((folder for folder in older if folder.is_dir()), own)
 
 
 class Epochs:

@@ -229,6 +229,13 @@ def installed_packages() -> tuple[str, ...]:
         ) from error
 
 
+def corpus_folder(root: Path, recipe: Recipe) -> Path:
+    """Where a corpus is, or would be; one that an older version made has a name of it before its key."""
+    own = root / "corpora" / recipe.folder
+    older = [] if own.is_dir() else sorted((root / "corpora").glob(f"[!.]*-{recipe.folder}"))
+    return next((folder for folder in older if folder.is_dir()), own)
+
+
 def content_of(path: str | Path, field_name: str) -> tuple[str, ...]:
     """`<format> <sha256>` of each data file, in reading order. Raises InputError."""
     described = []
