@@ -15,10 +15,10 @@ from typing import Any
 
 from analysis.programs import peak_lr, shares, warmup_steps
 from harness import units
+from harness.config.schedules import tokens_of
 from harness.identity import rounded
 from harness.recorded import corpus_names, program_of
 from harness.request import RowKey
-from harness.schedule_config import tokens_of
 
 Document = Mapping[str, Any]  # a run.json
 

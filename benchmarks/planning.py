@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from benchmarks.table import Row
 from benchmarks.workload import Bench, command, fresh_store, say
-from harness import config
 from harness.compose import collect
+from harness.config import run as config
 from harness.expand import assign
 from harness.over_store import plan_over
 from harness.plan import compile_points

@@ -15,8 +15,8 @@ from typing import Any
 from analysis.tables import load
 from benchmarks.table import Row
 from benchmarks.workload import Bench, fresh_store, say
-from harness import config
 from harness.compose import collect
+from harness.config import run as config
 from harness.documents import run_document
 from harness.expand import assign
 from harness.files import dump, seal

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import config
 from harness.compose import collect
+from harness.config import run as config
 from harness.corpus import build, open_corpus
 from harness.errors import CorruptError
 from harness.over_store import plan_over

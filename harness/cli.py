@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import config
 from harness.command import guarded as run_guarded
 from harness.command import refused
-from harness.compile import compile_run
+from harness.config import run as config
+from harness.config.compile import compile_run
+from harness.config.fields import Config, choice, listing, text
+from harness.config.launching import Launch, read_launch, read_tracker
+from harness.config.limits import ALL_POSITIONS
 from harness.cost import totals
 from harness.errors import InputError
 from harness.expand import GridPoint
-from harness.fields import Config, choice, listing, text
 from harness.follow import require_ranks, run_on_rank_0
-from harness.launching import Launch, read_launch, read_tracker
-from harness.limits import ALL_POSITIONS
 from harness.over_store import plan_over
 from harness.plan import Plan, compile_points
 from harness.report import plan_document, plan_lines, total_lines

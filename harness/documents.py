@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.config import Run
+from harness.config.run import Run
 from harness.identity import canonical
 from harness.plan import Plan, PlannedRun
 from harness.shape import flops_per_token

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from harness import hub
 from harness.cli import execute, guarded, store_of
 from harness.compose import collect
+from harness.config.fields import whole
+from harness.config.launching import read_launch
 from harness.errors import InputError
-from harness.fields import whole
 from harness.history import Measure
-from harness.launching import read_launch
 from harness.over_store import plan_over
 from harness.plan import Plan, PlannedRun
 from harness.recorded import Document, corpus_names, find_run, point_of, program_of

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from harness import keys
+from harness.config.fields import Config, whole
 from harness.errors import InputError
-from harness.fields import Config, whole
 from harness.overrides import Knob
 
 Choices: TypeAlias = dict[str, Any]  # knob -> value

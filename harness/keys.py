@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
+from harness.config.fields import Config
 from harness.errors import InputError
-from harness.fields import Config
 from harness.shipped import CONF
 
 # Values with a form of their own, which their readers check: names that a user makes up, lists of mappings.

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import pool, worker
+from harness.config.launching import Cluster, Launch
 from harness.display import Display
 from harness.documents import write_documents
 from harness.epochs import Epochs
 from harness.jobs import Failure, Jobs, Outcome
-from harness.launching import Cluster, Launch
 from harness.needed_corpora import build_corpora
 from harness.plan import Plan
 from harness.session import Session, Stop, tell

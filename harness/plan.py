@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from harness.compile import StageSpan, compile_run
-from harness.config import Run
+from harness.config.compile import StageSpan, compile_run
+from harness.config.run import Run
 from harness.history import Measure
 from harness.identity import digest
 from harness.program import Program

@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import IO
 
 import harness
+from harness.config.launching import Launch, require_equal_parts
 from harness.cores import cores
 from harness.errors import InputError
 from harness.follow import world_size
 from harness.jobs import Job
-from harness.launching import Launch, require_equal_parts
 from harness.plan import Plan
 from harness.worker import Setup
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness import config
-from harness.compile import StageSpan
+from harness.config import run as config
+from harness.config.compile import StageSpan
 from harness.errors import CorruptError, InputError
 from harness.plain import read_back
 from harness.plan import PlannedRun

@@ -12,13 +12,13 @@ from typing import Any
 
 from harness import files
 from harness.compose import collect
+from harness.config.fields import Config
+from harness.config.shift import corpora
 from harness.corpus import build, open_corpus
 from harness.errors import CorruptError, InputError
-from harness.fields import Config
 from harness.plain import read_back
 from harness.recipe import Recipe
 from harness.recorded import Document, corpus_names
-from harness.shift import corpora
 from harness.store import Store
 
 

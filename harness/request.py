@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harness.compile import StageSpan
-from harness.config import Run
+from harness.config.compile import StageSpan
+from harness.config.run import Run
 from harness.history import Measure
 
 RowKey = tuple[int, str]  # (position, hash of the windows)

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import files as disk
-from harness.config import Run
+from harness.config.launching import PLACE, Cluster, JobSettings, require_equal_parts
+from harness.config.run import Run
 from harness.errors import InputError
-from harness.launching import PLACE, Cluster, JobSettings, require_equal_parts
 
 NOT_IN_PATHS = '%:"$`\\\n'  # sbatch's patterns, PYTHONPATH's separator, what a shell reads inside quotes
 MARGIN_SECONDS = 10.0  # for Python to hear the signal, and for scontrol

@@ -22,12 +22,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.chains import Chain, chains, job_name, listed
+from harness.config.launching import Cluster
 from harness.errors import InputError
 from harness.follow import world_size
 from harness.frozen import freeze, freeze_code
 from harness.identity import digest
 from harness.jobs import Job, Jobs
-from harness.launching import Cluster
 from harness.payload import FINAL, Payload
 from harness.plain import plain, read_back
 from harness.plan import Plan

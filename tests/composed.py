@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
-from harness import config
 from harness.compose import collect
-from harness.config import Run
+from harness.config import run as config
+from harness.config.run import Run
 from harness.plan import PlannedRun, compile_points
 
 

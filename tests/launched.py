@@ -14,8 +14,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from harness.config.launching import Launch, read_launch
 from harness.launch import Outcome, launch
-from harness.launching import Launch, read_launch
 from harness.over_store import plan_over
 from harness.shipped import CONF
 from harness.store import Store

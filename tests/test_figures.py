@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_store import points_of, write
 
-from harness import config
 from harness.compose import sweep_points
+from harness.config import run as config
 from harness.plan import PlannedRun, compile_points
 from harness.store import Store
 from paper_figures import arms, data, overview, rewarm_fig1, style

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
 from harness.compose import sweep_points
+from harness.config import run as config
+from harness.config.launching import read_launch
 from harness.history import final_loss
 from harness.launch import launch
-from harness.launching import read_launch
 from harness.over_store import plan_over
 from harness.plan import compile_points
 from harness.shipped import SWEEPS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.compose import sweep_points
-from harness.config import read
+from harness.config.run import read
 from harness.frozen import freeze, freeze_code
 from harness.jobs import Jobs
 from harness.plain import plain, read_back

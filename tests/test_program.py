@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.compile import compile_run
+from harness.config.compile import compile_run
 from harness.program import Program
 from harness.schedule import Constant, Cosine, Exponential, Ramp
 from tests.composed import run_of

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import Run
+from harness.config.launching import Cluster
+from harness.config.run import Run
 from harness.errors import InputError
-from harness.launching import Cluster
 from harness.resources import longest_waits, out_of_allocations, require_plain_path, resources
 from tests.composed import points_of
 from tests.launched import settings

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from harness import config, evaluate
+from harness import evaluate
 from harness.__main__ import main
 from harness.checkpoint import load_model
 from harness.compose import collect
+from harness.config import run as config
 from harness.corpus import open_corpus
 from harness.errors import InputError
 from harness.launch import launch

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from harness import config, schedule
+from harness import schedule
 from harness.compose import sweep_points
+from harness.config import run as config
 from harness.plan import compile_points
 from harness.recipe import PACKAGES
 

@@ -17,8 +17,8 @@ from synthetic_store import BYTES, points_of, write
 from analysis.expressions import parse_map
 from analysis.runs import base_losses, final_losses, read_runs, summary
 from analysis.tables import COLUMNS, load, read
-from harness import config
 from harness.compose import sweep_points
+from harness.config import run as config
 from harness.errors import CorruptError, InputError
 from harness.expand import assign
 from harness.files import seal

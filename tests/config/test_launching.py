@@ -8,8 +8,8 @@ import pytest
 
 from harness.cli import run_points
 from harness.compose import collect
+from harness.config.launching import read_launch
 from harness.errors import InputError
-from harness.launching import read_launch
 from tests.launched import launched
 from tests.tiny import command
 

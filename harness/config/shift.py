@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from harness import hub, recipe
+from harness.config.fields import Config, listing, number, whole
 from harness.errors import InputError
-from harness.fields import Config, listing, number, whole
 from harness.recipe import LONGEST_DOCUMENT, Recipe
 
 

@@ -10,12 +10,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from harness.config.fields import Config, as_number, choice, get, listing, number, whole
+from harness.config.limits import MOST
+from harness.config.schedules import Tokens, final_lr, schedule_of
 from harness.errors import InputError
-from harness.fields import Config, as_number, choice, get, listing, number, whole
-from harness.limits import MOST
 from harness.mixture import counts, integer_weights
 from harness.schedule import Schedule
-from harness.schedule_config import Tokens, final_lr, schedule_of
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 from harness import units
+from harness.config.limits import check_most
 from harness.errors import InputError
-from harness.limits import check_most
 
 Config = dict[str, Any]
 

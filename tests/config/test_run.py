@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
-from harness.compile import compile_run
 from harness.compose import collect, sweep_points
+from harness.config import run as config
+from harness.config.compile import compile_run
+from harness.config.fields import choice
 from harness.errors import InputError
-from harness.fields import choice
 from harness.plan import compile_points
 from tests.composed import run_of
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from harness import config
 from harness.cli import run_points
 from harness.compose import collect
+from harness.config import run as config
+from harness.config.fields import Config, get
+from harness.config.launching import read_launch
+from harness.config.limits import POSITIONS
 from harness.errors import InputError
 from harness.expand import assign
-from harness.fields import Config, get
-from harness.launching import read_launch
-from harness.limits import POSITIONS
 from tests.composed import run_of
 
 # Keys without a number as their default that take one.

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from harness.config.fields import Config, as_number, get
+from harness.config.limits import check_most
 from harness.errors import InputError
-from harness.fields import Config, as_number, get
 from harness.identity import rounded
-from harness.limits import check_most
 from harness.schedule import NAMES, OPEN_ENDED, Schedule, lr_at, pieces
 from harness.shipped import CONF
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from harness.config import Run
+from harness.config.run import Run
+from harness.config.stages import Stage
 from harness.identity import digest
 from harness.program import Checkpoint, Phase, Program, Root, Scratch, Source
 from harness.schedule import Constant, Shape, pieces
-from harness.stages import Stage
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness import hub, units
+from harness.config.fields import Config, as_number, choice, get, listing, number, whole
+from harness.config.limits import POSITIONS
+from harness.config.schedules import Tokens
+from harness.config.shift import checkpoint_path, corpora
+from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of
 from harness.errors import InputError
-from harness.fields import Config, as_number, choice, get, listing, number, whole
 from harness.identity import RUN_NAME, rounded
-from harness.limits import POSITIONS
 from harness.program import Adam
 from harness.recipe import Recipe
-from harness.schedule_config import Tokens
 from harness.shape import ModelShape, non_embedding, parameters
-from harness.shift import checkpoint_path, corpora
-from harness.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of
 
 
 @dataclass(frozen=True)
