@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from analysis.facts import Document, Facts, asked, facts
 from analysis.measurements import Wanted, measurements, rows_of
 from harness import history
-from harness.compose import sweep_points
+from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.documents import geometry, loader, run_document
 from harness.errors import CorruptError, InputError

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from benchmarks.table import Row
 from benchmarks.workload import Bench, command, fresh_store, say
-from harness.compose import collect
+from harness.compose.compose import collect
+from harness.compose.expand import assign
 from harness.config import run as config
-from harness.expand import assign
 from harness.over_store import plan_over
 from harness.plan import compile_points
 from harness.store import Store

@@ -15,10 +15,10 @@ from typing import Any
 from analysis.tables import load
 from benchmarks.table import Row
 from benchmarks.workload import Bench, fresh_store, say
-from harness.compose import collect
+from harness.compose.compose import collect
+from harness.compose.expand import assign
 from harness.config import run as config
 from harness.documents import run_document
-from harness.expand import assign
 from harness.files import dump, seal
 from harness.history import Row as Measurement
 from harness.history import rows_to_csv

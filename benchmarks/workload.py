@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.compose import collect
+from harness.compose.compose import collect
 from harness.config import run as config
 from harness.corpus import build, open_corpus
 from harness.errors import CorruptError

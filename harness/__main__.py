@@ -9,9 +9,9 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from harness import keys
 from harness.cli import guarded, run_points
-from harness.compose import collect
+from harness.compose import keys
+from harness.compose.compose import collect
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.command import guarded as run_guarded
 from harness.command import refused
+from harness.compose.expand import GridPoint
 from harness.config import run as config
 from harness.config.compile import compile_run
 from harness.config.fields import Config, choice, listing, text
@@ -21,7 +22,6 @@ from harness.config.launching import Launch, read_launch, read_tracker
 from harness.config.limits import ALL_POSITIONS
 from harness.cost import totals
 from harness.errors import InputError
-from harness.expand import GridPoint
 from harness.follow import require_ranks, run_on_rank_0
 from harness.over_store import plan_over
 from harness.plan import Plan, compile_points

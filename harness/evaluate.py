@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from harness import hub
 from harness.cli import execute, guarded, store_of
-from harness.compose import collect
+from harness.compose.compose import collect
 from harness.config.fields import whole
 from harness.config.launching import read_launch
 from harness.errors import InputError

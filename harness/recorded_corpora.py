@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness import files
-from harness.compose import collect
+from harness.compose.compose import collect
 from harness.config.fields import Config
 from harness.config.shift import corpora
 from harness.corpus import build, open_corpus

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.cli import guarded, run_points
-from harness.compose import sweep_points
+from harness.compose.compose import sweep_points
 from harness.errors import InputError
 from harness.shipped import SWEEPS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
-from harness.compose import collect
+from harness.compose.compose import collect
 from harness.config import run as config
 from harness.config.run import Run
 from harness.plan import PlannedRun, compile_points

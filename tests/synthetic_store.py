@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest import mock
 
-from harness.compose import sweep_points
+from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.documents import write_documents
 from harness.history import Row, rows_to_csv

@@ -36,7 +36,7 @@ from analysis.questions import Question, loss_at, parameter, share_of_limited_do
 from analysis.search import search
 from analysis.selection import Choice, best_set, ordered
 from analysis.sensitivity import Evidence, gradient_of
-from harness.compose import sweep_points
+from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.errors import InputError
 from harness.plan import compile_points

@@ -9,7 +9,7 @@ import pytest
 
 from harness import corpus
 from harness.cli import run_points
-from harness.compose import collect
+from harness.compose.compose import collect
 from harness.epochs import Epochs
 from harness.over_store import plan_over
 from harness.plan import Plan

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_store import points_of, write
 
-from harness.compose import sweep_points
+from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.plan import PlannedRun, compile_points
 from harness.store import Store

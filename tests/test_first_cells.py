@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import sweep_points
+from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.config.launching import read_launch
 from harness.history import final_loss

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import sweep_points
+from harness.compose.compose import sweep_points
 from harness.config.run import read
 from harness.frozen import freeze, freeze_code
 from harness.jobs import Jobs

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import run_points
-from harness.compose import collect
+from harness.compose.compose import collect
 from harness.errors import InputError
 from harness.events import Ended
 from harness.launch import Outcome, launch

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from harness import evaluate
 from harness.__main__ import main
 from harness.checkpoint import load_model
-from harness.compose import collect
+from harness.compose.compose import collect
 from harness.config import run as config
 from harness.corpus import open_corpus
 from harness.errors import InputError

@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from harness import schedule
-from harness.compose import sweep_points
+from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.plan import compile_points
 from harness.recipe import PACKAGES

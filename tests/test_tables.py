@@ -17,10 +17,10 @@ from synthetic_store import BYTES, points_of, write
 from analysis.expressions import parse_map
 from analysis.runs import base_losses, final_losses, read_runs, summary
 from analysis.tables import COLUMNS, load, read
-from harness.compose import sweep_points
+from harness.compose.compose import sweep_points
+from harness.compose.expand import assign
 from harness.config import run as config
 from harness.errors import CorruptError, InputError
-from harness.expand import assign
 from harness.files import seal
 from harness.history import HEADER, Measure, Row, rows_to_csv
 from harness.plan import PlannedRun, compile_points

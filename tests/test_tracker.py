@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.compose import collect
+from harness.compose.compose import collect
 from harness.launch import launch
 from harness.over_store import plan_over
 from harness.plan import PlannedRun

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import run_points
-from harness.compose import collect
+from harness.compose.compose import collect
 from harness.config.launching import read_launch
 from harness.errors import InputError
 from tests.launched import launched

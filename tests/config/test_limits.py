@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from harness.cli import run_points
-from harness.compose import collect
+from harness.compose.compose import collect
+from harness.compose.expand import assign
 from harness.config import run as config
 from harness.config.fields import Config, get
 from harness.config.launching import read_launch
 from harness.config.limits import POSITIONS
 from harness.errors import InputError
-from harness.expand import assign
 from tests.composed import run_of
 
 # Keys without a number as their default that take one.

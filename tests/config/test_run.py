@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import collect, sweep_points
+from harness.compose.compose import collect, sweep_points
 from harness.config import run as config
 from harness.config.compile import compile_run
 from harness.config.fields import choice

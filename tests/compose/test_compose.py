@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import collect, sweep_points
+from harness.compose.compose import collect, sweep_points
+from harness.compose.overrides import quoted
 from harness.errors import InputError
-from harness.overrides import quoted
 
 BUILDS_ON = "defaults: [config, _self_]\n"
 LAUGHS = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True))

@@ -18,10 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from harness import keys
+from harness.compose import keys
+from harness.compose.expand import SWEEP, Composed, GridPoint, expand, labelled
+from harness.compose.overrides import Call, call_of, hydras_own, knobs_of
 from harness.errors import InputError
-from harness.expand import SWEEP, Composed, GridPoint, expand, labelled
-from harness.overrides import Call, call_of, hydras_own, knobs_of
 from harness.shipped import CONF, SWEEPS
 
 Chosen: TypeAlias = tuple[tuple[str, str], ...]
@@ -112,7 +112,7 @@ def _loader(folder: Path | None) -> Any:
     from hydra.core.plugins import Plugins
     from hydra.core.utils import JobRuntime, setup_globals
 
-    from harness.user_files import UserFiles
+    from harness.compose.user_files import UserFiles
 
     version.setbase("1.3")
     setup_globals()

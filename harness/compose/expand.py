@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from harness import keys
+from harness.compose import keys
+from harness.compose.overrides import Knob
 from harness.config.fields import Config, whole
 from harness.errors import InputError
-from harness.overrides import Knob
 
 Choices: TypeAlias = dict[str, Any]  # knob -> value
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness import __main__ as harness_main
-from harness import keys, program, recipe
+from harness import program, recipe
+from harness.compose import keys
 from harness.identity import canonical
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "keys.txt"
