@@ -24,12 +24,12 @@ from analysis import decide_command, fit_command, next_command
 from analysis.facts import folder_name
 from analysis.runs import RunRecord, read_runs, summary
 from analysis.show import diff_document, diff_lines, show_document, show_lines
-from harness.command import Parser, check_file, guarded
+from harness.core.command import Parser, check_file, guarded
+from harness.core.errors import InputError
+from harness.core.units import count
 from harness.documents import model_line
-from harness.errors import InputError
 from harness.recorded import find_run, program_of
 from harness.store import Store
-from harness.units import count
 
 PLAIN = argparse.RawDescriptionHelpFormatter
 Output = tuple[dict[str, Any], list[str]]  # a command's document, and its lines for a terminal

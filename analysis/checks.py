@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.expressions import numbers_of, quote, refuse_missing, row_numbers
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 # Units of variables with one array a row: the learning rates of every step, and what `analysis.curves` makes of them.
 ARRAYS = ("learning rates", "changes")

@@ -20,7 +20,7 @@ from analysis.law import Law
 from analysis.objective import Loss, huber
 from analysis.resampling import clusters_of
 from analysis.search import CONVERGED, Progress, refit, search
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `folds` ranges
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.formula import Array
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 DECAY = 0.999  # lambda of S2: how fast the annealing's momentum fades, per step (2505.07796 sets it by hand)
 RATIO, PARTS = 1.5, 24  # which changes of the learning rate the multi-power law takes together, see `changes`

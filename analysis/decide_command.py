@@ -19,7 +19,7 @@ from analysis.fit import LEVEL, Fit
 from analysis.fit_file import read_fit
 from analysis.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.simplex import best_mixture
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 MEANINGS = {
     "interior": "an optimum inside the range",

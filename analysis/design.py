@@ -30,7 +30,7 @@ from analysis.formula import Array
 from analysis.questions import Question
 from analysis.selection import Choice, best_set, blocks, ordered
 from analysis.sensitivity import Evidence, Space, gain, gradient_of, space_of
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 MOST_WITHOUT = 0.5  # of the draws may have no answer
 VARIABLES = ("N", "D", "r")

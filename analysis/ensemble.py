@@ -20,7 +20,7 @@ import numpy.typing as npt
 from analysis import formula
 from analysis.fit import Fit
 from analysis.formula import Array
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 POINTS = 1001  # of the first grid over a variable
 ZOOMS, FINER = 3, 20  # grids around its best point, and how much finer each is: 1e-3 becomes 1e-7

@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import Any
 
 from analysis.programs import peak_lr, shares, warmup_steps
-from harness import units
 from harness.config.schedules import tokens_of
-from harness.identity import rounded
+from harness.core import units
+from harness.core.identity import rounded
 from harness.recorded import corpus_names, program_of
 from harness.request import RowKey
 

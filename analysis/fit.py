@@ -26,7 +26,7 @@ from analysis.objective import Loss, Objective
 from analysis.profile import profile_interval
 from analysis.resampling import Draws, clusters_of, draws_of
 from analysis.search import Found, Progress, search
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 LEVEL = 0.9  # of every interval
 FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled

@@ -24,7 +24,7 @@ from analysis.programs import lr_curve
 from analysis.progress import bar
 from analysis.runs import read_runs
 from analysis.tables import keep, read, table_of
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.recorded import program_of
 
 LAW_NAMES = ", ".join(LAWS)

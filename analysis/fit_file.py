@@ -20,7 +20,7 @@ from analysis.fit import Fit
 from analysis.law import Law
 from analysis.objective import Loss
 from analysis.resampling import Draws
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 SCHEMA = "rewarm.fit/1"
 _NUMBER = int | float | None  # null: a number that is not finite, or that there is none

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -24,7 +24,7 @@ from analysis.formula import Array
 from analysis.laws import COMPUTE_OPTIMAL
 from analysis.objective import Loss
 from analysis.resampling import Draws
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 LEAST = 4  # points of a budget from which its parabola has a standard error
 SURE = 2.0  # standard errors by which a curvature must exceed zero to count as convex

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from analysis import formula
 from analysis.formula import Array, Form
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Load)
 FUNCTIONS = {"exp", "log", "sqrt", "sum"}

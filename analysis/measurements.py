@@ -17,7 +17,7 @@ import pyarrow
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from harness.errors import CorruptError
+from harness.core.errors import CorruptError
 from harness.history import HEADER, Row, rows_to_csv
 from harness.request import RowKey
 from harness.store import Store

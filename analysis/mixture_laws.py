@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.law import Law
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 EXPONENTS = {"alpha": (0.05, 0.9), "beta": (0.05, 0.9)}
 BOUNDS = {"alpha": (0.0, 3.0), "beta": (0.0, 3.0)}

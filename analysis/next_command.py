@@ -17,7 +17,7 @@ from analysis.expressions import one_line
 from analysis.fit import LEVEL
 from analysis.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.sensitivity import Evidence
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 
 def add_next_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from analysis.formula import Array
 from analysis.law import Bound
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 KINDS = ("ls", "huber", "lad", "asymmetric")
 LAD_DELTA = 1e-9  # where the least-absolute fit ends: Huber's corner this small is none

@@ -21,7 +21,7 @@ import pandas as pd
 from analysis.ensemble import Ensemble, best_of, ensembles, extrapolation, farthest, solve, status_of
 from analysis.fit import LEVEL, Fit
 from analysis.formula import Array
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 LEAST_SHARE = 1e-4  # where the downstream tokens are limited: with a share of 0 the run would never end
 

@@ -15,8 +15,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.command import check_file, unwritable
-from harness.units import unit_of
+from harness.core.command import check_file, unwritable
+from harness.core.units import unit_of
 
 COLUMN, PAGE = 3.25, 6.75  # widths in inches: one column, two columns
 DPI = 200

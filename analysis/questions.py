@@ -20,7 +20,7 @@ import numpy as np
 from analysis.ensemble import Ensemble, solve
 from analysis.formula import Array
 from analysis.optimise import LEAST_SHARE, check_amounts, limit_of
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 FINER = 200  # answers are differentiated: to 1e-10, not the 1e-7 of `solve`
 ROLES = ("general", "domain")

@@ -17,7 +17,7 @@ from analysis.expressions import refuse_missing
 from analysis.formula import Array, Integers
 from analysis.objective import Objective
 from analysis.search import Found, Progress, refit
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 MOST_FAILED = 0.5  # of the resamples may end without a minimum before the bootstrap is refused
 FEWEST_RUNS = 5  # to resample; even so few give intervals that are too narrow

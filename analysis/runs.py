@@ -30,8 +30,8 @@ from analysis.measurements import Wanted, measurements, rows_of
 from harness import history
 from harness.compose.compose import sweep_points
 from harness.config import run as config
+from harness.core.errors import CorruptError, InputError
 from harness.documents import geometry, loader, run_document
-from harness.errors import CorruptError, InputError
 from harness.history import Row, changes, final_positions
 from harness.plan import compile_points, plan
 from harness.request import RowKey

@@ -22,7 +22,7 @@ from analysis.information import SINGULAR
 from analysis.questions import Question
 from analysis.resampling import clusters_of
 from analysis.search import inward_bounds
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 STEP = 1e-4  # of central differences, in parameters or their logarithms
 EXACT = 1e-8  # to which an answer is: a smaller difference is none

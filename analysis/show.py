@@ -9,11 +9,11 @@ import numpy as np
 
 from analysis.facts import Document
 from analysis.runs import RunRecord, summary
+from harness.core.units import count
 from harness.history import FINAL_POSITIONS
 from harness.program import Program, phase_entries
 from harness.recorded import corpus_names, program_of
 from harness.store import Store
-from harness.units import count
 
 WIDTH, HEIGHT = 64, 7  # of the learning-rate curve, in characters
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille character, by column and row

@@ -23,7 +23,7 @@ from analysis.ensemble import Ensemble, ensembles, extrapolation, farthest
 from analysis.fit import Fit
 from analysis.formula import Array
 from analysis.optimise import Answer, answer_of, check_amounts
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 BARRIERS = np.concatenate([np.geomspace(0.1, 1e-11, 24), np.full(4, 1e-11)])  # one Newton step each
 HALVINGS = 10  # of a step that is too long

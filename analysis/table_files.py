@@ -26,7 +26,7 @@ import pyarrow
 import pyarrow.parquet
 
 from analysis.expressions import one_line
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 # How files begin that are no tables of text.
 KINDS = {

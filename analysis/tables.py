@@ -24,7 +24,7 @@ from analysis.facts import Facts
 from analysis.measurements import ROWS
 from analysis.runs import RunRecord, read_runs, without_collection
 from analysis.table_files import read_file
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 SHARED = tuple(field.name for field in fields(Facts) if field.name not in ("shares", "windows"))
 COLUMNS = (*SHARED, "status", "position", "tokens", "D", "corpus", "role", "r", "windows", "loss", "bits_per_byte")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import Row, cells, machine_line
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 
 def write(page: Path, name: str, facts: dict[str, Any], rows: Sequence[Row]) -> None:

@@ -13,11 +13,11 @@ from benchmarks.sides import Side
 from benchmarks.table import Row
 from benchmarks.workload import Bench, command, fresh_store, planned, say
 from harness import pool, worker
-from harness.cores import cores
+from harness.core.cores import cores
+from harness.core.shipped import SWEEPS
 from harness.events import Ready
 from harness.jobs import Jobs
 from harness.plan import Plan, Segment
-from harness.shipped import SWEEPS
 from harness.store import Store
 
 # 1 % of 150 steps is not nothing, so the demo's warm-ups are still four different ones.

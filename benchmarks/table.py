@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness.cores import cores
+from harness.core.cores import cores
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from benchmarks.workload import Bench, fresh_store, say
 from harness.compose.compose import collect
 from harness.compose.expand import assign
 from harness.config import run as config
+from harness.core.files import dump, seal
+from harness.core.identity import canonical
 from harness.documents import run_document
-from harness.files import dump, seal
 from harness.history import Row as Measurement
 from harness.history import rows_to_csv
-from harness.identity import canonical
 from harness.plan import PlannedRun, compile_points, plan
 from harness.store import EVALUATIONS, FORMAT
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness.compose.compose import collect
 from harness.config import run as config
+from harness.core.errors import CorruptError
 from harness.corpus import build, open_corpus
-from harness.errors import CorruptError
 from harness.over_store import plan_over
 from harness.plan import Plan, compile_points
 from harness.recipe import Recipe

@@ -24,8 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from harness.core.errors import CorruptError
 from harness.distributed import copy_whole, whole
-from harness.errors import CorruptError
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 METADATA = {"format": "pt"}  # one key only: safetensors writes more in random order

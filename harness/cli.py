@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.command import guarded as run_guarded
-from harness.command import refused
 from harness.compose.expand import GridPoint
 from harness.config import run as config
 from harness.config.compile import compile_run
 from harness.config.fields import Config, choice, listing, text
 from harness.config.launching import Launch, read_launch, read_tracker
 from harness.config.limits import ALL_POSITIONS
+from harness.core.command import guarded as run_guarded
+from harness.core.command import refused
+from harness.core.errors import InputError
+from harness.core.units import size
 from harness.cost import totals
-from harness.errors import InputError
 from harness.follow import require_ranks, run_on_rank_0
 from harness.over_store import plan_over
 from harness.plan import Plan, compile_points
 from harness.report import plan_document, plan_lines, total_lines
 from harness.store import Store
-from harness.units import size
 
 LONG_CHECK_BYTES = 10**9  # a second or more: then it is said
 CHECK_SECONDS = 10.0  # between two lines about how far a check is

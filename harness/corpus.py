@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import files, held_out, ingest
-from harness.cores import cores
+from harness import held_out, ingest
+from harness.core import files
+from harness.core.cores import cores
+from harness.core.errors import CorruptError, InputError
+from harness.core.identity import digest
 from harness.embedded import OrderedMap
-from harness.errors import CorruptError, InputError
-from harness.identity import digest
 from harness.ingest_display import display_of
 from harness.processes import workers
 from harness.recipe import EmbeddedSource, LocalSource, Recipe, corpus_folder

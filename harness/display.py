@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from harness.core.units import clock, count
 from harness.events import Assigned, Ended, Event, Measured, Progress, Ready, Started
 from harness.jobs import Job
-from harness.units import clock, count
 
 if TYPE_CHECKING:
     from rich.live import Live

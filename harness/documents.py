@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.run import Run
-from harness.identity import canonical
+from harness.core.identity import canonical
+from harness.core.units import count
 from harness.plan import Plan, PlannedRun
 from harness.shape import flops_per_token
 from harness.store import Store
-from harness.units import count
 
 
 def write_documents(plan: Plan, store: Store) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import extract
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.recipe import CPP_PACKAGES, PACKAGES, SYMPY_PACKAGES
 from harness.sources import Document
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from harness import files
-from harness.errors import CorruptError
+from harness.core import files
+from harness.core.errors import CorruptError
+from harness.core.units import count
 from harness.plan import PlannedRun
 from harness.recipe import Recipe, corpus_folder
-from harness.units import count
 
 MANY = 4  # up to here repeated tokens teach nearly as much as new ones (Muennighoff et al. 2023, 2305.16264)
 

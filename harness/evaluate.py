@@ -16,7 +16,7 @@ from harness.cli import execute, guarded, store_of
 from harness.compose.compose import collect
 from harness.config.fields import whole
 from harness.config.launching import read_launch
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.history import Measure
 from harness.over_store import plan_over
 from harness.plan import Plan, PlannedRun

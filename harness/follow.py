@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.task import Task
 from harness.worker import Setup, make_trainer, run_job, run_process
 

@@ -14,8 +14,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness import files as disk
-from harness.shipped import CODE, CONF
+from harness.core import files as disk
+from harness.core.shipped import CODE, CONF
 
 
 def freeze_code(folder: Path) -> Path:

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.errors import CorruptError, InputError
-from harness.identity import digest
+from harness.core.errors import CorruptError, InputError
+from harness.core.identity import digest
 
 HEADER = "position,tokens,corpus,windows,windows_hash,loss_sum,token_count,byte_count"
 FINAL_POSITIONS = 3  # a single evaluation is noisy: the final loss is the mean of the last three

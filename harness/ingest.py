@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from harness import embedded, files, held_out, tokenizer
+from harness import embedded, held_out, tokenizer
+from harness.core import files
+from harness.core.errors import InputError
+from harness.core.identity import canonical
 from harness.embedded import OrderedMap
-from harness.errors import InputError
-from harness.identity import canonical
 from harness.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of
 from harness.sources import Document, local_documents
 from harness.tokenizer import EncodingError

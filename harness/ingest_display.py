@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harness.core.units import count
 from harness.ingest import SPLITS, count_files
 from harness.recipe import LocalSource, Recipe
 from harness.text_files import text_files
-from harness.units import count
 
 
 class PlainDisplay:

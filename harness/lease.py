@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness.files import is_dead, machine, started, temporary_name
+from harness.core.files import is_dead, machine, started, temporary_name
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0  # nine missed touches: a stalled file server or a busy machine does not cost a lease

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 Tree: TypeAlias = "int | tuple[Tree, Tree]"  # an index of a corpus, or (lighter, heavier)

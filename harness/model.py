@@ -24,7 +24,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
 from harness import hub
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.shape import ModelShape
 
 # The two matrices of a layer that write into the residual stream; GPT-NeoX's `output_layer_init_method` draws them.

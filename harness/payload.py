@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness import files as disk
 from harness import worker
-from harness.errors import InputError
+from harness.core import files as disk
+from harness.core.errors import InputError
+from harness.core.plain import read_back
 from harness.events import Ended, Event, Measured, Progress, Started
 from harness.follow import dismiss, end, follow
-from harness.plain import read_back
 from harness.store import Store
 from harness.submissions import progress_path, read_work, retries_path
 from harness.task import Task, is_stored

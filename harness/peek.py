@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli import guarded
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.recorded import corpus_names, find_run, program_of
 from harness.store import Store
 

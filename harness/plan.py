@@ -14,8 +14,8 @@ from functools import cached_property
 
 from harness.config.compile import StageSpan, compile_run
 from harness.config.run import Run
+from harness.core.identity import digest
 from harness.history import Measure
-from harness.identity import digest
 from harness.program import Program
 from harness.recipe import Recipe
 from harness.request import Request, RowKey, request

@@ -29,8 +29,8 @@ from typing import IO
 
 import harness
 from harness.config.launching import Launch, require_equal_parts
-from harness.cores import cores
-from harness.errors import InputError
+from harness.core.cores import cores
+from harness.core.errors import InputError
 from harness.follow import world_size
 from harness.jobs import Job
 from harness.plan import Plan

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from harness.identity import digest
+from harness.core.identity import digest
 from harness.mixture import counts
 from harness.schedule import Shape, lr_at
 from harness.shape import ModelShape

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from harness.errors import InputError
-from harness.identity import digest
+from harness.core.errors import InputError
+from harness.core.identity import digest
 from harness.text_files import require_regular, suffix_of, text_files
 
 CORPUS_CODE = 1

@@ -14,8 +14,8 @@ from typing import Any
 
 from harness.config import run as config
 from harness.config.compile import StageSpan
-from harness.errors import CorruptError, InputError
-from harness.plain import read_back
+from harness.core.errors import CorruptError, InputError
+from harness.core.plain import read_back
 from harness.plan import PlannedRun
 from harness.program import Checkpoint, Program, Scratch
 from harness.recipe import Recipe

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness import files
 from harness.compose.compose import collect
 from harness.config.fields import Config
 from harness.config.shift import corpora
+from harness.core import files
+from harness.core.errors import CorruptError, InputError
+from harness.core.plain import read_back
 from harness.corpus import build, open_corpus
-from harness.errors import CorruptError, InputError
-from harness.plain import read_back
 from harness.recipe import Recipe
 from harness.recorded import Document, corpus_names
 from harness.store import Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.core.units import count, duration, size
 from harness.cost import totals
 from harness.documents import model_facts, model_line
 from harness.epochs import Epochs, epochs_text
@@ -13,7 +14,6 @@ from harness.program import Program, phase_entries
 from harness.status import status_of
 from harness.store import Store
 from harness.submissions import Submitted, submitted
-from harness.units import count, duration, size
 
 
 def plan_document(plan: Plan, store: Store) -> dict[str, Any]:

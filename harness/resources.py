@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import files as disk
 from harness.config.launching import PLACE, Cluster, JobSettings, require_equal_parts
 from harness.config.run import Run
-from harness.errors import InputError
+from harness.core import files as disk
+from harness.core.errors import InputError
 
 NOT_IN_PATHS = '%:"$`\\\n'  # sbatch's patterns, PYTHONPATH's separator, what a shell reads inside quotes
 MARGIN_SECONDS = 10.0  # for Python to hear the signal, and for scontrol

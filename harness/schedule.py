@@ -22,8 +22,8 @@ from typing import Any, TypeAlias, assert_never, overload
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import InputError
-from harness.identity import rounded
+from harness.core.errors import InputError
+from harness.core.identity import rounded
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ from pathlib import Path
 
 from harness.chains import Chain, chains, job_name, listed
 from harness.config.launching import Cluster
-from harness.errors import InputError
+from harness.core.errors import InputError
+from harness.core.identity import digest
+from harness.core.plain import plain, read_back
 from harness.follow import world_size
 from harness.frozen import freeze, freeze_code
-from harness.identity import digest
 from harness.jobs import Job, Jobs
 from harness.payload import FINAL, Payload
-from harness.plain import plain, read_back
 from harness.plan import Plan
 from harness.pool import ONE_THREAD, undisturbed
 from harness.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources

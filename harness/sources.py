@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.file_kinds import kind_of
 from harness.recipe import LONGEST_DOCUMENT
 from harness.text_files import suffix_of, text_files

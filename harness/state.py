@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness import files as disk
-from harness.errors import CorruptError
+from harness.core import files as disk
+from harness.core.errors import CorruptError
 from harness.history import Row, rows_from_csv
 from harness.verified import Identity, identity
 

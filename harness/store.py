@@ -27,10 +27,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness import files as disk
-from harness.errors import CorruptError, InputError
+from harness.core import files as disk
+from harness.core.errors import CorruptError, InputError
+from harness.core.identity import RUN_NAME
 from harness.history import Row, merge, rows_to_csv
-from harness.identity import RUN_NAME
 from harness.lease import Lease, acquire, owner
 from harness.state import StateInfo, checked, identity_of, read_meta, rows_of
 from harness.verified import is_remembered, remember

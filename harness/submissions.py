@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import files as disk
-from harness.errors import InputError
+from harness.core import files as disk
+from harness.core.errors import InputError
 
 COMMENT = "rewarm-"
 GONE = ("", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")  # "": not in the queue

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from harness.cli import guarded, run_points
 from harness.compose.compose import sweep_points
-from harness.errors import InputError
-from harness.shipped import SWEEPS
+from harness.core.errors import InputError
+from harness.core.shipped import SWEEPS
 
 
 def main(arguments: Sequence[str]) -> int:

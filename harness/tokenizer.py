@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.recipe import END_OF_DOCUMENT
 
 if TYPE_CHECKING:

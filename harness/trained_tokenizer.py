@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness import embedded, tokenizer
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.held_out import PIECE_CHARACTERS, pieces, place
 from harness.recipe import TokenizerRecipe
 from harness.sources import read_file

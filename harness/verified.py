@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness import files as disk
-from harness.errors import CorruptError
+from harness.core import files as disk
+from harness.core.errors import CorruptError
 
 # A file changed twice in one tick of a file system's clock keeps its times: what is so young is not remembered.
 YOUNG_SECONDS = 2.0

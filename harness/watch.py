@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.core.errors import InputError
 from harness.display import Display
-from harness.errors import InputError
 from harness.events import Assigned, Ended, Event, Progress, Started
 from harness.jobs import Failure, Job, Jobs
 from harness.plan import Plan

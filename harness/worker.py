@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from harness.errors import CorruptError, InputError
+from harness.core.errors import CorruptError, InputError
 from harness.events import Ended, Event, Measured, Progress, Ready, Started
 from harness.store import Store
 from harness.task import Task, is_stored

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.command import Parser, check_file, check_folder, guarded
-from harness.errors import InputError
+from harness.core.command import Parser, check_file, check_folder, guarded
+from harness.core.errors import InputError
 
 FIGURES = (
     "overview",

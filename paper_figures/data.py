@@ -15,9 +15,9 @@ import pandas as pd
 
 from analysis.runs import read_runs
 from analysis.tables import COLUMNS, SHARED, table_of
-from harness.command import unwritable
-from harness.errors import InputError
-from harness.shipped import shipped
+from harness.core.command import unwritable
+from harness.core.errors import InputError
+from harness.core.shipped import shipped
 
 FROZEN = shipped("paper_figures", "data")
 WHOLE = ("N", "N_total", "base_tokens", "run_tokens", "warmup_tokens", "seed", "position", "tokens", "D", "windows")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from paper_figures import data, report, style
 from paper_figures.data import Results
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.command import unwritable
+from harness.core.command import unwritable
 
 
 @dataclass(frozen=True)

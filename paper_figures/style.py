@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from analysis.plot_style import PAGE, SMALL, Look, amount, legend_above, ordered, panels, percent, token_unit
-from harness.command import unwritable
+from harness.core.command import unwritable
 
 __all__ = (
     "CAPTION",

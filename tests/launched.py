@@ -15,9 +15,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from harness.config.launching import Launch, read_launch
+from harness.core.shipped import CONF
 from harness.launch import Outcome, launch
 from harness.over_store import plan_over
-from harness.shipped import CONF
 from harness.store import Store
 from tests.composed import points_of
 from tests.tiny import command

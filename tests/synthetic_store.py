@@ -31,7 +31,7 @@ def write(
     root: Path, points: Sequence[PlannedRun], loss: Loss, stop_before: Callable[[PlannedRun], bool] = lambda _: False
 ) -> Plan:
     """Store every run of `points`; those of `stop_before` only up to their base."""
-    with mock.patch("harness.files.flush"):  # these stores need not survive a crash
+    with mock.patch("harness.core.files.flush"):  # these stores need not survive a crash
         return _write(Store(root), plan(points), loss, stop_before)
 
 

@@ -15,7 +15,7 @@ from synthetic_store import points_of, write
 from analysis.__main__ import main
 from analysis.runs import read_runs
 from analysis.show import lr_curve
-from harness.errors import CorruptError
+from harness.core.errors import CorruptError
 from harness.plan import PlannedRun
 from harness.recorded import program_of
 from harness.store import Store

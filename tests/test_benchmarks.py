@@ -14,7 +14,7 @@ from benchmarks import bare, fits, fitters, page
 from benchmarks.__main__ import ALL
 from benchmarks.table import Row, document, lines, machine
 from benchmarks.workload import Bench, Workload
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.pool import ONE_THREAD
 from harness.store import Store
 from harness.task import task_of

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreT
 
 from harness import checkpoint
 from harness.checkpoint import OPTIMIZER, WEIGHTS, load_model, load_optimizer, save_model, save_optimizer
-from harness.errors import CorruptError
+from harness.core.errors import CorruptError
 from harness.model import build_scratch, loss_of, parameter_groups
 from harness.shape import ModelShape
 

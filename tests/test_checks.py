@@ -16,7 +16,7 @@ from analysis.checks import check
 from analysis.expressions import parse_numbers
 from analysis.law import remedy_of
 from analysis.laws import LAWS
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 UNITS = {"N": "parameters", "D": "tokens", "r": "share", "C": "FLOPs", "K": "anything"}
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import corpus, embedded, extract, files, ingest, recipe
+from harness import corpus, embedded, extract, ingest, recipe
+from harness.core import files
+from harness.core.errors import CorruptError, InputError
 from harness.corpus import Corpus, Split, build, open_corpus, require_windows
-from harness.errors import CorruptError, InputError
 from harness.recipe import Recipe, local
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -18,7 +18,7 @@ from analysis.__main__ import main
 from analysis.decide_command import answer_lines, warning_lines
 from analysis.fit_file import from_document, read_fit
 from analysis.optimise import critical_share
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 GENERAL = {**TRUTH, "E": 2.0, "C": 0.4}
 POINT = ["--N", "1.8e9", "--D", "1e10"]

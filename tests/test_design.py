@@ -38,10 +38,10 @@ from analysis.selection import Choice, best_set, ordered
 from analysis.sensitivity import Evidence, gradient_of
 from harness.compose.compose import sweep_points
 from harness.config import run as config
-from harness.errors import InputError
+from harness.core.errors import InputError
+from harness.core.shipped import SWEEPS
 from harness.plan import compile_points
 from harness.shape import flops_per_token, non_embedding
-from harness.shipped import SWEEPS
 
 TRUTH = {
     "general": {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.shipped import CONF
+from harness.core.shipped import CONF
 from tests.blocks import KINDS, REPOSITORY, RUN, Bench, Block, blocks, working_in
 from tests.slurm.cluster import cluster, queue, until
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.expressions import as_numbers, evaluate, evaluated, names_in, numbers_of
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 
 def table(**columns: Any) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from analysis.objective import Loss, huber, parse_loss
 from analysis.profile import profile
 from analysis.resampling import resamples
 from analysis.search import inward_bounds, search
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 CHINCHILLA_TRUTH = {"E": 1.8, "A": 480.0, "alpha": 0.35, "B": 2000.0, "beta": 0.37}
 

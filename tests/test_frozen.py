@@ -9,11 +9,11 @@ import pytest
 
 from harness.compose.compose import sweep_points
 from harness.config.run import read
+from harness.core.plain import plain, read_back
+from harness.core.shipped import CODE
 from harness.frozen import freeze, freeze_code
 from harness.jobs import Jobs
-from harness.plain import plain, read_back
 from harness.plan import compile_points, plan
-from harness.shipped import CODE
 from harness.task import Task
 from harness.worker import Setup
 

@@ -11,8 +11,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from harness.core.errors import InputError
 from harness.corpus import Corpus, Split, build, open_corpus, require_windows
-from harness.errors import InputError
 from harness.held_out import pieces
 from harness.recipe import Recipe, local
 

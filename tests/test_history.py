@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from harness.errors import CorruptError, InputError
+from harness.core.errors import CorruptError, InputError
 from harness.history import HEADER, Measure, Row, final_loss, merge, rows_from_csv, rows_to_csv
 
 

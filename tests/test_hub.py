@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from harness import hub
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 
 @pytest.fixture(scope="module")

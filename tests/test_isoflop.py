@@ -12,7 +12,7 @@ from reference import reference
 from analysis.fit import fit_law
 from analysis.isoflop import grid, minima, optimal, parabolas
 from analysis.laws import LAWS
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 EXPONENT = 0.37 / (0.35 + 0.37)  # of N*(C) = G (C/6)^(beta/(alpha + beta)), G = (alpha A/(beta B))^(1/(alpha + beta))

@@ -20,7 +20,7 @@ import pytest
 
 from harness.cli import run_points
 from harness.compose.compose import collect
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.events import Ended
 from harness.launch import Outcome, launch
 from harness.over_store import plan_over
@@ -219,7 +219,7 @@ def test_a_damaged_state_that_cannot_be_replaced_is_no_success(
     """In a folder of somebody else's, say, where nothing may be renamed."""
     shutil.copytree(inline[0], tmp_path / "root")
     damage(tmp_path / "root", "weights.safetensors", "flip")
-    monkeypatch.setattr("harness.files.set_aside", lambda _: None)
+    monkeypatch.setattr("harness.core.files.set_aside", lambda _: None)
     assert run_points(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}/root"])) == 1
 
 

@@ -11,7 +11,7 @@ from analysis import formula
 from analysis.law import Bound, Law, differentiated
 from analysis.laws import DCPT, LAWS, find
 from analysis.schedule_laws import MULTI_POWER
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 FAMILIES = [find("mixing:a,b,c"), find("shukor_additive:a,b"), find("shukor_joint:a,b")]
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.mixture import MOST_CORPORA, assign, counts, integer_weights, permute, window_at
 
 

@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.model import build_scratch, load_checkpoint, loss_of, parameter_groups, tune_process
 from harness.shape import ModelShape
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.jobs import Jobs
 from harness.needed_corpora import build_corpora
 from harness.plan import plan

@@ -11,7 +11,7 @@ from synthetic_store import points_of, write
 
 import analysis
 from analysis.plot_style import save
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.store import Store
 
 

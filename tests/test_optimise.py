@@ -20,7 +20,7 @@ from analysis.formula import Array
 from analysis.laws import LAWS
 from analysis.objective import Loss
 from analysis.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 DCPT, MIXING = LAWS["dcpt"], LAWS["mixing"]
 GENERAL = {

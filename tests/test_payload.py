@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from harness import payload, states
+from harness.core.plain import plain
+from harness.core.shipped import CODE
 from harness.jobs import Job, Jobs
-from harness.plain import plain
 from harness.resources import longest_waits
-from harness.shipped import CODE
 from harness.store import Store
 from harness.train import Trainer
 from harness.worker import Setup

@@ -20,8 +20,8 @@ from analysis.optimise import Answer
 from analysis.plot_style import ordered, save
 from analysis.profile import profile
 from analysis.search import search
-from harness.command import check_file
-from harness.errors import InputError
+from harness.core.command import check_file
+from harness.core.errors import InputError
 
 PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import recipe
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.recipe import embedded, local
 
 

@@ -13,7 +13,7 @@ from analysis import __main__ as analysis_main
 from analysis.runs import base_losses, read_runs, summary
 from harness import __main__ as harness_main
 from harness import evaluate, peek
-from harness.errors import CorruptError, InputError
+from harness.core.errors import CorruptError, InputError
 from harness.recorded import find_run, program_of
 from harness.recorded_corpora import completed
 from harness.store import Store

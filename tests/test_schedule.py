@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness import schedule as schedules
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.schedule import (
     NAMES,
     OPEN_ENDED,

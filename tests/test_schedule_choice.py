@@ -14,7 +14,7 @@ from analysis.fit import Fit
 from analysis.law import Law
 from analysis.laws import LAWS
 from analysis.schedule_choice import choose_schedule, lr_curve
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 LAW = LAWS["cpt_dynamics"]
 UPSTREAM = {"L0": 3.0, "A": 0.49, "alpha": 0.5, "B": 0.8, "E": 5.0, "beta": 0.5, "C1": 0.3, "C2": 0.02}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.shape import ModelShape, flops_per_token, non_embedding, parameters
 
 MODELS = Path(__file__).parent.parent / "conf" / "model"

@@ -14,7 +14,7 @@ from analysis.fit import Fit, fit_law
 from analysis.formula import Array
 from analysis.laws import LAWS, find
 from analysis.simplex import best_mixture
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 THREE = find("mixing:docs,python,cpp")
 TRUTH = {

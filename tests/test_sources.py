@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from harness import sources
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.sources import local_documents
 
 TEXTS = ["A first text.", 'Quotes " and, commas\nand two lines.', "Grüße, 世界 \U0001f600", "  indented\n"]

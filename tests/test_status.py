@@ -12,8 +12,8 @@ import pytest
 from analysis.__main__ import main
 from analysis.runs import read_runs
 from harness import lease
+from harness.core.errors import InputError
 from harness.documents import write_documents
-from harness.errors import InputError
 from harness.over_store import plan_over
 from harness.plan import Plan
 from harness.report import plan_document, plan_lines

@@ -23,8 +23,9 @@ from typing import Any
 
 import pytest
 
-from harness import files, lease, verified
-from harness.errors import CorruptError, InputError
+from harness import lease, verified
+from harness.core import files
+from harness.core.errors import CorruptError, InputError
 from harness.history import Row, rows_to_csv
 from harness.store import Store
 

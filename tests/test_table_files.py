@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from analysis.tables import read
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 ROWS = [("a", 10**9, 3.25), ("b", 2 * 10**9, 3.125), ("c", 3 * 10**9, 0.5)]
 FRAME = pd.DataFrame(ROWS, columns=["run", "params", "loss"])

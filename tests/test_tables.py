@@ -20,8 +20,8 @@ from analysis.tables import COLUMNS, load, read
 from harness.compose.compose import sweep_points
 from harness.compose.expand import assign
 from harness.config import run as config
-from harness.errors import CorruptError, InputError
-from harness.files import seal
+from harness.core.errors import CorruptError, InputError
+from harness.core.files import seal
 from harness.history import HEADER, Measure, Row, rows_to_csv
 from harness.plan import PlannedRun, compile_points
 from harness.store import Store

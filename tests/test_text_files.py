@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.recipe import given_tokenizer, local
 from harness.text_files import text_files
 

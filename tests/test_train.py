@@ -13,9 +13,9 @@ import torch
 from analysis.runs import RunRecord, read_runs
 from analysis.show import show_document
 from harness.batches import Batches
+from harness.core.errors import InputError
 from harness.corpus import open_corpus
 from harness.documents import write_documents
-from harness.errors import InputError
 from harness.model import build_scratch
 from harness.plan import Plan, PlannedRun
 from harness.program import Adam, Phase

@@ -21,8 +21,8 @@ from typing import Any, TypeAlias
 from harness.compose import keys
 from harness.compose.expand import SWEEP, Composed, GridPoint, expand, labelled
 from harness.compose.overrides import Call, call_of, hydras_own, knobs_of
-from harness.errors import InputError
-from harness.shipped import CONF, SWEEPS
+from harness.core.errors import InputError
+from harness.core.shipped import CONF, SWEEPS
 
 Chosen: TypeAlias = tuple[tuple[str, str], ...]
 

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from harness.compose import keys
 from harness.compose.overrides import Knob
 from harness.config.fields import Config, whole
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 Choices: TypeAlias = dict[str, Any]  # knob -> value
 

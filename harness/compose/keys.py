@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from harness.config.fields import Config
-from harness.errors import InputError
-from harness.shipped import CONF
+from harness.core.errors import InputError
+from harness.core.shipped import CONF
 
 # Values with a form of their own, which their readers check: names that a user makes up, lists of mappings.
 FREE = ("grids", "stages", "shift.further", "launch.sbatch", "base.schedule")

@@ -15,7 +15,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 MOST_VALUES = 1_000_000  # of a file once its anchors are written out; a hundred times the largest grid that fits a page
 TAGS = "tag:yaml.org,2002:"

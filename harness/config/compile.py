@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from harness.config.run import Run
 from harness.config.stages import Stage
-from harness.identity import digest
+from harness.core.identity import digest
 from harness.program import Checkpoint, Phase, Program, Root, Scratch, Source
 from harness.schedule import Constant, Shape, pieces
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from harness import units
 from harness.config.limits import check_most
-from harness.errors import InputError
+from harness.core import units
+from harness.core.errors import InputError
 
 Config = dict[str, Any]
 

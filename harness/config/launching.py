@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.config.fields import Config, as_number, choice, flag, listing, number, optional_whole, text, whole
 from harness.config.run import Run
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 PLACE = ("partition", "account", "qos", "constraint", "gres")
 OF_A_JOB = (*PLACE, "minutes", "nodes", "gpus_per_node", "ranks_per_node", "cpus", "mem", "lead")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 TEXTS = "no collection of texts holds a hundredth of it"
 CLUSTER = "no cluster has so many"

@@ -11,14 +11,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness import hub, units
+from harness import hub
 from harness.config.fields import Config, as_number, choice, get, listing, number, whole
 from harness.config.limits import POSITIONS
 from harness.config.schedules import Tokens
 from harness.config.shift import checkpoint_path, corpora
 from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of
-from harness.errors import InputError
-from harness.identity import RUN_NAME, rounded
+from harness.core import units
+from harness.core.errors import InputError
+from harness.core.identity import RUN_NAME, rounded
 from harness.program import Adam
 from harness.recipe import Recipe
 from harness.shape import ModelShape, non_embedding, parameters

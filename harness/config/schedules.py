@@ -11,10 +11,10 @@ from typing import Any
 
 from harness.config.fields import Config, as_number, get
 from harness.config.limits import check_most
-from harness.errors import InputError
-from harness.identity import rounded
+from harness.core.errors import InputError
+from harness.core.identity import rounded
+from harness.core.shipped import CONF
 from harness.schedule import NAMES, OPEN_ENDED, Schedule, lr_at, pieces
-from harness.shipped import CONF
 
 
 def tokens_of(field: str, value: Any, budget: float) -> float:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from harness import hub, recipe
 from harness.config.fields import Config, listing, number, whole
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.recipe import LONGEST_DOCUMENT, Recipe
 
 

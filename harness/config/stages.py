@@ -13,7 +13,7 @@ from typing import Any
 from harness.config.fields import Config, as_number, choice, get, listing, number, whole
 from harness.config.limits import MOST
 from harness.config.schedules import Tokens, final_lr, schedule_of
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.mixture import counts, integer_weights
 from harness.schedule import Schedule
 

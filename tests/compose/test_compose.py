@@ -9,7 +9,7 @@ import pytest
 
 from harness.compose.compose import collect, sweep_points
 from harness.compose.overrides import quoted
-from harness.errors import InputError
+from harness.core.errors import InputError
 
 BUILDS_ON = "defaults: [config, _self_]\n"
 LAUGHS = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True))

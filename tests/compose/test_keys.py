@@ -13,7 +13,7 @@ import pytest
 from harness import __main__ as harness_main
 from harness import program, recipe
 from harness.compose import keys
-from harness.identity import canonical
+from harness.core.identity import canonical
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "keys.txt"
 ADDRESSED = (program.Program, recipe.Recipe)  # of states and of corpora; what they hold is found from their fields

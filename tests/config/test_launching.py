@@ -9,7 +9,7 @@ import pytest
 from harness.cli import run_points
 from harness.compose.compose import collect
 from harness.config.launching import read_launch
-from harness.errors import InputError
+from harness.core.errors import InputError
 from tests.launched import launched
 from tests.tiny import command
 

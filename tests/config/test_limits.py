@@ -16,7 +16,7 @@ from harness.config import run as config
 from harness.config.fields import Config, get
 from harness.config.launching import read_launch
 from harness.config.limits import POSITIONS
-from harness.errors import InputError
+from harness.core.errors import InputError
 from tests.composed import run_of
 
 # Keys without a number as their default that take one.

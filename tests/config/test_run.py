@@ -13,7 +13,7 @@ from harness.compose.compose import collect, sweep_points
 from harness.config import run as config
 from harness.config.compile import compile_run
 from harness.config.fields import choice
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.plan import compile_points
 from tests.composed import run_of
 

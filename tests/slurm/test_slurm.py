@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import InputError
+from harness.core.errors import InputError
+from harness.core.shipped import CODE
 from harness.over_store import plan_over
-from harness.shipped import CODE
 from harness.slurm import cancel
 from harness.store import Store
 from tests.composed import points_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.units import clock, count, duration, parse, size
+from harness.core.units import clock, count, duration, parse, size
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.errors import CorruptError, InputError
+from harness.core.errors import CorruptError, InputError
 
 PREFIX = ".tmp-"
 FOREIGN_SECONDS = 86_400.0  # a temporary file of a process that cannot be looked up from here is given a day

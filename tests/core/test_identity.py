@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import InputError
-from harness.identity import canonical, canonical_json, digest, rounded
+from harness.core.errors import InputError
+from harness.core.identity import canonical, canonical_json, digest, rounded
 
 
 @dataclass(frozen=True)

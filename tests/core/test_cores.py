@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cores import cores
+from harness.core.cores import cores
 
 
 @pytest.fixture(autouse=True)

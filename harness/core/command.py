@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from harness.errors import CorruptError, InputError
-from harness.files import denied
+from harness.core.errors import CorruptError, InputError
+from harness.core.files import denied
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,9 +9,9 @@ import pytest
 from analysis.__main__ import _parser
 from analysis.fit_file import read_fit
 from analysis.next_command import proposal_for
+from harness.core.errors import CorruptError, InputError
+from harness.core.files import read_json
 from harness.documents import loader
-from harness.errors import CorruptError, InputError
-from harness.files import read_json
 from harness.recipe import given_tokenizer
 from harness.store import Store
 

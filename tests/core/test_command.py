@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import check_file, check_folder
-from harness.errors import InputError
+from harness.core.command import check_file, check_folder
+from harness.core.errors import InputError
 
-BODY = "import sys\nfrom harness.command import guarded\ndef main(_):\n    {}\n    return 0\nsys.exit(guarded(main))"
+BODY = (
+    "import sys\nfrom harness.core.command import guarded\ndef main(_):\n    {}\n    return 0\nsys.exit(guarded(main))"
+)
 
 
 def ended(body: str, stdout: int | None = subprocess.PIPE) -> tuple[int, str | None, str]:
@@ -26,8 +28,8 @@ def ended(body: str, stdout: int | None = subprocess.PIPE) -> tuple[int, str | N
     ("body", "status", "line"),
     [
         ("raise KeyboardInterrupt", 130, "interrupted"),
-        ("from harness.errors import InputError; raise InputError('a', 1, 'b', 'c')", 2, "error: a=1: b; c"),
-        ("from harness.errors import CorruptError; raise CorruptError('damaged')", 2, "error: damaged"),
+        ("from harness.core.errors import InputError; raise InputError('a', 1, 'b', 'c')", 2, "error: a=1: b; c"),
+        ("from harness.core.errors import CorruptError; raise CorruptError('damaged')", 2, "error: damaged"),
         ("raise OSError(28, 'No space left on device', 'f')", 1, "error: [Errno 28] No space left on device: 'f'"),
     ],
 )
