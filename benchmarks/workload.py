@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.compose.compose import collect
 from harness.config import run as config
 from harness.core.errors import CorruptError
-from harness.corpus import build, open_corpus
+from harness.corpora.corpus import build, open_corpus
 from harness.over_store import plan_over
 from harness.plan import Plan, compile_points
 from harness.recipe import Recipe

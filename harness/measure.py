@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from harness.corpus import Corpus
+from harness.corpora.corpus import Corpus
 from harness.distributed import Ranks
 from harness.history import Measure, Row
 from harness.model import loss_of

@@ -5,7 +5,7 @@ Level 7, without torch; `launch` calls it.
 
 from __future__ import annotations
 
-from harness.corpus import Corpus, build, require_windows
+from harness.corpora.corpus import Corpus, build, require_windows
 from harness.jobs import Jobs
 from harness.plan import Plan
 from harness.recipe import Recipe

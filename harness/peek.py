@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     if not 0 <= options.at < program.steps:
         raise InputError("--at", options.at, f"the run has {program.steps} steps", f"give 0 to {program.steps - 1}")
 
-    from harness.batches import Batches  # after the checks: it imports the tokenizers
-    from harness.corpus import open_corpus
+    from harness.corpora.batches import Batches  # after the checks: it imports the tokenizers
+    from harness.corpora.corpus import open_corpus
     from harness.recorded_corpora import corpora_of
 
     index, _ = program.phase_at(options.at)

@@ -16,7 +16,7 @@ from harness.config.shift import corpora
 from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
-from harness.corpus import build, open_corpus
+from harness.corpora.corpus import build, open_corpus
 from harness.recipe import Recipe
 from harness.recorded import Document, corpus_names
 from harness.store import Store

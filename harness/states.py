@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from harness.checkpoint import holds_optimizer, load_model, load_optimizer, save_model, save_optimizer
 from harness.core.errors import InputError
 from harness.core.identity import canonical
-from harness.corpus import Corpus, open_corpus
+from harness.corpora.corpus import Corpus, open_corpus
 from harness.distributed import Ranks
 from harness.history import Row, rows_to_csv
 from harness.model import build_scratch, load_checkpoint, parameter_groups

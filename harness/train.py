@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import PreTrainedModel
 
-from harness.batches import Batches
+from harness.corpora.batches import Batches
 from harness.distributed import accumulating, whole
 from harness.events import Event, Measured, Progress, Started
 from harness.history import Row, merge

@@ -85,7 +85,7 @@ def _child(texts: Path, root: Path, runs: list[str], how: dict[str, Any]) -> Non
 
 def _arrange_death(what: str, at: int) -> None:
     from harness import states, train
-    from harness.batches import Batches
+    from harness.corpora.batches import Batches
 
     owner, name = {
         "save": (states, "save_optimizer"),  # the weights are written by then, the state is not complete

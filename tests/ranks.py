@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from harness import measure
-from harness.batches import Batches
+from harness.corpora.batches import Batches
 from harness.follow import run_on_rank_0
 from harness.pool import environments
 from tests.launched import launched

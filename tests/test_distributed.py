@@ -18,10 +18,10 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from harness import checkpoint, pool
-from harness.batches import Batches
 from harness.checkpoint import load_model, load_optimizer, save_model, save_optimizer
 from harness.core.errors import InputError
-from harness.corpus import open_corpus
+from harness.corpora.batches import Batches
+from harness.corpora.corpus import open_corpus
 from harness.distributed import Ranks, join
 from harness.model import build_scratch
 from harness.over_store import plan_over

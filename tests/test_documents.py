@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from harness import tokenizer
+    from harness.corpora import tokenizer
 
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import corpus
 from harness.cli import run_points
 from harness.compose.compose import collect
+from harness.corpora import corpus
 from harness.epochs import Epochs
 from harness.over_store import plan_over
 from harness.plan import Plan

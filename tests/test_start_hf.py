@@ -18,7 +18,7 @@ from harness.checkpoint import load_model
 from harness.compose.compose import collect
 from harness.config import run as config
 from harness.core.errors import InputError
-from harness.corpus import open_corpus
+from harness.corpora.corpus import open_corpus
 from harness.launch import launch
 from harness.model import check_checkpoint, load_checkpoint
 from harness.over_store import plan_over

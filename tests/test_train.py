@@ -12,9 +12,9 @@ import torch
 
 from analysis.runs import RunRecord, read_runs
 from analysis.show import show_document
-from harness.batches import Batches
 from harness.core.errors import InputError
-from harness.corpus import open_corpus
+from harness.corpora.batches import Batches
+from harness.corpora.corpus import open_corpus
 from harness.documents import write_documents
 from harness.model import build_scratch
 from harness.plan import Plan, PlannedRun

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from harness import corpus
+from harness.corpora import corpus
 from harness.over_store import plan_over
 from harness.plan import Plan, PlannedRun
 from harness.states import States

@@ -1,6 +1,6 @@
 """From a recipe to the files of a corpus: documents, tokenizer, tokens in shards, manifest.
 
-Level 4, above `sources`, `embedded` and `tokenizer`; `harness.corpus` calls it and decides where the folder goes.
+Level 4, above `sources`, `embedded` and `tokenizer`; `harness.corpora.corpus` calls it and decides where the folder goes.
 One process reads and writes in a fixed order, the others extract and tokenise, so the bytes do not depend on how many
 there are; at most a few batches are in memory.
 
@@ -21,15 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from harness import embedded, held_out, tokenizer
+from harness import embedded
 from harness.core import files
 from harness.core.errors import InputError
 from harness.core.identity import canonical
+from harness.corpora import held_out, tokenizer
+from harness.corpora.tokenizer import EncodingError
+from harness.corpora.trained_tokenizer import tokenizer_json
 from harness.embedded import OrderedMap
 from harness.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of
 from harness.sources import Document, local_documents
-from harness.tokenizer import EncodingError
-from harness.trained_tokenizer import tokenizer_json
 
 FORMAT = 1
 SPLITS = ("train", "validation")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.corpus import Corpus
+from harness.corpora.corpus import Corpus
 from harness.distributed import Ranks
 from harness.mixture import assign, counts, window_at
 from harness.program import Program

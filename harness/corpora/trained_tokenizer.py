@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness import embedded, tokenizer
+from harness import embedded
 from harness.core.errors import InputError
-from harness.held_out import PIECE_CHARACTERS, pieces, place
+from harness.corpora import tokenizer
+from harness.corpora.held_out import PIECE_CHARACTERS, pieces, place
 from harness.recipe import TokenizerRecipe
 from harness.sources import read_file
 from harness.text_files import text_files

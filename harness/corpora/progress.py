@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.core.units import count
-from harness.ingest import SPLITS, count_files
+from harness.corpora.ingest import SPLITS, count_files
 from harness.recipe import LocalSource, Recipe
 from harness.text_files import text_files
 

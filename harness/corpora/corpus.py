@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import held_out, ingest
 from harness.core import files
 from harness.core.cores import cores
 from harness.core.errors import CorruptError, InputError
 from harness.core.identity import digest
+from harness.corpora import held_out, ingest
+from harness.corpora.processes import workers
+from harness.corpora.progress import display_of
 from harness.embedded import OrderedMap
-from harness.ingest_display import display_of
-from harness.processes import workers
 from harness.recipe import EmbeddedSource, LocalSource, Recipe, corpus_folder
 from harness.text_files import text_files
 
@@ -93,7 +93,7 @@ class Corpus:
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, for decoding."""
-        from harness import tokenizer
+        from harness.corpora import tokenizer
 
         return tokenizer.load(self.folder / "tokenizer.json")
 

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import corpus, embedded, extract, ingest, recipe
+from harness import embedded, extract, recipe
 from harness.core import files
 from harness.core.errors import CorruptError, InputError
-from harness.corpus import Corpus, Split, build, open_corpus, require_windows
+from harness.corpora import corpus, ingest
+from harness.corpora.corpus import Corpus, Split, build, open_corpus, require_windows
 from harness.recipe import Recipe, local
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -358,7 +359,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 BUILD = """
 import sys
 from pathlib import Path
-from harness.corpus import build
+from harness.corpora.corpus import build
 from harness.recipe import local
 if __name__ == "__main__":
     build([local("upstream", sys.argv[1])], Path(sys.argv[2]), processes=int(sys.argv[3]))
