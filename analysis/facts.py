@@ -17,8 +17,8 @@ from analysis.programs import peak_lr, shares, warmup_steps
 from harness.config.schedules import tokens_of
 from harness.core import units
 from harness.core.identity import rounded
+from harness.measure.request import RowKey
 from harness.recorded import corpus_names, program_of
-from harness.request import RowKey
 
 Document = Mapping[str, Any]  # a run.json
 

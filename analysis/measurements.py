@@ -19,7 +19,7 @@ from pyarrow import csv
 
 from harness.core.errors import CorruptError
 from harness.history import HEADER, Row, rows_to_csv
-from harness.request import RowKey
+from harness.measure.request import RowKey
 from harness.store import Store
 
 Integers = NDArray[np.int64]

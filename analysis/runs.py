@@ -33,8 +33,8 @@ from harness.config import run as config
 from harness.core.errors import CorruptError, InputError
 from harness.documents import geometry, loader, run_document
 from harness.history import Row, changes, final_positions
+from harness.measure.request import RowKey
 from harness.plan import compile_points, plan
-from harness.request import RowKey
 from harness.status import Left, become
 from harness.store import Store
 from harness.submissions import Submitted, submitted

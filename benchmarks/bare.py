@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812  (its usual name)
 from benchmarks.workload import Workload
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import Corpus, open_corpus
-from harness.measure import CHUNK_TOKENS, Windows
+from harness.measure.losses import CHUNK_TOKENS, Windows
 from harness.model import build_scratch, parameter_groups
 from harness.program import Adam, Scratch
 

@@ -18,11 +18,11 @@ from harness.config.fields import whole
 from harness.config.launching import read_launch
 from harness.core.errors import InputError
 from harness.history import Measure
+from harness.measure.request import Request, RowKey
 from harness.over_store import plan_over
 from harness.plan import Plan, PlannedRun
 from harness.recorded import Document, corpus_names, find_run, point_of, program_of
 from harness.recorded_corpora import corpora_of
-from harness.request import Request, RowKey
 from harness.store import Store
 
 

@@ -16,10 +16,10 @@ from harness.config import run as config
 from harness.config.compile import StageSpan
 from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
+from harness.measure.request import Request
 from harness.plan import PlannedRun
 from harness.program import Checkpoint, Program, Scratch
 from harness.recipe import Recipe
-from harness.request import Request
 from harness.store import Store
 
 Document = Mapping[str, Any]  # a run.json

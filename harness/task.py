@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.history import Measure
+from harness.measure.request import RowKey
 from harness.plan import Plan, Segment
 from harness.program import Program
 from harness.recipe import Recipe
-from harness.request import RowKey
 from harness.store import Store
 
 

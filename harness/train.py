@@ -20,10 +20,10 @@ from harness.corpora.batches import Batches
 from harness.distributed import accumulating, whole
 from harness.events import Event, Measured, Progress, Started
 from harness.history import Row, merge
-from harness.measure import Windows, measure_loss
+from harness.measure.losses import Windows, measure_loss
+from harness.measure.request import RowKey
 from harness.model import loss_of
 from harness.program import Phase, Program
-from harness.request import RowKey
 from harness.states import State, States
 from harness.task import Task
 

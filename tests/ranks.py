@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from harness import measure
 from harness.corpora.batches import Batches
 from harness.follow import run_on_rank_0
+from harness.measure import losses as measure
 from harness.pool import environments
 from tests.launched import launched
 

@@ -23,9 +23,9 @@ from harness.compose.compose import collect
 from harness.core.errors import InputError
 from harness.events import Ended
 from harness.launch import Outcome, launch
+from harness.measure.request import Request
 from harness.over_store import plan_over
 from harness.pool import undisturbed
-from harness.request import Request
 from harness.store import Store
 from tests.composed import points_of
 from tests.launched import OFF, in_process, kept_files, launched, leavings, settings

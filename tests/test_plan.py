@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from harness.measure.request import RowKey, grid
 from harness.plan import Plan, plan
-from harness.request import RowKey, grid
 from tests.composed import points_of, run_of
 
 BASE, STEP = 5859, 1172

@@ -1,0 +1,4 @@
+"""What is measured, where, and how a loss over fixed windows is taken.
+
+Ask for `request.request` (without torch) and `losses.measure_loss`.
+"""
