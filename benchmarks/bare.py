@@ -18,7 +18,7 @@ from benchmarks.workload import Workload
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import Corpus, open_corpus
 from harness.measure.losses import CHUNK_TOKENS, Windows
-from harness.model import build_scratch, parameter_groups
+from harness.model.build import build_scratch, parameter_groups
 from harness.program import Adam, Scratch
 
 _CPU = torch.device("cpu")

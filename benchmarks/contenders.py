@@ -17,7 +17,7 @@ import torch
 from benchmarks import bare
 from benchmarks.workload import Workload, fresh_store
 from harness import worker
-from harness.model import build_scratch
+from harness.model.build import build_scratch
 from harness.shape import ModelShape
 from harness.states import States
 from harness.store import Store

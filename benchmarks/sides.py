@@ -75,7 +75,7 @@ def _serve(connection: Connection, tuned: bool) -> None:
     """The life of a side: one thread from the start (its environment says so, too), then calls until killed."""
     import torch
 
-    from harness.model import tune_process
+    from harness.model.build import tune_process
 
     os.dup2(2, 1)  # stdout is the table's
     torch.set_num_threads(1)

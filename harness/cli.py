@@ -129,7 +129,7 @@ def _check_checkpoints(planned: Plan) -> None:
     is only shown, and one with nothing left to train, does without."""
     left = [*planned.to_train, *(evaluation.segment for evaluation in planned.evaluations)]
     for path in sorted({segment.path for segment in left if segment.path is not None}):
-        from harness.model import check_checkpoint
+        from harness.model.build import check_checkpoint
 
         check_checkpoint(path)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness import hub
 from harness.cli import execute, guarded, store_of
 from harness.compose.compose import collect
 from harness.config.fields import whole
@@ -19,6 +18,7 @@ from harness.config.launching import read_launch
 from harness.core.errors import InputError
 from harness.history import Measure
 from harness.measure.request import Request, RowKey
+from harness.model import pretrained as hub
 from harness.over_store import plan_over
 from harness.plan import Plan, PlannedRun
 from harness.recorded import Document, corpus_names, find_run, point_of, program_of

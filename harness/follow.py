@@ -39,7 +39,7 @@ def follow(should_stop: Callable[[], bool]) -> None:
 
     An error that only this rank has ends it, and whoever started the ranks then has to end the others.
     """
-    from harness.distributed import join
+    from harness.model.distributed import join
     from harness.train import Interrupted, NonFiniteError
 
     ranks = join()
@@ -59,7 +59,7 @@ def _told_by_rank_0() -> object:
 def dismiss() -> None:
     """Rank 0 has nothing more to carry out: the others may end. Where there are none, nothing."""
     if world_size() > 1:
-        from harness.distributed import join
+        from harness.model.distributed import join
 
         if not join().parted:
             join().first(lambda: None)
@@ -71,7 +71,7 @@ def run_on_rank_0(command: Callable[[], int]) -> int:
         return command()
     status = 0
     if os.environ["RANK"] == "0":
-        from harness.distributed import join
+        from harness.model.distributed import join
 
         join()  # before the command, which may build corpora for hours: the others do not wait so long to meet it
         try:

@@ -4,7 +4,7 @@ Level 7. submitit pickles a `Payload`, which holds a path; what is to be done li
 warning of SLURM (a signal before the time limit or before preemption) and SIGTERM only set a flag; the trainer asks for
 it at every step and in every evaluation, stores its state, and the job is queued again through submitit. It then starts
 as any job does: from the deepest stored state. A job that fails writes failures/<address>.json and ends with a status
-that keeps what depends on it from starting. Every task of the job is a rank (`harness.distributed`); the first leads.
+that keeps what depends on it from starting. Every task of the job is a rank (`harness.model.distributed`); the first leads.
 """
 
 from __future__ import annotations

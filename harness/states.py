@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from harness.checkpoint import holds_optimizer, load_model, load_optimizer, save_model, save_optimizer
 from harness.core.errors import InputError
 from harness.core.identity import canonical
 from harness.corpora.corpus import Corpus, open_corpus
-from harness.distributed import Ranks
 from harness.history import Row, rows_to_csv
-from harness.model import build_scratch, load_checkpoint, parameter_groups
+from harness.model.build import build_scratch, load_checkpoint, parameter_groups
+from harness.model.distributed import Ranks
+from harness.model.tensors import holds_optimizer, load_model, load_optimizer, save_model, save_optimizer
 from harness.program import NUMERICS, Phase, Program, Scratch
 from harness.recipe import Recipe
 from harness.store import Store

@@ -17,12 +17,12 @@ import torch
 from transformers import PreTrainedModel
 
 from harness.corpora.batches import Batches
-from harness.distributed import accumulating, whole
 from harness.events import Event, Measured, Progress, Started
 from harness.history import Row, merge
 from harness.measure.losses import Windows, measure_loss
 from harness.measure.request import RowKey
-from harness.model import loss_of
+from harness.model.build import loss_of
+from harness.model.distributed import accumulating, whole
 from harness.program import Phase, Program
 from harness.states import State, States
 from harness.task import Task

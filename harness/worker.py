@@ -3,7 +3,7 @@
 Level 7. The launcher runs `main` in a fresh process per core or GPU (`harness.pool`) and speaks with it over a pipe; in
 `launch=inline` it calls `run_under_lease` itself. A worker imports torch and transformers at once, while the launcher
 still builds corpora, and keeps what is dear between jobs: opened corpora, validation windows, the state it made last.
-Several ranks (`harness.distributed`) are one worker: rank 0 does all this, and the others follow it (`harness.follow`).
+Several ranks (`harness.model.distributed`) are one worker: rank 0 does all this, and the others follow it (`harness.follow`).
 
 Launcher to worker: a `Setup` first, then a `Task` each time the worker is free; None, or the end of the pipe, means
 stop (a job under way is stopped at its next step boundary, and its state stored).
@@ -58,7 +58,7 @@ def prepare(setup: Setup) -> Trainer:
 
     Where the environment names several ranks, this is 0, and they meet here.
     """
-    from harness.distributed import join
+    from harness.model.distributed import join
 
     join().first(lambda: setup)
     return make_trainer(setup)
@@ -68,8 +68,8 @@ def make_trainer(setup: Setup) -> Trainer:
     """The same once the ranks have met."""
     import torch
 
-    from harness.distributed import join, local_device
-    from harness.model import tune_process
+    from harness.model.build import tune_process
+    from harness.model.distributed import join, local_device
     from harness.states import States
     from harness.train import Trainer
 

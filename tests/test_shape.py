@@ -48,7 +48,7 @@ def test_counts_equal_those_of_transformers(name: str) -> None:
     import torch
     from transformers import GPTNeoXForCausalLM
 
-    from harness.model import scratch_config
+    from harness.model.build import scratch_config
 
     shape = shape_of(name)
     with torch.device("meta"):

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from harness import __main__ as harness_main
-from harness import checkpoint
 from harness.cli import guarded
+from harness.model import tensors as checkpoint
 from harness.store import Store
 from tests.launched import kept_files
 from tests.tiny import command, write_texts

@@ -14,13 +14,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness import evaluate
 from harness.__main__ import main
-from harness.checkpoint import load_model
 from harness.compose.compose import collect
 from harness.config import run as config
 from harness.core.errors import InputError
 from harness.corpora.corpus import open_corpus
 from harness.launch import launch
-from harness.model import check_checkpoint, load_checkpoint
+from harness.model.build import check_checkpoint, load_checkpoint
+from harness.model.tensors import load_model
 from harness.over_store import plan_over
 from harness.store import Store
 from harness.train import Interrupted

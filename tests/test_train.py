@@ -16,7 +16,7 @@ from harness.core.errors import InputError
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import open_corpus
 from harness.documents import write_documents
-from harness.model import build_scratch
+from harness.model.build import build_scratch
 from harness.plan import Plan, PlannedRun
 from harness.program import Adam, Phase
 from harness.recipe import Recipe

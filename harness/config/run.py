@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness import hub
 from harness.config.fields import Config, as_number, choice, get, listing, number, whole
 from harness.config.limits import POSITIONS
 from harness.config.schedules import Tokens
@@ -20,6 +19,7 @@ from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, se
 from harness.core import units
 from harness.core.errors import InputError
 from harness.core.identity import RUN_NAME, rounded
+from harness.model import pretrained as hub
 from harness.program import Adam
 from harness.recipe import Recipe
 from harness.shape import ModelShape, non_embedding, parameters

@@ -14,9 +14,9 @@ import torch
 from transformers import PreTrainedModel
 
 from harness.corpora.corpus import Corpus
-from harness.distributed import Ranks
 from harness.history import Measure, Row
-from harness.model import loss_of
+from harness.model.build import loss_of
+from harness.model.distributed import Ranks
 
 CHUNK_TOKENS = 2048
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from harness import checkpoint
-from harness.checkpoint import OPTIMIZER, WEIGHTS, load_model, load_optimizer, save_model, save_optimizer
 from harness.core.errors import CorruptError
-from harness.model import build_scratch, loss_of, parameter_groups
+from harness.model import tensors as checkpoint
+from harness.model.build import build_scratch, loss_of, parameter_groups
+from harness.model.tensors import OPTIMIZER, WEIGHTS, load_model, load_optimizer, save_model, save_optimizer
 from harness.shape import ModelShape
 
 TINY = ModelShape(layers=2, hidden=32, heads=2, vocab_size=96, seq_len=48)

@@ -1,8 +1,8 @@
 """Models as transformers has them: made from scratch, or read from a folder. No layer of theirs is replaced.
 
 Level 4, the first that loads torch. A program's root names what to make: a `ModelShape` and a seed (`build_scratch`),
-or a folder (`load_checkpoint`, which `harness.hub` checks without torch). Training and evaluation call `loss_of`, which
-works for every causal language model; weights and optimizer reach the disk through `harness.checkpoint`.
+or a folder (`load_checkpoint`, which `harness.model.pretrained` checks without torch). Training and evaluation call `loss_of`, which
+works for every causal language model; weights and optimizer reach the disk through `harness.model.tensors`.
 
     tune_process()                                   # once in a CPU worker, before the first model
     model = build_scratch(shape, seed=0)
@@ -23,8 +23,8 @@ import torch.nn.functional as F  # noqa: N812  (its usual name)
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
-from harness import hub
 from harness.core.errors import InputError
+from harness.model import pretrained as hub
 from harness.shape import ModelShape
 
 # The two matrices of a layer that write into the residual stream; GPT-NeoX's `output_layer_init_method` draws them.

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from harness.core.errors import InputError
-from harness.model import build_scratch, load_checkpoint, loss_of, parameter_groups, tune_process
+from harness.model.build import build_scratch, load_checkpoint, loss_of, parameter_groups, tune_process
 from harness.shape import ModelShape
 
 MINI = ModelShape(layers=2, hidden=64, heads=4, vocab_size=2048, seq_len=128)

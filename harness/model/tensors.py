@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from harness.core.errors import CorruptError
-from harness.distributed import copy_whole, whole
+from harness.model.distributed import copy_whole, whole
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 METADATA = {"format": "pt"}  # one key only: safetensors writes more in random order

@@ -15,15 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from tests.test_checkpoint import adamw, train
 from torch.distributed.tensor import DTensor
 
-from harness import checkpoint, pool
-from harness.checkpoint import load_model, load_optimizer, save_model, save_optimizer
+from harness import pool
 from harness.core.errors import InputError
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import open_corpus
-from harness.distributed import Ranks, join
-from harness.model import build_scratch
+from harness.model import tensors as checkpoint
+from harness.model.build import build_scratch
+from harness.model.distributed import Ranks, join
+from harness.model.tensors import load_model, load_optimizer, save_model, save_optimizer
 from harness.over_store import plan_over
 from harness.shape import ModelShape
 from harness.store import Store
@@ -33,7 +35,6 @@ from tests import tiny
 from tests.composed import points_of
 from tests.launched import launched, leavings, settings
 from tests.ranks import launched_by_all, together
-from tests.test_checkpoint import adamw, train
 from tests.tiny import command
 
 REPOSITORY = Path(__file__).resolve().parent.parent
