@@ -27,8 +27,8 @@ from analysis.show import diff_document, diff_lines, show_document, show_lines
 from harness.core.command import Parser, check_file, guarded
 from harness.core.errors import InputError
 from harness.core.units import count
-from harness.documents import model_line
-from harness.recorded import find_run, program_of
+from harness.plan.recorded_runs import find_run, program_of
+from harness.plan.run_file import model_line
 from harness.store import Store
 
 PLAIN = argparse.RawDescriptionHelpFormatter

@@ -18,7 +18,7 @@ from harness.config.schedules import tokens_of
 from harness.core import units
 from harness.core.identity import rounded
 from harness.measure.request import RowKey
-from harness.recorded import corpus_names, program_of
+from harness.plan.recorded_runs import corpus_names, program_of
 
 Document = Mapping[str, Any]  # a run.json
 

@@ -25,7 +25,7 @@ from analysis.progress import bar
 from analysis.runs import read_runs
 from analysis.tables import keep, read, table_of
 from harness.core.errors import InputError
-from harness.recorded import program_of
+from harness.plan.recorded_runs import program_of
 
 LAW_NAMES = ", ".join(LAWS)
 FEWEST_DRAWS = 20  # of a bootstrap

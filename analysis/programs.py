@@ -1,6 +1,6 @@
 """What a table needs of a run's program.
 
-Between `harness.recorded`, which reads the program back from a run.json, and the tables.
+Between `harness.plan.recorded_runs`, which reads the program back from a run.json, and the tables.
 
     program = program_of(document)
     program.lr(position), program.drawn(position), peak_lr(program, base), shares(program, base)

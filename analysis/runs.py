@@ -31,10 +31,10 @@ from harness import history
 from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.core.errors import CorruptError, InputError
-from harness.documents import geometry, loader, run_document
 from harness.history import Row, changes, final_positions
 from harness.measure.request import RowKey
-from harness.plan import compile_points, plan
+from harness.plan.plan import compile_points, plan
+from harness.plan.run_file import geometry, loader, run_document
 from harness.status import Left, become
 from harness.store import Store
 from harness.submissions import Submitted, submitted
@@ -177,7 +177,7 @@ def _read(store: Store, documents: Sequence[Document], windows: int | None) -> l
     wanted: list[Wanted] = []
     for document in documents:
         try:
-            key = id(document["requested"])  # one list for many runs: see `harness.documents.loader`
+            key = id(document["requested"])  # one list for many runs: see `harness.plan.run_file.loader`
             rows = shared[key] if key in shared else shared.setdefault(key, asked(document))
             described.append(facts(document, rows, windows))
             wanted.append(Wanted(rows, _stops(document, stored), described[-1].windows))

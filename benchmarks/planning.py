@@ -11,8 +11,8 @@ from benchmarks.workload import Bench, command, fresh_store, say
 from harness.compose.compose import collect
 from harness.compose.expand import assign
 from harness.config import run as config
-from harness.over_store import plan_over
-from harness.plan import compile_points
+from harness.plan.over_store import plan_over
+from harness.plan.plan import compile_points
 from harness.store import Store
 
 GRID = {

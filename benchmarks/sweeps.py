@@ -16,8 +16,8 @@ from harness import pool, worker
 from harness.core.cores import cores
 from harness.core.shipped import SWEEPS
 from harness.events import Ready
-from harness.jobs import Jobs
-from harness.plan import Plan, Segment
+from harness.plan.jobs import Jobs
+from harness.plan.plan import Plan, Segment
 from harness.store import Store
 
 # 1 % of 150 steps is not nothing, so the demo's warm-ups are still four different ones.

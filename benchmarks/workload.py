@@ -15,12 +15,12 @@ from harness.compose.compose import collect
 from harness.config import run as config
 from harness.core.errors import CorruptError
 from harness.corpora.corpus import build, open_corpus
-from harness.over_store import plan_over
-from harness.plan import Plan, compile_points
+from harness.plan.over_store import plan_over
+from harness.plan.plan import Plan, compile_points
+from harness.plan.task import Task, task_of
 from harness.recipe import Recipe
 from harness.shape import ModelShape
 from harness.store import Store
-from harness.task import Task, task_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from harness.jobs import Job, Jobs
+from harness.plan.jobs import Job, Jobs
 from harness.submissions import Submitted
 
 

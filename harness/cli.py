@@ -22,10 +22,10 @@ from harness.core.command import guarded as run_guarded
 from harness.core.command import refused
 from harness.core.errors import InputError
 from harness.core.units import size
-from harness.cost import totals
 from harness.follow import require_ranks, run_on_rank_0
-from harness.over_store import plan_over
-from harness.plan import Plan, compile_points
+from harness.plan.cost import totals
+from harness.plan.over_store import plan_over
+from harness.plan.plan import Plan, compile_points
 from harness.report import plan_document, plan_lines, total_lines
 from harness.store import Store
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from harness.core.units import clock, count
 from harness.events import Assigned, Ended, Event, Measured, Progress, Ready, Started
-from harness.jobs import Job
+from harness.plan.jobs import Job
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -19,10 +19,10 @@ from harness.core.errors import InputError
 from harness.history import Measure
 from harness.measure.request import Request, RowKey
 from harness.model import pretrained as hub
-from harness.over_store import plan_over
-from harness.plan import Plan, PlannedRun
-from harness.recorded import Document, corpus_names, find_run, point_of, program_of
-from harness.recorded_corpora import corpora_of
+from harness.plan.over_store import plan_over
+from harness.plan.plan import Plan, PlannedRun
+from harness.plan.recorded_corpora import corpora_of
+from harness.plan.recorded_runs import Document, corpus_names, find_run, point_of, program_of
 from harness.store import Store
 
 

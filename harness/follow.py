@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from harness.core.errors import InputError
-from harness.task import Task
+from harness.plan.task import Task
 from harness.worker import Setup, make_trainer, run_job, run_process
 
 

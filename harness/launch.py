@@ -18,11 +18,11 @@ from typing import Any
 from harness import pool, worker
 from harness.config.launching import Cluster, Launch
 from harness.display import Display
-from harness.documents import write_documents
-from harness.epochs import Epochs
-from harness.jobs import Failure, Jobs, Outcome
 from harness.needed_corpora import build_corpora
-from harness.plan import Plan
+from harness.plan.epochs import Epochs
+from harness.plan.jobs import Failure, Jobs, Outcome
+from harness.plan.plan import Plan
+from harness.plan.run_file import write_documents
 from harness.session import Session, Stop, tell
 from harness.store import Store
 from harness.tracker import Tracker

@@ -6,8 +6,8 @@ Level 7, without torch; `launch` calls it.
 from __future__ import annotations
 
 from harness.corpora.corpus import Corpus, build, require_windows
-from harness.jobs import Jobs
-from harness.plan import Plan
+from harness.plan.jobs import Jobs
+from harness.plan.plan import Plan
 from harness.recipe import Recipe
 from harness.store import Store
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.cli import guarded
 from harness.core.errors import InputError
-from harness.recorded import corpus_names, find_run, program_of
+from harness.plan.recorded_runs import corpus_names, find_run, program_of
 from harness.store import Store
 
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from harness.corpora.batches import Batches  # after the checks: it imports the tokenizers
     from harness.corpora.corpus import open_corpus
-    from harness.recorded_corpora import corpora_of
+    from harness.plan.recorded_corpora import corpora_of
 
     index, _ = program.phase_at(options.at)
     phase = program.phases[index]

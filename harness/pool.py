@@ -32,8 +32,8 @@ from harness.config.launching import Launch, require_equal_parts
 from harness.core.cores import cores
 from harness.core.errors import InputError
 from harness.follow import world_size
-from harness.jobs import Job
-from harness.plan import Plan
+from harness.plan.jobs import Job
+from harness.plan.plan import Plan
 from harness.worker import Setup
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.core.units import count, duration, size
-from harness.cost import totals
-from harness.documents import model_facts, model_line
-from harness.epochs import Epochs, epochs_text
-from harness.plan import Plan, PlannedRun
+from harness.plan.cost import totals
+from harness.plan.epochs import Epochs, epochs_text
+from harness.plan.plan import Plan, PlannedRun
+from harness.plan.run_file import model_facts, model_line
 from harness.program import Program, phase_entries
 from harness.status import status_of
 from harness.store import Store

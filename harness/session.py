@@ -23,8 +23,8 @@ from typing import Any
 from harness import pool, worker
 from harness.display import Display, Line
 from harness.events import Assigned, Ended, Event, Ready
-from harness.jobs import Failure, Job, Jobs, Outcome
-from harness.plan import Plan
+from harness.plan.jobs import Failure, Job, Jobs, Outcome
+from harness.plan.plan import Plan
 from harness.store import Store
 from harness.tracker import Tracker
 

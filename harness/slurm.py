@@ -28,14 +28,14 @@ from harness.core.identity import digest
 from harness.core.plain import plain, read_back
 from harness.follow import world_size
 from harness.frozen import freeze, freeze_code
-from harness.jobs import Job, Jobs
 from harness.payload import FINAL, Payload
-from harness.plan import Plan
+from harness.plan.jobs import Job, Jobs
+from harness.plan.plan import Plan
+from harness.plan.task import Task, is_stored
 from harness.pool import ONE_THREAD, undisturbed
 from harness.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
 from harness.store import Store
 from harness.submissions import COMMENT, Submitted, read_work, record, record_cancelled, retries_path, submitted
-from harness.task import Task, is_stored
 from harness.worker import Setup
 
 LOOK_SECONDS = 0.2  # while another process submits

@@ -1,6 +1,6 @@
 """Which state training starts from, and the states it leaves: tensors between memory and the store.
 
-Level 5. A `Task` (`harness.task`) says what is asked for, a `State` is what is in memory, `States` moves between it and
+Level 5. A `Task` (`harness.plan.task`) says what is asked for, a `State` is what is in memory, `States` moves between it and
 the store. Of several ranks, 0 looks into the store, decides and writes; each loads, and holds its part.
 """
 
@@ -23,10 +23,10 @@ from harness.history import Row, rows_to_csv
 from harness.model.build import build_scratch, load_checkpoint, parameter_groups
 from harness.model.distributed import Ranks
 from harness.model.tensors import holds_optimizer, load_model, load_optimizer, save_model, save_optimizer
+from harness.plan.task import Task
 from harness.program import NUMERICS, Phase, Program, Scratch
 from harness.recipe import Recipe
 from harness.store import Store
-from harness.task import Task
 
 
 @dataclass

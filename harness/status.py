@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.plan import Plan, PlannedRun, Segment
+from harness.plan.plan import Plan, PlannedRun, Segment
 from harness.store import Store
 from harness.submissions import Submitted, tail
 

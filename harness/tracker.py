@@ -22,8 +22,8 @@ from typing import Any
 
 from harness.events import Ended, Event, Measured, Progress, Started
 from harness.history import Row, changes, final_losses, final_positions
-from harness.jobs import Job
-from harness.plan import Plan, PlannedRun
+from harness.plan.jobs import Job
+from harness.plan.plan import Plan, PlannedRun
 from harness.program import Program
 from harness.store import Store
 

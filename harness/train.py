@@ -23,9 +23,9 @@ from harness.measure.losses import Windows, measure_loss
 from harness.measure.request import RowKey
 from harness.model.build import loss_of
 from harness.model.distributed import accumulating, whole
+from harness.plan.task import Task
 from harness.program import Phase, Program
 from harness.states import State, States
-from harness.task import Task
 
 Report = Callable[[Event], None]
 FLUSH_STEPS = 16  # losses are read off the device this often; a loss that is not finite is seen before any save

@@ -14,12 +14,12 @@ from typing import Any
 from harness.core.errors import InputError
 from harness.display import Display
 from harness.events import Assigned, Ended, Event, Progress, Started
-from harness.jobs import Failure, Job, Jobs
-from harness.plan import Plan
+from harness.plan.jobs import Failure, Job, Jobs
+from harness.plan.plan import Plan
+from harness.plan.task import is_stored
 from harness.status import failure_of, left_at
 from harness.store import Store
 from harness.submissions import Submitted, submitted
-from harness.task import is_stored
 from harness.tracker import Tracker
 
 LOOK_SECONDS = 2.0

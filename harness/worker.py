@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from harness.core.errors import CorruptError, InputError
 from harness.events import Ended, Event, Measured, Progress, Ready, Started
+from harness.plan.task import Task, is_stored
 from harness.store import Store
-from harness.task import Task, is_stored
 
 if TYPE_CHECKING:
     from harness.train import Trainer

@@ -8,7 +8,7 @@ from functools import cache
 from harness.compose.compose import collect
 from harness.config import run as config
 from harness.config.run import Run
-from harness.plan import PlannedRun, compile_points
+from harness.plan.plan import PlannedRun, compile_points
 
 
 @cache

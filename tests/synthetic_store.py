@@ -12,9 +12,9 @@ from unittest import mock
 
 from harness.compose.compose import sweep_points
 from harness.config import run as config
-from harness.documents import write_documents
 from harness.history import Row, rows_to_csv
-from harness.plan import Plan, PlannedRun, compile_points, plan
+from harness.plan.plan import Plan, PlannedRun, compile_points, plan
+from harness.plan.run_file import write_documents
 from harness.store import Store
 
 BYTES = 1000

@@ -16,8 +16,8 @@ from analysis.__main__ import main
 from analysis.runs import read_runs
 from analysis.show import lr_curve
 from harness.core.errors import CorruptError
-from harness.plan import PlannedRun
-from harness.recorded import program_of
+from harness.plan.plan import PlannedRun
+from harness.plan.recorded_runs import program_of
 from harness.store import Store
 
 

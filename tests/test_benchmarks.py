@@ -15,9 +15,9 @@ from benchmarks.__main__ import ALL
 from benchmarks.table import Row, document, lines, machine
 from benchmarks.workload import Bench, Workload
 from harness.core.errors import InputError
+from harness.plan.task import task_of
 from harness.pool import ONE_THREAD
 from harness.store import Store
-from harness.task import task_of
 from tests.tiny import end_of, planned, train, write_texts
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.chains import Chain, chains, listed
-from harness.jobs import Jobs
-from harness.plan import plan
+from harness.plan.jobs import Jobs
+from harness.plan.plan import plan
 from harness.submissions import Submitted
 from tests.composed import points_of
 from tests.tiny import command

@@ -40,7 +40,7 @@ from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.core.errors import InputError
 from harness.core.shipped import SWEEPS
-from harness.plan import compile_points
+from harness.plan.plan import compile_points
 from harness.shape import flops_per_token, non_embedding
 
 TRUTH = {

@@ -12,9 +12,9 @@ from harness.config.run import read
 from harness.core.plain import plain, read_back
 from harness.core.shipped import CODE
 from harness.frozen import freeze, freeze_code
-from harness.jobs import Jobs
-from harness.plan import compile_points, plan
-from harness.task import Task
+from harness.plan.jobs import Jobs
+from harness.plan.plan import compile_points, plan
+from harness.plan.task import Task
 from harness.worker import Setup
 
 

@@ -24,7 +24,7 @@ from harness.core.errors import InputError
 from harness.events import Ended
 from harness.launch import Outcome, launch
 from harness.measure.request import Request
-from harness.over_store import plan_over
+from harness.plan.over_store import plan_over
 from harness.pool import undisturbed
 from harness.store import Store
 from tests.composed import points_of

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import InputError
-from harness.jobs import Jobs
 from harness.needed_corpora import build_corpora
-from harness.plan import plan
+from harness.plan.jobs import Jobs
+from harness.plan.plan import plan
 from harness.store import Store
 from tests.composed import points_of, run_of
 from tests.tiny import command

@@ -14,7 +14,7 @@ import pytest
 from harness import payload, states
 from harness.core.plain import plain
 from harness.core.shipped import CODE
-from harness.jobs import Job, Jobs
+from harness.plan.jobs import Job, Jobs
 from harness.resources import longest_waits
 from harness.store import Store
 from harness.train import Trainer

@@ -13,9 +13,9 @@ from analysis.__main__ import main
 from analysis.runs import read_runs
 from harness import lease
 from harness.core.errors import InputError
-from harness.documents import write_documents
-from harness.over_store import plan_over
-from harness.plan import Plan
+from harness.plan.over_store import plan_over
+from harness.plan.plan import Plan
+from harness.plan.run_file import write_documents
 from harness.report import plan_document, plan_lines
 from harness.status import status_of
 from harness.store import Store

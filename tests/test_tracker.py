@@ -14,8 +14,8 @@ import pytest
 
 from harness.compose.compose import collect
 from harness.launch import launch
-from harness.over_store import plan_over
-from harness.plan import PlannedRun
+from harness.plan.over_store import plan_over
+from harness.plan.plan import PlannedRun
 from harness.store import Store
 from harness.tracker import summary
 from tests.composed import points_of

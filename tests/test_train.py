@@ -15,16 +15,16 @@ from analysis.show import show_document
 from harness.core.errors import InputError
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import open_corpus
-from harness.documents import write_documents
 from harness.model.build import build_scratch
-from harness.plan import Plan, PlannedRun
+from harness.plan.plan import Plan, PlannedRun
+from harness.plan.run_file import write_documents
+from harness.plan.task import task_of
 from harness.program import Adam, Phase
 from harness.recipe import Recipe
 from harness.schedule import Constant
 from harness.shape import ModelShape
 from harness.states import States, build_optimizer
 from harness.store import Store
-from harness.task import task_of
 from harness.train import Interrupted, NonFiniteError, Trainer, _enter
 from tests.tiny import end_of, files_of, planned, train
 

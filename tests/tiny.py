@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from harness.corpora import corpus
-from harness.over_store import plan_over
-from harness.plan import Plan, PlannedRun
+from harness.plan.over_store import plan_over
+from harness.plan.plan import Plan, PlannedRun
+from harness.plan.task import task_of
 from harness.states import States
 from harness.store import Store
-from harness.task import task_of
 from harness.train import Trainer
 from tests.composed import points_of
 

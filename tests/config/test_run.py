@@ -14,7 +14,7 @@ from harness.config import run as config
 from harness.config.compile import compile_run
 from harness.config.fields import choice
 from harness.core.errors import InputError
-from harness.plan import compile_points
+from harness.plan.plan import compile_points
 from tests.composed import run_of
 
 BAD = {

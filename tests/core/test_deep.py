@@ -11,7 +11,7 @@ from analysis.fit_file import read_fit
 from analysis.next_command import proposal_for
 from harness.core.errors import CorruptError, InputError
 from harness.core.files import read_json
-from harness.documents import loader
+from harness.plan.run_file import loader
 from harness.recipe import given_tokenizer
 from harness.store import Store
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.over_store import plan_over
+from harness.plan.over_store import plan_over
 from harness.report import plan_document
 from harness.store import Store
 from tests.composed import points_of

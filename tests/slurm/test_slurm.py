@@ -19,7 +19,7 @@ import pytest
 
 from harness.core.errors import InputError
 from harness.core.shipped import CODE
-from harness.over_store import plan_over
+from harness.plan.over_store import plan_over
 from harness.slurm import cancel
 from harness.store import Store
 from tests.composed import points_of

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness.measure.request import RowKey, grid
-from harness.plan import Plan, plan
+from harness.plan.plan import Plan, plan
 from tests.composed import points_of, run_of
 
 BASE, STEP = 5859, 1172
@@ -133,7 +133,7 @@ def test_ten_thousand_runs_are_planned_within_seconds() -> None:
     assert cpt.schedule is not None
     from dataclasses import replace
 
-    from harness.plan import compile_points
+    from harness.plan.plan import compile_points
 
     runs = []
     for i in range(10_000):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from harness.jobs import Jobs, name_of
-from harness.plan import Plan, plan
+from harness.plan.jobs import Jobs, name_of
+from harness.plan.plan import Plan, plan
 from tests.composed import points_of
 from tests.tiny import command
 

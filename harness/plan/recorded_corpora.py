@@ -17,8 +17,8 @@ from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
 from harness.corpora.corpus import build, open_corpus
+from harness.plan.recorded_runs import Document, corpus_names
 from harness.recipe import Recipe
-from harness.recorded import Document, corpus_names
 from harness.store import Store
 
 

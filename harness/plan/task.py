@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harness.history import Measure
 from harness.measure.request import RowKey
-from harness.plan import Plan, Segment
+from harness.plan.plan import Plan, Segment
 from harness.program import Program
 from harness.recipe import Recipe
 from harness.store import Store

@@ -15,8 +15,8 @@ import itertools
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from harness.plan import Evaluation, Plan, Segment
-from harness.task import Task, task_of
+from harness.plan.plan import Evaluation, Plan, Segment
+from harness.plan.task import Task, task_of
 
 NEAR = 0.9  # share of the longest path at which a hot state outweighs the order: loading one takes milliseconds
 MEASURED_COST = 1 / 3  # a token measured costs a forward pass, one trained three

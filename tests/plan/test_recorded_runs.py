@@ -14,8 +14,8 @@ from analysis.runs import base_losses, read_runs, summary
 from harness import __main__ as harness_main
 from harness import evaluate, peek
 from harness.core.errors import CorruptError, InputError
-from harness.recorded import find_run, program_of
-from harness.recorded_corpora import completed
+from harness.plan.recorded_corpora import completed
+from harness.plan.recorded_runs import find_run, program_of
 from harness.store import Store
 from harness.train import Trainer
 from tests.tiny import KNOBS, write_texts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.measure.request import RowKey
-from harness.plan import Plan, PlannedRun, plan
+from harness.plan.plan import Plan, PlannedRun, plan
 from harness.store import Store
 
 

@@ -10,9 +10,9 @@ import pytest
 from harness.cli import run_points
 from harness.compose.compose import collect
 from harness.corpora import corpus
-from harness.epochs import Epochs
-from harness.over_store import plan_over
-from harness.plan import Plan
+from harness.plan.epochs import Epochs
+from harness.plan.over_store import plan_over
+from harness.plan.plan import Plan
 from harness.report import plan_document, plan_lines
 from harness.store import Store
 from tests.composed import points_of

@@ -1,6 +1,6 @@
 """run.json: what was asked for, written before anything is trained. What became of it is derived from states.
 
-Level 3: `harness.recorded` and analysis read it. Asking for more of the same run adds to its document.
+Level 3: `harness.plan.recorded_runs` and analysis read it. Asking for more of the same run adds to its document.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from harness.config.run import Run
 from harness.core.identity import canonical
 from harness.core.units import count
-from harness.plan import Plan, PlannedRun
+from harness.plan.plan import Plan, PlannedRun
 from harness.shape import flops_per_token
 from harness.store import Store
 
