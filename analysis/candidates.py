@@ -23,7 +23,7 @@ from analysis.expressions import numbers_of, row_numbers
 from analysis.formula import Array
 from harness.core.errors import InputError
 from harness.core.shipped import CONF
-from harness.shape import ModelShape, flops_per_token, non_embedding
+from harness.program.shape import ModelShape, flops_per_token, non_embedding
 
 SHARES = (0.0, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1.0)  # of the domain: the nine of 2406.01375
 FACTOR = 4.0  # how far outside of the data's sizes a model may lie

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from harness.program import Phase, Program
-from harness.schedule import Constant, Ramp, lr_at
+from harness.program.program import Phase, Program
+from harness.program.schedule import Constant, Ramp, lr_at
 
 
 def cpt_phases(program: Program, base_position: int) -> Iterator[tuple[Phase, int]]:

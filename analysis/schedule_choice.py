@@ -21,8 +21,8 @@ from analysis.ensemble import SLACK, Ensemble, ensembles, extrapolation, farthes
 from analysis.fit import Fit
 from analysis.formula import Array
 from analysis.optimise import Answer, answer_of, check_amounts, limit_of
-from harness import schedule as schedules
 from harness.core.errors import InputError
+from harness.program import schedule as schedules
 
 SCALABLE = ("cosine", "cosine_clipped", "linear", "constant", "warmup_constant", "wsd")  # with the peak, all of it
 POINTS, FINER = 41, 5  # of the grids over peak and horizon, see `ensemble.solve`: to 2e-4 of a logarithmic range

@@ -12,7 +12,7 @@ from analysis.runs import RunRecord, summary
 from harness.core.units import count
 from harness.history import FINAL_POSITIONS
 from harness.plan.recorded_runs import corpus_names, program_of
-from harness.program import Program, phase_entries
+from harness.program.program import Program, phase_entries
 from harness.store import Store
 
 WIDTH, HEIGHT = 64, 7  # of the learning-rate curve, in characters

@@ -19,7 +19,7 @@ from harness.corpora.batches import Batches
 from harness.corpora.corpus import Corpus, open_corpus
 from harness.measure.losses import CHUNK_TOKENS, Windows
 from harness.model.build import build_scratch, parameter_groups
-from harness.program import Adam, Scratch
+from harness.program.program import Adam, Scratch
 
 _CPU = torch.device("cpu")
 

@@ -18,7 +18,7 @@ from benchmarks import bare
 from benchmarks.workload import Workload, fresh_store
 from harness import worker
 from harness.model.build import build_scratch
-from harness.shape import ModelShape
+from harness.program.shape import ModelShape
 from harness.states import States
 from harness.store import Store
 from harness.train import Trainer

@@ -9,7 +9,7 @@ from benchmarks import workload
 from benchmarks.sides import Side, interleaved
 from benchmarks.table import Row
 from benchmarks.workload import Bench, Workload
-from harness.shape import flops_per_token
+from harness.program.shape import flops_per_token
 
 MODELS = ("mini", "mini_1m")
 STATE_MODELS = {"mini": (), "mini_1m": (), "pythia-70m": ("corpus.vocab_size=2048",)}

@@ -18,8 +18,8 @@ from harness.corpora.corpus import build, open_corpus
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, compile_points
 from harness.plan.task import Task, task_of
+from harness.program.shape import ModelShape
 from harness.recipe import Recipe
-from harness.shape import ModelShape
 from harness.store import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from harness.plan.cost import totals
 from harness.plan.epochs import Epochs, epochs_text
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.run_file import model_facts, model_line
-from harness.program import Program, phase_entries
+from harness.program.program import Program, phase_entries
 from harness.status import status_of
 from harness.store import Store
 from harness.submissions import Submitted, submitted

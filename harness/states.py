@@ -24,7 +24,7 @@ from harness.model.build import build_scratch, load_checkpoint, parameter_groups
 from harness.model.distributed import Ranks
 from harness.model.tensors import holds_optimizer, load_model, load_optimizer, save_model, save_optimizer
 from harness.plan.task import Task
-from harness.program import NUMERICS, Phase, Program, Scratch
+from harness.program.program import NUMERICS, Phase, Program, Scratch
 from harness.recipe import Recipe
 from harness.store import Store
 

@@ -24,7 +24,7 @@ from harness.events import Ended, Event, Measured, Progress, Started
 from harness.history import Row, changes, final_losses, final_positions
 from harness.plan.jobs import Job
 from harness.plan.plan import Plan, PlannedRun
-from harness.program import Program
+from harness.program.program import Program
 from harness.store import Store
 
 EVERY_STEPS = 16  # of the steps.jsonl of a stored state, one line in so many; live, what the worker flushes

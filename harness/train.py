@@ -24,7 +24,7 @@ from harness.measure.request import RowKey
 from harness.model.build import loss_of
 from harness.model.distributed import accumulating, whole
 from harness.plan.task import Task
-from harness.program import Phase, Program
+from harness.program.program import Phase, Program
 from harness.states import State, States
 
 Report = Callable[[Event], None]

@@ -41,7 +41,7 @@ from harness.config import run as config
 from harness.core.errors import InputError
 from harness.core.shipped import SWEEPS
 from harness.plan.plan import compile_points
-from harness.shape import flops_per_token, non_embedding
+from harness.program.shape import flops_per_token, non_embedding
 
 TRUTH = {
     "general": {

@@ -14,7 +14,7 @@ from analysis.fit import Fit, fit_law
 from analysis.laws import CHINCHILLA, DCPT, MIXING
 from analysis.objective import Loss
 from analysis.schedule_laws import ANNEALING, MULTI_POWER
-from harness.schedule import Schedule, lr_at, pieces
+from harness.program.schedule import Schedule, lr_at, pieces
 
 PEAK, FLOOR, WARMUP = 3e-4, 3e-5, 2160
 

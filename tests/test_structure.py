@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from harness import schedule
 from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.plan.plan import compile_points
+from harness.program import schedule
 from harness.recipe import PACKAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent

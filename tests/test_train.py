@@ -19,10 +19,10 @@ from harness.model.build import build_scratch
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.run_file import write_documents
 from harness.plan.task import task_of
-from harness.program import Adam, Phase
+from harness.program.program import Adam, Phase
+from harness.program.schedule import Constant
+from harness.program.shape import ModelShape
 from harness.recipe import Recipe
-from harness.schedule import Constant
-from harness.shape import ModelShape
 from harness.states import States, build_optimizer
 from harness.store import Store
 from harness.train import Interrupted, NonFiniteError, Trainer, _enter

@@ -14,8 +14,8 @@ from functools import lru_cache
 from harness.config.run import Run
 from harness.config.stages import Stage
 from harness.core.identity import digest
-from harness.program import Checkpoint, Phase, Program, Root, Scratch, Source
-from harness.schedule import Constant, Shape, pieces
+from harness.program.program import Checkpoint, Phase, Program, Root, Scratch, Source
+from harness.program.schedule import Constant, Shape, pieces
 
 
 @dataclass(frozen=True)

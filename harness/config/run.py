@@ -20,9 +20,9 @@ from harness.core import units
 from harness.core.errors import InputError
 from harness.core.identity import RUN_NAME, rounded
 from harness.model import pretrained as hub
-from harness.program import Adam
+from harness.program.program import Adam
+from harness.program.shape import ModelShape, non_embedding, parameters
 from harness.recipe import Recipe
-from harness.shape import ModelShape, non_embedding, parameters
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from harness.config.limits import check_most
 from harness.core.errors import InputError
 from harness.core.identity import rounded
 from harness.core.shipped import CONF
-from harness.schedule import NAMES, OPEN_ENDED, Schedule, lr_at, pieces
+from harness.program.schedule import NAMES, OPEN_ENDED, Schedule, lr_at, pieces
 
 
 def tokens_of(field: str, value: Any, budget: float) -> float:

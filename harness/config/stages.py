@@ -14,8 +14,8 @@ from harness.config.fields import Config, as_number, choice, get, listing, numbe
 from harness.config.limits import MOST
 from harness.config.schedules import Tokens, final_lr, schedule_of
 from harness.core.errors import InputError
-from harness.mixture import counts, integer_weights
-from harness.schedule import Schedule
+from harness.program.mixture import counts, integer_weights
+from harness.program.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.corpora.corpus import Corpus
-from harness.mixture import assign, counts, window_at
 from harness.model.distributed import Ranks
-from harness.program import Program
+from harness.program.mixture import assign, counts, window_at
+from harness.program.program import Program
 
 BLOCK = 64  # steps laid out at once: the bookkeeping then costs microseconds per step
 

@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPTNeoXConfig, GPTNeo
 
 from harness.core.errors import InputError
 from harness.model import pretrained as hub
-from harness.shape import ModelShape
+from harness.program.shape import ModelShape
 
 # The two matrices of a layer that write into the residual stream; GPT-NeoX's `output_layer_init_method` draws them.
 RESIDUAL_OUTPUTS = ("attention.dense.weight", "mlp.dense_4h_to_h.weight")

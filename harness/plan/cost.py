@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.plan.plan import Plan, PlannedRun
-from harness.shape import flops_per_token
+from harness.program.shape import flops_per_token
 
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
 

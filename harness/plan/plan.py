@@ -17,7 +17,7 @@ from harness.config.run import Run
 from harness.core.identity import digest
 from harness.history import Measure
 from harness.measure.request import Request, RowKey, request
-from harness.program import Program
+from harness.program.program import Program
 from harness.recipe import Recipe
 
 Rows = Callable[[str], frozenset[RowKey] | None]  # of the state at an address; None: not stored

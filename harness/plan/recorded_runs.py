@@ -18,7 +18,7 @@ from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
 from harness.measure.request import Request
 from harness.plan.plan import PlannedRun
-from harness.program import Checkpoint, Program, Scratch
+from harness.program.program import Checkpoint, Program, Scratch
 from harness.recipe import Recipe
 from harness.store import Store
 

@@ -14,7 +14,7 @@ from harness.config.run import Run
 from harness.core.identity import canonical
 from harness.core.units import count
 from harness.plan.plan import Plan, PlannedRun
-from harness.shape import flops_per_token
+from harness.program.shape import flops_per_token
 from harness.store import Store
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from harness.history import Measure
 from harness.measure.request import RowKey
 from harness.plan.plan import Plan, Segment
-from harness.program import Program
+from harness.program.program import Program
 from harness.recipe import Recipe
 from harness.store import Store
 

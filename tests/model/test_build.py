@@ -24,7 +24,7 @@ from transformers import (
 
 from harness.core.errors import InputError
 from harness.model.build import build_scratch, load_checkpoint, loss_of, parameter_groups, tune_process
-from harness.shape import ModelShape
+from harness.program.shape import ModelShape
 
 MINI = ModelShape(layers=2, hidden=64, heads=4, vocab_size=2048, seq_len=128)
 TINY = ModelShape(layers=2, hidden=32, heads=2, vocab_size=96, seq_len=48)

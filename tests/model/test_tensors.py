@@ -14,7 +14,7 @@ from harness.core.errors import CorruptError
 from harness.model import tensors as checkpoint
 from harness.model.build import build_scratch, loss_of, parameter_groups
 from harness.model.tensors import OPTIMIZER, WEIGHTS, load_model, load_optimizer, save_model, save_optimizer
-from harness.shape import ModelShape
+from harness.program.shape import ModelShape
 
 TINY = ModelShape(layers=2, hidden=32, heads=2, vocab_size=96, seq_len=48)
 KINDS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "loop": {"foreach": False}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.config.compile import compile_run
-from harness.program import Program
-from harness.schedule import Constant, Cosine, Exponential, Ramp
+from harness.program.program import Program
+from harness.program.schedule import Constant, Cosine, Exponential, Ramp
 from tests.composed import run_of
 
 
@@ -166,8 +166,8 @@ def test_cosine_past_its_horizon_holds_the_floor() -> None:
 
 def test_addresses_are_stable() -> None:
     """A golden address: states stored today must be found tomorrow."""
-    from harness.program import Adam, Phase, Scratch, Source
-    from harness.shape import ModelShape
+    from harness.program.program import Adam, Phase, Scratch, Source
+    from harness.program.shape import ModelShape
 
     phase = Phase(10, Constant(1e-3), (Source("c" * 32, 1, 0),), 4, 128, Adam(0.9, 0.95, 1e-8, 0.1, 1.0))
     program = Program(Scratch(ModelShape(2, 64, 4, 2048, 128), 0), (phase,))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.mixture import MOST_CORPORA, assign, counts, integer_weights, permute, window_at
+from harness.program.mixture import MOST_CORPORA, assign, counts, integer_weights, permute, window_at
 
 
 def check_bound(weights: Sequence[int], n: np.ndarray) -> None:

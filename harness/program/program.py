@@ -15,9 +15,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from harness.core.identity import digest
-from harness.mixture import counts
-from harness.schedule import Shape, lr_at
-from harness.shape import ModelShape
+from harness.program.mixture import counts
+from harness.program.schedule import Shape, lr_at
+from harness.program.shape import ModelShape
 
 NUMERICS = 1  # raised when a golden loss moves: no state of another numerics is ever continued
 

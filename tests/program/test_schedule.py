@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import schedule as schedules
 from harness.core.errors import InputError
-from harness.schedule import (
+from harness.program import schedule as schedules
+from harness.program.schedule import (
     NAMES,
     OPEN_ENDED,
     Constant,

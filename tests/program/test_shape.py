@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from harness.core.errors import InputError
-from harness.shape import ModelShape, flops_per_token, non_embedding, parameters
+from harness.program.shape import ModelShape, flops_per_token, non_embedding, parameters
 
 MODELS = Path(__file__).parent.parent / "conf" / "model"
 NAMES = sorted(path.stem for path in MODELS.glob("*.yaml"))
