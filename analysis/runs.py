@@ -35,9 +35,9 @@ from harness.history import Row, changes, final_positions
 from harness.measure.request import RowKey
 from harness.plan.plan import compile_points, plan
 from harness.plan.run_file import geometry, loader, run_document
-from harness.status import Left, become
+from harness.slurm.status import Left, become
+from harness.slurm.submissions import Submitted, submitted
 from harness.store import Store
-from harness.submissions import Submitted, submitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class RunRecord:
     facts: Facts
     document: Document
     measured: NDArray[np.void]  # the rows it asked for, of one set of windows per corpus, by position (see `rows_of`)
-    fate: Mapping[str, Any]  # `status` and what belongs to it, see `harness.status.become`
+    fate: Mapping[str, Any]  # `status` and what belongs to it, see `harness.slurm.status.become`
 
     @property
     def status(self) -> str:

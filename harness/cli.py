@@ -64,7 +64,7 @@ def run_points(points: list[GridPoint]) -> int:
             print(f"warning: {warning}", file=sys.stderr)
         return 0
     if do == "cancel":
-        from harness.slurm import cancel
+        from harness.slurm.submit import cancel
 
         cancelled = cancel(planned, store)
         if as_json:

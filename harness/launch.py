@@ -1,7 +1,7 @@
 """Carry out a plan: corpora first, then every segment that is left, side by side or one after the other.
 
 Level 7, without torch: training happens in worker processes (`launch=local`), in this one (`launch=inline`, which
-imports `harness.worker`'s torch only then), or in jobs of a cluster (`launch=slurm`: `harness.slurm` submits them). A
+imports `harness.worker`'s torch only then), or in jobs of a cluster (`launch=slurm`: `harness.slurm.submit` submits them). A
 failure costs the segment it happened in and what continues from it; the rest goes on. Ctrl-C stores every state at its
 next step boundary (jobs of a cluster just go on); the same command goes on from there.
 
@@ -37,7 +37,7 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
         micro_batch=settings.micro_batch,
         keep=settings.keep,
         sharding=settings.sharding,
-        gpus=settings.cluster is None and bool(pool.devices()),  # those of a cluster's jobs: see harness.slurm
+        gpus=settings.cluster is None and bool(pool.devices()),  # those of a cluster's jobs: see harness.slurm.submit
     )
     jobs, outcome = Jobs(plan), Outcome()
     places = [] if settings.cluster else pool.places(settings, plan, jobs.width)
@@ -87,8 +87,8 @@ def _slurm(
     progress: bool,
 ) -> Outcome:
     """Submit what is left as jobs of a cluster; with `launch.wait` stay beside them."""
-    from harness import slurm
-    from harness.watch import Watch
+    from harness.slurm import submit as slurm
+    from harness.slurm.watch import Watch
 
     if tracker["kind"] != "off" and not cluster.wait:
         print("warning: no process stays to mirror the runs; launch.wait=true does", file=sys.stderr)

@@ -11,9 +11,9 @@ from harness.plan.epochs import Epochs, epochs_text
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.run_file import model_facts, model_line
 from harness.program.program import Program, phase_entries
-from harness.status import status_of
+from harness.slurm.status import status_of
+from harness.slurm.submissions import Submitted, submitted
 from harness.store import Store
-from harness.submissions import Submitted, submitted
 
 
 def plan_document(plan: Plan, store: Store) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from harness.events import Assigned, Ended, Event, Progress, Started
 from harness.plan.jobs import Failure, Job, Jobs
 from harness.plan.plan import Plan
 from harness.plan.task import is_stored
-from harness.status import failure_of, left_at
+from harness.slurm.status import failure_of, left_at
+from harness.slurm.submissions import Submitted, submitted
 from harness.store import Store
-from harness.submissions import Submitted, submitted
 from harness.tracker import Tracker
 
 LOOK_SECONDS = 2.0

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from harness import payload, states
+from harness import states
 from harness.core.plain import plain
 from harness.core.shipped import CODE
 from harness.plan.jobs import Job, Jobs
-from harness.resources import longest_waits
+from harness.slurm import payload
+from harness.slurm.resources import longest_waits
 from harness.store import Store
 from harness.train import Trainer
 from harness.worker import Setup

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.chains import Chain, chains, listed
 from harness.plan.jobs import Jobs
 from harness.plan.plan import plan
-from harness.submissions import Submitted
+from harness.slurm.chains import Chain, chains, listed
+from harness.slurm.submissions import Submitted
 from tests.composed import points_of
 from tests.tiny import command
 

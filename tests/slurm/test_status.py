@@ -17,9 +17,9 @@ from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan
 from harness.plan.run_file import write_documents
 from harness.report import plan_document, plan_lines
-from harness.status import status_of
+from harness.slurm.status import status_of
+from harness.slurm.submissions import Submitted
 from harness.store import Store
-from harness.submissions import Submitted
 from tests.composed import points_of
 from tests.launched import launched
 from tests.tiny import command, write_texts

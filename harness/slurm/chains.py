@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from harness.plan.jobs import Job, Jobs
-from harness.submissions import Submitted
+from harness.slurm.submissions import Submitted
 
 
 @dataclass(eq=False)

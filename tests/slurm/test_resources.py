@@ -12,7 +12,7 @@ import pytest
 from harness.config.launching import Cluster
 from harness.config.run import Run
 from harness.core.errors import InputError
-from harness.resources import longest_waits, out_of_allocations, require_plain_path, resources
+from harness.slurm.resources import longest_waits, out_of_allocations, require_plain_path, resources
 from tests.composed import points_of
 from tests.launched import settings
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.plan.plan import Plan, PlannedRun, Segment
+from harness.slurm.submissions import Submitted, tail
 from harness.store import Store
-from harness.submissions import Submitted, tail
 
 LOG_LINES = 5
 

@@ -21,21 +21,21 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 
-from harness.chains import Chain, chains, job_name, listed
 from harness.config.launching import Cluster
 from harness.core.errors import InputError
 from harness.core.identity import digest
 from harness.core.plain import plain, read_back
 from harness.follow import world_size
-from harness.frozen import freeze, freeze_code
-from harness.payload import FINAL, Payload
 from harness.plan.jobs import Job, Jobs
 from harness.plan.plan import Plan
 from harness.plan.task import Task, is_stored
 from harness.pool import ONE_THREAD, undisturbed
-from harness.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
+from harness.slurm.chains import Chain, chains, job_name, listed
+from harness.slurm.payload import FINAL, Payload
+from harness.slurm.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
+from harness.slurm.snapshot import freeze, freeze_code
+from harness.slurm.submissions import COMMENT, Submitted, read_work, record, record_cancelled, retries_path, submitted
 from harness.store import Store
-from harness.submissions import COMMENT, Submitted, read_work, record, record_cancelled, retries_path, submitted
 from harness.worker import Setup
 
 LOOK_SECONDS = 0.2  # while another process submits

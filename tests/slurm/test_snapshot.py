@@ -11,10 +11,10 @@ from harness.compose.compose import sweep_points
 from harness.config.run import read
 from harness.core.plain import plain, read_back
 from harness.core.shipped import CODE
-from harness.frozen import freeze, freeze_code
 from harness.plan.jobs import Jobs
 from harness.plan.plan import compile_points, plan
 from harness.plan.task import Task
+from harness.slurm.snapshot import freeze, freeze_code
 from harness.worker import Setup
 
 
@@ -38,7 +38,7 @@ def test_the_code_is_frozen_once_and_whole(tmp_path: Path) -> None:
     assert freeze_code(tmp_path) == folder
     copied = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert copied == {path: (CODE.parent / path).read_bytes() for path in copied}
-    assert {Path("harness/payload.py"), Path("harness/conf/config.yaml")} <= set(copied)
+    assert {Path("harness/slurm/payload.py"), Path("harness/conf/config.yaml")} <= set(copied)
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 

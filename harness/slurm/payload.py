@@ -26,8 +26,8 @@ from harness.core.plain import read_back
 from harness.events import Ended, Event, Measured, Progress, Started
 from harness.follow import dismiss, end, follow
 from harness.plan.task import Task, is_stored
+from harness.slurm.submissions import progress_path, read_work, retries_path
 from harness.store import Store
-from harness.submissions import progress_path, read_work, retries_path
 from harness.worker import Setup
 
 if TYPE_CHECKING:
