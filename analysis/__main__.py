@@ -29,7 +29,7 @@ from harness.core.errors import InputError
 from harness.core.units import count
 from harness.plan.recorded_runs import find_run, program_of
 from harness.plan.run_file import model_line
-from harness.store import Store
+from harness.store.store import Store
 
 PLAIN = argparse.RawDescriptionHelpFormatter
 Output = tuple[dict[str, Any], list[str]]  # a command's document, and its lines for a terminal

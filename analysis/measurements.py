@@ -1,6 +1,6 @@
 """The measurements of many runs at once: the rows each asked for, from the states on its path, the deepest first.
 
-Between `harness.store`, which verifies the files and sets damaged ones aside, and `analysis.runs`. What
+Between `harness.store.store`, which verifies the files and sets damaged ones aside, and `analysis.runs`. What
 `Store.rows` does for one state, row by row, is done here for the states of hundreds of runs in one pass.
 
     arrays, missing = measurements(store, [Wanted(asked, stops, windows) for ...])
@@ -18,12 +18,19 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from harness.core.errors import CorruptError
-from harness.history import HEADER, Row, rows_to_csv
 from harness.measure.request import RowKey
-from harness.store import Store
+from harness.store.history import HEADER, Row, rows_to_csv
+from harness.store.store import Store
 
 Integers = NDArray[np.int64]
-NUMBERS = ("position", "tokens", "windows", "loss_sum", "token_count", "byte_count")  # fields of a harness.history.Row
+NUMBERS = (
+    "position",
+    "tokens",
+    "windows",
+    "loss_sum",
+    "token_count",
+    "byte_count",
+)  # fields of a harness.store.history.Row
 # One element a row. `corpus` counts the entries of `Wanted.windows`.
 ROWS = np.dtype([(name, "f8" if name == "loss_sum" else "i8") for name in NUMBERS] + [("corpus", "i8")])
 BATCH = 256  # runs at a time: what is needed on the way then stays in the cache of the processor

@@ -27,17 +27,17 @@ from numpy.typing import NDArray
 
 from analysis.facts import Document, Facts, asked, facts
 from analysis.measurements import Wanted, measurements, rows_of
-from harness import history
 from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.core.errors import CorruptError, InputError
-from harness.history import Row, changes, final_positions
 from harness.measure.request import RowKey
 from harness.plan.plan import compile_points, plan
 from harness.plan.run_file import geometry, loader, run_document
 from harness.slurm.status import Left, become
 from harness.slurm.submissions import Submitted, submitted
-from harness.store import Store
+from harness.store import history
+from harness.store.history import Row, changes, final_positions
+from harness.store.store import Store
 
 
 @dataclass(frozen=True, eq=False)

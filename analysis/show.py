@@ -10,10 +10,10 @@ import numpy as np
 from analysis.facts import Document
 from analysis.runs import RunRecord, summary
 from harness.core.units import count
-from harness.history import FINAL_POSITIONS
 from harness.plan.recorded_runs import corpus_names, program_of
 from harness.program.program import Program, phase_entries
-from harness.store import Store
+from harness.store.history import FINAL_POSITIONS
+from harness.store.store import Store
 
 WIDTH, HEIGHT = 64, 7  # of the learning-rate curve, in characters
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille character, by column and row

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks import cluster, fits, page, planning, ranks, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, say
 from harness.pool import ONE_THREAD
-from harness.store import Store
+from harness.store.store import Store
 
 ALL = {
     "loop": speed.loop,

@@ -20,7 +20,7 @@ from harness import worker
 from harness.model.build import build_scratch
 from harness.program.shape import ModelShape
 from harness.states import States
-from harness.store import Store
+from harness.store.store import Store
 from harness.train import Trainer
 
 MATMUL_SECONDS = 0.1  # for one measurement of one shape

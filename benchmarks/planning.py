@@ -13,7 +13,7 @@ from harness.compose.expand import assign
 from harness.config import run as config
 from harness.plan.over_store import plan_over
 from harness.plan.plan import compile_points
-from harness.store import Store
+from harness.store.store import Store
 
 GRID = {
     "lr": [f"{1e-4 * 1.2**k:.4g}" for k in range(20)],

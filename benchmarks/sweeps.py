@@ -18,7 +18,7 @@ from harness.core.shipped import SWEEPS
 from harness.events import Ready
 from harness.plan.jobs import Jobs
 from harness.plan.plan import Plan, Segment
-from harness.store import Store
+from harness.store.store import Store
 
 # 1 % of 150 steps is not nothing, so the demo's warm-ups are still four different ones.
 QUICK_DEMO = ("scale.tokens=76800", "scale.horizon=76800", "base.tokens=76800")

@@ -20,11 +20,11 @@ from harness.compose.expand import assign
 from harness.config import run as config
 from harness.core.files import dump, seal
 from harness.core.identity import canonical
-from harness.history import Row as Measurement
-from harness.history import rows_to_csv
 from harness.plan.plan import PlannedRun, compile_points, plan
 from harness.plan.run_file import run_document
-from harness.store import EVALUATIONS, FORMAT
+from harness.store.history import Row as Measurement
+from harness.store.history import rows_to_csv
+from harness.store.store import EVALUATIONS, FORMAT
 
 GRID: dict[str, list[Any]] = {
     "replay": [round(0.01 * k, 2) for k in range(20)],

@@ -20,7 +20,7 @@ from harness.plan.plan import Plan, compile_points
 from harness.plan.task import Task, task_of
 from harness.program.shape import ModelShape
 from harness.recipe import Recipe
-from harness.store import Store
+from harness.store.store import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -27,7 +27,7 @@ from harness.plan.cost import totals
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, compile_points
 from harness.report import plan_document, plan_lines, total_lines
-from harness.store import Store
+from harness.store.store import Store
 
 LONG_CHECK_BYTES = 10**9  # a second or more: then it is said
 CHECK_SECONDS = 10.0  # between two lines about how far a check is

@@ -16,14 +16,14 @@ from harness.compose.compose import collect
 from harness.config.fields import whole
 from harness.config.launching import read_launch
 from harness.core.errors import InputError
-from harness.history import Measure
 from harness.measure.request import Request, RowKey
 from harness.model import pretrained as hub
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.recorded_corpora import corpora_of
 from harness.plan.recorded_runs import Document, corpus_names, find_run, point_of, program_of
-from harness.store import Store
+from harness.store.history import Measure
+from harness.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from harness.history import Row
+from harness.store.history import Row
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from harness.plan.jobs import Failure, Jobs, Outcome
 from harness.plan.plan import Plan
 from harness.plan.run_file import write_documents
 from harness.session import Session, Stop, tell
-from harness.store import Store
+from harness.store.store import Store
 from harness.tracker import Tracker
 
 

@@ -9,7 +9,7 @@ from harness.corpora.corpus import Corpus, build, require_windows
 from harness.plan.jobs import Jobs
 from harness.plan.plan import Plan
 from harness.recipe import Recipe
-from harness.store import Store
+from harness.store.store import Store
 
 
 def build_corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.cli import guarded
 from harness.core.errors import InputError
 from harness.plan.recorded_runs import corpus_names, find_run, program_of
-from harness.store import Store
+from harness.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:

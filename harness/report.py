@@ -13,7 +13,7 @@ from harness.plan.run_file import model_facts, model_line
 from harness.program.program import Program, phase_entries
 from harness.slurm.status import status_of
 from harness.slurm.submissions import Submitted, submitted
-from harness.store import Store
+from harness.store.store import Store
 
 
 def plan_document(plan: Plan, store: Store) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from harness.display import Display, Line
 from harness.events import Assigned, Ended, Event, Ready
 from harness.plan.jobs import Failure, Job, Jobs, Outcome
 from harness.plan.plan import Plan
-from harness.store import Store
+from harness.store.store import Store
 from harness.tracker import Tracker
 
 RETRY_SECONDS = 0.5  # until a segment that another process trains is looked at again

@@ -19,14 +19,14 @@ from transformers import PreTrainedModel
 from harness.core.errors import InputError
 from harness.core.identity import canonical
 from harness.corpora.corpus import Corpus, open_corpus
-from harness.history import Row, rows_to_csv
 from harness.model.build import build_scratch, load_checkpoint, parameter_groups
 from harness.model.distributed import Ranks
 from harness.model.tensors import holds_optimizer, load_model, load_optimizer, save_model, save_optimizer
 from harness.plan.task import Task
 from harness.program.program import NUMERICS, Phase, Program, Scratch
 from harness.recipe import Recipe
-from harness.store import Store
+from harness.store.history import Row, rows_to_csv
+from harness.store.store import Store
 
 
 @dataclass

@@ -21,11 +21,11 @@ from types import TracebackType
 from typing import Any
 
 from harness.events import Ended, Event, Measured, Progress, Started
-from harness.history import Row, changes, final_losses, final_positions
 from harness.plan.jobs import Job
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.program import Program
-from harness.store import Store
+from harness.store.history import Row, changes, final_losses, final_positions
+from harness.store.store import Store
 
 EVERY_STEPS = 16  # of the steps.jsonl of a stored state, one line in so many; live, what the worker flushes
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NoReturn
 from harness.core.errors import CorruptError, InputError
 from harness.events import Ended, Event, Measured, Progress, Ready, Started
 from harness.plan.task import Task, is_stored
-from harness.store import Store
+from harness.store.store import Store
 
 if TYPE_CHECKING:
     from harness.train import Trainer

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from harness.history import FINAL_POSITIONS
+from harness.store.history import FINAL_POSITIONS
 from paper_figures.style import CONSTANT, NO_DECAY, SCRATCH, Look, amount, joined, ordered, times, token_unit
 
 DECAYING = ("cosine", "cosine_clipped")

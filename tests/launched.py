@@ -18,7 +18,7 @@ from harness.config.launching import Launch, read_launch
 from harness.core.shipped import CONF
 from harness.launch import Outcome, launch
 from harness.plan.over_store import plan_over
-from harness.store import Store
+from harness.store.store import Store
 from tests.composed import points_of
 from tests.tiny import command
 

@@ -12,10 +12,10 @@ from unittest import mock
 
 from harness.compose.compose import sweep_points
 from harness.config import run as config
-from harness.history import Row, rows_to_csv
 from harness.plan.plan import Plan, PlannedRun, compile_points, plan
 from harness.plan.run_file import write_documents
-from harness.store import Store
+from harness.store.history import Row, rows_to_csv
+from harness.store.store import Store
 
 BYTES = 1000
 # (run, corpus, CPT tokens, CPT tokens at the end) -> nats per token

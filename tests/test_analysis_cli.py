@@ -18,7 +18,7 @@ from analysis.show import lr_curve
 from harness.core.errors import CorruptError
 from harness.plan.plan import PlannedRun
 from harness.plan.recorded_runs import program_of
-from harness.store import Store
+from harness.store.store import Store
 
 
 def loss(point: PlannedRun, corpus: str, tokens: int, _end: int) -> float:

@@ -17,7 +17,7 @@ from benchmarks.workload import Bench, Workload
 from harness.core.errors import InputError
 from harness.plan.task import task_of
 from harness.pool import ONE_THREAD
-from harness.store import Store
+from harness.store.store import Store
 from tests.tiny import end_of, planned, train, write_texts
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.history import FINAL_POSITIONS
+from harness.store.history import FINAL_POSITIONS
 from paper_figures.data import frozen
 
 Arm = tuple[str, dict[str, object]]

@@ -20,7 +20,7 @@ from synthetic_store import points_of, write
 from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.plan.plan import PlannedRun, compile_points
-from harness.store import Store
+from harness.store.store import Store
 from paper_figures import arms, data, overview, rewarm_fig1, style
 from paper_figures.__main__ import FIGURES, command, main
 from paper_figures.data import Results

@@ -10,11 +10,11 @@ from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.config.launching import read_launch
 from harness.core.shipped import SWEEPS
-from harness.history import final_loss
 from harness.launch import launch
 from harness.plan.over_store import plan_over
 from harness.plan.plan import compile_points
-from harness.store import Store
+from harness.store.history import final_loss
+from harness.store.store import Store
 
 SMALLER = ["scale.tokens=120000", "scale.horizon=120000", "base.tokens=600000", "warmup=0.05"]
 

@@ -26,7 +26,7 @@ from harness.launch import Outcome, launch
 from harness.measure.request import Request
 from harness.plan.over_store import plan_over
 from harness.pool import undisturbed
-from harness.store import Store
+from harness.store.store import Store
 from tests.composed import points_of
 from tests.launched import OFF, in_process, kept_files, launched, leavings, settings
 from tests.tiny import command

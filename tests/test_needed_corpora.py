@@ -12,7 +12,7 @@ from harness.core.errors import InputError
 from harness.needed_corpora import build_corpora
 from harness.plan.jobs import Jobs
 from harness.plan.plan import plan
-from harness.store import Store
+from harness.store.store import Store
 from tests.composed import points_of, run_of
 from tests.tiny import command
 

@@ -12,7 +12,7 @@ from synthetic_store import points_of, write
 import analysis
 from analysis.plot_style import save
 from harness.core.errors import InputError
-from harness.store import Store
+from harness.store.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from harness.launch import launch
 from harness.model.build import check_checkpoint, load_checkpoint
 from harness.model.tensors import load_model
 from harness.plan.over_store import plan_over
-from harness.store import Store
+from harness.store.store import Store
 from harness.train import Interrupted
 from tests.composed import points_of
 from tests.launched import OFF, settings

@@ -22,9 +22,9 @@ from harness.compose.expand import assign
 from harness.config import run as config
 from harness.core.errors import CorruptError, InputError
 from harness.core.files import seal
-from harness.history import HEADER, Measure, Row, rows_to_csv
 from harness.plan.plan import PlannedRun, compile_points
-from harness.store import Store
+from harness.store.history import HEADER, Measure, Row, rows_to_csv
+from harness.store.store import Store
 
 STEP = 512  # tokens of an optimizer step at mini
 

@@ -16,7 +16,7 @@ from harness.compose.compose import collect
 from harness.launch import launch
 from harness.plan.over_store import plan_over
 from harness.plan.plan import PlannedRun
-from harness.store import Store
+from harness.store.store import Store
 from harness.tracker import summary
 from tests.composed import points_of
 from tests.launched import settings

@@ -24,7 +24,7 @@ from harness.program.schedule import Constant
 from harness.program.shape import ModelShape
 from harness.recipe import Recipe
 from harness.states import States, build_optimizer
-from harness.store import Store
+from harness.store.store import Store
 from harness.train import Interrupted, NonFiniteError, Trainer, _enter
 from tests.tiny import end_of, files_of, planned, train
 

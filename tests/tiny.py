@@ -12,7 +12,7 @@ from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.task import task_of
 from harness.states import States
-from harness.store import Store
+from harness.store.store import Store
 from harness.train import Trainer
 from tests.composed import points_of
 

@@ -14,9 +14,9 @@ import torch
 from transformers import PreTrainedModel
 
 from harness.corpora.corpus import Corpus
-from harness.history import Measure, Row
 from harness.model.build import loss_of
 from harness.model.distributed import Ranks
+from harness.store.history import Measure, Row
 
 CHUNK_TOKENS = 2048
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.config.compile import StageSpan
 from harness.config.run import Run
-from harness.history import Measure
+from harness.store.history import Measure
 
 RowKey = tuple[int, str]  # (position, hash of the windows)
 

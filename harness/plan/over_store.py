@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from harness.measure.request import RowKey
 from harness.plan.plan import Plan, PlannedRun, plan
-from harness.store import Store
+from harness.store.store import Store
 
 
 def plan_over(points: Sequence[PlannedRun], store: Store) -> Plan:

@@ -15,10 +15,10 @@ from functools import cached_property
 from harness.config.compile import StageSpan, compile_run
 from harness.config.run import Run
 from harness.core.identity import digest
-from harness.history import Measure
 from harness.measure.request import Request, RowKey, request
 from harness.program.program import Program
 from harness.recipe import Recipe
+from harness.store.history import Measure
 
 Rows = Callable[[str], frozenset[RowKey] | None]  # of the state at an address; None: not stored
 Lengths = Callable[[str], Iterable[int]]  # steps of a line at which states are stored

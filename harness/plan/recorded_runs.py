@@ -20,7 +20,7 @@ from harness.measure.request import Request
 from harness.plan.plan import PlannedRun
 from harness.program.program import Checkpoint, Program, Scratch
 from harness.recipe import Recipe
-from harness.store import Store
+from harness.store.store import Store
 
 Document = Mapping[str, Any]  # a run.json
 

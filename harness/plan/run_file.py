@@ -15,7 +15,7 @@ from harness.core.identity import canonical
 from harness.core.units import count
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.shape import flops_per_token
-from harness.store import Store
+from harness.store.store import Store
 
 
 def write_documents(plan: Plan, store: Store) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.history import Measure
 from harness.measure.request import RowKey
 from harness.plan.plan import Plan, Segment
 from harness.program.program import Program
 from harness.recipe import Recipe
-from harness.store import Store
+from harness.store.history import Measure
+from harness.store.store import Store
 
 
 @dataclass(frozen=True)

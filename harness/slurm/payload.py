@@ -27,7 +27,7 @@ from harness.events import Ended, Event, Measured, Progress, Started
 from harness.follow import dismiss, end, follow
 from harness.plan.task import Task, is_stored
 from harness.slurm.submissions import progress_path, read_work, retries_path
-from harness.store import Store
+from harness.store.store import Store
 from harness.worker import Setup
 
 if TYPE_CHECKING:

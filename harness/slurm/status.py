@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.plan.plan import Plan, PlannedRun, Segment
 from harness.slurm.submissions import Submitted, tail
-from harness.store import Store
+from harness.store.store import Store
 
 LOG_LINES = 5
 

@@ -35,7 +35,7 @@ from harness.slurm.payload import FINAL, Payload
 from harness.slurm.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
 from harness.slurm.snapshot import freeze, freeze_code
 from harness.slurm.submissions import COMMENT, Submitted, read_work, record, record_cancelled, retries_path, submitted
-from harness.store import Store
+from harness.store.store import Store
 from harness.worker import Setup
 
 LOOK_SECONDS = 0.2  # while another process submits

@@ -19,7 +19,7 @@ from harness.plan.plan import Plan
 from harness.plan.task import is_stored
 from harness.slurm.status import failure_of, left_at
 from harness.slurm.submissions import Submitted, submitted
-from harness.store import Store
+from harness.store.store import Store
 from harness.tracker import Tracker
 
 LOOK_SECONDS = 2.0

@@ -13,7 +13,7 @@ from harness.core.errors import CorruptError, InputError
 from harness.core.files import read_json
 from harness.plan.run_file import loader
 from harness.recipe import given_tokenizer
-from harness.store import Store
+from harness.store.store import Store
 
 LEVELS = 100_000
 JSON = '{"a":' * LEVELS + "1" + "}" * LEVELS

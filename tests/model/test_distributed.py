@@ -28,7 +28,7 @@ from harness.model.distributed import Ranks, join
 from harness.model.tensors import load_model, load_optimizer, save_model, save_optimizer
 from harness.plan.over_store import plan_over
 from harness.program.shape import ModelShape
-from harness.store import Store
+from harness.store.store import Store
 from harness.train import Interrupted
 from harness.worker import Setup
 from tests import tiny

@@ -14,7 +14,7 @@ from harness.plan.epochs import Epochs
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan
 from harness.report import plan_document, plan_lines
-from harness.store import Store
+from harness.store.store import Store
 from tests.composed import points_of
 from tests.launched import launched
 from tests.tiny import command

@@ -16,7 +16,7 @@ from harness import evaluate, peek
 from harness.core.errors import CorruptError, InputError
 from harness.plan.recorded_corpora import completed
 from harness.plan.recorded_runs import find_run, program_of
-from harness.store import Store
+from harness.store.store import Store
 from harness.train import Trainer
 from tests.tiny import KNOBS, write_texts
 

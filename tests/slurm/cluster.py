@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.plan.over_store import plan_over
 from harness.report import plan_document
-from harness.store import Store
+from harness.store.store import Store
 from tests.composed import points_of
 from tests.tiny import command
 

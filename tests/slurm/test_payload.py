@@ -17,7 +17,7 @@ from harness.core.shipped import CODE
 from harness.plan.jobs import Job, Jobs
 from harness.slurm import payload
 from harness.slurm.resources import longest_waits
-from harness.store import Store
+from harness.store.store import Store
 from harness.train import Trainer
 from harness.worker import Setup
 from tests.launched import launched

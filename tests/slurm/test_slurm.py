@@ -21,7 +21,7 @@ from harness.core.errors import InputError
 from harness.core.shipped import CODE
 from harness.plan.over_store import plan_over
 from harness.slurm.submit import cancel
-from harness.store import Store
+from harness.store.store import Store
 from tests.composed import points_of
 from tests.launched import in_process, kept_files, launched, leavings
 from tests.slurm.cluster import (

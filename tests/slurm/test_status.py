@@ -11,7 +11,6 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.runs import read_runs
-from harness import lease
 from harness.core.errors import InputError
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan
@@ -19,7 +18,8 @@ from harness.plan.run_file import write_documents
 from harness.report import plan_document, plan_lines
 from harness.slurm.status import status_of
 from harness.slurm.submissions import Submitted
-from harness.store import Store
+from harness.store import lease
+from harness.store.store import Store
 from tests.composed import points_of
 from tests.launched import launched
 from tests.tiny import command, write_texts

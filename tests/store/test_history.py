@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from harness.core.errors import CorruptError, InputError
-from harness.history import HEADER, Measure, Row, final_loss, merge, rows_from_csv, rows_to_csv
+from harness.store.history import HEADER, Measure, Row, final_loss, merge, rows_from_csv, rows_to_csv
 
 
 def row(position: int, corpus: str = "docs", windows_hash: str = "a" * 16, loss_sum: float = 100.0) -> Row:

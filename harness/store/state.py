@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from harness.core import files as disk
 from harness.core.errors import CorruptError
-from harness.history import Row, rows_from_csv
-from harness.verified import Identity, identity
+from harness.store.history import Row, rows_from_csv
+from harness.store.verified import Identity, identity
 
 T = TypeVar("T")
 

@@ -23,11 +23,11 @@ from typing import Any
 
 import pytest
 
-from harness import lease, verified
 from harness.core import files
 from harness.core.errors import CorruptError, InputError
-from harness.history import Row, rows_to_csv
-from harness.store import Store
+from harness.store import lease, verified
+from harness.store.history import Row, rows_to_csv
+from harness.store.store import Store
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
 META = {"position": 10, "tokens": 5120, "program": {"phases": [1, 2]}}

@@ -6,7 +6,7 @@ Level 3, without torch: tensors are files here. Reading creates nothing. Parent 
     <root>/states/<address>/              what training wrote, state.json; evaluations-<sha12>.csv added later
     <root>/measurements/<address>/        the same, added to a state that lies in a parent store
     <root>/runs/<name>-<key12>/run.json   <root>/failures/<address>.json   <root>/leases/<address>.json
-    <root>/verified/<address>.json        which files of it were found whole (`harness.verified`)
+    <root>/verified/<address>.json        which files of it were found whole (`harness.store.verified`)
 
     store = Store(Path("runs"), parents=[Path("/shared/runs")])
     store.write_state(address, save_into_folder, {"position": 100, "tokens": 51_200})   # under store.lease(address)
@@ -30,10 +30,10 @@ from typing import Any, TypeVar
 from harness.core import files as disk
 from harness.core.errors import CorruptError, InputError
 from harness.core.identity import RUN_NAME
-from harness.history import Row, merge, rows_to_csv
-from harness.lease import Lease, acquire, owner
-from harness.state import StateInfo, checked, identity_of, read_meta, rows_of
-from harness.verified import is_remembered, remember
+from harness.store.history import Row, merge, rows_to_csv
+from harness.store.lease import Lease, acquire, owner
+from harness.store.state import StateInfo, checked, identity_of, read_meta, rows_of
+from harness.store.verified import is_remembered, remember
 
 FORMAT = 1
 EVALUATIONS = "evaluations.csv"

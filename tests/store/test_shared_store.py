@@ -19,7 +19,7 @@ import torch
 from harness import __main__ as harness_main
 from harness.cli import guarded
 from harness.model import tensors as checkpoint
-from harness.store import Store
+from harness.store.store import Store
 from tests.launched import kept_files
 from tests.tiny import command, write_texts
 
