@@ -19,8 +19,8 @@ from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, compile_points
 from harness.plan.task import Task, task_of
 from harness.program.shape import ModelShape
-from harness.recipe import Recipe
 from harness.store.store import Store
+from harness.texts.recipe import Recipe
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

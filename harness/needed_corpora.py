@@ -8,8 +8,8 @@ from __future__ import annotations
 from harness.corpora.corpus import Corpus, build, require_windows
 from harness.plan.jobs import Jobs
 from harness.plan.plan import Plan
-from harness.recipe import Recipe
 from harness.store.store import Store
+from harness.texts.recipe import Recipe
 
 
 def build_corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:

@@ -24,9 +24,9 @@ from harness.model.distributed import Ranks
 from harness.model.tensors import holds_optimizer, load_model, load_optimizer, save_model, save_optimizer
 from harness.plan.task import Task
 from harness.program.program import NUMERICS, Phase, Program, Scratch
-from harness.recipe import Recipe
 from harness.store.history import Row, rows_to_csv
 from harness.store.store import Store
+from harness.texts.recipe import Recipe
 
 
 @dataclass

@@ -39,8 +39,8 @@ RUN = ("sh", "python")  # languages that are run, or need a reason not to be
 INSTALLED = {"rewarm": "harness", "rewarm-analysis": "analysis", "rewarm-figures": "paper_figures"}
 TODAY = {  # until the modules have moved to their rooms
     "harness/program/schedule.py": "harness/program/schedule.py",
-    "harness/texts/recipe.py": "harness/recipe.py",
-    "harness/texts/embedded.py": "harness/embedded.py",
+    "harness/texts/recipe.py": "harness/texts/recipe.py",
+    "harness/texts/embedded.py": "harness/texts/embedded.py",
     "analysis/laws/library.py": "analysis/laws.py",
 }
 PLANS = ("harness", "harness.sweep")  # modules that take do=plan

@@ -19,7 +19,7 @@ from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.plan.plan import compile_points
 from harness.program import schedule
-from harness.recipe import PACKAGES
+from harness.texts.recipe import PACKAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A new module is declared here. It may import what has its own level or a lower one.

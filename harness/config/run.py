@@ -22,7 +22,7 @@ from harness.core.identity import RUN_NAME, rounded
 from harness.model import pretrained as hub
 from harness.program.program import Adam
 from harness.program.shape import ModelShape, non_embedding, parameters
-from harness.recipe import Recipe
+from harness.texts.recipe import Recipe
 
 
 @dataclass(frozen=True)

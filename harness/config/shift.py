@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from harness import recipe
 from harness.config.fields import Config, listing, number, whole
 from harness.core.errors import InputError
 from harness.model import pretrained as hub
-from harness.recipe import LONGEST_DOCUMENT, Recipe
+from harness.texts import recipe
+from harness.texts.recipe import LONGEST_DOCUMENT, Recipe
 
 
 def checkpoint_path(config: Config) -> str:

@@ -32,9 +32,9 @@ from harness.core.identity import digest
 from harness.corpora import held_out, ingest
 from harness.corpora.processes import workers
 from harness.corpora.progress import display_of
-from harness.embedded import OrderedMap
-from harness.recipe import EmbeddedSource, LocalSource, Recipe, corpus_folder
-from harness.text_files import text_files
+from harness.texts.embedded import OrderedMap
+from harness.texts.recipe import EmbeddedSource, LocalSource, Recipe, corpus_folder
+from harness.texts.text_files import text_files
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

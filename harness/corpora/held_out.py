@@ -14,8 +14,8 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from harness.recipe import EmbeddedSource, Recipe
-from harness.sources import Document
+from harness.texts.local import Document
+from harness.texts.recipe import EmbeddedSource, Recipe
 
 PIECE_CHARACTERS = 4096
 _FEWEST_PIECES = 16  # a short corpus has shorter pieces

@@ -21,16 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from harness import embedded
 from harness.core import files
 from harness.core.errors import InputError
 from harness.core.identity import canonical
 from harness.corpora import held_out, tokenizer
 from harness.corpora.tokenizer import EncodingError
 from harness.corpora.trained_tokenizer import tokenizer_json
-from harness.embedded import OrderedMap
-from harness.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of
-from harness.sources import Document, local_documents
+from harness.texts import embedded
+from harness.texts.embedded import OrderedMap
+from harness.texts.local import Document, local_documents
+from harness.texts.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of
 
 FORMAT = 1
 SPLITS = ("train", "validation")

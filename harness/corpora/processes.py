@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from typing import Any
 
-from harness.embedded import OrderedMap
+from harness.texts.embedded import OrderedMap
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ from typing import Any
 
 from harness.core.units import count
 from harness.corpora.ingest import SPLITS, count_files
-from harness.recipe import LocalSource, Recipe
-from harness.text_files import text_files
+from harness.texts.recipe import LocalSource, Recipe
+from harness.texts.text_files import text_files
 
 
 class PlainDisplay:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.core.errors import InputError
-from harness.recipe import END_OF_DOCUMENT
+from harness.texts.recipe import END_OF_DOCUMENT
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness import embedded
 from harness.core.errors import InputError
 from harness.corpora import tokenizer
 from harness.corpora.held_out import PIECE_CHARACTERS, pieces, place
-from harness.recipe import TokenizerRecipe
-from harness.sources import read_file
-from harness.text_files import text_files
+from harness.texts import embedded
+from harness.texts.local import read_file
+from harness.texts.recipe import TokenizerRecipe
+from harness.texts.text_files import text_files
 
 _SMALLEST_SAMPLE = 1 << 20  # characters of text from each corpus that the tokenizer is trained on
 _SAMPLE_PER_TOKEN = 1 << 9

@@ -17,7 +17,7 @@ from harness.core import files
 from harness.core.errors import CorruptError
 from harness.core.units import count
 from harness.plan.plan import PlannedRun
-from harness.recipe import Recipe, corpus_folder
+from harness.texts.recipe import Recipe, corpus_folder
 
 MANY = 4  # up to here repeated tokens teach nearly as much as new ones (Muennighoff et al. 2023, 2305.16264)
 

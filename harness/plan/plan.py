@@ -17,8 +17,8 @@ from harness.config.run import Run
 from harness.core.identity import digest
 from harness.measure.request import Request, RowKey, request
 from harness.program.program import Program
-from harness.recipe import Recipe
 from harness.store.history import Measure
+from harness.texts.recipe import Recipe
 
 Rows = Callable[[str], frozenset[RowKey] | None]  # of the state at an address; None: not stored
 Lengths = Callable[[str], Iterable[int]]  # steps of a line at which states are stored

@@ -18,8 +18,8 @@ from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
 from harness.corpora.corpus import build, open_corpus
 from harness.plan.recorded_runs import Document, corpus_names
-from harness.recipe import Recipe
 from harness.store.store import Store
+from harness.texts.recipe import Recipe
 
 
 def corpora_of(document: Document, store: Store, names: Sequence[str]) -> dict[str, Recipe]:

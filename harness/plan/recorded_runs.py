@@ -19,8 +19,8 @@ from harness.core.plain import read_back
 from harness.measure.request import Request
 from harness.plan.plan import PlannedRun
 from harness.program.program import Checkpoint, Program, Scratch
-from harness.recipe import Recipe
 from harness.store.store import Store
+from harness.texts.recipe import Recipe
 
 Document = Mapping[str, Any]  # a run.json
 

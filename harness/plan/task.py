@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from harness.measure.request import RowKey
 from harness.plan.plan import Plan, Segment
 from harness.program.program import Program
-from harness.recipe import Recipe
 from harness.store.history import Measure
 from harness.store.store import Store
+from harness.texts.recipe import Recipe
 
 
 @dataclass(frozen=True)

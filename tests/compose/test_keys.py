@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from harness import __main__ as harness_main
-from harness import recipe
 from harness.compose import keys
 from harness.core.identity import canonical
 from harness.program import program
+from harness.texts import recipe
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "keys.txt"
 ADDRESSED = (program.Program, recipe.Recipe)  # of states and of corpora; what they hold is found from their fields

@@ -12,8 +12,8 @@ from analysis.next_command import proposal_for
 from harness.core.errors import CorruptError, InputError
 from harness.core.files import read_json
 from harness.plan.run_file import loader
-from harness.recipe import given_tokenizer
 from harness.store.store import Store
+from harness.texts.recipe import given_tokenizer
 
 LEVELS = 100_000
 JSON = '{"a":' * LEVELS + "1" + "}" * LEVELS

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import embedded, extract, recipe
 from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.corpora import corpus, ingest
 from harness.corpora.corpus import Corpus, Split, build, open_corpus, require_windows
-from harness.recipe import Recipe, local
+from harness.texts import embedded, extract, recipe
+from harness.texts.recipe import Recipe, local
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SENTENCE = "the model learns from data that the loss of a run shows when it is trained again with more replay"
@@ -360,7 +360,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from harness.corpora.corpus import build
-from harness.recipe import local
+from harness.texts.recipe import local
 if __name__ == "__main__":
     build([local("upstream", sys.argv[1])], Path(sys.argv[2]), processes=int(sys.argv[3]))
 """

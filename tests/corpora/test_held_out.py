@@ -14,7 +14,7 @@ import pytest
 from harness.core.errors import InputError
 from harness.corpora.corpus import Corpus, Split, build, open_corpus, require_windows
 from harness.corpora.held_out import pieces
-from harness.recipe import Recipe, local
+from harness.texts.recipe import Recipe, local
 
 SENTENCE = "the model learns from data that the loss of a run shows when it is trained again"
 

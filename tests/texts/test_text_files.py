@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import InputError
-from harness.recipe import given_tokenizer, local
-from harness.text_files import text_files
+from harness.texts.recipe import given_tokenizer, local
+from harness.texts.text_files import text_files
 
 
 def write(folder: Path, *names: str) -> Path:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from harness.core.errors import InputError
-from harness.file_kinds import kind_of
-from harness.recipe import LONGEST_DOCUMENT
-from harness.text_files import suffix_of, text_files
+from harness.texts.file_kinds import kind_of
+from harness.texts.recipe import LONGEST_DOCUMENT
+from harness.texts.text_files import suffix_of, text_files
 
 _LINE_BYTES = 1 << 20  # a longer line of a txt file is read in parts
 _TXT_BYTES = 4096  # a txt file becomes documents of at least this size, cut at empty lines

@@ -20,10 +20,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness import extract
 from harness.core.errors import InputError
-from harness.recipe import CPP_PACKAGES, PACKAGES, SYMPY_PACKAGES
-from harness.sources import Document
+from harness.texts import extract
+from harness.texts.local import Document
+from harness.texts.recipe import CPP_PACKAGES, PACKAGES, SYMPY_PACKAGES
 
 OrderedMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # `map`, or a pool's ordered one
 NamedFile = tuple[str, str]  # (name relative to site-packages or the standard library, where it is)

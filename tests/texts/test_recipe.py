@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import recipe
 from harness.core.errors import InputError
-from harness.recipe import embedded, local
+from harness.texts import recipe
+from harness.texts.recipe import embedded, local
 
 
 def write(folder: Path, **texts: str) -> Path:

@@ -15,9 +15,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from harness import sources
 from harness.core.errors import InputError
-from harness.sources import local_documents
+from harness.texts import local as sources
+from harness.texts.local import local_documents
 
 TEXTS = ["A first text.", 'Quotes " and, commas\nand two lines.', "Grüße, 世界 \U0001f600", "  indented\n"]
 
