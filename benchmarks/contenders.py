@@ -19,9 +19,9 @@ from benchmarks.workload import Workload, fresh_store
 from harness import worker
 from harness.model.build import build_scratch
 from harness.program.shape import ModelShape
-from harness.states import States
 from harness.store.store import Store
-from harness.train import Trainer
+from harness.train.loop import Trainer
+from harness.train.states import States
 
 MATMUL_SECONDS = 0.1  # for one measurement of one shape
 MATMUL_ROUNDS = 5

@@ -15,7 +15,7 @@ from benchmarks.sides import interleaved
 from benchmarks.table import Row
 from benchmarks.workload import Bench, Workload, fresh_store
 from harness import pool, worker
-from harness.events import Ended, Event, Ready
+from harness.train.events import Ended, Event, Ready
 
 MODELS = ("mini_1m", "mini_3m")
 BATCHES = (4, 32)  # sequences: what a rank computes between two exchanges of gradients

@@ -1,7 +1,7 @@
 """What a person sees while workers train: an overall bar and a line per worker, or plain lines without a terminal.
 With launch=slurm a worker is a job of the cluster.
 
-Level 7. The launcher tells it every event of a worker (`harness.events`) and calls `tick` now and then; it
+Level 7. The launcher tells it every event of a worker (`harness.train.events`) and calls `tick` now and then; it
 draws at most twice a second, since the cores belong to the workers. All goes to stderr.
 
     with Display(total_tokens, jobs, enabled=True) as display:
@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from harness.core.units import clock, count
-from harness.events import Assigned, Ended, Event, Measured, Progress, Ready, Started
 from harness.plan.jobs import Job
+from harness.train.events import Assigned, Ended, Event, Measured, Progress, Ready, Started
 
 if TYPE_CHECKING:
     from rich.live import Live

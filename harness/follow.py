@@ -40,7 +40,7 @@ def follow(should_stop: Callable[[], bool]) -> None:
     An error that only this rank has ends it, and whoever started the ranks then has to end the others.
     """
     from harness.model.distributed import join
-    from harness.train import Interrupted, NonFiniteError
+    from harness.train.loop import Interrupted, NonFiniteError
 
     ranks = join()
     if (setup := ranks.first(_told_by_rank_0)) is not None:  # None: there was nothing to train

@@ -22,11 +22,11 @@ from typing import Any
 
 from harness import pool, worker
 from harness.display import Display, Line
-from harness.events import Assigned, Ended, Event, Ready
 from harness.plan.jobs import Failure, Job, Jobs, Outcome
 from harness.plan.plan import Plan
 from harness.store.store import Store
 from harness.tracker import Tracker
+from harness.train.events import Assigned, Ended, Event, Ready
 
 RETRY_SECONDS = 0.5  # until a segment that another process trains is looked at again
 GRACE_SECONDS = 30.0  # for a step and the save of its state after Ctrl-C; what is stored is safe in any case

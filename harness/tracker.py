@@ -5,7 +5,7 @@ one warning. One wandb run per run, its id the run's key. It is opened when the 
 it shares with other runs; a run that shares all of it is written when its last segment ends.
 
     with Tracker({"kind": "wandb", "mode": "offline", "project": "rewarm"}, store, plan) as mirror:
-        mirror.event(job, event)                  # see harness.events
+        mirror.event(job, event)                  # see harness.train.events
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from harness.events import Ended, Event, Measured, Progress, Started
 from harness.plan.jobs import Job
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.program import Program
 from harness.store.history import Row, changes, final_losses, final_positions
 from harness.store.store import Store
+from harness.train.events import Ended, Event, Measured, Progress, Started
 
 EVERY_STEPS = 16  # of the steps.jsonl of a stored state, one line in so many; live, what the worker flushes
 

@@ -7,7 +7,7 @@ Several ranks (`harness.model.distributed`) are one worker: rank 0 does all this
 
 Launcher to worker: a `Setup` first, then a `Task` each time the worker is free; None, or the end of the pipe, means
 stop (a job under way is stopped at its next step boundary, and its state stored).
-Worker to launcher: the events of `harness.events`.
+Worker to launcher: the events of `harness.train.events`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from harness.core.errors import CorruptError, InputError
-from harness.events import Ended, Event, Measured, Progress, Ready, Started
 from harness.plan.task import Task, is_stored
 from harness.store.store import Store
+from harness.train.events import Ended, Event, Measured, Progress, Ready, Started
 
 if TYPE_CHECKING:
-    from harness.train import Trainer
+    from harness.train.loop import Trainer
 
 LOOK_SECONDS = 0.05  # between two looks at the pipe while training: 20 microseconds each
 
@@ -70,8 +70,8 @@ def make_trainer(setup: Setup) -> Trainer:
 
     from harness.model.build import tune_process
     from harness.model.distributed import join, local_device
-    from harness.states import States
-    from harness.train import Trainer
+    from harness.train.loop import Trainer
+    from harness.train.states import States
 
     device = local_device()
     if setup.gpus and device.type == "cpu":
@@ -94,7 +94,7 @@ def run_under_lease(
 
     On rank 0 alone; the others follow. An error that not all of them have leaves them `parted`.
     """
-    from harness.train import Interrupted, NonFiniteError
+    from harness.train.loop import Interrupted, NonFiniteError
 
     store, ranks = trainer.states.store, trainer.states.ranks
     started = reached = task.stop
@@ -145,7 +145,7 @@ def run_under_lease(
 
 def run_job(task: Task, trainer: Trainer, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> None:
     """What every rank does of a job. Interrupted and NonFiniteError come on all of them at the same step."""
-    from harness.train import Interrupted, NonFiniteError
+    from harness.train.loop import Interrupted, NonFiniteError
 
     try:
         if task.position is None:

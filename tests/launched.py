@@ -64,7 +64,7 @@ def in_process(texts: Path, root: Path, runs: Sequence[str], **how: Any) -> Fork
     trained are written to the file `report`.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.train", "tests.launched"])
+    context.set_forkserver_preload(["harness.train.loop", "tests.launched"])
     process = context.Process(target=_child, args=(texts, root, list(runs), how))
     process.start()
     return process
@@ -84,8 +84,9 @@ def _child(texts: Path, root: Path, runs: list[str], how: dict[str, Any]) -> Non
 
 
 def _arrange_death(what: str, at: int) -> None:
-    from harness import states, train
     from harness.corpora.batches import Batches
+    from harness.train import loop as train
+    from harness.train import states
 
     owner, name = {
         "save": (states, "save_optimizer"),  # the weights are written by then, the state is not complete

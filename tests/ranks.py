@@ -23,7 +23,7 @@ from tests.launched import launched
 def together(count: int, body: Callable[..., int], *arguments: Any, **how: Any) -> list[int | None]:
     """Call `body` in `count` processes whose environment names them as ranks. The statuses it gives, by rank."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.train", "harness.model.distributed", "tests.launched"])
+    context.set_forkserver_preload(["harness.train.loop", "harness.model.distributed", "tests.launched"])
     processes = []
     for environment in environments((None,) * count):
         process = context.Process(target=_rank, args=(environment, body, arguments, how))

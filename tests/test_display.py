@@ -7,10 +7,10 @@ import io
 import pytest
 
 from harness.display import Board, Display, Line, render, shortened, summary
-from harness.events import Assigned, Ended, Measured, Progress, Ready, Started
 from harness.plan.jobs import Job, Jobs
 from harness.plan.plan import plan
 from harness.store.history import Row
+from harness.train.events import Assigned, Ended, Measured, Progress, Ready, Started
 from tests.composed import points_of
 from tests.tiny import command, write_texts
 

@@ -21,12 +21,12 @@ import pytest
 from harness.cli import run_points
 from harness.compose.compose import collect
 from harness.core.errors import InputError
-from harness.events import Ended
 from harness.launch import Outcome, launch
 from harness.measure.request import Request
 from harness.plan.over_store import plan_over
 from harness.pool import undisturbed
 from harness.store.store import Store
+from harness.train.events import Ended
 from tests.composed import points_of
 from tests.launched import OFF, in_process, kept_files, launched, leavings, settings
 from tests.tiny import command

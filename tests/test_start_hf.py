@@ -23,7 +23,7 @@ from harness.model.build import check_checkpoint, load_checkpoint
 from harness.model.tensors import load_model
 from harness.plan.over_store import plan_over
 from harness.store.store import Store
-from harness.train import Interrupted
+from harness.train.loop import Interrupted
 from tests.composed import points_of
 from tests.launched import OFF, settings
 from tests.tiny import command, end_of, files_of, planned, train, write_texts

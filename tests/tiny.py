@@ -11,9 +11,9 @@ from harness.corpora import corpus
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.task import task_of
-from harness.states import States
 from harness.store.store import Store
-from harness.train import Trainer
+from harness.train.loop import Trainer
+from harness.train.states import States
 from tests.composed import points_of
 
 KNOBS = (

@@ -23,15 +23,15 @@ from harness import worker
 from harness.core import files as disk
 from harness.core.errors import InputError
 from harness.core.plain import read_back
-from harness.events import Ended, Event, Measured, Progress, Started
 from harness.follow import dismiss, end, follow
 from harness.plan.task import Task, is_stored
 from harness.slurm.submissions import progress_path, read_work, retries_path
 from harness.store.store import Store
+from harness.train.events import Ended, Event, Measured, Progress, Started
 from harness.worker import Setup
 
 if TYPE_CHECKING:
-    from harness.train import Trainer  # torch: only once submitit has put its signal handlers in place
+    from harness.train.loop import Trainer  # torch: only once submitit has put its signal handlers in place
 
 FAILED, FINAL = 1, 3  # exit statuses: after the second no retry would end otherwise
 PROGRESS_SECONDS = 2.0  # between two reports to the store

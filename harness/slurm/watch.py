@@ -13,7 +13,6 @@ from typing import Any
 
 from harness.core.errors import InputError
 from harness.display import Display
-from harness.events import Assigned, Ended, Event, Progress, Started
 from harness.plan.jobs import Failure, Job, Jobs
 from harness.plan.plan import Plan
 from harness.plan.task import is_stored
@@ -21,6 +20,7 @@ from harness.slurm.status import failure_of, left_at
 from harness.slurm.submissions import Submitted, submitted
 from harness.store.store import Store
 from harness.tracker import Tracker
+from harness.train.events import Assigned, Ended, Event, Progress, Started
 
 LOOK_SECONDS = 2.0
 DRAW_SECONDS = 0.25

@@ -29,7 +29,7 @@ from harness.model.tensors import load_model, load_optimizer, save_model, save_o
 from harness.plan.over_store import plan_over
 from harness.program.shape import ModelShape
 from harness.store.store import Store
-from harness.train import Interrupted
+from harness.train.loop import Interrupted
 from harness.worker import Setup
 from tests import tiny
 from tests.composed import points_of

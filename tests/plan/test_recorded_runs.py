@@ -17,7 +17,7 @@ from harness.core.errors import CorruptError, InputError
 from harness.plan.recorded_corpora import completed
 from harness.plan.recorded_runs import find_run, program_of
 from harness.store.store import Store
-from harness.train import Trainer
+from harness.train.loop import Trainer
 from tests.tiny import KNOBS, write_texts
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from harness import states
 from harness.core.plain import plain
 from harness.core.shipped import CODE
 from harness.plan.jobs import Job, Jobs
 from harness.slurm import payload
 from harness.slurm.resources import longest_waits
 from harness.store.store import Store
-from harness.train import Trainer
+from harness.train import states
+from harness.train.loop import Trainer
 from harness.worker import Setup
 from tests.launched import launched
 from tests.tiny import planned
@@ -50,7 +50,7 @@ def run(
     }
     (folder / "work-0.json").write_text(json.dumps(document))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.train", "tests.launched"])
+    context.set_forkserver_preload(["harness.train.loop", "tests.launched"])
     environment |= {"SLURM_JOB_ID": "5", "SUBMITIT_EXECUTOR": "slurm", "SUBMITIT_FOLDER": str(folder)}
     process = context.Process(target=_job, args=(folder, environment, slow, broken))
     process.start()

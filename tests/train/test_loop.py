@@ -22,10 +22,10 @@ from harness.plan.task import task_of
 from harness.program.program import Adam, Phase
 from harness.program.schedule import Constant
 from harness.program.shape import ModelShape
-from harness.states import States, build_optimizer
 from harness.store.store import Store
 from harness.texts.recipe import Recipe
-from harness.train import Interrupted, NonFiniteError, Trainer, _enter
+from harness.train.loop import Interrupted, NonFiniteError, Trainer, _enter
+from harness.train.states import States, build_optimizer
 from tests.tiny import end_of, files_of, planned, train
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"

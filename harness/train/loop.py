@@ -17,15 +17,15 @@ import torch
 from transformers import PreTrainedModel
 
 from harness.corpora.batches import Batches
-from harness.events import Event, Measured, Progress, Started
 from harness.measure.losses import Windows, measure_loss
 from harness.measure.request import RowKey
 from harness.model.build import loss_of
 from harness.model.distributed import accumulating, whole
 from harness.plan.task import Task
 from harness.program.program import Phase, Program
-from harness.states import State, States
 from harness.store.history import Row, merge
+from harness.train.events import Event, Measured, Progress, Started
+from harness.train.states import State, States
 
 Report = Callable[[Event], None]
 FLUSH_STEPS = 16  # losses are read off the device this often; a loss that is not finite is seen before any save
