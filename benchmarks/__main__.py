@@ -15,8 +15,8 @@ from pathlib import Path
 
 from benchmarks import cluster, fits, page, planning, ranks, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, say
-from harness.pool import ONE_THREAD
 from harness.store.store import Store
+from harness.workers.pool import ONE_THREAD
 
 ALL = {
     "loop": speed.loop,

@@ -16,12 +16,12 @@ import torch
 
 from benchmarks import bare
 from benchmarks.workload import Workload, fresh_store
-from harness import worker
 from harness.model.build import build_scratch
 from harness.program.shape import ModelShape
 from harness.store.store import Store
 from harness.train.loop import Trainer
 from harness.train.states import States
+from harness.workers import worker
 
 MATMUL_SECONDS = 0.1  # for one measurement of one shape
 MATMUL_ROUNDS = 5

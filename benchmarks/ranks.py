@@ -14,8 +14,8 @@ from benchmarks import workload
 from benchmarks.sides import interleaved
 from benchmarks.table import Row
 from benchmarks.workload import Bench, Workload, fresh_store
-from harness import pool, worker
 from harness.train.events import Ended, Event, Ready
+from harness.workers import pool, worker
 
 MODELS = ("mini_1m", "mini_3m")
 BATCHES = (4, 32)  # sequences: what a rank computes between two exchanges of gradients

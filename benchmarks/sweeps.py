@@ -12,13 +12,13 @@ from benchmarks import workload
 from benchmarks.sides import Side
 from benchmarks.table import Row
 from benchmarks.workload import Bench, command, fresh_store, planned, say
-from harness import pool, worker
 from harness.core.cores import cores
 from harness.core.shipped import SWEEPS
 from harness.plan.jobs import Jobs
 from harness.plan.plan import Plan, Segment
 from harness.store.store import Store
 from harness.train.events import Ready
+from harness.workers import pool, worker
 
 # 1 % of 150 steps is not nothing, so the demo's warm-ups are still four different ones.
 QUICK_DEMO = ("scale.tokens=76800", "scale.horizon=76800", "base.tokens=76800")

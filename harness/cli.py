@@ -22,12 +22,12 @@ from harness.core.command import guarded as run_guarded
 from harness.core.command import refused
 from harness.core.errors import InputError
 from harness.core.units import size
-from harness.follow import require_ranks, run_on_rank_0
 from harness.plan.cost import totals
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, compile_points
 from harness.report import plan_document, plan_lines, total_lines
 from harness.store.store import Store
+from harness.workers.ranks import require_ranks, run_on_rank_0
 
 LONG_CHECK_BYTES = 10**9  # a second or more: then it is said
 CHECK_SECONDS = 10.0  # between two lines about how far a check is

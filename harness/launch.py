@@ -1,7 +1,7 @@
 """Carry out a plan: corpora first, then every segment that is left, side by side or one after the other.
 
 Level 7, without torch: training happens in worker processes (`launch=local`), in this one (`launch=inline`, which
-imports `harness.worker`'s torch only then), or in jobs of a cluster (`launch=slurm`: `harness.slurm.submit` submits them). A
+imports `harness.workers.worker`'s torch only then), or in jobs of a cluster (`launch=slurm`: `harness.slurm.submit` submits them). A
 failure costs the segment it happened in and what continues from it; the rest goes on. Ctrl-C stores every state at its
 next step boundary (jobs of a cluster just go on); the same command goes on from there.
 
@@ -15,17 +15,17 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from harness import pool, worker
 from harness.config.launching import Cluster, Launch
-from harness.display import Display
-from harness.needed_corpora import build_corpora
 from harness.plan.epochs import Epochs
 from harness.plan.jobs import Failure, Jobs, Outcome
 from harness.plan.plan import Plan
 from harness.plan.run_file import write_documents
-from harness.session import Session, Stop, tell
 from harness.store.store import Store
-from harness.tracker import Tracker
+from harness.workers import pool, worker
+from harness.workers.display import Display
+from harness.workers.needed_corpora import build_corpora
+from harness.workers.session import Session, Stop, tell
+from harness.workers.tracker import Tracker
 
 
 def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, Any], progress: bool) -> Outcome:

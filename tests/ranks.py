@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from harness.corpora.batches import Batches
-from harness.follow import run_on_rank_0
 from harness.measure import losses as measure
-from harness.pool import environments
+from harness.workers.pool import environments
+from harness.workers.ranks import run_on_rank_0
 from tests.launched import launched
 
 

@@ -16,8 +16,8 @@ from benchmarks.table import Row, document, lines, machine
 from benchmarks.workload import Bench, Workload
 from harness.core.errors import InputError
 from harness.plan.task import task_of
-from harness.pool import ONE_THREAD
 from harness.store.store import Store
+from harness.workers.pool import ONE_THREAD
 from tests.tiny import end_of, planned, train, write_texts
 
 

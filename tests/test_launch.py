@@ -24,9 +24,9 @@ from harness.core.errors import InputError
 from harness.launch import Outcome, launch
 from harness.measure.request import Request
 from harness.plan.over_store import plan_over
-from harness.pool import undisturbed
 from harness.store.store import Store
 from harness.train.events import Ended
+from harness.workers.pool import undisturbed
 from tests.composed import points_of
 from tests.launched import OFF, in_process, kept_files, launched, leavings, settings
 from tests.tiny import command
@@ -90,7 +90,7 @@ def test_a_second_call_trains_nothing_and_only_retries_what_failed(texts: Path, 
 def test_a_finished_sweep_starts_no_worker(
     texts: Path, inline: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.pool.start", lambda *_: pytest.fail("a worker was started"))
+    monkeypatch.setattr("harness.workers.pool.start", lambda *_: pytest.fail("a worker was started"))
     assert launched(texts, inline[0], GOOD, "local") == Outcome()
 
 
@@ -205,7 +205,7 @@ def test_what_is_damaged_in_a_parent_store_is_trained_anew_in_ones_own(
 def test_a_run_that_is_called_done_without_its_state_fails(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("harness.worker.run_under_lease", lambda *_: Ended("done"))
+    monkeypatch.setattr("harness.workers.worker.run_under_lease", lambda *_: Ended("done"))
     assert run_points(collect([*command(texts, GOOD[0]).split(), f"root={tmp_path}"])) == 1
     (point,) = points_of(command(texts, GOOD[0]))
     said = capsys.readouterr().err
@@ -249,7 +249,7 @@ def test_damaged_states_cost_one_check_of_the_others(
 def test_a_gpu_that_torch_cannot_use_is_refused(
     texts: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.pool.devices", lambda: ["0"])
+    monkeypatch.setattr("harness.workers.pool.devices", lambda: ["0"])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0" if kind == "inline" else "")
     if kind == "inline":

@@ -19,16 +19,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness import worker
 from harness.core import files as disk
 from harness.core.errors import InputError
 from harness.core.plain import read_back
-from harness.follow import dismiss, end, follow
 from harness.plan.task import Task, is_stored
 from harness.slurm.submissions import progress_path, read_work, retries_path
 from harness.store.store import Store
 from harness.train.events import Ended, Event, Measured, Progress, Started
-from harness.worker import Setup
+from harness.workers import worker
+from harness.workers.ranks import dismiss, end, follow
+from harness.workers.worker import Setup
 
 if TYPE_CHECKING:
     from harness.train.loop import Trainer  # torch: only once submitit has put its signal handlers in place

@@ -25,18 +25,18 @@ from harness.config.launching import Cluster
 from harness.core.errors import InputError
 from harness.core.identity import digest
 from harness.core.plain import plain, read_back
-from harness.follow import world_size
 from harness.plan.jobs import Job, Jobs
 from harness.plan.plan import Plan
 from harness.plan.task import Task, is_stored
-from harness.pool import ONE_THREAD, undisturbed
 from harness.slurm.chains import Chain, chains, job_name, listed
 from harness.slurm.payload import FINAL, Payload
 from harness.slurm.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
 from harness.slurm.snapshot import freeze, freeze_code
 from harness.slurm.submissions import COMMENT, Submitted, read_work, record, record_cancelled, retries_path, submitted
 from harness.store.store import Store
-from harness.worker import Setup
+from harness.workers.pool import ONE_THREAD, undisturbed
+from harness.workers.ranks import world_size
+from harness.workers.worker import Setup
 
 LOOK_SECONDS = 0.2  # while another process submits
 SETTLE_SECONDS = 60.0  # SLURM gives a job that ignores SIGTERM 30 s

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.core.errors import InputError
-from harness.display import Display
 from harness.plan.jobs import Failure, Job, Jobs
 from harness.plan.plan import Plan
 from harness.plan.task import is_stored
 from harness.slurm.status import failure_of, left_at
 from harness.slurm.submissions import Submitted, submitted
 from harness.store.store import Store
-from harness.tracker import Tracker
 from harness.train.events import Assigned, Ended, Event, Progress, Started
+from harness.workers.display import Display
+from harness.workers.tracker import Tracker
 
 LOOK_SECONDS = 2.0
 DRAW_SECONDS = 0.25

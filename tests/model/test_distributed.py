@@ -18,7 +18,6 @@ import torch
 from tests.test_checkpoint import adamw, train
 from torch.distributed.tensor import DTensor
 
-from harness import pool
 from harness.core.errors import InputError
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import open_corpus
@@ -30,7 +29,8 @@ from harness.plan.over_store import plan_over
 from harness.program.shape import ModelShape
 from harness.store.store import Store
 from harness.train.loop import Interrupted
-from harness.worker import Setup
+from harness.workers import pool
+from harness.workers.worker import Setup
 from tests import tiny
 from tests.composed import points_of
 from tests.launched import launched, leavings, settings

@@ -19,7 +19,7 @@ from harness.slurm.resources import longest_waits
 from harness.store.store import Store
 from harness.train import states
 from harness.train.loop import Trainer
-from harness.worker import Setup
+from harness.workers.worker import Setup
 from tests.launched import launched
 from tests.tiny import planned
 

@@ -15,7 +15,7 @@ from harness.plan.jobs import Jobs
 from harness.plan.plan import compile_points, plan
 from harness.plan.task import Task
 from harness.slurm.snapshot import freeze, freeze_code
-from harness.worker import Setup
+from harness.workers.worker import Setup
 
 
 @pytest.mark.parametrize("sweep", ["demo", "scalable_replay"])

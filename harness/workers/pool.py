@@ -1,6 +1,6 @@
 """Worker processes: how many, on which devices, started early, replaced when they die.
 
-Level 7, without torch. A worker is a fresh interpreter in `harness.worker.main`, not a fork (threads and CUDA do not
+Level 7, without torch. A worker is a fresh interpreter in `harness.workers.worker.main`, not a fork (threads and CUDA do not
 survive one) and not a `multiprocessing` child (which would import the launcher's main module again, Hydra and all).
 With `launch.ranks=k` it is k of them that train together; rank 0 has the pipe, the others follow it.
 
@@ -31,10 +31,10 @@ import harness
 from harness.config.launching import Launch, require_equal_parts
 from harness.core.cores import cores
 from harness.core.errors import InputError
-from harness.follow import world_size
 from harness.plan.jobs import Job
 from harness.plan.plan import Plan
-from harness.worker import Setup
+from harness.workers.ranks import world_size
+from harness.workers.worker import Setup
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 Place = tuple[str | None, ...]  # CUDA_VISIBLE_DEVICES of each rank of a worker; None: a core
@@ -104,10 +104,10 @@ def start(index: int, setup: Setup, place: Place) -> Worker:
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
     output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
     with undisturbed():  # a Ctrl-C must not reach the worker before it can ignore it
-        body = f"from harness.worker import main; main({theirs.fileno()})"
+        body = f"from harness.workers.worker import main; main({theirs.fileno()})"
         processes = [
             subprocess.Popen(
-                [sys.executable, "-c", "from harness.follow import main; main()" if rank else body],
+                [sys.executable, "-c", "from harness.workers.ranks import main; main()" if rank else body],
                 pass_fds=[] if rank else [theirs.fileno()],
                 env=environment | own,
                 stdin=subprocess.DEVNULL,

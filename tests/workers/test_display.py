@@ -6,11 +6,11 @@ import io
 
 import pytest
 
-from harness.display import Board, Display, Line, render, shortened, summary
 from harness.plan.jobs import Job, Jobs
 from harness.plan.plan import plan
 from harness.store.history import Row
 from harness.train.events import Assigned, Ended, Measured, Progress, Ready, Started
+from harness.workers.display import Board, Display, Line, render, shortened, summary
 from tests.composed import points_of
 from tests.tiny import command, write_texts
 

@@ -17,7 +17,7 @@ from harness.launch import launch
 from harness.plan.over_store import plan_over
 from harness.plan.plan import PlannedRun
 from harness.store.store import Store
-from harness.tracker import summary
+from harness.workers.tracker import summary
 from tests.composed import points_of
 from tests.launched import settings
 from tests.tiny import command, write_texts

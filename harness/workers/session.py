@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
 
-from harness import pool, worker
-from harness.display import Display, Line
 from harness.plan.jobs import Failure, Job, Jobs, Outcome
 from harness.plan.plan import Plan
 from harness.store.store import Store
-from harness.tracker import Tracker
 from harness.train.events import Assigned, Ended, Event, Ready
+from harness.workers import pool, worker
+from harness.workers.display import Display, Line
+from harness.workers.tracker import Tracker
 
 RETRY_SECONDS = 0.5  # until a segment that another process trains is looked at again
 GRACE_SECONDS = 30.0  # for a step and the save of its state after Ctrl-C; what is stored is safe in any case
