@@ -20,7 +20,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import decide_command, fit_command, next_command
+from analysis.commands import decide as decide_command
+from analysis.commands import fit as fit_command
+from analysis.commands import next as next_command
 from analysis.facts import folder_name
 from analysis.runs import RunRecord, read_runs, summary
 from analysis.show import diff_document, diff_lines, show_document, show_lines

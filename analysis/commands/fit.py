@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.commands.progress import bar
 from analysis.crossval import cross_validate
 from analysis.curves import add_schedules
 from analysis.expressions import parse_map, parse_numbers
@@ -21,7 +22,6 @@ from analysis.fit_file import to_document
 from analysis.laws import LAWS, find
 from analysis.objective import parse_loss
 from analysis.programs import lr_curve
-from analysis.progress import bar
 from analysis.runs import read_runs
 from analysis.tables import keep, read, table_of
 from harness.core.errors import InputError

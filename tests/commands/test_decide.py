@@ -15,7 +15,7 @@ from called import document, refused
 from planted import TRUTH, design, losses
 
 from analysis.__main__ import main
-from analysis.decide_command import answer_lines, warning_lines
+from analysis.commands.decide import answer_lines, warning_lines
 from analysis.fit_file import from_document, read_fit
 from analysis.optimise import critical_share
 from harness.core.errors import InputError

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.decide_command import add_question, check_read, fits_of, needed
+from analysis.commands.decide import add_question, check_read, fits_of, needed
 from analysis.design import Proposal, next_runs
 from analysis.expressions import one_line
 from analysis.fit import LEVEL
