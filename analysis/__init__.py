@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.crossval import cross_validate as cross_validate
+    from analysis.decide.optimise import compute_allocation as compute_allocation
+    from analysis.decide.optimise import critical_share as critical_share
+    from analysis.decide.optimise import domain_ability as domain_ability
+    from analysis.decide.optimise import limited_domain as limited_domain
+    from analysis.decide.schedule import choose_schedule as choose_schedule
+    from analysis.decide.simplex import best_mixture as best_mixture
     from analysis.design import next_runs as next_runs
     from analysis.fit import fit_law as fit_law
     from analysis.fit_file import read_fit as read_fit
     from analysis.laws import LAWS as LAWS
-    from analysis.optimise import compute_allocation as compute_allocation
-    from analysis.optimise import critical_share as critical_share
-    from analysis.optimise import domain_ability as domain_ability
-    from analysis.optimise import limited_domain as limited_domain
     from analysis.runs import read_runs as read_runs
-    from analysis.schedule_choice import choose_schedule as choose_schedule
-    from analysis.simplex import best_mixture as best_mixture
     from analysis.tables import load as load
     from analysis.tables import read as read
 

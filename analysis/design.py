@@ -1,6 +1,6 @@
 """Which runs to train next: those that narrow the answer to a question most for their FLOPs.
 
-Above `analysis.fit`, `analysis.questions` and `analysis.sensitivity`; `analysis.candidates` says what can be run.
+Above `analysis.fit`, `analysis.decide.questions` and `analysis.sensitivity`; `analysis.candidates` says what can be run.
 
     evidence = {"general": Evidence(fit, table), "domain": Evidence(fit, table)}
     question = share_under_tolerance(N=2.2e6, D=6e5, tolerance=0.05, base_loss=3.4)
@@ -23,11 +23,11 @@ import numpy as np
 
 from analysis import candidates as possible
 from analysis.candidates import Candidate, Proposed
-from analysis.ensemble import ensembles
+from analysis.decide.ensemble import ensembles
+from analysis.decide.questions import Question
 from analysis.fisher import Noise
 from analysis.fit import LEVEL, Fit
 from analysis.formula import Array
-from analysis.questions import Question
 from analysis.selection import Choice, best_set, blocks, ordered
 from analysis.sensitivity import Evidence, Space, gain, gradient_of, space_of
 from harness.core.errors import InputError

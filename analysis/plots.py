@@ -20,10 +20,10 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from analysis.decide.isoflop import minima, parabolas
+from analysis.decide.optimise import Answer
 from analysis.fit import LEVEL, Fit
 from analysis.formula import Array
-from analysis.isoflop import minima, parabolas
-from analysis.optimise import Answer
 from analysis.plot_style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, amount, ordered, percent, save
 from analysis.profile import Profile
 
@@ -119,7 +119,7 @@ def ratio_family(
     answer: Answer | None = None,
     losses: tuple[str, ...] = ("general", "domain"),
 ) -> Axes:
-    """Losses against the downstream share r: label -> columns of `analysis.optimise.curves`, with their bands.
+    """Losses against the downstream share r: label -> columns of `analysis.decide.optimise.curves`, with their bands.
 
     Of an answer, the limit that the general loss must keep, and r* with its interval.
     """
@@ -177,7 +177,7 @@ def isoflop_parabolas(ax: Axes, table: pd.DataFrame, of: str = "N", weights: str
 
 
 def compute_optimal(ax: Axes, fit: Fit, found: pd.DataFrame, reach: float = 3.0) -> Axes:
-    """The minima of `analysis.isoflop.minima` against compute, with the power law through them and its band.
+    """The minima of `analysis.decide.isoflop.minima` against compute, with the power law through them and its band.
 
     The law is drawn `reach` times beyond the budgets to each side. Bars: two standard errors of a trusted minimum to
     each side; minima outside the range of their points are not drawn.

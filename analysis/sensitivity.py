@@ -14,12 +14,12 @@ import pandas as pd
 
 from analysis import candidates as possible
 from analysis.candidates import Candidate
-from analysis.ensemble import Ensemble
+from analysis.decide.ensemble import Ensemble
+from analysis.decide.questions import Question
 from analysis.fisher import Noise, estimate_of, information, inside, noise_of, slopes_of
 from analysis.fit import Fit
 from analysis.formula import Array
 from analysis.information import SINGULAR
-from analysis.questions import Question
 from analysis.resampling import clusters_of
 from analysis.search import inward_bounds
 from harness.core.errors import InputError

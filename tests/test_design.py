@@ -25,14 +25,14 @@ from analysis.candidates import (
     sweep_file,
     token_grid,
 )
+from analysis.decide.ensemble import Ensemble
+from analysis.decide.optimise import domain_ability
+from analysis.decide.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
 from analysis.design import next_runs
-from analysis.ensemble import Ensemble
 from analysis.fisher import Noise, estimate_of, information, noise_of, slopes_of
 from analysis.fit import Fit, fit_law, objective_of
 from analysis.laws import DCPT
 from analysis.objective import Loss
-from analysis.optimise import domain_ability
-from analysis.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
 from analysis.search import search
 from analysis.selection import Choice, best_set, ordered
 from analysis.sensitivity import Evidence, gradient_of

@@ -12,11 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis import plots
+from analysis.decide.isoflop import grid, minima, optimal
+from analysis.decide.optimise import Answer
 from analysis.fit import Fit, fit_law, objective_of
 from analysis.information import inform
-from analysis.isoflop import grid, minima, optimal
 from analysis.laws import LAWS
-from analysis.optimise import Answer
 from analysis.plot_style import ordered, save
 from analysis.profile import profile
 from analysis.search import search

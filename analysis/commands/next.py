@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.commands.decide import add_question, check_read, fits_of, needed
+from analysis.decide.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.design import Proposal, next_runs
 from analysis.expressions import one_line
 from analysis.fit import LEVEL
-from analysis.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.sensitivity import Evidence
 from harness.core.errors import InputError
 

@@ -1,6 +1,6 @@
 """The estimate and the bootstrap draws of fits, taken together, and the best point of all their curves at once.
 
-Beneath `analysis.optimise`, `analysis.simplex` and `analysis.schedule_choice`. Losses have a first axis of K rows: row
+Beneath `analysis.decide.optimise`, `analysis.decide.simplex` and `analysis.decide.schedule`. Losses have a first axis of K rows: row
 0 is the estimate, the others are draws.
 
     (general, domain), paired = ensembles([general_fit, domain_fit])

@@ -4,8 +4,8 @@
     answer.values["r"], answer.interval["r"], answer.status
 
 r is the downstream share of the stream, so the general corpus has 1 - r; each law's own r is the share of the corpus
-whose loss it gives. Every question is solved for the estimate and all bootstrap draws at once (`analysis.ensemble`).
-Mixtures of more corpora are in `analysis.simplex`, schedules in `analysis.schedule_choice`.
+whose loss it gives. Every question is solved for the estimate and all bootstrap draws at once (`analysis.decide.ensemble`).
+Mixtures of more corpora are in `analysis.decide.simplex`, schedules in `analysis.decide.schedule`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.ensemble import Ensemble, best_of, ensembles, extrapolation, farthest, solve, status_of
+from analysis.decide.ensemble import Ensemble, best_of, ensembles, extrapolation, farthest, solve, status_of
 from analysis.fit import LEVEL, Fit
 from analysis.formula import Array
 from harness.core.errors import InputError

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from reference import reference
 
+from analysis.decide.isoflop import grid, minima, optimal, parabolas
 from analysis.fit import fit_law
-from analysis.isoflop import grid, minima, optimal, parabolas
 from analysis.laws import LAWS
 from harness.core.errors import InputError
 

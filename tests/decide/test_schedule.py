@@ -10,10 +10,10 @@ import pytest
 from known_fits import fit_of, scattered
 
 from analysis.curves import DECAY, annealing, lr_sum
+from analysis.decide.schedule import choose_schedule, lr_curve
 from analysis.fit import Fit
 from analysis.law import Law
 from analysis.laws import LAWS
-from analysis.schedule_choice import choose_schedule, lr_curve
 from harness.core.errors import InputError
 
 LAW = LAWS["cpt_dynamics"]

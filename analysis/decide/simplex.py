@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.ensemble import Ensemble, ensembles, extrapolation, farthest
+from analysis.decide.ensemble import Ensemble, ensembles, extrapolation, farthest
+from analysis.decide.optimise import Answer, answer_of, check_amounts
 from analysis.fit import Fit
 from analysis.formula import Array
-from analysis.optimise import Answer, answer_of, check_amounts
 from harness.core.errors import InputError
 
 BARRIERS = np.concatenate([np.geomspace(0.1, 1e-11, 24), np.full(4, 1e-11)])  # one Newton step each

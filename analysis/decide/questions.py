@@ -1,7 +1,7 @@
 """What one wants to know from fitted laws: a number, worked out for many sets of their parameters at once.
 
-Between `analysis.ensemble` and `analysis.design`, which differentiates the number by the parameters to see which runs
-would narrow it. `analysis.optimise` answers the same for a reader.
+Between `analysis.decide.ensemble` and `analysis.design`, which differentiates the number by the parameters to see which runs
+would narrow it. `analysis.decide.optimise` answers the same for a reader.
 
     question = share_under_tolerance(N=1.8e9, D=1e10, tolerance=0.03, base_loss=2.8602)
     question.value({"general": ensemble, "domain": ensemble})
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.ensemble import Ensemble, solve
+from analysis.decide.ensemble import Ensemble, solve
+from analysis.decide.optimise import LEAST_SHARE, check_amounts, limit_of
 from analysis.formula import Array
-from analysis.optimise import LEAST_SHARE, check_amounts, limit_of
 from harness.core.errors import InputError
 
 FINER = 200  # answers are differentiated: to 1e-10, not the 1e-7 of `solve`

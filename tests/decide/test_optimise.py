@@ -14,12 +14,12 @@ import pytest
 from known_fits import fit_of, scattered
 from reference import reference
 
-from analysis.ensemble import ensembles, solve, status_of
+from analysis.decide.ensemble import ensembles, solve, status_of
+from analysis.decide.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.fit import Fit, fit_law
 from analysis.formula import Array
 from analysis.laws import LAWS
 from analysis.objective import Loss
-from analysis.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
 from harness.core.errors import InputError
 
 DCPT, MIXING = LAWS["dcpt"], LAWS["mixing"]

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from known_fits import fit_of, scattered
 
+from analysis.decide.simplex import best_mixture
 from analysis.fit import Fit, fit_law
 from analysis.formula import Array
 from analysis.laws import LAWS, find
-from analysis.simplex import best_mixture
 from harness.core.errors import InputError
 
 THREE = find("mixing:docs,python,cpp")
