@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from analysis.decide.optimise import limited_domain as limited_domain
     from analysis.decide.schedule import choose_schedule as choose_schedule
     from analysis.decide.simplex import best_mixture as best_mixture
-    from analysis.design import next_runs as next_runs
+    from analysis.design.next_runs import next_runs as next_runs
     from analysis.fit import fit_law as fit_law
     from analysis.fit_file import read_fit as read_fit
     from analysis.laws import LAWS as LAWS

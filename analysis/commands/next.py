@@ -13,10 +13,10 @@ from typing import Any
 
 from analysis.commands.decide import add_question, check_read, fits_of, needed
 from analysis.decide.questions import Question, share_of_limited_domain, share_under_tolerance
-from analysis.design import Proposal, next_runs
+from analysis.design.next_runs import Proposal, next_runs
+from analysis.design.sensitivity import Evidence
 from analysis.expressions import one_line
 from analysis.fit import LEVEL
-from analysis.sensitivity import Evidence
 from harness.core.errors import InputError
 
 

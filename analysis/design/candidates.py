@@ -1,6 +1,6 @@
 """Runs that could be trained next, what they cost, and the sweep file that trains them.
 
-Beneath `analysis.design`. A run of a model at one mixture, trained to D tokens, measures both losses at every
+Beneath `analysis.design.next_runs`. A run of a model at one mixture, trained to D tokens, measures both losses at every
 checkpoint on the way. Models are those of conf/model.
 
     runs = candidates(models_near(sizes), token_grid(1e5, 6e5), SHARES)

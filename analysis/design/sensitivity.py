@@ -1,6 +1,6 @@
 """How an answer moves with the parameters of the fits it rests on, and what a further run would tell of them.
 
-Below `analysis.design`: near the fit the answer is linear in the parameters, with the gradient of `gradient_of`; a
+Below `analysis.design.next_runs`: near the fit the answer is linear in the parameters, with the gradient of `gradient_of`; a
 `Space` has coordinates in which the data's information is the identity, and `gain` is that of one more run.
 """
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import candidates as possible
-from analysis.candidates import Candidate
 from analysis.decide.ensemble import Ensemble
 from analysis.decide.questions import Question
-from analysis.fisher import Noise, estimate_of, information, inside, noise_of, slopes_of
+from analysis.design import candidates as possible
+from analysis.design.candidates import Candidate
+from analysis.design.information import Noise, estimate_of, information, inside, noise_of, slopes_of
 from analysis.fit import Fit
 from analysis.formula import Array
 from analysis.information import SINGULAR

@@ -14,7 +14,10 @@ import pytest
 import yaml
 from known_fits import fit_of
 
-from analysis.candidates import (
+from analysis.decide.ensemble import Ensemble
+from analysis.decide.optimise import domain_ability
+from analysis.decide.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
+from analysis.design.candidates import (
     SHARES,
     Candidate,
     Proposed,
@@ -25,17 +28,14 @@ from analysis.candidates import (
     sweep_file,
     token_grid,
 )
-from analysis.decide.ensemble import Ensemble
-from analysis.decide.optimise import domain_ability
-from analysis.decide.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
-from analysis.design import next_runs
-from analysis.fisher import Noise, estimate_of, information, noise_of, slopes_of
+from analysis.design.information import Noise, estimate_of, information, noise_of, slopes_of
+from analysis.design.next_runs import next_runs
+from analysis.design.selection import Choice, best_set, ordered
+from analysis.design.sensitivity import Evidence, gradient_of
 from analysis.fit import Fit, fit_law, objective_of
 from analysis.laws import DCPT
 from analysis.objective import Loss
 from analysis.search import search
-from analysis.selection import Choice, best_set, ordered
-from analysis.sensitivity import Evidence, gradient_of
 from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.core.errors import InputError
