@@ -14,7 +14,7 @@ In a notebook, with paths as texts:
     import analysis
     table = analysis.load("runs", sweep="demo")
     fit = analysis.fit_law(analysis.LAWS["chinchilla"], table[table.D > 0])
-    analysis.plots.residuals(axes, fit, table)
+    analysis.figures.plots.residuals(axes, fit, table)
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ OFFERED = {
     "choose_schedule": "schedule_choice",
     "next_runs": "design",
 }
-MODULES = ("fit", "optimise", "plots", "tables")  # analysis.plots.residuals(...)
+MODULES = ("fit", "optimise", "plots", "tables")  # analysis.figures.plots.residuals(...)
 __all__ = (*OFFERED, *MODULES)
 
 

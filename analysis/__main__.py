@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         why, remedy = "not known here", "see `python -m analysis --help`"
         raise InputError("arguments", " ".join(unknown or overrides), why, remedy)
     if getattr(options, "plot", None):
-        from analysis.plot_style import SUFFIXES
+        from analysis.figures.style import SUFFIXES
 
         check_file("--plot", options.plot, SUFFIXES)
     document, lines = COMMANDS[options.command](options, overrides)

@@ -1,4 +1,4 @@
-"""What the papers' figures share beside the look of all figures (analysis.plot_style): baselines, captions, files.
+"""What the papers' figures share beside the look of all figures (analysis.figures.style): baselines, captions, files.
 
 Legends lie outside the axes and never cover data.
 """
@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis.plot_style import PAGE, SMALL, Look, amount, legend_above, ordered, panels, percent, token_unit
+from analysis.figures.style import PAGE, SMALL, Look, amount, legend_above, ordered, panels, percent, token_unit
 from harness.core.command import unwritable
 
 __all__ = (

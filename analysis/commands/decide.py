@@ -173,7 +173,7 @@ def warning_lines(fits: dict[str, Fit]) -> list[str]:
 
 
 def _plot(path: Path, options: argparse.Namespace, answer: Answer, fits: dict[str, Fit]) -> None:
-    from analysis.plots import ratio_family, save
+    from analysis.figures.plots import ratio_family, save
 
     if not {"general", "domain"} <= fits.keys() or options.N is None:
         raise InputError("plot", path, "it shows both losses against the share", "give --general, --domain and --N")

@@ -198,7 +198,7 @@ def fit_lines(fit: Fit) -> list[str]:
 
 def _plot(path: Path, fit: Fit, table: pd.DataFrame) -> None:
     """Losses along the variable with most values, a look for each value of the one with fewest; and residuals."""
-    from analysis.plots import fit_against_data, residuals, save
+    from analysis.figures.plots import fit_against_data, residuals, save
 
     values = {name: table[name].nunique() for name in fit.law.variables if table[name].dtype != object}
     x: str | None = max(values, key=lambda name: values[name])

@@ -22,9 +22,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.decide.isoflop import minima, parabolas
 from analysis.decide.optimise import Answer
+from analysis.figures.style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, amount, ordered, percent, save
 from analysis.fit import LEVEL, Fit
 from analysis.formula import Array
-from analysis.plot_style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, amount, ordered, percent, save
 from analysis.profile import Profile
 
 __all__ = (

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis import plots
 from analysis.decide.isoflop import grid, minima, optimal
 from analysis.decide.optimise import Answer
+from analysis.figures import plots
+from analysis.figures.style import ordered, save
 from analysis.fit import Fit, fit_law, objective_of
 from analysis.information import inform
 from analysis.laws import LAWS
-from analysis.plot_style import ordered, save
 from analysis.profile import profile
 from analysis.search import search
 from harness.core.command import check_file

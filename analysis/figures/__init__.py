@@ -1,0 +1,4 @@
+"""Figures of fits and answers, in one style.
+
+Ask for `plots` and `style`.
+"""
