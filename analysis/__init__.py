@@ -23,7 +23,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.crossval import cross_validate as cross_validate
     from analysis.decide.optimise import compute_allocation as compute_allocation
     from analysis.decide.optimise import critical_share as critical_share
     from analysis.decide.optimise import domain_ability as domain_ability
@@ -31,8 +30,9 @@ if TYPE_CHECKING:
     from analysis.decide.schedule import choose_schedule as choose_schedule
     from analysis.decide.simplex import best_mixture as best_mixture
     from analysis.design.next_runs import next_runs as next_runs
-    from analysis.fit import fit_law as fit_law
-    from analysis.fit_file import read_fit as read_fit
+    from analysis.fitting.crossval import cross_validate as cross_validate
+    from analysis.fitting.fit import fit_law as fit_law
+    from analysis.fitting.fit_file import read_fit as read_fit
     from analysis.laws import LAWS as LAWS
     from analysis.runs import read_runs as read_runs
     from analysis.tables import load as load

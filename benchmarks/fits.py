@@ -1,4 +1,4 @@
-"""How long fits of laws take and who reaches the optimum: `analysis.fit` against scipy's L-BFGS-B and a package.
+"""How long fits of laws take and who reaches the optimum: `analysis.fitting.fit` against scipy's L-BFGS-B and a package.
 
 All of it on one thread, by CPU time, so that other work on the machine plays no part. Everybody's answer is judged by
 one function, the objective of this project: the sum of Huber's loss (1e-3) over residuals of log losses.
@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.expressions import parse_map
+from analysis.fitting.resampling import clusters_of, resamples
 from analysis.formula import Array
 from analysis.laws import LAWS
-from analysis.resampling import clusters_of, resamples
 from analysis.tables import read
 from benchmarks import fitters
 from benchmarks.fitters import Fitted, Problem

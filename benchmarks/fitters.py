@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import starts
-from analysis.fit import fit_law, objective_of
+from analysis.fitting import starts
+from analysis.fitting.fit import fit_law, objective_of
+from analysis.fitting.objective import Loss, Objective, huber
+from analysis.fitting.search import inward_bounds, search
 from analysis.formula import TINY, Array
 from analysis.law import Law
 from analysis.laws import LAWS
-from analysis.objective import Loss, Objective, huber
-from analysis.search import inward_bounds, search
 
 DELTA = 1e-3  # Huber's corner, on log losses: Chinchilla's
 FEW = 15  # starts, where scipy is tuned
@@ -113,7 +113,7 @@ def tuned(problem: Problem) -> Fitted:
 
 
 def tuned_from_our_starts(problem: Problem) -> Fitted:
-    """The same from the starts of `analysis.starts`: what is left are the Newton steps."""
+    """The same from the starts of `analysis.fitting.starts`: what is left are the Newton steps."""
     return _tuned(problem, lambda: next(starts.starts(problem.objective, FEW)))
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.fit import Fit
+from analysis.fitting.fit import Fit
+from analysis.fitting.objective import Loss
+from analysis.fitting.resampling import Draws
 from analysis.formula import Array
 from analysis.law import Law
-from analysis.objective import Loss
-from analysis.resampling import Draws
 
 
 def fit_of(

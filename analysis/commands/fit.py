@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 
 from analysis.commands.progress import bar
-from analysis.crossval import cross_validate
 from analysis.curves import add_schedules
 from analysis.expressions import parse_map, parse_numbers
-from analysis.fit import LEVEL, Fit, fit_law
-from analysis.fit_file import to_document
+from analysis.fitting.crossval import cross_validate
+from analysis.fitting.fit import LEVEL, Fit, fit_law
+from analysis.fitting.fit_file import to_document
+from analysis.fitting.objective import parse_loss
 from analysis.laws import LAWS, find
-from analysis.objective import parse_loss
 from analysis.programs import lr_curve
 from analysis.runs import read_runs
 from analysis.tables import keep, read, table_of

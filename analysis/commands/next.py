@@ -16,7 +16,7 @@ from analysis.decide.questions import Question, share_of_limited_domain, share_u
 from analysis.design.next_runs import Proposal, next_runs
 from analysis.design.sensitivity import Evidence
 from analysis.expressions import one_line
-from analysis.fit import LEVEL
+from analysis.fitting.fit import LEVEL
 from harness.core.errors import InputError
 
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from analysis.search import Progress
+from analysis.fitting.search import Progress
 
 PATIENCE = 2.0  # seconds before a bar appears
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import formula
-from analysis.fit import Fit
+from analysis.fitting.fit import Fit
 from analysis.formula import Array
 from harness.core.errors import InputError
 

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.checks import check
-from analysis.fit import LEVEL, Fit, fit_law
+from analysis.fitting.fit import LEVEL, Fit, fit_law
+from analysis.fitting.objective import Loss
+from analysis.fitting.resampling import Draws
 from analysis.formula import Array
 from analysis.laws import COMPUTE_OPTIMAL
-from analysis.objective import Loss
-from analysis.resampling import Draws
 from harness.core.errors import InputError
 
 LEAST = 4  # points of a budget from which its parabola has a standard error

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.decide.ensemble import Ensemble, best_of, ensembles, extrapolation, farthest, solve, status_of
-from analysis.fit import LEVEL, Fit
+from analysis.fitting.fit import LEVEL, Fit
 from analysis.formula import Array
 from harness.core.errors import InputError
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from analysis.decide.ensemble import Ensemble, ensembles, extrapolation, farthest
 from analysis.decide.optimise import Answer, answer_of, check_amounts
-from analysis.fit import Fit
+from analysis.fitting.fit import Fit
 from analysis.formula import Array
 from harness.core.errors import InputError
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.fit import Fit
+from analysis.fitting.fit import Fit
 from analysis.formula import Array, Integers
 from analysis.law import Bound
 

@@ -1,6 +1,6 @@
 """Which runs to train next: those that narrow the answer to a question most for their FLOPs.
 
-Above `analysis.fit`, `analysis.decide.questions` and `analysis.design.sensitivity`; `analysis.design.candidates` says what can be run.
+Above `analysis.fitting.fit`, `analysis.decide.questions` and `analysis.design.sensitivity`; `analysis.design.candidates` says what can be run.
 
     evidence = {"general": Evidence(fit, table), "domain": Evidence(fit, table)}
     question = share_under_tolerance(N=2.2e6, D=6e5, tolerance=0.05, base_loss=3.4)
@@ -28,7 +28,7 @@ from analysis.design.candidates import Candidate, Proposed
 from analysis.design.information import Noise
 from analysis.design.selection import Choice, best_set, blocks, ordered
 from analysis.design.sensitivity import Evidence, Space, gain, gradient_of, space_of
-from analysis.fit import LEVEL, Fit
+from analysis.fitting.fit import LEVEL, Fit
 from analysis.formula import Array
 from harness.core.errors import InputError
 

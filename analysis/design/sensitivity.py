@@ -17,11 +17,11 @@ from analysis.decide.questions import Question
 from analysis.design import candidates as possible
 from analysis.design.candidates import Candidate
 from analysis.design.information import Noise, estimate_of, information, inside, noise_of, slopes_of
-from analysis.fit import Fit
+from analysis.fitting.fit import Fit
+from analysis.fitting.resampling import clusters_of
+from analysis.fitting.search import inward_bounds
+from analysis.fitting.standard_errors import SINGULAR
 from analysis.formula import Array
-from analysis.information import SINGULAR
-from analysis.resampling import clusters_of
-from analysis.search import inward_bounds
 from harness.core.errors import InputError
 
 STEP = 1e-4  # of central differences, in parameters or their logarithms

@@ -5,7 +5,7 @@
     ratio_family(axes[1], {"": curves(general, domain, N=N, D=D)}, answer)
     save(Path("fit.pdf"), lambda ax: residuals(ax, fit, table))
 
-Losses in nats per token, amounts with k, M, B. Bands and bars are intervals at `analysis.fit.LEVEL`. Legends lie above
+Losses in nats per token, amounts with k, M, B. Bands and bars are intervals at `analysis.fitting.fit.LEVEL`. Legends lie above
 the axes, where no data are.
 """
 
@@ -23,9 +23,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis.decide.isoflop import minima, parabolas
 from analysis.decide.optimise import Answer
 from analysis.figures.style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, amount, ordered, percent, save
-from analysis.fit import LEVEL, Fit
+from analysis.fitting.fit import LEVEL, Fit
+from analysis.fitting.profile import Profile
 from analysis.formula import Array
-from analysis.profile import Profile
 
 __all__ = (
     "compute_optimal",

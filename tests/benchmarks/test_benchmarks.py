@@ -96,7 +96,7 @@ def problems(monkeypatch: pytest.MonkeyPatch) -> dict[str, fitters.Problem]:
 
 @pytest.mark.parametrize("name", ["chinchilla", "dcpt"])
 def test_scipy_minimises_the_objective_of_the_fits(problems: dict[str, fitters.Problem], name: str) -> None:
-    """The laws written out for it have the values and the gradients of `analysis.objective`."""
+    """The laws written out for it have the values and the gradients of `analysis.fitting.objective`."""
     problem, law = problems[name], problems[name].law
     truth = law.inward(np.array([fits.PLANTED[name][parameter] for parameter in law.parameters]))
     thetas = truth + 0.05 * np.random.default_rng(0).normal(size=(5, len(truth)))

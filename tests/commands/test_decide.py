@@ -17,7 +17,7 @@ from planted import TRUTH, design, losses
 from analysis.__main__ import main
 from analysis.commands.decide import answer_lines, warning_lines
 from analysis.decide.optimise import critical_share
-from analysis.fit_file import from_document, read_fit
+from analysis.fitting.fit_file import from_document, read_fit
 from harness.core.errors import InputError
 
 GENERAL = {**TRUTH, "E": 2.0, "C": 0.4}

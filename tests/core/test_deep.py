@@ -8,7 +8,7 @@ import pytest
 
 from analysis.__main__ import _parser
 from analysis.commands.next import proposal_for
-from analysis.fit_file import read_fit
+from analysis.fitting.fit_file import read_fit
 from harness.core.errors import CorruptError, InputError
 from harness.core.files import read_json
 from harness.plan.run_file import loader

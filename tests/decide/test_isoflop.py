@@ -10,7 +10,7 @@ import pytest
 from reference import reference
 
 from analysis.decide.isoflop import grid, minima, optimal, parabolas
-from analysis.fit import fit_law
+from analysis.fitting.fit import fit_law
 from analysis.laws import LAWS
 from harness.core.errors import InputError
 

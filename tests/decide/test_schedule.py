@@ -11,7 +11,7 @@ from known_fits import fit_of, scattered
 
 from analysis.curves import DECAY, annealing, lr_sum
 from analysis.decide.schedule import choose_schedule, lr_curve
-from analysis.fit import Fit
+from analysis.fitting.fit import Fit
 from analysis.law import Law
 from analysis.laws import LAWS
 from harness.core.errors import InputError

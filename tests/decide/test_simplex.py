@@ -11,7 +11,7 @@ import pytest
 from known_fits import fit_of, scattered
 
 from analysis.decide.simplex import best_mixture
-from analysis.fit import Fit, fit_law
+from analysis.fitting.fit import Fit, fit_law
 from analysis.formula import Array
 from analysis.laws import LAWS, find
 from harness.core.errors import InputError

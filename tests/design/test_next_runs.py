@@ -32,10 +32,10 @@ from analysis.design.information import Noise, estimate_of, information, noise_o
 from analysis.design.next_runs import next_runs
 from analysis.design.selection import Choice, best_set, ordered
 from analysis.design.sensitivity import Evidence, gradient_of
-from analysis.fit import Fit, fit_law, objective_of
+from analysis.fitting.fit import Fit, fit_law, objective_of
+from analysis.fitting.objective import Loss
+from analysis.fitting.search import search
 from analysis.laws import DCPT
-from analysis.objective import Loss
-from analysis.search import search
 from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.core.errors import InputError

@@ -15,11 +15,11 @@ from analysis.decide.isoflop import grid, minima, optimal
 from analysis.decide.optimise import Answer
 from analysis.figures import plots
 from analysis.figures.style import ordered, save
-from analysis.fit import Fit, fit_law, objective_of
-from analysis.information import inform
+from analysis.fitting.fit import Fit, fit_law, objective_of
+from analysis.fitting.profile import profile
+from analysis.fitting.search import search
+from analysis.fitting.standard_errors import inform
 from analysis.laws import LAWS
-from analysis.profile import profile
-from analysis.search import search
 from harness.core.command import check_file
 from harness.core.errors import InputError
 

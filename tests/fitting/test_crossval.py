@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.crossval import MOST_VALUES, cross_validate
-from analysis.fit import fit_law
+from analysis.fitting.crossval import MOST_VALUES, cross_validate
+from analysis.fitting.fit import fit_law
 from analysis.laws import CHINCHILLA
 from harness.core.errors import InputError
 

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.expressions import one_line
-from analysis.fit import Fit
+from analysis.fitting.fit import Fit
+from analysis.fitting.objective import Loss
+from analysis.fitting.resampling import Draws
 from analysis.law import Law
-from analysis.objective import Loss
-from analysis.resampling import Draws
 from harness.core.errors import InputError
 
 SCHEMA = "rewarm.fit/1"

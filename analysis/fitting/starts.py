@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import formula
+from analysis.fitting.objective import Objective
 from analysis.formula import Array
 from analysis.law import Law
-from analysis.objective import Objective
 
 GRID = 33_000  # points of a full grid, at most
 CELLS = 4_000_000  # numbers of one factor on its own grid, at most

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from analysis.fitting.objective import Loss, Objective
+from analysis.fitting.search import Found, inward_bounds
 from analysis.formula import Array
 from analysis.law import Law
-from analysis.objective import Loss, Objective
-from analysis.search import Found, inward_bounds
 
 SINGULAR = 1e-13  # of the largest eigenvalue: below it a direction leaves every prediction as it is
 DECADE = 2.3  # a parameter on a log scale whose standard error is a factor of ten is not identified

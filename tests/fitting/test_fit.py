@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from planted import SIZES, TRUTH, design, losses, random_truth
 
-from analysis.crossval import cross_validate
-from analysis.fit import fit_law, objective_of
-from analysis.fit_file import from_document, to_document
-from analysis.information import inform
+from analysis.fitting.crossval import cross_validate
+from analysis.fitting.fit import fit_law, objective_of
+from analysis.fitting.fit_file import from_document, to_document
+from analysis.fitting.newton import minimise
+from analysis.fitting.objective import Loss, huber, parse_loss
+from analysis.fitting.profile import profile
+from analysis.fitting.resampling import resamples
+from analysis.fitting.search import inward_bounds, search
+from analysis.fitting.standard_errors import inform
 from analysis.laws import CHINCHILLA, DCPT, DCPT_L1, LAWS, find
-from analysis.newton import minimise
-from analysis.objective import Loss, huber, parse_loss
-from analysis.profile import profile
-from analysis.resampling import resamples
-from analysis.search import inward_bounds, search
 from harness.core.errors import InputError
 
 CHINCHILLA_TRUTH = {"E": 1.8, "A": 480.0, "alpha": 0.35, "B": 2000.0, "beta": 0.37}

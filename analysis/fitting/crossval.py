@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.expressions import numbers_of
-from analysis.fit import objective_of
+from analysis.fitting.fit import objective_of
+from analysis.fitting.objective import Loss, huber
+from analysis.fitting.resampling import clusters_of
+from analysis.fitting.search import CONVERGED, Progress, refit, search
 from analysis.law import Law
-from analysis.objective import Loss, huber
-from analysis.resampling import clusters_of
-from analysis.search import CONVERGED, Progress, refit, search
 from harness.core.errors import InputError
 
 MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `folds` ranges

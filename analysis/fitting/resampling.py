@@ -1,4 +1,4 @@
-"""Resampling the runs of a table, which err as one: draws of a fit's parameters. Between `analysis.search` and `fit`.
+"""Resampling the runs of a table, which err as one: draws of a fit's parameters. Between `analysis.fitting.search` and `fit`.
 
 clusters = clusters_of(table, "run")
 draws = draws_of(objective, found, table, "run", clusters, count=1000, seed=0, progress=None)
@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.expressions import refuse_missing
+from analysis.fitting.objective import Objective
+from analysis.fitting.search import Found, Progress, refit
 from analysis.formula import Array, Integers
-from analysis.objective import Objective
-from analysis.search import Found, Progress, refit
 from harness.core.errors import InputError
 
 MOST_FAILED = 0.5  # of the resamples may end without a minimum before the bootstrap is refused

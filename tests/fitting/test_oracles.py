@@ -10,9 +10,9 @@ import pytest
 from reference import reference
 
 from analysis.curves import add_schedules
-from analysis.fit import Fit, fit_law
+from analysis.fitting.fit import Fit, fit_law
+from analysis.fitting.objective import Loss
 from analysis.laws import CHINCHILLA, DCPT, MIXING
-from analysis.objective import Loss
 from analysis.schedule_laws import ANNEALING, MULTI_POWER
 from harness.program.schedule import Schedule, lr_at, pieces
 

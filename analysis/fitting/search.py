@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.fitting.newton import minimise
+from analysis.fitting.objective import Objective
+from analysis.fitting.starts import starts
 from analysis.formula import Array
 from analysis.law import Law
-from analysis.newton import minimise
-from analysis.objective import Objective
-from analysis.starts import starts
 
 BATCH = 16  # starts taken together
 KEPT = 4  # of them, after a rough descent, for the exact one

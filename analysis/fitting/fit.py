@@ -4,8 +4,8 @@
     fit.parameters, fit.interval, fit.converged, fit.unidentified
     fit.predict({"N": 1.8e9, "D": 1e10, "r": 0.9}), fit.predict_draws(...)
 
-One engine for every law and loss: starts by variable projection (`analysis.starts`), batched Newton steps
-(`analysis.newton`), more starts until several agree (`analysis.search`). A fit that has not converged says so.
+One engine for every law and loss: starts by variable projection (`analysis.fitting.starts`), batched Newton steps
+(`analysis.fitting.newton`), more starts until several agree (`analysis.fitting.search`). A fit that has not converged says so.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import pandas as pd
 
 from analysis.checks import check
 from analysis.expressions import quote
+from analysis.fitting.objective import Loss, Objective
+from analysis.fitting.profile import profile_interval
+from analysis.fitting.resampling import Draws, clusters_of, draws_of
+from analysis.fitting.search import Found, Progress, search
+from analysis.fitting.standard_errors import Information, inform
 from analysis.formula import Array, Integers
-from analysis.information import Information, inform
 from analysis.law import Bound, Law, remedy_of
-from analysis.objective import Loss, Objective
-from analysis.profile import profile_interval
-from analysis.resampling import Draws, clusters_of, draws_of
-from analysis.search import Found, Progress, search
 from harness.core.errors import InputError
 
 LEVEL = 0.9  # of every interval
