@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from analysis.fitting.crossval import cross_validate as cross_validate
     from analysis.fitting.fit import fit_law as fit_law
     from analysis.fitting.fit_file import read_fit as read_fit
-    from analysis.laws import LAWS as LAWS
+    from analysis.laws.library import LAWS as LAWS
     from analysis.runs import read_runs as read_runs
     from analysis.tables import load as load
     from analysis.tables import read as read

@@ -21,8 +21,8 @@ import pandas as pd
 
 from analysis.expressions import parse_map
 from analysis.fitting.resampling import clusters_of, resamples
-from analysis.formula import Array
-from analysis.laws import LAWS
+from analysis.laws.formula import Array
+from analysis.laws.library import LAWS
 from analysis.tables import read
 from benchmarks import fitters
 from benchmarks.fitters import Fitted, Problem

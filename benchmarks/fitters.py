@@ -21,9 +21,9 @@ from analysis.fitting import starts
 from analysis.fitting.fit import fit_law, objective_of
 from analysis.fitting.objective import Loss, Objective, huber
 from analysis.fitting.search import inward_bounds, search
-from analysis.formula import TINY, Array
-from analysis.law import Law
-from analysis.laws import LAWS
+from analysis.laws.formula import TINY, Array
+from analysis.laws.law import Law
+from analysis.laws.library import LAWS
 
 DELTA = 1e-3  # Huber's corner, on log losses: Chinchilla's
 FEW = 15  # starts, where scipy is tuned

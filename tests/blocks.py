@@ -41,7 +41,7 @@ TODAY = {  # until the modules have moved to their rooms
     "harness/program/schedule.py": "harness/program/schedule.py",
     "harness/texts/recipe.py": "harness/texts/recipe.py",
     "harness/texts/embedded.py": "harness/texts/embedded.py",
-    "analysis/laws/library.py": "analysis/laws.py",
+    "analysis/laws/library.py": "analysis/laws/library.py",
 }
 PLANS = ("harness", "harness.sweep")  # modules that take do=plan
 _FENCE = re.compile(r"(?ms)^(?:<!-- block: ([^\n]*?) -->\n+)?^(```+|~~~+)([^\n]*)\n(.*?)^\2[ \t]*$")

@@ -10,8 +10,8 @@ import numpy as np
 from analysis.fitting.fit import Fit
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
-from analysis.formula import Array
-from analysis.law import Law
+from analysis.laws.formula import Array
+from analysis.laws.law import Law
 
 
 def fit_of(

@@ -14,8 +14,8 @@ import pytest
 from analysis.__main__ import main
 from analysis.checks import check
 from analysis.expressions import parse_numbers
-from analysis.law import remedy_of
-from analysis.laws import LAWS
+from analysis.laws.law import remedy_of
+from analysis.laws.library import LAWS
 from harness.core.errors import InputError
 
 UNITS = {"N": "parameters", "D": "tokens", "r": "share", "C": "FLOPs", "K": "anything"}

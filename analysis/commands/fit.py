@@ -20,7 +20,7 @@ from analysis.fitting.crossval import cross_validate
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.fit_file import to_document
 from analysis.fitting.objective import parse_loss
-from analysis.laws import LAWS, find
+from analysis.laws.library import LAWS, find
 from analysis.programs import lr_curve
 from analysis.runs import read_runs
 from analysis.tables import keep, read, table_of

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis import formula
 from analysis.fitting.fit import Fit
-from analysis.formula import Array
+from analysis.laws import formula
+from analysis.laws.formula import Array
 from harness.core.errors import InputError
 
 POINTS = 1001  # of the first grid over a variable

@@ -22,8 +22,8 @@ from analysis.checks import check
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
-from analysis.formula import Array
-from analysis.laws import COMPUTE_OPTIMAL
+from analysis.laws.formula import Array
+from analysis.laws.library import COMPUTE_OPTIMAL
 from harness.core.errors import InputError
 
 LEAST = 4  # points of a budget from which its parabola has a standard error

@@ -20,7 +20,7 @@ import pandas as pd
 
 from analysis.decide.ensemble import Ensemble, best_of, ensembles, extrapolation, farthest, solve, status_of
 from analysis.fitting.fit import LEVEL, Fit
-from analysis.formula import Array
+from analysis.laws.formula import Array
 from harness.core.errors import InputError
 
 LEAST_SHARE = 1e-4  # where the downstream tokens are limited: with a share of 0 the run would never end

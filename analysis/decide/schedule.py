@@ -20,7 +20,7 @@ from analysis.curves import DECAY, annealing, lr_sum
 from analysis.decide.ensemble import SLACK, Ensemble, ensembles, extrapolation, farthest, solve
 from analysis.decide.optimise import Answer, answer_of, check_amounts, limit_of
 from analysis.fitting.fit import Fit
-from analysis.formula import Array
+from analysis.laws.formula import Array
 from harness.core.errors import InputError
 from harness.program import schedule as schedules
 

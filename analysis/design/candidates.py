@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.expressions import numbers_of, row_numbers
-from analysis.formula import Array
+from analysis.laws.formula import Array
 from harness.core.errors import InputError
 from harness.core.shipped import CONF
 from harness.program.shape import ModelShape, flops_per_token, non_embedding

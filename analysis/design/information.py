@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from analysis.fitting.fit import Fit
-from analysis.formula import Array, Integers
-from analysis.law import Bound
+from analysis.laws.formula import Array, Integers
+from analysis.laws.law import Bound
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from analysis.design.information import Noise
 from analysis.design.selection import Choice, best_set, blocks, ordered
 from analysis.design.sensitivity import Evidence, Space, gain, gradient_of, space_of
 from analysis.fitting.fit import LEVEL, Fit
-from analysis.formula import Array
+from analysis.laws.formula import Array
 from harness.core.errors import InputError
 
 MOST_WITHOUT = 0.5  # of the draws may have no answer

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.formula import Array, Integers
+from analysis.laws.formula import Array, Integers
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from analysis.fitting.fit import Fit
 from analysis.fitting.resampling import clusters_of
 from analysis.fitting.search import inward_bounds
 from analysis.fitting.standard_errors import SINGULAR
-from analysis.formula import Array
+from analysis.laws.formula import Array
 from harness.core.errors import InputError
 
 STEP = 1e-4  # of central differences, in parameters or their logarithms

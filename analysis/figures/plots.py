@@ -25,7 +25,7 @@ from analysis.decide.optimise import Answer
 from analysis.figures.style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, amount, ordered, percent, save
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.profile import Profile
-from analysis.formula import Array
+from analysis.laws.formula import Array
 
 __all__ = (
     "compute_optimal",

@@ -19,7 +19,7 @@ from analysis.fitting.fit import objective_of
 from analysis.fitting.objective import Loss, huber
 from analysis.fitting.resampling import clusters_of
 from analysis.fitting.search import CONVERGED, Progress, refit, search
-from analysis.law import Law
+from analysis.laws.law import Law
 from harness.core.errors import InputError
 
 MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `folds` ranges

@@ -24,8 +24,8 @@ from analysis.fitting.profile import profile_interval
 from analysis.fitting.resampling import Draws, clusters_of, draws_of
 from analysis.fitting.search import Found, Progress, search
 from analysis.fitting.standard_errors import Information, inform
-from analysis.formula import Array, Integers
-from analysis.law import Bound, Law, remedy_of
+from analysis.laws.formula import Array, Integers
+from analysis.laws.law import Bound, Law, remedy_of
 from harness.core.errors import InputError
 
 LEVEL = 0.9  # of every interval

@@ -19,7 +19,7 @@ from analysis.expressions import one_line
 from analysis.fitting.fit import Fit
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
-from analysis.law import Law
+from analysis.laws.law import Law
 from harness.core.errors import InputError
 
 SCHEMA = "rewarm.fit/1"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.fitting.objective import Objective
-from analysis.formula import Array
+from analysis.laws.formula import Array
 
 FLOOR = 1e-3  # curvature counts as too small, or negative, below this share of the majorizer's
 WILD = 1e30  # and an entry above this, in units of the majorizer's, is overflow far from the data

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from analysis.formula import Array
-from analysis.law import Bound
+from analysis.laws.formula import Array
+from analysis.laws.law import Bound
 from harness.core.errors import InputError
 
 KINDS = ("ls", "huber", "lad", "asymmetric")

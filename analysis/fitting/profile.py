@@ -13,7 +13,7 @@ from analysis.fitting.newton import minimise
 from analysis.fitting.objective import Objective
 from analysis.fitting.search import Found, descent, inward_bounds
 from analysis.fitting.standard_errors import Information
-from analysis.formula import Array
+from analysis.laws.formula import Array
 
 POINTS = 10  # values of the parameter on each side
 REACH = 5.0  # standard errors to either side, where they are finite

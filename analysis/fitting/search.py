@@ -17,8 +17,8 @@ import numpy.typing as npt
 from analysis.fitting.newton import minimise
 from analysis.fitting.objective import Objective
 from analysis.fitting.starts import starts
-from analysis.formula import Array
-from analysis.law import Law
+from analysis.laws.formula import Array
+from analysis.laws.law import Law
 
 BATCH = 16  # starts taken together
 KEPT = 4  # of them, after a rough descent, for the exact one

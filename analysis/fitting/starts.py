@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from analysis import formula
 from analysis.fitting.objective import Objective
-from analysis.formula import Array
-from analysis.law import Law
+from analysis.laws import formula
+from analysis.laws.formula import Array
+from analysis.laws.law import Law
 
 GRID = 33_000  # points of a full grid, at most
 CELLS = 4_000_000  # numbers of one factor on its own grid, at most

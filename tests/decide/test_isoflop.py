@@ -11,7 +11,7 @@ from reference import reference
 
 from analysis.decide.isoflop import grid, minima, optimal, parabolas
 from analysis.fitting.fit import fit_law
-from analysis.laws import LAWS
+from analysis.laws.library import LAWS
 from harness.core.errors import InputError
 
 PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}

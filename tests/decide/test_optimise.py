@@ -18,8 +18,8 @@ from analysis.decide.ensemble import ensembles, solve, status_of
 from analysis.decide.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
-from analysis.formula import Array
-from analysis.laws import LAWS
+from analysis.laws.formula import Array
+from analysis.laws.library import LAWS
 from harness.core.errors import InputError
 
 DCPT, MIXING = LAWS["dcpt"], LAWS["mixing"]

@@ -12,8 +12,8 @@ from known_fits import fit_of, scattered
 
 from analysis.decide.simplex import best_mixture
 from analysis.fitting.fit import Fit, fit_law
-from analysis.formula import Array
-from analysis.laws import LAWS, find
+from analysis.laws.formula import Array
+from analysis.laws.library import LAWS, find
 from harness.core.errors import InputError
 
 THREE = find("mixing:docs,python,cpp")

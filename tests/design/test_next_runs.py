@@ -35,7 +35,7 @@ from analysis.design.sensitivity import Evidence, gradient_of
 from analysis.fitting.fit import Fit, fit_law, objective_of
 from analysis.fitting.objective import Loss
 from analysis.fitting.search import search
-from analysis.laws import DCPT
+from analysis.laws.library import DCPT
 from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.core.errors import InputError

@@ -19,7 +19,7 @@ from analysis.fitting.fit import Fit, fit_law, objective_of
 from analysis.fitting.profile import profile
 from analysis.fitting.search import search
 from analysis.fitting.standard_errors import inform
-from analysis.laws import LAWS
+from analysis.laws.library import LAWS
 from harness.core.command import check_file
 from harness.core.errors import InputError
 

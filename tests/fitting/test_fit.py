@@ -18,7 +18,7 @@ from analysis.fitting.profile import profile
 from analysis.fitting.resampling import resamples
 from analysis.fitting.search import inward_bounds, search
 from analysis.fitting.standard_errors import inform
-from analysis.laws import CHINCHILLA, DCPT, DCPT_L1, LAWS, find
+from analysis.laws.library import CHINCHILLA, DCPT, DCPT_L1, LAWS, find
 from harness.core.errors import InputError
 
 CHINCHILLA_TRUTH = {"E": 1.8, "A": 480.0, "alpha": 0.35, "B": 2000.0, "beta": 0.37}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.law import EXPONENT, FREE, Law
+from analysis.laws.law import EXPONENT, FREE, Law
 
 ANNEALING = Law(
     name="annealing",

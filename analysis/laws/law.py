@@ -1,8 +1,8 @@
 """A law as data: its formula as text, with what the fits need to know of its names.
 
-`Law` is what a definition in `analysis.laws` (or in a user's own file) says; `Bound` is a law on one table's columns,
+`Law` is what a definition in `analysis.laws.library` (or in a user's own file) says; `Bound` is a law on one table's columns,
 with value, gradient and Hessian for many parameter vectors at once. No derivative is written by hand or taken
-numerically (`analysis.formula`).
+numerically (`analysis.laws.formula`).
 
     law = Law("power", "E + A/N**alpha", {"N": "parameters"}, linear=("E", "A"), starts={"alpha": (0.05, 1.5)})
     law.value({"E": 1.8, "A": 480.0, "alpha": 0.35}, {"N": sizes})
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis import formula
-from analysis.formula import Array, Form
+from analysis.laws import formula
+from analysis.laws.formula import Array, Form
 from harness.core.errors import InputError
 
 ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Load)

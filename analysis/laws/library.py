@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from analysis.law import EXPONENT, FREE, Law, load_law
-from analysis.mixture_laws import mixing, shukor_additive, shukor_joint
-from analysis.schedule_laws import (
+from analysis.laws.law import EXPONENT, FREE, Law, load_law
+from analysis.laws.mixtures import mixing, shukor_additive, shukor_joint
+from analysis.laws.schedules import (
     ANNEALING,
     CPT_DYNAMICS,
     CPT_REPLAY_DOWNSTREAM,

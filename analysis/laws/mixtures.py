@@ -1,6 +1,6 @@
 """Laws of mixtures, made for the domains at hand: one share, and one or more parameters, for each domain.
 
-    mixing(["docs", "python", "cpp"])     # also find("mixing:docs,python,cpp") of analysis.laws
+    mixing(["docs", "python", "cpp"])     # also find("mixing:docs,python,cpp") of analysis.laws.library
 
 The domains are columns of the table, shares that sum to one.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.law import Law
+from analysis.laws.law import Law
 from harness.core.errors import InputError
 
 EXPONENTS = {"alpha": (0.05, 0.9), "beta": (0.05, 0.9)}

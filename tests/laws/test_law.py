@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import formula
-from analysis.law import Bound, Law, differentiated
-from analysis.laws import DCPT, LAWS, find
-from analysis.schedule_laws import MULTI_POWER
+from analysis.laws import formula
+from analysis.laws.law import Bound, Law, differentiated
+from analysis.laws.library import DCPT, LAWS, find
+from analysis.laws.schedules import MULTI_POWER
 from harness.core.errors import InputError
 
 FAMILIES = [find("mixing:a,b,c"), find("shukor_additive:a,b"), find("shukor_joint:a,b")]
@@ -126,7 +126,7 @@ def test_fixing_a_parameter_drops_what_plays_no_part_any_more() -> None:
 def test_a_law_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "my.py"
     file.write_text(
-        'from analysis.law import Law\nmine = Law("mine", "E + A*exp(-k*D)", {"D": "tokens"}, ("E", "A"), '
+        'from analysis.laws.law import Law\nmine = Law("mine", "E + A*exp(-k*D)", {"D": "tokens"}, ("E", "A"), '
         '{"k": (1e-12, 1e-6)}, log=("k",))\nother = 3\n'
     )
     law = find(f"{file}:mine")
