@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from analysis.fitting.fit import fit_law as fit_law
     from analysis.fitting.fit_file import read_fit as read_fit
     from analysis.laws.library import LAWS as LAWS
-    from analysis.runs import read_runs as read_runs
-    from analysis.tables import load as load
-    from analysis.tables import read as read
+    from analysis.results.runs import read_runs as read_runs
+    from analysis.results.tables import load as load
+    from analysis.results.tables import read as read
 
 # Where a name comes from; imported when it is asked for, so that `import analysis` costs nothing.
 OFFERED = {

@@ -23,9 +23,9 @@ from typing import Any
 from analysis.commands import decide as decide_command
 from analysis.commands import fit as fit_command
 from analysis.commands import next as next_command
-from analysis.facts import folder_name
-from analysis.runs import RunRecord, read_runs, summary
-from analysis.show import diff_document, diff_lines, show_document, show_lines
+from analysis.results.facts import folder_name
+from analysis.results.runs import RunRecord, read_runs, summary
+from analysis.results.show import diff_document, diff_lines, show_document, show_lines
 from harness.core.command import Parser, check_file, guarded
 from harness.core.errors import InputError
 from harness.core.units import count

@@ -19,11 +19,11 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from analysis.expressions import parse_map
 from analysis.fitting.resampling import clusters_of, resamples
 from analysis.laws.formula import Array
 from analysis.laws.library import LAWS
-from analysis.tables import read
+from analysis.results.expressions import parse_map
+from analysis.results.tables import read
 from benchmarks import fitters
 from benchmarks.fitters import Fitted, Problem
 from benchmarks.table import Row

@@ -1,4 +1,4 @@
-"""How long it takes to read a large store into a table: `analysis.tables.load`, files in the cache of the system."""
+"""How long it takes to read a large store into a table: `analysis.results.tables.load`, files in the cache of the system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from analysis.tables import load
+from analysis.results.tables import load
 from benchmarks.table import Row
 from benchmarks.workload import Bench, fresh_store, say
 from harness.compose.compose import collect

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.tables import SHARED
+from analysis.results.tables import SHARED
 from paper_figures.data import Results, frozen
 
 NAMES = ("run", "key", "name", "address", "base_address")  # of a run; what is left of SHARED are its knobs

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.runs import read_runs
-from analysis.tables import COLUMNS, SHARED, table_of
+from analysis.results.runs import read_runs
+from analysis.results.tables import COLUMNS, SHARED, table_of
 from harness.core.command import unwritable
 from harness.core.errors import InputError
 from harness.core.shipped import shipped

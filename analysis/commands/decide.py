@@ -16,9 +16,9 @@ from typing import Any
 
 from analysis.decide.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.decide.simplex import best_mixture
-from analysis.expressions import parse_numbers
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import read_fit
+from analysis.results.expressions import parse_numbers
 from harness.core.errors import InputError
 
 MEANINGS = {

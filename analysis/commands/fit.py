@@ -14,16 +14,16 @@ from typing import Any
 import pandas as pd
 
 from analysis.commands.progress import bar
-from analysis.curves import add_schedules
-from analysis.expressions import parse_map, parse_numbers
 from analysis.fitting.crossval import cross_validate
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.fit_file import to_document
 from analysis.fitting.objective import parse_loss
 from analysis.laws.library import LAWS, find
-from analysis.programs import lr_curve
-from analysis.runs import read_runs
-from analysis.tables import keep, read, table_of
+from analysis.results.curves import add_schedules
+from analysis.results.expressions import parse_map, parse_numbers
+from analysis.results.recorded_program import lr_curve
+from analysis.results.runs import read_runs
+from analysis.results.tables import keep, read, table_of
 from harness.core.errors import InputError
 from harness.plan.recorded_runs import program_of
 

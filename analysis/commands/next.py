@@ -15,8 +15,8 @@ from analysis.commands.decide import add_question, check_read, fits_of, needed
 from analysis.decide.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.design.next_runs import Proposal, next_runs
 from analysis.design.sensitivity import Evidence
-from analysis.expressions import one_line
 from analysis.fitting.fit import LEVEL
+from analysis.results.expressions import one_line
 from harness.core.errors import InputError
 
 

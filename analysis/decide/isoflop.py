@@ -18,12 +18,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.checks import check
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
 from analysis.laws.formula import Array
 from analysis.laws.library import COMPUTE_OPTIMAL
+from analysis.results.checks import check
 from harness.core.errors import InputError
 
 LEAST = 4  # points of a budget from which its parabola has a standard error

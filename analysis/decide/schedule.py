@@ -4,7 +4,7 @@
                              tolerance=0.01, base_loss=2.87)
 
 For fits of laws of learning rates such as `cpt_dynamics` and its replay forms (2505.07796), whose variables S1 and S2
-follow from the schedule (`analysis.curves`). Per unit of peak they depend on the horizon alone, which is what makes a
+follow from the schedule (`analysis.results.curves`). Per unit of peak they depend on the horizon alone, which is what makes a
 search over both cheap: for each horizon the best peak, then the best horizon.
 """
 
@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.curves import DECAY, annealing, lr_sum
 from analysis.decide.ensemble import SLACK, Ensemble, ensembles, extrapolation, farthest, solve
 from analysis.decide.optimise import Answer, answer_of, check_amounts, limit_of
 from analysis.fitting.fit import Fit
 from analysis.laws.formula import Array
+from analysis.results.curves import DECAY, annealing, lr_sum
 from harness.core.errors import InputError
 from harness.program import schedule as schedules
 

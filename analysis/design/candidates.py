@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.expressions import numbers_of, row_numbers
 from analysis.laws.formula import Array
+from analysis.results.expressions import numbers_of, row_numbers
 from harness.core.errors import InputError
 from harness.core.shipped import CONF
 from harness.program.shape import ModelShape, flops_per_token, non_embedding

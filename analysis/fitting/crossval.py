@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.expressions import numbers_of
 from analysis.fitting.fit import objective_of
 from analysis.fitting.objective import Loss, huber
 from analysis.fitting.resampling import clusters_of
 from analysis.fitting.search import CONVERGED, Progress, refit, search
 from analysis.laws.law import Law
+from analysis.results.expressions import numbers_of
 from harness.core.errors import InputError
 
 MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `folds` ranges

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.checks import check
-from analysis.expressions import quote
 from analysis.fitting.objective import Loss, Objective
 from analysis.fitting.profile import profile_interval
 from analysis.fitting.resampling import Draws, clusters_of, draws_of
@@ -26,6 +24,8 @@ from analysis.fitting.search import Found, Progress, search
 from analysis.fitting.standard_errors import Information, inform
 from analysis.laws.formula import Array, Integers
 from analysis.laws.law import Bound, Law, remedy_of
+from analysis.results.checks import check
+from analysis.results.expressions import quote
 from harness.core.errors import InputError
 
 LEVEL = 0.9  # of every interval

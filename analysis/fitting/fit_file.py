@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.expressions import one_line
 from analysis.fitting.fit import Fit
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
 from analysis.laws.law import Law
+from analysis.results.expressions import one_line
 from harness.core.errors import InputError
 
 SCHEMA = "rewarm.fit/1"

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.expressions import refuse_missing
 from analysis.fitting.objective import Objective
 from analysis.fitting.search import Found, Progress, refit
 from analysis.laws.formula import Array, Integers
+from analysis.results.expressions import refuse_missing
 from harness.core.errors import InputError
 
 MOST_FAILED = 0.5  # of the resamples may end without a minimum before the bootstrap is refused

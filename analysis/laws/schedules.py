@@ -1,4 +1,4 @@
-"""Laws of the learning rates that a run has gone through, as sums over its steps (`analysis.curves`)."""
+"""Laws of the learning rates that a run has gone through, as sums over its steps (`analysis.results.curves`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ANNEALING = Law(
     linear=("L0", "A", "C"),
     starts={"alpha": (0.05, 1.5)},
     bounds={"alpha": EXPONENT},
-    source="2408.11029; S1 and S2 from analysis.curves, lambda 0.999, the warm-up not in S2",
+    source="2408.11029; S1 and S2 from analysis.results.curves, lambda 0.999, the warm-up not in S2",
     checked="multipowerlaw_curves",
 )
 

@@ -13,8 +13,8 @@ from called import document, refused
 from synthetic_store import points_of, write
 
 from analysis.__main__ import main
-from analysis.runs import read_runs
-from analysis.show import lr_curve
+from analysis.results.runs import read_runs
+from analysis.results.show import lr_curve
 from harness.core.errors import CorruptError
 from harness.plan.plan import PlannedRun
 from harness.plan.recorded_runs import program_of

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from known_fits import fit_of, scattered
 
-from analysis.curves import DECAY, annealing, lr_sum
 from analysis.decide.schedule import choose_schedule, lr_curve
 from analysis.fitting.fit import Fit
 from analysis.laws.law import Law
 from analysis.laws.library import LAWS
+from analysis.results.curves import DECAY, annealing, lr_sum
 from harness.core.errors import InputError
 
 LAW = LAWS["cpt_dynamics"]

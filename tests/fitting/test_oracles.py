@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from reference import reference
 
-from analysis.curves import add_schedules
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.laws.library import CHINCHILLA, DCPT, MIXING
 from analysis.laws.schedules import ANNEALING, MULTI_POWER
+from analysis.results.curves import add_schedules
 from harness.program.schedule import Schedule, lr_at, pieces
 
 PEAK, FLOOR, WARMUP = 3e-4, 3e-5, 2160

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.runs import final_losses, read_runs
+from analysis.results.runs import final_losses, read_runs
 from harness import __main__ as harness_main
 from harness import evaluate, peek, sweep
 from harness.cli import guarded

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis import __main__ as analysis_main
-from analysis.runs import base_losses, read_runs, summary
+from analysis.results.runs import base_losses, read_runs, summary
 from harness import __main__ as harness_main
 from harness import evaluate, peek
 from harness.core.errors import CorruptError, InputError

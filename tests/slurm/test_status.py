@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.__main__ import main
-from analysis.runs import read_runs
+from analysis.results.runs import read_runs
 from harness.core.errors import InputError
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan
@@ -172,7 +172,7 @@ def test_plan_and_analysis_say_the_same_of_failures_and_of_the_queue(
     store.write_failure(base, 3, None, "log", "why")
     assert statuses(two, store, {}) == [run.status for run in read_runs(store.root)] == ["blocked", "blocked"]
     jobs = {point.path[-1].address: job(store, "PENDING") for point in two.points}
-    monkeypatch.setattr("analysis.runs.submitted", lambda _: jobs)
+    monkeypatch.setattr("analysis.results.runs.submitted", lambda _: jobs)
     assert statuses(two, store, jobs) == [run.status for run in read_runs(store.root)] == ["queued", "queued"]
 
 
@@ -183,6 +183,6 @@ def test_analysis_reads_on_where_the_cluster_does_not_answer(
         raise InputError("SLURM", "no answer", "why", "try again")
 
     write_documents(two, store)
-    monkeypatch.setattr("analysis.runs.submitted", silent)
+    monkeypatch.setattr("analysis.results.runs.submitted", silent)
     assert [run.status for run in read_runs(store.root)] == ["missing", "missing"]
     assert capsys.readouterr().err == "warning: SLURM=no answer: why; try again\n"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.runs import RunRecord, read_runs
-from analysis.show import show_document
+from analysis.results.runs import RunRecord, read_runs
+from analysis.results.show import show_document
 from harness.core.errors import InputError
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import open_corpus

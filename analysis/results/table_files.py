@@ -1,4 +1,4 @@
-"""Anybody's file as a table: CSV (comma, semicolon or tab; gzip) and Parquet. Below `analysis.tables`.
+"""Anybody's file as a table: CSV (comma, semicolon or tab; gzip) and Parquet. Below `analysis.results.tables`.
 
     read_file(Path("sweep.csv"), texts={"run"})
 
@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from analysis.expressions import one_line
+from analysis.results.expressions import one_line
 from harness.core.errors import InputError
 
 # How files begin that are no tables of text.

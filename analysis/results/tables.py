@@ -19,11 +19,20 @@ import numpy as np
 import pandas as pd
 import pyarrow
 
-from analysis.expressions import as_numbers, evaluate, evaluated, is_text, names_in, numbers_of, quote, refuse_missing
-from analysis.facts import Facts
-from analysis.measurements import ROWS
-from analysis.runs import RunRecord, read_runs, without_collection
-from analysis.table_files import read_file
+from analysis.results.expressions import (
+    as_numbers,
+    evaluate,
+    evaluated,
+    is_text,
+    names_in,
+    numbers_of,
+    quote,
+    refuse_missing,
+)
+from analysis.results.facts import Facts
+from analysis.results.measurements import ROWS
+from analysis.results.runs import RunRecord, read_runs, without_collection
+from analysis.results.table_files import read_file
 from harness.core.errors import InputError
 
 SHARED = tuple(field.name for field in fields(Facts) if field.name not in ("shares", "windows"))

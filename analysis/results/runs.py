@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.facts import Document, Facts, asked, facts
-from analysis.measurements import Wanted, measurements, rows_of
+from analysis.results.facts import Document, Facts, asked, facts
+from analysis.results.measurements import Wanted, measurements, rows_of
 from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.core.errors import CorruptError, InputError

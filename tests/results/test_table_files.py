@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from analysis.tables import read
+from analysis.results.tables import read
 from harness.core.errors import InputError
 
 ROWS = [("a", 10**9, 3.25), ("b", 2 * 10**9, 3.125), ("c", 3 * 10**9, 0.5)]

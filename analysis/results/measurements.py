@@ -1,6 +1,6 @@
 """The measurements of many runs at once: the rows each asked for, from the states on its path, the deepest first.
 
-Between `harness.store.store`, which verifies the files and sets damaged ones aside, and `analysis.runs`. What
+Between `harness.store.store`, which verifies the files and sets damaged ones aside, and `analysis.results.runs`. What
 `Store.rows` does for one state, row by row, is done here for the states of hundreds of runs in one pass.
 
     arrays, missing = measurements(store, [Wanted(asked, stops, windows) for ...])

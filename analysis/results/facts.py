@@ -1,6 +1,6 @@
 """What a run is, as its run.json says: the columns of a table that all its rows share.
 
-Between `analysis.programs` and `analysis.runs`; no state is needed.
+Between `analysis.results.recorded_program` and `analysis.results.runs`; no state is needed.
 
     facts(document, asked(document), windows=None).replay
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from analysis.programs import peak_lr, shares, warmup_steps
+from analysis.results.recorded_program import peak_lr, shares, warmup_steps
 from harness.config.schedules import tokens_of
 from harness.core import units
 from harness.core.identity import rounded

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from synthetic_store import BYTES, points_of, write
 
-from analysis.expressions import parse_map
-from analysis.runs import base_losses, final_losses, read_runs, summary
-from analysis.tables import COLUMNS, load, read
+from analysis.results.expressions import parse_map
+from analysis.results.runs import base_losses, final_losses, read_runs, summary
+from analysis.results.tables import COLUMNS, load, read
 from harness.compose.compose import sweep_points
 from harness.compose.expand import assign
 from harness.config import run as config
@@ -234,7 +234,7 @@ def test_wrong_input_is_refused(tmp_path: Path, root: Path) -> None:
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import sys, analysis.tables, analysis.__main__, paper_figures.__main__; sys.exit('torch' in sys.modules)"
+    code = "import sys, analysis.results.tables, analysis.__main__, paper_figures.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

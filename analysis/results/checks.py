@@ -1,6 +1,6 @@
 """Is a table fit for a law? What would spoil a fit in silence is refused first, in one line that says what to do.
 
-Between `analysis.tables` and the fits.
+Between `analysis.results.tables` and the fits.
 
     check(table, {"N": "parameters", "D": "tokens", "r": "share"}, remedies={"N": "--fix A=0,alpha=1"})
 """
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.expressions import numbers_of, quote, refuse_missing, row_numbers
+from analysis.results.expressions import numbers_of, quote, refuse_missing, row_numbers
 from harness.core.errors import InputError
 
-# Units of variables with one array a row: the learning rates of every step, and what `analysis.curves` makes of them.
+# Units of variables with one array a row: the learning rates of every step, and what `analysis.results.curves` makes of them.
 ARRAYS = ("learning rates", "changes")
 PERPLEXITY = 20.0  # no language model that is worth a law has a median loss above, in nats per token
 # Unit -> below what all values, and above what any value, are no such amounts; and which median still means billions.
@@ -102,7 +102,7 @@ def _check_arrays(column: pd.Series[Any], unit: str) -> None:
         if not (good and np.isfinite(values).all() and (unit == "changes" or (values >= 0).all())):
             remedy = {
                 "learning rates": "give one finite, non-negative number a step in each cell",
-                "changes": "make them with analysis.curves.add_schedules",
+                "changes": "make them with analysis.results.curves.add_schedules",
             }[unit]
             raise InputError("column", column.name, f"{row_numbers([label])} holds no {unit}", remedy)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.facts import Document
-from analysis.runs import RunRecord, summary
+from analysis.results.facts import Document
+from analysis.results.runs import RunRecord, summary
 from harness.core.units import count
 from harness.plan.recorded_runs import corpus_names, program_of
 from harness.program.program import Program, phase_entries

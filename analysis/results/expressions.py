@@ -1,6 +1,6 @@
 """What `--map` and `--where` say: arithmetic and conditions over the columns of a table, and their cells as numbers.
 
-Below `analysis.tables`.
+Below `analysis.results.tables`.
 
     evaluate("6 * params * tokens", table)                 # in floats: the product of integer columns does not wrap
     evaluate("run != 'NA' and isfinite(loss)", table)      # a condition: True or False for every row
