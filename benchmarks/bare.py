@@ -2,7 +2,7 @@
 
 Same initial weights, batches, optimizer, schedule and evaluations as the harness; no states, no leases, no checks. All
 that can be laid out beforehand (batches, learning rates, validation windows) lies in memory before the clock starts,
-which no real script could have for free. tests/test_benchmarks.py holds that its losses are the harness's.
+which no real script could have for free. tests/benchmarks/test_benchmarks.py holds that its losses are the harness's.
 """
 
 from __future__ import annotations

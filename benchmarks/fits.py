@@ -1,4 +1,4 @@
-"""How long fits of laws take and who reaches the optimum: `analysis.fitting.fit` against scipy's L-BFGS-B and a package.
+"""How long fits of laws take and who reaches the optimum: `fit_law` against scipy's L-BFGS-B and a package.
 
 All of it on one thread, by CPU time, so that other work on the machine plays no part. Everybody's answer is judged by
 one function, the objective of this project: the sum of Huber's loss (1e-3) over residuals of log losses.

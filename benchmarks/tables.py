@@ -1,4 +1,4 @@
-"""How long it takes to read a large store into a table: `analysis.results.tables.load`, files in the cache of the system."""
+"""How long it takes to read a large store into a table (`tables.load`), files in the cache of the system."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """From collected points to an exit status: check all, plan together, show or launch.
 
-Level 8, shared by the commands. Status: 0 done, 1 some point failed, 2 wrong input (one line), 130 interrupted.
+Shared by the commands. Status: 0 done, 1 some point failed, 2 wrong input (one line), 130 interrupted.
 """
 
 from __future__ import annotations

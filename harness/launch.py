@@ -1,9 +1,9 @@
 """Carry out a plan: corpora first, then every segment that is left, side by side or one after the other.
 
-Level 7, without torch: training happens in worker processes (`launch=local`), in this one (`launch=inline`, which
-imports `harness.workers.worker`'s torch only then), or in jobs of a cluster (`launch=slurm`: `harness.slurm.submit` submits them). A
-failure costs the segment it happened in and what continues from it; the rest goes on. Ctrl-C stores every state at its
-next step boundary (jobs of a cluster just go on); the same command goes on from there.
+Without torch: training happens in worker processes (`launch=local`), in this one (`launch=inline`, which imports
+`harness.workers.worker`'s torch only then), or in jobs of a cluster (`launch=slurm`: `harness.slurm.submit` submits
+them). A failure costs the segment it happened in and what continues from it; the rest goes on. Ctrl-C stores every
+state at its next step boundary (jobs of a cluster just go on); the same command goes on from there.
 
     outcome = launch(plan, read_launch(config), store, tracker={"kind": "off"}, progress=True)
 """

@@ -30,9 +30,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.repository import REPOSITORY
 from tests.tiny import command
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = command(Path("texts")).split()
 KINDS = ("fast", "slow", "plan", "slurm", "file", "output", "patch", "picture")
 RUN = ("sh", "python")  # languages that are run, or need a reason not to be

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.tiny import write_texts
+from harness.store.store import Store
+from tests.tiny import planned, train, write_texts
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +17,12 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("texts")
     write_texts(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store in which a few runs were trained without any disturbance. No test changes its states."""
+    torch.set_num_threads(1)
+    store = Store(tmp_path_factory.mktemp("undisturbed"))
+    train(planned(texts, store, "replay=0.25", "schedule=infinite_cosine"), store)
+    return store

@@ -1,4 +1,4 @@
-"""The shape of the repository: levels, imports, sizes, and that the configs in it are ones the harness can plan."""
+"""The shape of the repository: rooms, imports, sizes, and what no file may hold."""
 
 from __future__ import annotations
 
@@ -15,133 +15,144 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from harness.compose.compose import sweep_points
-from harness.config import run as config
-from harness.plan.plan import compile_points
-from harness.program import schedule
 from harness.texts.recipe import PACKAGES
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-# A new module is declared here. It may import what has its own level or a lower one.
-LEVELS = {
-    0: "plain errors cores limits fields identity schedule mixture shipped units",
-    1: "command shape text_files file_kinds program recipe hub history shift schedule_config stages config "
-    "files keys overrides user_files expand compose launching",
-    2: "cost compile events request plan",
-    3: "epochs store verified lease recorded task documents frozen submissions status resources over_store state",
-    4: "extract embedded sources held_out tokenizer trained_tokenizer processes ingest_display ingest corpus "
-    "model distributed",
-    5: "batches measure checkpoint states recorded_corpora",
-    6: "train",
-    7: "launch session needed_corpora jobs pool worker follow display tracker chains slurm payload watch",
-    8: "__main__ cli sweep evaluate peek report",
-}
-LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
-READABLE = 3  # the highest level that analysis and paper_figures read
-HEAVY = ("torch", "transformers", "datasets", "tokenizers")  # seconds to import
-# Modules above level 3 that planning and the process beside the workers import all the same.
-LIGHT = (
-    "launch",
-    "session",
-    "needed_corpora",
-    "jobs",
-    "pool",
-    "follow",
-    "display",
-    "tracker",
-    "slurm",
-    "payload",
-    "watch",
-    "status",
-    "report",
-    "cli",
-    "sweep",
-    "__main__",
+# One column: a room imports only rooms below it. True: its modules may load torch, which takes seconds; the others must
+# not, not even through what they import.
+ROOMS = (
+    ("paper_figures", False),
+    ("analysis", False),  # __main__
+    ("analysis.commands", False),
+    ("analysis.design", False),
+    ("analysis.figures", False),
+    ("analysis.decide", False),
+    ("analysis.fitting", False),
+    ("analysis.results", False),
+    ("analysis.laws", False),
+    ("harness", False),  # the commands, and cli, report, launch
+    ("harness.slurm", False),
+    ("harness.workers", False),
+    ("harness.train", True),
+    ("harness.plan", False),
+    ("harness.measure", True),
+    ("harness.compose", False),
+    ("harness.config", False),
+    ("harness.corpora", True),
+    ("harness.model", True),
+    ("harness.texts", False),
+    ("harness.program", False),
+    ("harness.store", False),
+    ("harness.core", False),
 )
-LONGEST = 350  # lines of a module
-
-
-def modules(package: str) -> dict[str, Path]:
-    """Names (dotted, within the package) and files; none if the package is not there."""
-    folder = REPOSITORY / package
-    files = sorted(file for file in folder.rglob("*.py") if file.stem != "__init__")
-    return {".".join(file.relative_to(folder).with_suffix("").parts): file for file in files}
+NAMES = [name for name, _ in ROOMS]
+LOADS_TORCH = {name for name, loads in ROOMS if loads}
+# Modules of rooms that may load torch which planning and the processes beside the workers use, so that they must not.
+LIGHT = {"harness.measure.request", "harness.model.pretrained", "harness.train.events", "harness.corpora.corpus"}
+READ_BY_ANALYSIS = {f"harness.{room}" for room in ("core", "program", "store", "texts", "config", "compose", "plan")}
+# Beside these rooms: which rows a run wants, and what is queued.
+ALSO_READ = {"harness.measure.request", "harness.slurm.status", "harness.slurm.submissions"}
+HEAVY = ("torch", "transformers", "datasets", "tokenizers")
+MOST_MODULES = 10  # of a room
+LONGEST = 300  # lines of a module
+PACKAGES_OF_OURS = ("harness", "analysis", "paper_figures")
 
 
 @functools.cache
-def imports(file: Path) -> set[str]:
-    """Dotted names that a file imports, also inside functions. `from a import b` counts as `a` and as `a.b`."""
+def modules() -> dict[str, Path]:
+    """Every module of the project by its dotted name; the lines of an `__init__` count as the room's own."""
+    found = {}
+    for package in PACKAGES_OF_OURS:
+        for file in sorted((REPOSITORY / package).rglob("*.py")):
+            parts = file.relative_to(REPOSITORY).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def room_of(module: str) -> str:
+    """The room that a module lies in; a room's own name is its `__init__`."""
+    return module if module in NAMES else module.rpartition(".")[0]
+
+
+@functools.cache
+def imports(module: str) -> frozenset[str]:
+    """Dotted names that a module imports, also inside functions. `from a import b` counts as `a` and as `a.b`."""
+    file = modules()[module]
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file.name}:{node.lineno} imports relatively, which this test does not read"
+            assert node.level == 0, f"{module}:{node.lineno} imports relatively, which this test does not read"
             found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+    return frozenset(found)
 
 
-def harness_imports(file: Path) -> set[str]:
-    """The harness modules that a file imports."""
-    return {name.split(".")[1] for name in imports(file) if name.startswith("harness.")}
+def ours(module: str) -> set[str]:
+    """The modules of this project that a module imports."""
+    return {name for name in imports(module) if name in modules() and name not in NAMES}
 
 
-def roots(file: Path) -> set[str]:
-    """The top-level packages that a file imports."""
-    return {name.split(".")[0] for name in imports(file)}
+# --- rooms -----------------------------------------------------------------------------------------------------------
 
 
-def repository_files() -> list[Path]:
-    """What git tracks or would."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    files = [REPOSITORY / name for name in listed.stdout.split("\0") if name]
-    return [file for file in files if file.is_file()]
+def test_every_module_lies_in_a_room() -> None:
+    assert {room_of(module) for module in modules()} == set(NAMES)
 
 
-# --- imports ---------------------------------------------------------------------------------------------------------
-
-
-def test_every_module_has_a_declared_level() -> None:
-    undeclared = set(modules("harness")) - set(LEVEL)
-    assert not undeclared, "declare the level of these modules in LEVELS"
-
-
-@pytest.mark.parametrize("module", modules("harness"))
-def test_imports_point_down(module: str) -> None:
-    file = modules("harness")[module]
-    upward = {name for name in harness_imports(file) if LEVEL.get(name, 9) > LEVEL.get(module, 9)}
-    assert not upward, f"harness.{module} (level {LEVEL.get(module)}) imports modules of higher levels"
-    assert not roots(file) & {"analysis", "paper_figures", "benchmarks", "tests"}
+@pytest.mark.parametrize("module", modules())
+def test_a_room_imports_only_rooms_below_it(module: str) -> None:
+    own = room_of(module)
+    upward = {name for name in ours(module) if room_of(name) != own and NAMES.index(room_of(name)) < NAMES.index(own)}
+    assert not upward, f"{module} imports what stands above {own}"
+    assert not {name.split(".")[0] for name in imports(module)} & {"benchmarks", "tests"}
+    if module.startswith("analysis"):
+        read = {name for name in ours(module) if name.startswith("harness.")} - ALSO_READ
+        assert {room_of(name) for name in read} <= READ_BY_ANALYSIS
+    if module.startswith("paper_figures"):
+        assert not {name for name in ours(module) if room_of(name) in LOADS_TORCH}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    graph = {name: harness_imports(file) for name, file in modules("harness").items()}
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the circle
+    graphlib.TopologicalSorter({name: ours(name) for name in modules()}).prepare()  # CycleError names the circle
 
 
-def test_level_0_needs_numpy_at_most() -> None:
-    for module, file in modules("harness").items():
-        if LEVEL.get(module) == 0:
-            assert not roots(file) - set(sys.stdlib_module_names) - {"harness", "numpy"}, module
+def test_a_room_can_be_taken_in_at_a_glance() -> None:
+    for room in NAMES:
+        inside = [name for name in modules() if room_of(name) == room and name != room]
+        if room not in PACKAGES_OF_OURS:
+            assert 1 <= len(inside) <= MOST_MODULES, f"{room}: {inside}"
+        assert ast.get_docstring(ast.parse(modules()[room].read_text(encoding="utf-8"))), f"{room} says not what it is"
 
 
-@pytest.mark.parametrize("package", ["analysis", "paper_figures"])
-def test_analysis_and_figures_read_the_harness_and_nothing_above_the_store(package: str) -> None:
-    for name, file in modules(package).items():
-        above = {module for module in harness_imports(file) if LEVEL.get(module, 9) > READABLE}
-        assert not above, f"{package}.{name}"
-        assert not roots(file) & {*HEAVY, "benchmarks", "tests"}, f"{package}.{name}"
-        if package == "analysis":
-            assert "paper_figures" not in roots(file), name
+def test_the_top_of_the_harness_holds_commands() -> None:
+    inside = {name.removeprefix("harness.") for name in modules() if room_of(name) == "harness"} - {"harness"}
+    for name in inside - {"cli", "report", "launch"}:
+        text = modules()[f"harness.{name}"].read_text(encoding="utf-8")
+        assert '__name__ == "__main__"' in text, f"harness/{name}.py is no command"
+
+
+def test_the_walk_of_the_learning_rate_passes_each_room_once() -> None:
+    """docs/architecture.md names the files that `lr` passes on its way from the command line to the optimizer."""
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.split("## A walk: `lr`")[1].split("\n## ")[0]
+    files = re.findall(r"(?m)^\| `(harness/[\w/]+\.py)`", section)
+    assert [file for file in files if not (REPOSITORY / file).is_file()] == []
+    walked = [file.split("/")[1] for file in files]
+    rooms = [room for k, room in enumerate(walked) if not k or walked[k - 1] != room]
+    assert rooms == ["compose", "config", "program", "plan", "train"]
+
+
+@pytest.mark.parametrize("room", [name for name in NAMES if name not in PACKAGES_OF_OURS])
+def test_a_room_has_its_folder_of_tests(room: str) -> None:
+    folder = REPOSITORY / "tests" / room.rpartition(".")[2]
+    assert list(folder.glob("test_*.py")), f"no tests in {folder.relative_to(REPOSITORY)}/"
 
 
 def test_planning_and_analysis_load_no_torch() -> None:
     """A plan or a table on a login node takes no 5 s, and nothing may bring torch back by an import at module level."""
-    light = [f"harness.{name}" for name in modules("harness") if LEVEL.get(name, 9) <= READABLE or name in LIGHT]
-    light += [f"{package}.{name}" for package in ("analysis", "paper_figures") for name in modules(package)]
+    light = [name for name in modules() if room_of(name) not in LOADS_TORCH or name in LIGHT]
+    assert len(light) > 80
     script = f"""
 import importlib, json, sys
 loaded = {{}}
@@ -160,11 +171,20 @@ print(json.dumps({{name: heavy for name, heavy in loaded.items() if heavy}}))
 # --- sizes and texts -------------------------------------------------------------------------------------------------
 
 
-def test_no_module_is_too_long() -> None:
-    files = [file for package in ("harness", "analysis", "paper_figures") for file in modules(package).values()]
-    lengths = {str(file.relative_to(REPOSITORY)): len(file.read_text(encoding="utf-8").splitlines()) for file in files}
+def test_no_module_is_longer_than_300_lines() -> None:
+    lengths = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in modules().items()}
     assert lengths
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def repository_files() -> list[Path]:
+    """What git tracks or would."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [REPOSITORY / name for name in listed.stdout.split("\0") if name]
+    return [file for file in files if file.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -198,28 +218,3 @@ def test_the_lock_holds_what_the_project_depends_on() -> None:
         assert requirement.specifier.contains(locked[requirement.name], prereleases=True), text
     for package in PACKAGES:
         assert package in locked, "the embedded corpora read it"
-
-
-# --- configs ---------------------------------------------------------------------------------------------------------
-
-
-def test_each_schedule_has_a_config_of_its_name() -> None:
-    names = []
-    for file in (REPOSITORY / "conf" / "schedule").glob("*.yaml"):
-        names += re.findall(r"(?m)^name: (\w+)", file.read_text(encoding="utf-8"))
-        assert names[-1] == file.stem
-    assert set(names) == schedule.NAMES
-
-
-SWEEPS = sorted(file.stem for file in (REPOSITORY / "sweeps").glob("*.yaml"))
-SCALES = sorted(file.stem for file in (REPOSITORY / "conf" / "scale").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("sweep", SWEEPS)
-def test_each_sweep_compiles_at_every_scale(sweep: str, scale: str) -> None:
-    points = sweep_points([sweep], [f"scale={scale}"])
-    assert len(points) > 1
-    compiled = compile_points((point.label, config.read(point.config)) for point in points)
-    assert sum(len(point.labels) for point in compiled) == len(points)
-    assert all(point.program.steps > 0 for point in compiled)

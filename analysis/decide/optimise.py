@@ -4,8 +4,9 @@
     answer.values["r"], answer.interval["r"], answer.status
 
 r is the downstream share of the stream, so the general corpus has 1 - r; each law's own r is the share of the corpus
-whose loss it gives. Every question is solved for the estimate and all bootstrap draws at once (`analysis.decide.ensemble`).
-Mixtures of more corpora are in `analysis.decide.simplex`, schedules in `analysis.decide.schedule`.
+whose loss it gives. Every question is solved for the estimate and all bootstrap draws at once
+(`analysis.decide.ensemble`). Mixtures of more corpora are in `analysis.decide.simplex`, schedules in
+`analysis.decide.schedule`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
                              tolerance=0.01, base_loss=2.87)
 
 For fits of laws of learning rates such as `cpt_dynamics` and its replay forms (2505.07796), whose variables S1 and S2
-follow from the schedule (`analysis.results.curves`). Per unit of peak they depend on the horizon alone, which is what makes a
-search over both cheap: for each horizon the best peak, then the best horizon.
+follow from the schedule (`analysis.results.curves`). Per unit of peak they depend on the horizon alone, which is what
+makes a search over both cheap: for each horizon the best peak, then the best horizon.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What rows of losses say about the parameters of a law, where the rows of a run err together.
 
-Beneath `analysis.design.next_runs`. Log losses have the covariance `row` I + `run` 1 1' within a run, and none between runs.
+Beneath `analysis.design.next_runs`. Log losses have the covariance `row` I + `run` 1 1' within a run, and none between
+runs.
 
     slopes = slopes_of(fit, table)
     noise = noise_of(slopes, residuals, runs)

@@ -1,6 +1,7 @@
 """Which runs to train next: those that narrow the answer to a question most for their FLOPs.
 
-Above `analysis.fitting.fit`, `analysis.decide.questions` and `analysis.design.sensitivity`; `analysis.design.candidates` says what can be run.
+Above `analysis.fitting.fit`, `analysis.decide.questions` and `analysis.design.sensitivity`;
+`analysis.design.candidates` says what can be run.
 
     evidence = {"general": Evidence(fit, table), "domain": Evidence(fit, table)}
     question = share_under_tolerance(N=2.2e6, D=6e5, tolerance=0.05, base_loss=3.4)

@@ -1,7 +1,7 @@
 """The set of runs that makes the variance of an answer smallest within a budget: greedy, then exchanges.
 
-Beneath `analysis.design.next_runs`. Information is in coordinates in which that of the data is the identity: with the gradient
-`target` (m,) of the answer, its variance after some runs is target' (I + sum of their gains)^-1 target.
+Beneath `analysis.design.next_runs`. Information is in coordinates in which that of the data is the identity: with the
+gradient `target` (m,) of the answer, its variance after some runs is target' (I + sum of their gains)^-1 target.
 
     chosen = best_set(Choice(gains, costs, cells, room, target, budget))
     order, errors = ordered(choice, chosen)

@@ -1,7 +1,8 @@
 """How an answer moves with the parameters of the fits it rests on, and what a further run would tell of them.
 
-Below `analysis.design.next_runs`: near the fit the answer is linear in the parameters, with the gradient of `gradient_of`; a
-`Space` has coordinates in which the data's information is the identity, and `gain` is that of one more run.
+Below `analysis.design.next_runs`: near the fit the answer is linear in the parameters, with the gradient of
+`gradient_of`; a `Space` has coordinates in which the data's information is the identity, and `gain` is that of one more
+run.
 """
 
 from __future__ import annotations

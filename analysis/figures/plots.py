@@ -5,8 +5,8 @@
     ratio_family(axes[1], {"": curves(general, domain, N=N, D=D)}, answer)
     save(Path("fit.pdf"), lambda ax: residuals(ax, fit, table))
 
-Losses in nats per token, amounts with k, M, B. Bands and bars are intervals at `analysis.fitting.fit.LEVEL`. Legends lie above
-the axes, where no data are.
+Losses in nats per token, amounts with k, M, B. Bands and bars are intervals at `analysis.fitting.fit.LEVEL`. Legends
+lie above the axes, where no data are.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
     fit.predict({"N": 1.8e9, "D": 1e10, "r": 0.9}), fit.predict_draws(...)
 
 One engine for every law and loss: starts by variable projection (`analysis.fitting.starts`), batched Newton steps
-(`analysis.fitting.newton`), more starts until several agree (`analysis.fitting.search`). A fit that has not converged says so.
+(`analysis.fitting.newton`), more starts until several agree (`analysis.fitting.search`). A fit that has not converged
+says so.
 """
 
 from __future__ import annotations

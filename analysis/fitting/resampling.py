@@ -1,4 +1,6 @@
-"""Resampling the runs of a table, which err as one: draws of a fit's parameters. Between `analysis.fitting.search` and `fit`.
+"""Resampling the runs of a table, which err as one: draws of a fit's parameters.
+
+Between `search` and `fit`.
 
 clusters = clusters_of(table, "run")
 draws = draws_of(objective, found, table, "run", clusters, count=1000, seed=0, progress=None)

@@ -1,8 +1,9 @@
 """From the text of a formula to numpy functions of it and of its derivatives; sympy differentiates.
 
-Beneath `analysis.laws.law`. A `Form` is a formula with the roles of its names; each function here works one thing out from
-it, once per process. Functions take the arguments that `arguments` lays out: parameters of shape (K, 1), columns of
-shape (n,), and the results broadcast to (K, n). Inside `sum(...)` everything has one axis more, which is summed over.
+Beneath `analysis.laws.law`. A `Form` is a formula with the roles of its names; each function here works one thing out
+from it, once per process. Functions take the arguments that `arguments` lays out: parameters of shape (K, 1), columns
+of shape (n,), and the results broadcast to (K, n). Inside `sum(...)` everything has one axis more, which is summed
+over.
 """
 
 from __future__ import annotations

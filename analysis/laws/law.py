@@ -1,7 +1,7 @@
 """A law as data: its formula as text, with what the fits need to know of its names.
 
-`Law` is what a definition in `analysis.laws.library` (or in a user's own file) says; `Bound` is a law on one table's columns,
-with value, gradient and Hessian for many parameter vectors at once. No derivative is written by hand or taken
+`Law` is what a definition in `analysis.laws.library` (or in a user's own file) says; `Bound` is a law on one table's
+columns, with value, gradient and Hessian for many parameter vectors at once. No derivative is written by hand or taken
 numerically (`analysis.laws.formula`).
 
     law = Law("power", "E + A/N**alpha", {"N": "parameters"}, linear=("E", "A"), starts={"alpha": (0.05, 1.5)})

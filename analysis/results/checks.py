@@ -16,7 +16,7 @@ import pandas as pd
 from analysis.results.expressions import numbers_of, quote, refuse_missing, row_numbers
 from harness.core.errors import InputError
 
-# Units of variables with one array a row: the learning rates of every step, and what `analysis.results.curves` makes of them.
+# Units of variables with one array a row: the learning rates of every step, and what `curves` makes of them.
 ARRAYS = ("learning rates", "changes")
 PERPLEXITY = 20.0  # no language model that is worth a law has a median loss above, in nats per token
 # Unit -> below what all values, and above what any value, are no such amounts; and which median still means billions.

@@ -1,8 +1,8 @@
 """Hydra's part: from a command line to composed configs, as plain dicts.
 
-Level 1. Hydra composes the groups that were chosen, in this process and in memory: its launchers, sweepers, working
-folders and log files play no part (a collecting function under another launcher would train nothing and exit 0), so
-nothing is left behind whenever a call is stopped. `expand` enumerates. No Hydra object leaves this module.
+Hydra composes the groups that were chosen, in this process and in memory: its launchers, sweepers, working folders and
+log files play no part (a collecting function under another launcher would train nothing and exit 0), so nothing is left
+behind whenever a call is stopped. `expand` enumerates. No Hydra object leaves this module.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Enumerate the points of a sweep: what the command line sweeps, times `grids:`, a list of products to be united.
 
-Level 1. Hydra composes once per set of group choices (the caller passes `compose`); the other knobs are set on copies,
-which takes milliseconds for hundreds of points. Nothing is enumerated before it was counted. Analysis uses the same
-function to know a sweep's members.
+Hydra composes once per set of group choices (the caller passes `compose`); the other knobs are set on copies, which
+takes milliseconds for hundreds of points. Nothing is enumerated before it was counted. Analysis uses the same function
+to know a sweep's members.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What conf/ defines: every key with its default and its meaning, and the check of a composed config against them.
 
-Level 1. The meaning of a key is the comment behind it in conf/. A sweep file, a choice of one's own or an override that
-names a key which conf/ does not have is refused with the nearest that it has, at any depth: it would change nothing.
+The meaning of a key is the comment behind it in conf/. A sweep file, a choice of one's own or an override that names a
+key which conf/ does not have is refused with the nearest that it has, at any depth: it would change nothing.
 """
 
 from __future__ import annotations

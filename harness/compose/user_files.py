@@ -1,7 +1,7 @@
 """The YAML files of a user's own folder (`-cd FOLDER`): checked as text before Hydra makes anything of them.
 
-Level 1. Hydra and OmegaConf end in tracebacks, or never, on files that are no UTF-8, tabs, tags, or anchors that
-multiply; here each is one line that names file and line. `checked` reads a file; `UserFiles` is how Hydra asks for it.
+Hydra and OmegaConf end in tracebacks, or never, on files that are no UTF-8, tabs, tags, or anchors that multiply; here
+each is one line that names file and line. `checked` reads a file; `UserFiles` is how Hydra asks for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From a checked run to its program: the stages of a config, cut at every learning-rate and data boundary.
 
-Level 2. A warm-up is a phase of its own, and so is each stage's part of every learning-rate shape; two phases are
-joined where nothing tells them apart.
+A warm-up is a phase of its own, and so is each stage's part of every learning-rate shape; two phases are joined where
+nothing tells them apart.
 
     program, spans = compile_run(run)
 """

@@ -1,6 +1,6 @@
 """Reading one field of a composed config: numbers within limits, whole numbers, choices; else one InputError.
 
-Level 1. A field is a dotted path (`base.peak`); the same path appears in the message.
+A field is a dotted path (`base.peak`); the same path appears in the message.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The settings of `launch=...`, typed: how a plan is carried out, never what is trained.
 
-Level 1. All are checked at once, whatever is left to do.
+All are checked at once, whatever is left to do.
 
     launching = read_launch(config)                # a composed config; InputError names the first that is wrong
     launching.cluster.job_of(parameters)           # launch=slurm: what a job of so large a model asks for

@@ -1,7 +1,7 @@
 """The largest value of every number that a user gives, with its reason: what is above would never end or never train.
 
-Level 0. A field is looked up by its name or the last part of it (`base.tokens`, `stages[0].tokens`); shares, which
-end at 1, say so where they are read. A test holds that every number of conf/ has a limit.
+A field is looked up by its name or the last part of it (`base.tokens`, `stages[0].tokens`); shares, which end at 1, say
+so where they are read. A test holds that every number of conf/ has a limit.
 """
 
 from __future__ import annotations

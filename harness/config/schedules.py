@@ -1,6 +1,6 @@
 """A learning-rate schedule drawn in steps: from shares, tokens and multiples of a peak to a `schedule.Schedule`.
 
-Level 1, a part of `config`.
+A part of `config`.
 """
 
 from __future__ import annotations

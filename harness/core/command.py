@@ -1,6 +1,6 @@
 """What all commands share: how they end, how they read options, and where they may write.
 
-Level 1. A command imports what is slow inside its function, so that Ctrl-C finds `guarded` at work from the start.
+A command imports what is slow inside its function, so that Ctrl-C finds `guarded` at work from the start.
 
     sys.exit(guarded(main))
 """

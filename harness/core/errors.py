@@ -1,6 +1,6 @@
 """The two errors a user meets: wrong input, and a damaged file.
 
-Level 0. The command line prints either as one line; `InputError` ends with exit status 2.
+The command line prints either as one line; `InputError` ends with exit status 2.
 """
 
 from __future__ import annotations

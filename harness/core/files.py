@@ -1,7 +1,7 @@
 """Files that survive a kill: temporary names that tell whose they are, checksums, flushes, sealed JSON.
 
-Level 1, beneath `store` and `lease`; standard library only. What must appear complete or not at all is written under
-a `temporary_name`, flushed, and renamed; `remove_leavings` clears what a process left there that died in between.
+Beneath `store` and `lease`; standard library only. What must appear complete or not at all is written under a
+`temporary_name`, flushed, and renamed; `remove_leavings` clears what a process left there that died in between.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What makes two things the same: one canonical form for values, and its digest.
 
-Level 0. Every address in a store (states, runs, corpora) is a `digest` of frozen dataclasses. Ten thousand programs
-are digested for one plan, so what depends on a class only (its fields and their defaults) is worked out once per class.
+Every address in a store (states, runs, corpora) is a `digest` of frozen dataclasses. Ten thousand programs are digested
+for one plan, so what depends on a class only (its fields and their defaults) is worked out once per class.
 
     digest(Phase(...), root)      -> "5f0c..." (32 hex characters)
 """

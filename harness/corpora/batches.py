@@ -1,7 +1,7 @@
 """Which windows make the batch at a position: a pure function of (program, position) and the sizes of the corpora.
 
-Level 5. No loader state: any position can be asked for at any time, in any order, by any process. Of several ranks each
-reads its slice of the batch.
+No loader state: any position can be asked for at any time, in any order, by any process. Of several ranks each reads
+its slice of the batch.
 """
 
 from __future__ import annotations

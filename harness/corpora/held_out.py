@@ -1,7 +1,7 @@
 """Which part of a corpus is held out for validation.
 
-Level 4. Documents are held out by a hash of each, so that growth and order move none. Where that leaves one split
-without any (a handful of documents, or one), documents are cut into pieces, and those are held out by their hash.
+Documents are held out by a hash of each, so that growth and order move none. Where that leaves one split without any (a
+handful of documents, or one), documents are cut into pieces, and those are held out by their hash.
 
     rule = by_document(recipe)
     list(rule.parts(document))          # [("train", "the whole text")]

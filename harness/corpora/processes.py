@@ -1,6 +1,6 @@
 """`map` over processes, lazily and in order; they end with this one, however it ends.
 
-Level 4. The bytes of a corpus do not depend on how many there are.
+The bytes of a corpus do not depend on how many there are.
 
     with workers(2) as ordered_map: ...
 """

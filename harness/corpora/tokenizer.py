@@ -1,7 +1,7 @@
 """The tokenizer of a corpus: trained, loaded, applied, and its bytes per token.
 
-Level 4; loads `tokenizers` only when used. Byte-level BPE, so every text has tokens and every token a number of bytes:
-losses of models with other tokenizers compare in bits per byte.
+Loads `tokenizers` only when used. Byte-level BPE, so every text has tokens and every token a number of bytes: losses of
+models with other tokenizers compare in bits per byte.
 
     write(train(texts, 2048), folder / "tokenizer.json")
     ids, counts = encode(("tokenizer.json", 0, "<u2", ["a text", "another"]))

@@ -1,6 +1,6 @@
 """The tokenizer.json that a recipe asks for: trained on the texts of its corpora, or a given file.
 
-Level 4, beneath `ingest`, which writes it into the folder of a corpus.
+Beneath `ingest`, which writes it into the folder of a corpus.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Channel losses: the validation loss of one corpus, on the same windows always.
 
-Level 5. The windows are cut into chunks of a fixed size, whatever the micro-batch of training is, so that a loss
-has the same bits wherever in a run it is measured. Ranks take turns at the chunks; the sum is over chunks in their
-order, whoever measured them.
+The windows are cut into chunks of a fixed size, whatever the micro-batch of training is, so that a loss has the same
+bits wherever in a run it is measured. Ranks take turns at the chunks; the sum is over chunks in their order, whoever
+measured them.
 """
 
 from __future__ import annotations

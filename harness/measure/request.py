@@ -1,8 +1,8 @@
 """What a run wants measured, and where: a pure function of the run and the stretches of its stages.
 
-Level 2. Measuring leaves no trace in training and is not in the program. A corpus that the run has been trained on, and
-both channels from the start of continual pre-training, are *required* at every position of the grid; any further corpus
-is *wanted*: measured wherever training passes, and at stored positions of what is already trained.
+Measuring leaves no trace in training and is not in the program. A corpus that the run has been trained on, and both
+channels from the start of continual pre-training, are *required* at every position of the grid; any further corpus is
+*wanted*: measured wherever training passes, and at stored positions of what is already trained.
 """
 
 from __future__ import annotations

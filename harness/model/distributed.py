@@ -1,7 +1,7 @@
 """The ranks that train one program together, as one of them sees them. One alone does all of it itself: nothing here.
 
-Level 4. Rank 0 leads: it alone holds leases, looks into the store, decides and writes; `first` tells the others. Who is
-who is read from the environment, as torchrun and submitit's TorchDistributedEnvironment export it: RANK, WORLD_SIZE,
+Rank 0 leads: it alone holds leases, looks into the store, decides and writes; `first` tells the others. Who is who is
+read from the environment, as torchrun and submitit's TorchDistributedEnvironment export it: RANK, WORLD_SIZE,
 LOCAL_RANK, MASTER_ADDR, MASTER_PORT. The number of ranks, and whether they shard the model, are no part of a program:
 each rank takes its slice of every global batch, and a state is stored as whole tensors.
 

@@ -1,6 +1,6 @@
 """How often a run reads the texts of its corpora, once the store holds them.
 
-Level 3, without torch: the counts stand in the manifests of the corpora.
+Without torch: the counts stand in the manifests of the corpora.
 
     epochs = Epochs(store.root)
     epochs.of_phases(point), epochs.of_run(point), epochs.warnings(plan.points)

@@ -1,9 +1,9 @@
 """What is left of a plan, as jobs with an order: which may start now, and which of those should.
 
-Level 7, pure: no process, no clock. A segment may start when its parent is stored and what is measured from the
-parent's weights has been measured (its own history carries those rows). Of the jobs that may start, the one with the
-longest path of tokens behind it goes first; among those within `NEAR` of it, a worker gets the continuation of what it
-has just made, whose tensors are still in its memory.
+Pure: no process, no clock. A segment may start when its parent is stored and what is measured from the parent's weights
+has been measured (its own history carries those rows). Of the jobs that may start, the one with the longest path of
+tokens behind it goes first; among those within `NEAR` of it, a worker gets the continuation of what it has just made,
+whose tensors are still in its memory.
 
     jobs = Jobs(plan)
     job = jobs.take(after=None, now=0.0); jobs.done(job)      # or failed(job), busy(job, until)

@@ -1,8 +1,8 @@
 """All runs of a sweep as one trie: what they share, what is stored, what is left to train, and what it costs.
 
-Level 2, pure: `plan(points, stored)` needs no store, no corpus and no torch. One rule makes all reuse: *to reach a
-position, start from the deepest stored state on the way that covers what is asked*. A stop is a position whose state is
-kept (phase ends, branch points, ends of runs); a segment is the stretch between two neighbouring stops.
+Pure: `plan(points, stored)` needs no store, no corpus and no torch. One rule makes all reuse: *to reach a position,
+start from the deepest stored state on the way that covers what is asked*. A stop is a position whose state is kept
+(phase ends, branch points, ends of runs); a segment is the stretch between two neighbouring stops.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One piece of work, as it goes to a worker: a segment to train, or rows to measure from a stored state.
 
-Level 3, without torch, so that the process that plans can make tasks and the one that trains can unpickle them.
+Without torch, so that the process that plans can make tasks and the one that trains can unpickle them.
 """
 
 from __future__ import annotations

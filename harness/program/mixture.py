@@ -1,9 +1,9 @@
 """Which corpus, and which window of it, goes into which slot of the stream: pure functions of position.
 
-Level 0, numpy at most. A phase draws its sequences from k corpora with fixed weights. `counts` says how many of the
-phase's first n sequences came from each (so a resume needs no loader state), `assign` which corpus each slot draws
-from, `window_at` which window the i-th draw of a corpus is. All of them cost the same at any position: nothing is
-iterated to get there and no permutation is held in memory. They are vectorised: ask for many steps at a time.
+Numpy at most. A phase draws its sequences from k corpora with fixed weights. `counts` says how many of the phase's
+first n sequences came from each (so a resume needs no loader state), `assign` which corpus each slot draws from,
+`window_at` which window the i-th draw of a corpus is. All of them cost the same at any position: nothing is iterated to
+get there and no permutation is held in memory. They are vectorised: ask for many steps at a time.
 
     weights = integer_weights({"docs": 0.05, "python": 0.95})         # {"docs": 1, "python": 19}
     assign(list(weights.values()), 4000, 4032)                          # 32 slots -> index of the corpus

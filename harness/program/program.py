@@ -1,8 +1,8 @@
 """A run as data: a root and a tuple of phases. Everything that shapes the weights is in it, nothing else.
 
-Level 1: it knows no config, no file and no torch. `compile.compile_run` makes programs, cut at every learning-rate and
-data boundary. A state is addressed by the prefix that made it (`Program.address`); learning rate and data are functions
-of (program, position), where position = optimizer steps since the root.
+It knows no config, no file and no torch. `compile.compile_run` makes programs, cut at every learning-rate and data
+boundary. A state is addressed by the prefix that made it (`Program.address`); learning rate and data are functions of
+(program, position), where position = optimizer steps since the root.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The shape of a GPT-NeoX model, and what follows from it by formula: parameters and FLOPs.
 
-Level 1. A plan reads costs from here, so nothing in this file needs torch; `harness.model.build.build_scratch` makes the
-model that the shape describes, and a test holds the formulas against it.
+A plan reads costs from here, so nothing in this file needs torch; `harness.model.build.build_scratch` makes the model
+that the shape describes, and a test holds the formulas against it.
 
     shape = ModelShape(layers=24, hidden=1024, heads=16, vocab_size=50304, seq_len=2048)   # Pythia-410M
     parameters(shape), non_embedding(shape)                                                # 405334016, 302311424

@@ -1,8 +1,8 @@
 """What a SLURM job asks for: the settings of launch=slurm as options of sbatch, and the lead of the warning.
 
-Level 3. The lead is the time between SLURM's warning and the end of a job: long enough for the step
-or the part of an evaluation under way, and for a save. Jobs measure the longest of these (`harness.slurm.payload`); what no
-job of that size has measured yet is estimated.
+The lead is the time between SLURM's warning and the end of a job: long enough for the step or the part of an evaluation
+under way, and for a save. Jobs measure the longest of these (`harness.slurm.payload`); what no job of that size has
+measured yet is estimated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a queued job needs, frozen as files named by their content: the code it runs, and what it does.
 
-Level 3, without torch. A job may start hours after it was submitted: what is edited meanwhile must not reach it, and
-nothing is unpickled.
+Without torch. A job may start hours after it was submitted: what is edited meanwhile must not reach it, and nothing is
+unpickled.
 
     code = freeze_code(root / "jobs")                # jobs/code-<sha12>/ with harness/ and its conf/, for PYTHONPATH
 """

@@ -1,7 +1,7 @@
 """What has become of runs: done, running, queued, failed, blocked, or still to do.
 
-Level 3, from what the store holds, who is at work there and what was submitted; nothing of it is stored itself. One
-function (`become`) serves `do=plan`, which has planned what is left of a run, and analysis, which reads its run.json.
+From what the store holds, who is at work there and what was submitted; nothing of it is stored itself. One function
+(`become`) serves `do=plan`, which has planned what is left of a run, and analysis, which reads its run.json.
 """
 
 from __future__ import annotations

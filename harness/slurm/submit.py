@@ -1,7 +1,7 @@
 """A plan as SLURM jobs: one job per stretch of the trie that does not branch, one array per group of equal ones.
 
-Level 7. A job waits for the one before it on the trie (`afterok`); one that cannot be
-reached any more is removed by SLURM. What is queued or running already is not submitted again: others wait for it.
+A job waits for the one before it on the trie (`afterok`); one that cannot be reached any more is removed by SLURM. What
+is queued or running already is not submitted again: others wait for it.
 
     wanted = wanted_resources(plan, jobs, cluster, store)                      # nothing is made before this
     submit(plan, jobs, setup, cluster, store, wanted, should_stop)             # a line per array on stderr

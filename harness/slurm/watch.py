@@ -1,7 +1,7 @@
 """Stay beside submitted jobs and show how far they are (`launch.wait`). Nothing depends on this process.
 
-Level 7. What a job reports to the store becomes the events a worker would have sent, so that display and tracker are
-those of launch=local.
+What a job reports to the store becomes the events a worker would have sent, so that display and tracker are those of
+launch=local.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The measurements of a run: what is asked for (`Measure`), what came out (`Row`), and their text form.
 
-Level 1. A stored state carries every row since its root in `evaluations.csv`; plans, tables and figures read nothing
-else. A row is keyed by its position and by the hash of the windows measured, so that rows can be added later from
-stored weights and one history can serve runs that asked for different things.
+A stored state carries every row since its root in `evaluations.csv`; plans, tables and figures read nothing else. A row
+is keyed by its position and by the hash of the windows measured, so that rows can be added later from stored weights
+and one history can serve runs that asked for different things.
 
     wanted = Measure("docs", key=recipe.key, windows=64, seq_len=128)
     rows = rows_from_csv(path.read_text())

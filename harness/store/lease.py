@@ -1,9 +1,9 @@
 """Who is at work on what: leases on segments, which a dead process cannot hold for ever.
 
-Level 3, used through `Store.lease`. A lease is one file made by an exclusive create; its owner touches it every ten
-seconds. It is stale when its process is known to be dead (same machine and boot, no such process), else after 90
-seconds without a touch. Clocks of hosts that share a store must agree to about a minute; if they do not, work is done
-twice, and the first result stays.
+Used through `Store.lease`. A lease is one file made by an exclusive create; its owner touches it every ten seconds. It
+is stale when its process is known to be dead (same machine and boot, no such process), else after 90 seconds without a
+touch. Clocks of hosts that share a store must agree to about a minute; if they do not, work is done twice, and the
+first result stays.
 
     if (lease := acquire(folder, address)) is not None:
         with lease:

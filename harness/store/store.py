@@ -1,6 +1,6 @@
 """The store on disk: states, runs, leases, failures. Folders appear complete or not at all; damage is seen and named.
 
-Level 3, without torch: tensors are files here. Reading creates nothing. Parent stores are read, never written.
+Without torch: tensors are files here. Reading creates nothing. Parent stores are read, never written.
 
     <root>/store.json                     {"format": 1}
     <root>/states/<address>/              what training wrote, state.json; evaluations-<sha12>.csv added later

@@ -1,7 +1,7 @@
 """What of a store was verified: files are hashed once, and again only when anything about them has changed.
 
-Level 3, used through `Store.verify`. <root>/verified/<address>.json holds the identity of every file of a state whose
-checksums matched. Writing one is a help, not a duty: where that fails, the files are hashed again.
+Used through `Store.verify`. <root>/verified/<address>.json holds the identity of every file of a state whose checksums
+matched. Writing one is a help, not a duty: where that fails, the files are hashed again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prose and code of one source file, as blocks ready for deduplication.
 
-Level 4, pure functions of text. `harness.texts.embedded` applies them to installed files. A regular expression finds strings
-and comments in one pass (ten times as fast as `ast` and `tokenize`, which would take the whole time budget):
+Pure functions of text. `harness.texts.embedded` applies them to installed files. A regular expression finds strings and
+comments in one pass (ten times as fast as `ast` and `tokenize`, which would take the whole time budget):
 
     prose, code = python_blocks(text)       # paragraphs of docstrings and comments; definitions without them
     prose, code = cpp_blocks(text)

@@ -1,6 +1,6 @@
 """What a file really is, by its first bytes, where that is not what its suffix says.
 
-Level 1. A pointer or a packed file read as text would be another corpus, or fail far from its cause.
+A pointer or a packed file read as text would be another corpus, or fail far from its cause.
 
     kind_of(Path("a.jsonl"))        # ("gzip", "unpack it with gzip -d"), None for plain text
 """

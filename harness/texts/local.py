@@ -1,7 +1,7 @@
 """A user's own texts: folders or files of jsonl, jsonl.zst, json, parquet, csv and txt, streamed as documents.
 
-Level 4. Whatever is wrong with a file is one InputError that names the file, the line (or row, or byte) and the
-remedy. No file is held in memory as a whole, and nothing longer than the longest document is.
+Whatever is wrong with a file is one InputError that names the file, the line (or row, or byte) and the remedy. No file
+is held in memory as a whole, and nothing longer than the longest document is.
 
     for document in local_documents("data/german", "downstream", "text"): ...
 """

@@ -1,7 +1,7 @@
 """What is told of a job while it is carried out: by the trainer, the worker around it, and the launcher.
 
-Level 2, picklable. A worker sends `Ready` once, then for every job `Started`, `Progress` and `Measured` as they come,
-and one `Ended`. Display, tracker and the progress file of a SLURM job are made of these and of nothing else.
+Picklable. A worker sends `Ready` once, then for every job `Started`, `Progress` and `Measured` as they come, and one
+`Ended`. Display, tracker and the progress file of a SLURM job are made of these and of nothing else.
 """
 
 from __future__ import annotations

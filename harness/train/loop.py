@@ -1,8 +1,8 @@
 """Train one segment of a program: from the deepest stored state on the way to the position asked for.
 
-Level 6: one straight loop. `Trainer` is what a worker keeps between segments (opened corpora, validation windows, the
-state it made last); `advance` trains and stores, `measure_stored` measures without training. What is trained is a
-function of (program, position) alone; how it is done (micro-batches, saves on the way, interruptions) leaves no trace.
+One straight loop. `Trainer` is what a worker keeps between segments (opened corpora, validation windows, the state it
+made last); `advance` trains and stores, `measure_stored` measures without training. What is trained is a function of
+(program, position) alone; how it is done (micro-batches, saves on the way, interruptions) leaves no trace.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which state training starts from, and the states it leaves: tensors between memory and the store.
 
-Level 5. A `Task` (`harness.plan.task`) says what is asked for, a `State` is what is in memory, `States` moves between it and
-the store. Of several ranks, 0 looks into the store, decides and writes; each loads, and holds its part.
+A `Task` (`harness.plan.task`) says what is asked for, a `State` is what is in memory, `States` moves between it and the
+store. Of several ranks, 0 looks into the store, decides and writes; each loads, and holds its part.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a person sees while workers train: an overall bar and a line per worker, or plain lines without a terminal.
 With launch=slurm a worker is a job of the cluster.
 
-Level 7. The launcher tells it every event of a worker (`harness.train.events`) and calls `tick` now and then; it
-draws at most twice a second, since the cores belong to the workers. All goes to stderr.
+The launcher tells it every event of a worker (`harness.train.events`) and calls `tick` now and then; it draws at most
+twice a second, since the cores belong to the workers. All goes to stderr.
 
     with Display(total_tokens, jobs, enabled=True) as display:
         display.event(worker_index, job, event); display.tick(longest_path)

@@ -1,6 +1,6 @@
 """The corpora that the jobs of a plan read, built before anything is trained.
 
-Level 7, without torch; `launch` calls it.
+Without torch; `launch` calls it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Worker processes: how many, on which devices, started early, replaced when they die.
 
-Level 7, without torch. A worker is a fresh interpreter in `harness.workers.worker.main`, not a fork (threads and CUDA do not
+Without torch. A worker is a fresh interpreter in `harness.workers.worker.main`, not a fork (threads and CUDA do not
 survive one) and not a `multiprocessing` child (which would import the launcher's main module again, Hydra and all).
 With `launch.ranks=k` it is k of them that train together; rank 0 has the pipe, the others follow it.
 

@@ -1,8 +1,8 @@
 """The ranks beside rank 0: they meet it, take part in every job that it carries out, and end when it says so.
 
-Level 7. Whoever starts k processes with the environment of torchrun (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR,
-MASTER_PORT) has one worker of k ranks: rank 0 calls `prepare` and `run_under_lease` of `harness.workers.worker`, and
-`dismiss`; the others `follow`. `harness.workers.pool` does so for launch=local, submitit for SLURM, and torchrun around a whole
+Whoever starts k processes with the environment of torchrun (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT) has
+one worker of k ranks: rank 0 calls `prepare` and `run_under_lease` of `harness.workers.worker`, and `dismiss`; the
+others `follow`. `harness.workers.pool` does so for launch=local, submitit for SLURM, and torchrun around a whole
 command:
 
     torchrun --nproc-per-node 2 -m harness launch=inline ...        # on several nodes: --nnodes and --rdzv-endpoint

@@ -1,7 +1,7 @@
 """One launch under way, on this machine: jobs go to workers, or are done in this process, until none is left.
 
-Level 7, without torch. `harness.launch` makes the workers and the `Session`; with launch=slurm only `Stop` and `tell`
-are of use.
+Without torch. `harness.launch` makes the workers and the `Session`; with launch=slurm only `Stop` and `tell` are of
+use.
 
     with Stop() as stop:
         session = Session(plan, jobs, store, setup, display, mirror, stop, workers, outcome)

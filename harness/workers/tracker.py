@@ -1,8 +1,8 @@
 """A mirror of the runs in wandb, online or offline. The store is the record: nothing is ever read back from here.
 
-Level 7, in the launcher's process, on a thread of its own: a slow network holds up no worker, and a failing wandb costs
-one warning. One wandb run per run, its id the run's key. It is opened when the run's own part starts, with the history
-it shares with other runs; a run that shares all of it is written when its last segment ends.
+In the launcher's process, on a thread of its own: a slow network holds up no worker, and a failing wandb costs one
+warning. One wandb run per run, its id the run's key. It is opened when the run's own part starts, with the history it
+shares with other runs; a run that shares all of it is written when its last segment ends.
 
     with Tracker({"kind": "wandb", "mode": "offline", "project": "rewarm"}, store, plan) as mirror:
         mirror.event(job, event)                  # see harness.train.events

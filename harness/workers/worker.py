@@ -1,9 +1,10 @@
 """What trains: the body of a job, and the process around it.
 
-Level 7. The launcher runs `main` in a fresh process per core or GPU (`harness.workers.pool`) and speaks with it over a pipe; in
+The launcher runs `main` in a fresh process per core or GPU (`harness.workers.pool`) and speaks with it over a pipe; in
 `launch=inline` it calls `run_under_lease` itself. A worker imports torch and transformers at once, while the launcher
 still builds corpora, and keeps what is dear between jobs: opened corpora, validation windows, the state it made last.
-Several ranks (`harness.model.distributed`) are one worker: rank 0 does all this, and the others follow it (`harness.workers.ranks`).
+Several ranks (`harness.model.distributed`) are one worker: rank 0 does all this, and the others follow it
+(`harness.workers.ranks`).
 
 Launcher to worker: a `Setup` first, then a `Task` each time the worker is free; None, or the end of the pipe, means
 stop (a job under way is stopped at its next step boundary, and its state stored).

@@ -14,7 +14,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
-FOLDER = Path(__file__).resolve().parent.parent / "analysis" / "notebooks"
+from tests.repository import REPOSITORY
+
+FOLDER = REPOSITORY / "analysis" / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 

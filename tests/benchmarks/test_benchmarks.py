@@ -18,6 +18,7 @@ from harness.core.errors import InputError
 from harness.plan.task import task_of
 from harness.store.store import Store
 from harness.workers.pool import ONE_THREAD
+from tests.repository import REPOSITORY
 from tests.tiny import end_of, planned, train, write_texts
 
 
@@ -46,7 +47,7 @@ def test_the_bare_loop_has_the_losses_of_the_harness(tmp_path: Path) -> None:
 
 def test_the_page_has_a_section_for_every_benchmark(tmp_path: Path) -> None:
     """Measured again, a section is replaced and the others stay."""
-    committed = (Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    committed = (REPOSITORY / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     copy = tmp_path / "benchmarks.md"
     for name in ALL:
         copy.write_text(committed, encoding="utf-8")

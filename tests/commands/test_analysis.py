@@ -19,6 +19,7 @@ from harness.core.errors import CorruptError
 from harness.plan.plan import PlannedRun
 from harness.plan.recorded_runs import program_of
 from harness.store.store import Store
+from tests.repository import REPOSITORY
 
 
 def loss(point: PlannedRun, corpus: str, tokens: int, _end: int) -> float:
@@ -201,7 +202,7 @@ def test_a_run_json_of_another_program_is_refused(
 def test_the_module_as_a_command(root: Path) -> None:
     call = subprocess.run(
         [sys.executable, "-m", "analysis", "runs", "--root", str(root), "--json"],
-        cwd=Path(__file__).parent.parent,
+        cwd=REPOSITORY,
         env=dict(os.environ),
         capture_output=True,
         text=True,

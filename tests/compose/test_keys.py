@@ -6,7 +6,6 @@ import dataclasses
 import sys
 import types
 import typing
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,9 @@ from harness.compose import keys
 from harness.core.identity import canonical
 from harness.program import program
 from harness.texts import recipe
+from tests.repository import REPOSITORY
 
-GOLDEN = Path(__file__).resolve().parent / "golden" / "keys.txt"
+GOLDEN = REPOSITORY / "tests" / "golden" / "keys.txt"
 ADDRESSED = (program.Program, recipe.Recipe)  # of states and of corpora; what they hold is found from their fields
 CHANGED = """conf/ or what enters an address is no longer what tests/golden/keys.txt lists.
 
@@ -24,12 +24,14 @@ A new key of conf/ needs a default under which the program does what it did, sin
 A changed default, or a new field of an address without a neutral default, moves addresses: states that users have
 stored are not found again, and are trained anew. If that is what you want:
 
-    python -m tests.test_keys > tests/golden/keys.txt
+    python -m tests.compose.test_keys > tests/golden/keys.txt
 """
 
 
 def listed() -> str:
-    lines = ["# Every key of conf/ with its default, then every field that enters an address. See tests/test_keys.py."]
+    lines = [
+        "# Every key of conf/ with its default, then every field that enters an address (tests/compose/test_keys.py)."
+    ]
     lines += ["", *(f"{name}={key.default}" for name, key in keys.leaves(keys.defined()).items())]
     for group, choices in keys.groups().items():
         for choice in choices:

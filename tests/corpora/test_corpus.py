@@ -22,8 +22,8 @@ from harness.corpora import corpus, ingest
 from harness.corpora.corpus import Corpus, Split, build, open_corpus, require_windows
 from harness.texts import embedded, extract, recipe
 from harness.texts.recipe import Recipe, local
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SENTENCE = "the model learns from data that the loss of a run shows when it is trained again with more replay"
 WORDS = SENTENCE.split()
 SHARES = {"docs": 0.02, "python": 0.02, "cpp": 0.03, "sympy": 0.05}

@@ -14,8 +14,8 @@ import pytest
 from tiny import command, write_texts
 
 from harness.slurm.snapshot import freeze_code
+from tests.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 PARTS = ("harness", "analysis", "paper_figures", "conf", "sweeps", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -72,7 +72,7 @@ def test_a_wheel_works_from_an_empty_folder(installed: Path, tmp_path: Path) -> 
 
 
 def test_jobs_of_an_installed_program_get_the_same_code_as_those_of_a_checkout(installed: Path, tmp_path: Path) -> None:
-    code = "from pathlib import Path; from harness.slurm.snapshot import freeze_code; print(freeze_code(Path('jobs')).name)"
+    code = "import pathlib, harness.slurm.snapshot as s; print(s.freeze_code(pathlib.Path('jobs')).name)"
     assert run(tmp_path, str(installed), sys.executable, "-c", code).strip() == freeze_code(tmp_path / "ours").name
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from tests.test_checkpoint import adamw, train
 from torch.distributed.tensor import DTensor
 
 from harness.core.errors import InputError
@@ -34,10 +33,11 @@ from harness.workers.worker import Setup
 from tests import tiny
 from tests.composed import points_of
 from tests.launched import launched, leavings, settings
+from tests.model.test_tensors import adamw, train
 from tests.ranks import launched_by_all, together
+from tests.repository import REPOSITORY
 from tests.tiny import command
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 RUN = "replay=0.25"  # 60 steps upstream, then 40 on both
 RTOL = 2e-6
 ODD = ModelShape(layers=2, hidden=32, heads=2, vocab_size=97, seq_len=48)  # 97 rows: ranks hold unequal parts

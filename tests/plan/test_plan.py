@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness.measure.request import RowKey, grid
+from harness.measure.request import RowKey
 from harness.plan.plan import Plan, plan
 from tests.composed import points_of, run_of
 
@@ -114,17 +114,6 @@ def test_a_missing_stop_below_a_stored_end_is_not_made_again() -> None:
     stored.states = {end: stored.states[end]}
     only_end = stored.plan("peak=1")
     assert only_end.to_train == []
-
-
-def test_measuring_is_on_a_fixed_grid() -> None:
-    run = run_of("peak=1")
-    (point,) = points_of("peak=1")
-    positions = grid(run, point.spans[1])
-    assert len(positions) == 13  # the base's end, and twelve of its own
-    assert positions[0] == BASE
-    assert positions[-1] == BASE + STEP
-    longer = grid(run_of("tokens=2x"), points_of("tokens=2x")[0].spans[1])
-    assert set(positions[:-1]) < set(longer)
 
 
 def test_ten_thousand_runs_are_planned_within_seconds() -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import yaml
 
 from harness.core.errors import InputError
 from harness.program.shape import ModelShape, flops_per_token, non_embedding, parameters
+from tests.repository import REPOSITORY
 
-MODELS = Path(__file__).parent.parent / "conf" / "model"
+MODELS = REPOSITORY / "conf" / "model"
 NAMES = sorted(path.stem for path in MODELS.glob("*.yaml"))
 
 

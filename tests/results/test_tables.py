@@ -25,6 +25,7 @@ from harness.core.files import seal
 from harness.plan.plan import PlannedRun, compile_points
 from harness.store.history import HEADER, Measure, Row, rows_to_csv
 from harness.store.store import Store
+from tests.repository import REPOSITORY
 
 STEP = 512  # tokens of an optimizer step at mini
 
@@ -234,7 +235,7 @@ def test_wrong_input_is_refused(tmp_path: Path, root: Path) -> None:
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import sys, analysis.results.tables, analysis.__main__, paper_figures.__main__; sys.exit('torch' in sys.modules)"
+    code = "import sys, analysis.__main__, paper_figures.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -428,7 +429,7 @@ def test_csv_gz_and_parquet_are_the_same_table(tmp_path: Path, name: str) -> Non
 
 
 def test_a_frozen_table_is_read_below_its_comment() -> None:
-    frozen = Path(__file__).resolve().parent.parent / "paper_figures" / "data" / "demo.csv"
+    frozen = REPOSITORY / "paper_figures" / "data" / "demo.csv"
     table = read(frozen, {}, where="role == 'upstream' and D > 0")
     assert tuple(table.columns) == COLUMNS
     assert (table.D > 0).all()

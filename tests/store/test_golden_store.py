@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from analysis.runs import final_losses, read_runs
 from safetensors.numpy import load_file
 
 from analysis import __main__ as analysis_main
 from analysis import tables
-from analysis.runs import final_losses, read_runs
 from harness import __main__ as harness_main
 from harness import evaluate, peek
 from harness.store import Store
 from tests.launched import STATE_FILES
+from tests.repository import REPOSITORY
 
-GOLDEN = Path(__file__).parent / "golden" / "store"
+GOLDEN = REPOSITORY / "tests" / "golden" / "store"
 KNOBS = (
     "shift=local model.layers=1 model.hidden=8 model.heads=1 model.vocab_size=257 model.seq_len=16 "
     "batch.sequences=4 batch.seq_len=16 scale.tokens=1280 scale.horizon=1280 base.tokens=1280 base.peak=0.01 "

@@ -13,6 +13,7 @@ import pytest
 from harness.core.errors import InputError
 from harness.texts import recipe
 from harness.texts.recipe import embedded, local
+from tests.repository import REPOSITORY
 
 
 def write(folder: Path, **texts: str) -> Path:
@@ -171,4 +172,4 @@ def test_planning_needs_no_heavy_library() -> None:
         "heavy = {'torch', 'tokenizers', 'pyarrow', 'numpy', 'transformers', 'datasets'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

@@ -26,18 +26,10 @@ from harness.store.store import Store
 from harness.texts.recipe import Recipe
 from harness.train.loop import Interrupted, NonFiniteError, Trainer, _enter
 from harness.train.states import States, build_optimizer
+from tests.repository import REPOSITORY
 from tests.tiny import end_of, files_of, planned, train
 
-GOLDEN = Path(__file__).parent / "golden" / "losses.json"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store in which a few runs were trained without any disturbance."""
-    torch.set_num_threads(1)
-    store = Store(tmp_path_factory.mktemp("undisturbed"))
-    train(planned(texts, store, "replay=0.25", "schedule=infinite_cosine"), store)
-    return store
+GOLDEN = REPOSITORY / "tests" / "golden" / "losses.json"
 
 
 def steps_of(store: Store, address: str) -> list[dict[str, float]]:
@@ -130,53 +122,6 @@ def test_two_micro_batch_sizes_are_alike(texts: Path, undisturbed: Store, tmp_pa
     end = end_of(plan.points[0])
     ours, theirs = (np.array([s["loss"] for s in steps_of(which, end)]) for which in (store, undisturbed))
     np.testing.assert_allclose(ours[:20], theirs[:20], rtol=2e-6)
-
-
-def test_measuring_leaves_no_trace_in_training(texts: Path, undisturbed: Store, tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    plan = planned(texts, store, "replay=0.25 evaluate.every=10x evaluate.base_every=10x evaluate.early=[]")
-    train(plan, store)
-    end = end_of(plan.points[0])
-    assert len(store.rows(end)) < len(undisturbed.rows(end))
-    for name in ("weights.safetensors", "optimizer.safetensors", "steps.jsonl"):
-        assert files_of(store, end)[name] == files_of(undisturbed, end)[name]
-
-
-def test_rows_measured_from_stored_weights_equal_those_measured_along_the_way(
-    texts: Path, undisturbed: Store, tmp_path: Path
-) -> None:
-    store = Store(tmp_path)
-    train(planned(texts, store, "replay=0.25 evaluate.windows=3"), store)
-    plan = planned(texts, store, "replay=0.25")
-    recipes = {key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()}
-    end = plan.points[0].path[-1]
-    task = task_of(plan, end, recipes)
-    hashes = tuple(sorted({h for position, h in plan.points[0].request.rows if position == end.stop}))
-    rows = Trainer(States(store, torch.device("cpu"))).measure_stored(task, end.stop, hashes, lambda: False)
-    known = {row.key: row for row in undisturbed.rows(end.address)}
-    assert rows
-    assert all(known[row.key] == row for row in rows)
-
-
-def test_a_measurement_that_is_interrupted_keeps_what_it_has_measured(texts: Path, tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    train(planned(texts, store, "replay=0.25 evaluate.windows=3"), store)
-    plan = planned(texts, store, "replay=0.25")
-    recipes = {key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()}
-    end = plan.points[0].path[-1]
-    hashes = tuple(sorted({h for position, h in plan.points[0].request.rows if position == end.stop}))
-    before, asked = len(store.rows(end.address)), [0]
-
-    def should_stop() -> bool:
-        asked[0] += 1
-        return asked[0] > 1  # each corpus is one chunk of windows
-
-    with pytest.raises(Interrupted):
-        Trainer(States(store, torch.device("cpu"))).measure_stored(
-            task_of(plan, end, recipes), end.stop, hashes, should_stop
-        )
-    assert len(hashes) == 2
-    assert len(store.rows(end.address)) == before + 1
 
 
 def test_a_run_reads_on_across_an_epoch_boundary(texts: Path, tmp_path: Path) -> None:
