@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from called import document, refused
-from synthetic_store import points_of, write
 
 from analysis.__main__ import main
 from analysis.results.runs import read_runs
@@ -19,7 +17,9 @@ from harness.core.errors import CorruptError
 from harness.plan.plan import PlannedRun
 from harness.plan.recorded_runs import program_of
 from harness.store.store import Store
+from tests.called import document, refused
 from tests.repository import REPOSITORY
+from tests.synthetic_store import points_of, write
 
 
 def loss(point: PlannedRun, corpus: str, tokens: int, _end: int) -> float:

@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from called import document, refused
-from planted import TRUTH, design, losses
 
 from analysis.__main__ import main
 from analysis.commands.decide import answer_lines, warning_lines
 from analysis.decide.optimise import critical_share
 from analysis.fitting.fit_file import from_document, read_fit
 from harness.core.errors import InputError
+from tests.called import document, refused
+from tests.planted import TRUTH, design, losses
 
 GENERAL = {**TRUTH, "E": 2.0, "C": 0.4}
 POINT = ["--N", "1.8e9", "--D", "1e10"]

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from reference import reference
 
 from analysis.decide.isoflop import grid, minima, optimal, parabolas
 from analysis.fitting.fit import fit_law
 from analysis.laws.library import LAWS
 from harness.core.errors import InputError
+from tests.reference import reference
 
 PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 EXPONENT = 0.37 / (0.35 + 0.37)  # of N*(C) = G (C/6)^(beta/(alpha + beta)), G = (alpha A/(beta B))^(1/(alpha + beta))

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from known_fits import fit_of, scattered
-from reference import reference
 
 from analysis.decide.ensemble import ensembles, solve, status_of
 from analysis.decide.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
@@ -21,6 +19,8 @@ from analysis.fitting.objective import Loss
 from analysis.laws.formula import Array
 from analysis.laws.library import LAWS
 from harness.core.errors import InputError
+from tests.known_fits import fit_of, scattered
+from tests.reference import reference
 
 DCPT, MIXING = LAWS["dcpt"], LAWS["mixing"]
 GENERAL = {

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from known_fits import fit_of, scattered
 
 from analysis.decide.schedule import choose_schedule, lr_curve
 from analysis.fitting.fit import Fit
@@ -15,6 +14,7 @@ from analysis.laws.law import Law
 from analysis.laws.library import LAWS
 from analysis.results.curves import DECAY, annealing, lr_sum
 from harness.core.errors import InputError
+from tests.known_fits import fit_of, scattered
 
 LAW = LAWS["cpt_dynamics"]
 UPSTREAM = {"L0": 3.0, "A": 0.49, "alpha": 0.5, "B": 0.8, "E": 5.0, "beta": 0.5, "C1": 0.3, "C2": 0.02}

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from known_fits import fit_of, scattered
 
 from analysis.decide.simplex import best_mixture
 from analysis.fitting.fit import Fit, fit_law
 from analysis.laws.formula import Array
 from analysis.laws.library import LAWS, find
 from harness.core.errors import InputError
+from tests.known_fits import fit_of, scattered
 
 THREE = find("mixing:docs,python,cpp")
 TRUTH = {

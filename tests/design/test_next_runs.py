@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from known_fits import fit_of
 
 from analysis.decide.ensemble import Ensemble
 from analysis.decide.optimise import domain_ability
@@ -42,6 +41,7 @@ from harness.core.errors import InputError
 from harness.core.shipped import SWEEPS
 from harness.plan.plan import compile_points
 from harness.program.shape import flops_per_token, non_embedding
+from tests.known_fits import fit_of
 
 TRUTH = {
     "general": {

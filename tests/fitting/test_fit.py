@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from planted import SIZES, TRUTH, design, losses, random_truth
 
 from analysis.fitting.crossval import cross_validate
 from analysis.fitting.fit import fit_law, objective_of
@@ -20,6 +19,7 @@ from analysis.fitting.search import inward_bounds, search
 from analysis.fitting.standard_errors import inform
 from analysis.laws.library import CHINCHILLA, DCPT, DCPT_L1, LAWS, find
 from harness.core.errors import InputError
+from tests.planted import SIZES, TRUTH, design, losses, random_truth
 
 CHINCHILLA_TRUTH = {"E": 1.8, "A": 480.0, "alpha": 0.35, "B": 2000.0, "beta": 0.37}
 

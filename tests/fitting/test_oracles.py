@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from reference import reference
 
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
@@ -15,6 +14,7 @@ from analysis.laws.library import CHINCHILLA, DCPT, MIXING
 from analysis.laws.schedules import ANNEALING, MULTI_POWER
 from analysis.results.curves import add_schedules
 from harness.program.schedule import Schedule, lr_at, pieces
+from tests.reference import reference
 
 PEAK, FLOOR, WARMUP = 3e-4, 3e-5, 2160
 

@@ -11,10 +11,10 @@ import venv
 from pathlib import Path
 
 import pytest
-from tiny import command, write_texts
 
 from harness.slurm.snapshot import freeze_code
 from tests.repository import REPOSITORY
+from tests.tiny import command, write_texts
 
 PARTS = ("harness", "analysis", "paper_figures", "conf", "sweeps", "pyproject.toml", "README.md", "LICENSE")
 

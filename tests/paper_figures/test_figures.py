@@ -15,7 +15,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from synthetic_store import points_of, write
 
 from harness.compose.compose import sweep_points
 from harness.config import run as config
@@ -24,6 +23,7 @@ from harness.store.store import Store
 from paper_figures import arms, data, overview, rewarm_fig1, style
 from paper_figures.__main__ import FIGURES, command, main
 from paper_figures.data import Results
+from tests.synthetic_store import points_of, write
 
 SEEDS = ["seed=0,1"]
 

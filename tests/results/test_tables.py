@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic_store import BYTES, points_of, write
 
 from analysis.results.expressions import parse_map
 from analysis.results.runs import base_losses, final_losses, read_runs, summary
@@ -26,6 +25,7 @@ from harness.plan.plan import PlannedRun, compile_points
 from harness.store.history import HEADER, Measure, Row, rows_to_csv
 from harness.store.store import Store
 from tests.repository import REPOSITORY
+from tests.synthetic_store import BYTES, points_of, write
 
 STEP = 512  # tokens of an optimizer step at mini
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic_store import points_of, write
 
 import analysis
 from analysis.figures.style import save
 from harness.core.errors import InputError
 from harness.store.store import Store
+from tests.synthetic_store import points_of, write
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_every_name_that_is_offered_is_there_and_loads_nothing_before() -> None:
     for name in dir(analysis):
         assert getattr(analysis, name) is not None
     assert {"load", "read", "fit_law", "domain_ability", "plots"} <= set(dir(analysis))
-    code = "import sys, analysis; assert not {'pandas', 'numpy', 'matplotlib'} & set(sys.modules); analysis.figures.plots\n"
+    code = "import sys, analysis; assert not {'pandas', 'numpy', 'matplotlib'} & set(sys.modules); analysis.plots\n"
     code += (
         "from analysis import *; load, fit_law, tables.read, optimise.domain_ability; assert 'torch' not in sys.modules"
     )
@@ -51,7 +51,7 @@ def test_from_a_store_named_by_a_text_to_a_plot(root: str, tmp_path: Path) -> No
     assert list(again.loss) == list(table.loss)
     later = again[(again.D > 0) & (again.role == "downstream")].assign(N=1e6)
     fit = analysis.fit_law(analysis.LAWS["chinchilla"], later, fixed={"A": 0.0, "alpha": 0.5})
-    file = save(str(tmp_path / "fit.png"), lambda axes: analysis.figures.plots.residuals(axes, fit, later))
+    file = save(str(tmp_path / "fit.png"), lambda axes: analysis.plots.residuals(axes, fit, later))
     assert file.stat().st_size > 1000
 
 
