@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from analysis.fitting.crossval import cross_validate as cross_validate
     from analysis.fitting.fit import fit_law as fit_law
     from analysis.fitting.fit_file import read_fit as read_fit
+    from analysis.laws.law import Law as Law
     from analysis.laws.library import LAWS as LAWS
     from analysis.results import tables as tables
     from analysis.results.runs import read_runs as read_runs
@@ -41,6 +42,7 @@ OFFERED = {
     "read": "results.tables",
     "read_runs": "results.runs",
     "LAWS": "laws.library",
+    "Law": "laws.law",
     "fit_law": "fitting.fit",
     "read_fit": "fitting.fit_file",
     "cross_validate": "fitting.crossval",
