@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analysis.runs import final_losses, read_runs
 from safetensors.numpy import load_file
 
 from analysis import __main__ as analysis_main
-from analysis import tables
+from analysis.results import tables
+from analysis.results.runs import final_losses, read_runs
 from harness import __main__ as harness_main
 from harness import evaluate, peek
-from harness.store import Store
+from harness.store.store import Store
 from tests.launched import STATE_FILES
 from tests.repository import REPOSITORY
 
