@@ -37,12 +37,6 @@ TINY = command(Path("texts")).split()
 KINDS = ("fast", "slow", "plan", "slurm", "file", "output", "patch", "picture")
 RUN = ("sh", "python")  # languages that are run, or need a reason not to be
 INSTALLED = {"rewarm": "harness", "rewarm-analysis": "analysis", "rewarm-figures": "paper_figures"}
-TODAY = {  # until the modules have moved to their rooms
-    "harness/program/schedule.py": "harness/program/schedule.py",
-    "harness/texts/recipe.py": "harness/texts/recipe.py",
-    "harness/texts/embedded.py": "harness/texts/embedded.py",
-    "analysis/laws/library.py": "analysis/laws/library.py",
-}
 PLANS = ("harness", "harness.sweep")  # modules that take do=plan
 _FENCE = re.compile(r"(?ms)^(?:<!-- block: ([^\n]*?) -->\n+)?^(```+|~~~+)([^\n]*)\n(.*?)^\2[ \t]*$")
 
@@ -123,7 +117,7 @@ class Bench:
             return
         if block.kind == "patch":
             self.copy = self.copy or copied(self.folder / "copy")
-            path = self.copy / TODAY.get(block.argument, block.argument)
+            path = self.copy / block.argument
             path.write_text(patched(path.read_text(encoding="utf-8"), block), encoding="utf-8")
             return
         if block.kind not in ("fast", "slow", "plan", "slurm"):

@@ -16,6 +16,7 @@ import yaml
 from harness.core.shipped import CONF
 from tests.blocks import KINDS, REPOSITORY, RUN, Bench, Block, blocks, working_in
 from tests.slurm.cluster import cluster, queue, until
+from tests.test_structure import NAMES as ROOM_NAMES
 
 PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
@@ -137,8 +138,6 @@ def test_the_files_that_a_page_names_exist(page: Path) -> None:
     pattern = rf"(?<![\w./<-])((?:{'|'.join(ROOMS)})/[\w./*-]*)"
     named = {name for code in re.findall(r"`([^`\n]+)`", prose(page)) for name in re.findall(pattern, code)}
     missing = [name for name in sorted(named) if not any(REPOSITORY.glob(name.rstrip("./")))]
-    if not (REPOSITORY / "harness" / "core").is_dir():  # until the modules have moved to their rooms
-        missing = [name for name in missing if not name.startswith(("harness/", "analysis/"))]
     assert not missing
 
 
@@ -172,6 +171,12 @@ def test_a_narrow_window_shows_all_of_it(page: Path) -> None:
     shown = [block for block in blocks(page) if block.kind not in ("output", "picture", "patch")]
     long = [f"{block}: {line}" for block in shown for line in block.text.splitlines() if len(line) > LONGEST]
     assert not long
+
+
+def test_the_readme_maps_the_rooms_that_there_are() -> None:
+    """Each with a line, from the top of the column to its bottom."""
+    mapped = re.findall(r"(?m)^\| `([\w/]+)` \|", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    assert mapped == [name.replace(".", "/") for name in ROOM_NAMES if name not in ("harness", "analysis")]
 
 
 def test_the_citation_is_of_this_version() -> None:
