@@ -1,5 +1,8 @@
 """`python -m analysis runs | show | diff | fit | mix | next`: from a store, or any table, to a decision.
 
+The command line over the rooms of analysis: `fit`, `mix` and `next` are modules of `analysis.commands`; `runs`, `show`
+and `diff` print what `analysis.results` reads.
+
 python -m analysis runs --sweep demo              members of a sweep, those not started too
 python -m analysis runs --sweep demo seed=0,1     with the overrides that the sweep was called with
 python -m analysis show docs_to_python-cosine     a run by name, folder or key, or the beginning of one

@@ -1,4 +1,10 @@
-"""A plan as a person reads it, and as one JSON document (`do=plan`, `do=plan json=true`)."""
+"""A plan as a person reads it, and as one JSON document (`do=plan`, `do=plan json=true`).
+
+Between a plan and `harness.cli`, which prints it:
+
+    document = plan_document(plan, store)
+    print("\n".join(plan_lines(document)))
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""`python -m harness.sweep NAME... [overrides]`: several sweep files planned as one, sharing what they can."""
+"""`python -m harness.sweep NAME... [overrides]`: several sweep files planned as one, sharing what they can.
+
+    python -m harness.sweep rewarm_warmup rewarm_max_lr scale=mini do=plan
+
+Overrides hold for every point of every sweep.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""How the figures become files: each from its own table, one file for each setting in it."""
+"""How the figures become files: each from its own table, one file for each setting in it.
+
+A figure is a module with `SWEEP`, whose table it reads when no store is given, `select` and `draw`.
+
+    drawn, notes = draw(["rewarm_fig1"], None, Path("figures"), required=True)
+"""
 
 from __future__ import annotations
 

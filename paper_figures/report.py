@@ -1,4 +1,7 @@
-"""All figures and captions on one page: HTML with the images inside, or Markdown beside them."""
+"""All figures and captions on one page: HTML with the images inside, or Markdown beside them.
+
+write(Path("figures/all.html"), drawn, notes)          # what `paper_figures.drawing.draw` gives
+"""
 
 from __future__ import annotations
 

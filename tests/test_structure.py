@@ -171,6 +171,56 @@ print(json.dumps({{name: heavy for name, heavy in loaded.items() if heavy}}))
 # --- sizes and texts -------------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def words(module: str) -> frozenset[str]:
+    """The names in a module's code: what it defines, imports or reads."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.Constant) and module == "analysis":
+            found.add(str(node.value))  # OFFERED
+    return frozenset(found)
+
+
+def exists(name: str) -> bool:
+    """Is it a module or a room, or the name of something in one?"""
+    module, rest = name, ""
+    while module not in modules():
+        module, _, rest = module.rpartition(".")
+        if not module:
+            return False
+    return not rest or rest in words(module)
+
+
+def test_texts_name_what_is_there() -> None:
+    """In code, documents and conf/: a module that was renamed, or a function that went, is named nowhere any more."""
+    dotted = re.compile(r"(?<![\w./])(?:harness|analysis|paper_figures)(?:\.(?!__file__)[A-Za-z_]\w*)+")
+    missing = [
+        f"{file.relative_to(REPOSITORY)}: {name}"
+        for file in repository_files()
+        if file.suffix in (".py", ".md", ".yaml", ".toml", ".yml") and REPOSITORY / "tests" not in file.parents
+        for name in dotted.findall(file.read_text(encoding="utf-8"))
+        if not exists(name)
+    ]
+    assert not missing
+    assert exists("harness.core.units.count")
+    assert not exists("harness.core.units.counted")
+    assert not exists("harness.schedule.pieces")
+
+
+@pytest.mark.parametrize("room", [name for name in NAMES if name not in PACKAGES_OF_OURS])
+def test_a_room_offers_what_it_has(room: str) -> None:
+    text = ast.get_docstring(ast.parse(modules()[room].read_text(encoding="utf-8"))) or ""
+    asked = re.findall(r"`([\w.]+)`", text.partition("Ask for ")[2])
+    assert asked
+    assert [name for name in asked if not exists(f"{room}.{name}") and not exists(name)] == []
+
+
 def test_no_module_is_longer_than_300_lines() -> None:
     lengths = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in modules().items()}
     assert lengths

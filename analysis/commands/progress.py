@@ -1,4 +1,8 @@
-"""A progress bar on stderr for what takes longer than two seconds; nothing where nobody is looking."""
+"""A progress bar on stderr for what takes longer than two seconds, where stderr is a terminal.
+
+with bar("bootstrap") as progress:
+    fit_law(law, table, bootstrap=1000, progress=progress)
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ PATIENCE = 2.0  # seconds before a bar appears
 
 @contextlib.contextmanager
 def bar(label: str) -> Iterator[Progress]:
-    """`with bar("bootstrap") as progress: fit_law(..., progress=progress)`."""
+    """Gives the function that is told how many are done, and of how many."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar

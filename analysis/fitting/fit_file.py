@@ -1,6 +1,9 @@
 """A fit as one JSON document, and back: `python -m analysis fit --json` writes it, `mix` and `next` read it.
 
 The document holds the law's whole definition, so that a fit of a user's own law can be read without their file.
+
+    Path("python.json").write_text(json.dumps(to_document(fit)))
+    fit = read_fit("python.json")
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """Profile intervals: how far one parameter can go while all others follow, before the fit is clearly worse.
 
-For parameters whose likelihood is flat or lopsided, where a standard error says little.
+For parameters whose likelihood is flat or lopsided, where a standard error says little. `fit_law` asks for
+it after its search.
+
+    low, high = profile_interval(objective, found, known, "alpha", level=0.9)     # None: open on that side
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Resampling the runs of a table, which err as one: draws of a fit's parameters.
 
-Between `search` and `fit`.
+Between `analysis.fitting.search` and `analysis.fitting.fit`.
 
-clusters = clusters_of(table, "run")
-draws = draws_of(objective, found, table, "run", clusters, count=1000, seed=0, progress=None)
+    clusters = clusters_of(table, "run")
+    draws = draws_of(objective, found, table, "run", clusters, count=1000, seed=0, progress=None)
 """
 
 from __future__ import annotations

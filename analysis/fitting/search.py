@@ -1,7 +1,9 @@
 """The global minimum of an objective, and the same law refitted under many sets of weights.
 
-found = search(objective)                     # starts are added until several agree on the best value
-again = refit(objective, found, weights)      # (K, n) weights: bootstrap resamples, folds with rows left out
+Between `analysis.fitting.newton` and `analysis.fitting.fit`.
+
+    found = search(objective)                     # starts are added until several agree on the best value
+    again = refit(objective, found, weights)      # (K, n) weights: bootstrap resamples, folds with rows left out
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """Laws: a formula as text, what sympy derives from it, and the library of published ones.
 
-Ask for `law.Law` and `library.law_named`.
+Ask for `law.Law` and `library.find`.
 """

@@ -1,4 +1,7 @@
-"""Laws of the learning rates that a run has gone through, as sums over its steps (`analysis.results.curves`)."""
+"""Laws of the learning rates that a run has gone through: definitions for `analysis.laws.library`.
+
+Their variables are sums over the steps of a run, which `analysis.results.curves` adds to a table.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""One run, or what tells two apart: `show` and `diff`, as documents and as text for a terminal."""
+"""One run, or what tells two apart, as documents and as text: `python -m analysis show` and `diff`.
+
+document = show_document(store, run)
+print("\n".join(show_lines(document, program_of(run.document))))
+"""
 
 from __future__ import annotations
 

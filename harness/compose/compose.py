@@ -2,7 +2,7 @@
 
 Hydra composes the groups that were chosen, in this process and in memory: its launchers, sweepers, working folders and
 log files play no part (a collecting function under another launcher would train nothing and exit 0), so nothing is left
-behind whenever a call is stopped. `expand` enumerates. No Hydra object leaves this module.
+behind whenever a call is stopped. `harness.compose.expand` enumerates. No Hydra object leaves this module.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A command line as it was typed: flags, and `key=value` in Hydra's grammar, as knobs with their values.
 
-Hydra composes the groups that were chosen (`compose`); the values of knobs are set afterwards (`expand`), so that a
-mistake is named by us, in one line that says what to type instead.
+Hydra composes the groups that were chosen (`harness.compose.compose`); the values of knobs are set afterwards
+(`harness.compose.expand`), so that a mistake is named by us, in one line that says what to type instead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One composed config, checked: a plain dict in, a `Run` in steps out.
 
-No files but the user's checkpoint and texts (for their content hashes), no torch. Hydra composes (`__main__`), `expand`
-enumerates the points of a sweep, `read` checks one point, `compile.compile_run` turns it into a Program. Tokens in
+No files but the user's checkpoint and texts (for their content hashes), no torch. `harness.compose`
+makes the points of a sweep, `read` checks one of them, `harness.config.compile` turns it into a Program. Tokens in
 configs, steps from here on. Every refusal is an `InputError`.
 """
 

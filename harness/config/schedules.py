@@ -1,6 +1,6 @@
-"""A learning-rate schedule drawn in steps: from shares, tokens and multiples of a peak to a `schedule.Schedule`.
+"""A learning-rate schedule drawn in steps: from shares, tokens and multiples of a peak to a `Schedule`.
 
-A part of `config`.
+Beneath `harness.config.stages`; the shapes themselves are in `harness.program.schedule`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The corpora that a config names: their recipes, and which are upstream and downstream.
 
-Nothing is read but hashes of the user's files (`recipe`).
+Beneath `harness.config.run`. Nothing is read but hashes of the user's files (`harness.texts.recipe`).
 """
 
 from __future__ import annotations

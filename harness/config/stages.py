@@ -1,7 +1,7 @@
 """The stages of a run: what is trained, on which mixture, for how many steps, under which learning-rate schedule.
 
-The part of `config` that turns shares and tokens into steps. One CPT stage comes from the flat knobs; a `stages:` list
-replaces it, and a stage without a schedule continues the running one.
+Beneath `harness.config.run`: shares and tokens become steps here. One CPT stage comes from the flat knobs; a `stages:`
+list replaces it, and a stage without a schedule continues the running one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many cores this process may use. Level 0."""
+"""How many cores this process may use. Standard library only."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Files that survive a kill: temporary names that tell whose they are, checksums, flushes, sealed JSON.
 
-Beneath `store` and `lease`; standard library only. What must appear complete or not at all is written under a
+Beneath `harness.store`; standard library only. What must appear complete or not at all is written under a
 `temporary_name`, flushed, and renamed; `remove_leavings` clears what a process left there that died in between.
 """
 

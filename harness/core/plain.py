@@ -1,6 +1,7 @@
 """Dataclasses as JSON has them, and back: work of queued jobs, programs of recorded runs. Nothing is unpickled.
 
-text = json.dumps(plain(task)); task = read_back(Task, json.loads(text))
+text = json.dumps(plain(task))
+task = read_back(Task, json.loads(text))
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Amounts as people read and write them: tokens and parameters, bytes, times. What `count` writes, `parse` reads.
 
-Level 0.
-
-    count(3_420_000)         -> "3.42M"            parse("0.6M")  -> 600000.0
-    size(17.4e6)             -> "17.4 MB"          duration(5400) -> "90 minutes"       clock(3661) -> "1:01:01"
+count(3_420_000)         -> "3.42M"            parse("0.6M")  -> 600000.0
+size(17.4e6)             -> "17.4 MB"          duration(5400) -> "90 minutes"       clock(3661) -> "1:01:01"
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Corpora on disk: built when missing, verified when opened, read as windows of tokens.
 
-Level 4. <root>/corpora/<key12>/ holds shard-*.bin, documents-*.bin (where each document ends and which file it
+<root>/corpora/<key12>/ holds shard-*.bin, documents-*.bin (where each document ends and which file it
 is), files.json, tokenizer.json, token_bytes.bin and manifest.json with a checksum of each. A folder appears complete
 or not at all.
 

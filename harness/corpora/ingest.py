@@ -1,8 +1,8 @@
 """From a recipe to the files of a corpus: documents, tokenizer, tokens in shards, manifest.
 
-Above `sources`, `embedded` and `tokenizer`; `harness.corpora.corpus` calls it and decides where the folder goes. One
-process reads and writes in a fixed order, the others extract and tokenise, so the bytes do not depend on how many there
-are; at most a few batches are in memory.
+Above `harness.texts` and `harness.corpora.tokenizer`; `harness.corpora.corpus` calls it and decides where the folder
+goes. One process reads and writes in a fixed order, the others extract and tokenise, so the bytes do not depend on how
+many there are; at most a few batches are in memory.
 
     with processes.workers(2) as ordered_map:
         ingest(recipe, folder, ordered_map, report)

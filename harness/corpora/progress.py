@@ -1,6 +1,6 @@
 """What a user sees of an ingest, on stderr: one bar on a terminal, elsewhere two lines a corpus.
 
-Beneath `corpus`, which calls begin, report and end.
+`harness.corpora.corpus.build` calls begin, report and end.
 
     with display_of(recipes, progress=True) as display:
         display.begin(recipe)

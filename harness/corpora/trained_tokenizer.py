@@ -1,6 +1,6 @@
 """The tokenizer.json that a recipe asks for: trained on the texts of its corpora, or a given file.
 
-Beneath `ingest`, which writes it into the folder of a corpus.
+Beneath `harness.corpora.ingest`, which writes it into the folder of a corpus.
 """
 
 from __future__ import annotations

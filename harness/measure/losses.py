@@ -2,7 +2,10 @@
 
 The windows are cut into chunks of a fixed size, whatever the micro-batch of training is, so that a loss has the same
 bits wherever in a run it is measured. Ranks take turns at the chunks; the sum is over chunks in their order, whoever
-measured them.
+measured them. `harness.train.loop` asks for every row that a run wants.
+
+    windows = Windows(corpus, measure, device)
+    row = measure_loss(model, windows, position=100, tokens=51_200, precision="fp32", ranks=Ranks())
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Models as transformers has them: made from scratch, or read from a folder. No layer of theirs is replaced.
 
-The first that loads torch. A program's root names what to make: a `ModelShape` and a seed (`build_scratch`), or a
+A program's root names what to make: a `ModelShape` and a seed (`build_scratch`), or a
 folder (`load_checkpoint`, which `harness.model.pretrained` checks without torch). Training and evaluation call
 `loss_of`, which works for every causal language model; weights and optimizer reach the disk through
 `harness.model.tensors`.

@@ -1,6 +1,6 @@
 """What a checkpoint folder holds, read without torch: its identity, its sizes, its tokenizer.
 
-Level 1. `start=hf path=FOLDER` names a folder as `save_pretrained` writes it or a model hub serves it: `config.json`
+`start=hf path=FOLDER` names a folder as `save_pretrained` writes it or a model hub serves it: `config.json`
 and safetensors (`model.safetensors`, or shards with an index). A plan needs its content hash (it enters the address of
 every state trained from it) and its sizes (for cost and limits); both come from here, with every reason why the folder
 cannot be used that its config and the headers of its tensors show. Whether they are the tensors of the model that the

@@ -1,8 +1,8 @@
 """Tensors to files in a state's folder and back, bit for bit.
 
-Level 5. `train` hands these functions to the store, which checksums the files and renames the folder into place. Equal
-tensors give equal files, byte for byte, however many ranks hold them: files hold whole tensors. Hyperparameters are not
-stored: learning rate, betas and weight decay follow from the program and the position. The names in
+`harness.train.states` hands these functions to the store, which checksums the files and renames the folder into place.
+Equal tensors give equal files, byte for byte, however many ranks hold them: files hold whole tensors. Hyperparameters
+are not stored: learning rate, betas and weight decay follow from the program and the position. The names in
 `weights.safetensors` are those of transformers' model; beyond PART_BYTES it becomes `weights-i-of-k.safetensors` and
 `weights.safetensors.index.json`, as transformers lays out large models. The same for `optimizer.safetensors`.
 

@@ -1,4 +1,7 @@
-"""What a plan costs: tokens, FLOPs, hours, disk, and what sharing saves."""
+"""What a plan costs: tokens, FLOPs, hours, disk, and what sharing saves.
+
+totals(plan)["flops"], totals(plan)["disk_bytes"]       # printed by harness.report, checked before a launch
+"""
 
 from __future__ import annotations
 

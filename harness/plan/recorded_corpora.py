@@ -1,6 +1,6 @@
 """The corpora of a recorded run: as the store holds them, else made again from what the run's config names.
 
-Used by `peek` and `evaluate`: a run can be looked into and measured wherever its texts have gone.
+Used by `harness.peek` and `harness.evaluate`: a run can be looked into and measured wherever its texts have gone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Runs as the store records them: found by name, folder or key, with the program and the corpora they were made with.
 
-Level 3. `runs/<name>-<key12>/run.json` holds a run's program, and the store holds its tokens: neither the texts nor the
+`runs/<name>-<key12>/run.json` holds a run's program, and the store holds its tokens: neither the texts nor the
 packages nor the checkpoint that it was made from have to be there any more.
 
     document = find_run(store, "demo-seed0")

@@ -1,6 +1,6 @@
 """run.json: what was asked for, written before anything is trained. What became of it is derived from states.
 
-Level 3: `harness.plan.recorded_runs` and analysis read it. Asking for more of the same run adds to its document.
+`harness.plan.recorded_runs` and analysis read it. Asking for more of the same run adds to its document.
 """
 
 from __future__ import annotations

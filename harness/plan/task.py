@@ -1,6 +1,9 @@
 """One piece of work, as it goes to a worker: a segment to train, or rows to measure from a stored state.
 
 Without torch, so that the process that plans can make tasks and the one that trains can unpickle them.
+
+    task = task_of(plan, segment, recipes)           # for `harness.train.loop.Trainer.advance`
+    is_stored(task, store)                           # whether there is nothing left to do
 """
 
 from __future__ import annotations

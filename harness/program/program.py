@@ -1,6 +1,6 @@
 """A run as data: a root and a tuple of phases. Everything that shapes the weights is in it, nothing else.
 
-It knows no config, no file and no torch. `compile.compile_run` makes programs, cut at every learning-rate and data
+It knows no config, no file and no torch. `harness.config.compile` makes programs, cut at every learning-rate and data
 boundary. A state is addressed by the prefix that made it (`Program.address`); learning rate and data are functions of
 (program, position), where position = optimizer steps since the root.
 """

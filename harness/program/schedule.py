@@ -1,6 +1,6 @@
 """Learning rates: the shapes a phase can have, and how a named schedule is cut into them.
 
-Level 0. `pieces` cuts a `Schedule`, named as a user names it, into (shape, steps) pairs, one per phase of a program;
+`pieces` cuts a `Schedule`, named as a user names it, into (shape, steps) pairs, one per phase of a program;
 training then asks `lr_at(shape, n)` before every update. n = updates completed since the shape's start, so the first
 update of a warm-up has LR 0, as in GPT-NeoX. Nothing is stored or stepped: the LR is a function of position.
 

@@ -1,4 +1,10 @@
-"""How a plan is cut into SLURM jobs: one per stretch of the trie that does not branch, and what it waits for."""
+"""How a plan is cut into SLURM jobs: one per stretch of the trie that does not branch, and what it waits for.
+
+Beneath `harness.slurm.submit`. Pure: the queue is given.
+
+    for chain in chains(Jobs(plan), queue):          # those it waits for come before it
+        chain.jobs, chain.dependency()
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
 """The body of a SLURM job: some jobs of a plan, one after the other, stopped in time and queued again.
 
-submitit pickles a `Payload`, which holds a path; what is to be done lies there, frozen (`submissions`). The warning of
-SLURM (a signal before the time limit or before preemption) and SIGTERM only set a flag; the trainer asks for it at
-every step and in every evaluation, stores its state, and the job is queued again through submitit. It then starts as
-any job does: from the deepest stored state. A job that fails writes failures/<address>.json and ends with a status that
-keeps what depends on it from starting. Every task of the job is a rank (`harness.model.distributed`); the first leads.
+submitit pickles a `Payload`, which holds a path; what is to be done lies there (`harness.slurm.submissions`). The
+warning of SLURM (a signal before the time limit or before preemption) and SIGTERM only set a flag; the trainer asks for
+it at every step and in every evaluation, stores its state, and the job is queued again through submitit. It then starts
+as any job does: from the deepest stored state. A job that fails writes failures/<address>.json and ends with a status
+that keeps what depends on it from starting. Every task of the job is a rank (`harness.model.distributed`); the first
+leads.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What was submitted to SLURM, and what the queue says about it.
 
 Without submitit. A submission is a folder jobs/<token>/ of the store, named by its content: `work-<i>.json` (what its
-i-th job does, see `frozen`), `submission.json` (what that makes), `progress-<i>.json` (how far the job is, as it says
-itself) and submitit's own files. The token is the comment of its jobs, by which `squeue` finds them even if whoever
-submitted them was killed before SLURM's answer came. Success and failure are read from states and from failures/, never
-from SLURM's accounting, which a cluster may not have.
+i-th job does, see `harness.slurm.snapshot`), `submission.json` (what that makes), `progress-<i>.json` (how far the job
+is, as it says itself) and submitit's own files. The token is the comment of its jobs, by which `squeue` finds them even
+if whoever submitted them was killed before SLURM's answer came. Success and failure are read from states and from
+failures/, never from SLURM's accounting, which a cluster may not have.
 
     jobs = submitted(store.root)            # the newest job for every address that was ever submitted
     jobs[address].live, jobs[address].state

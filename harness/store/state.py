@@ -1,4 +1,7 @@
-"""One stored state: its folder, its state.json, and its files held against their checksums."""
+"""One stored state: its folder, its state.json, and its files held against their checksums.
+
+Beneath `harness.store.store`, which finds states by their address.
+"""
 
 from __future__ import annotations
 

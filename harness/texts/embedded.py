@@ -1,8 +1,8 @@
 """The embedded corpora: text of the installed packages and the standard library, read as files, never imported.
 
-Above `extract`. `docs` is docstrings, comments and prose documentation; `python` is code without them; `cpp` is the C++
-headers that torch, pyarrow and numpy ship; `sympy` is code of sympy and mpmath. Files come in the order of a hash of
-their names, so a smaller sample is the beginning of a larger one, whatever the machine.
+Above `harness.texts.extract`. `docs` is docstrings, comments and prose documentation; `python` is code without them;
+`cpp` is the C++ headers that torch, pyarrow and numpy ship; `sympy` is code of sympy and mpmath. Files come in the
+order of a hash of their names, so a smaller sample is the beginning of a larger one, whatever the machine.
 
     for document in documents("docs", 0.5, map): ...
 """

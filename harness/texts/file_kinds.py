@@ -1,6 +1,7 @@
 """What a file really is, by its first bytes, where that is not what its suffix says.
 
-A pointer or a packed file read as text would be another corpus, or fail far from its cause.
+Beneath `harness.texts.local`. A pointer or a packed file read as text would be another corpus, or fail far from its
+cause.
 
     kind_of(Path("a.jsonl"))        # ("gzip", "unpack it with gzip -d"), None for plain text
 """

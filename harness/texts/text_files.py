@@ -1,6 +1,6 @@
 """Which files of a folder are texts to read, in which order, and what is left out.
 
-Without reading any of them: `recipe` hashes what is listed here, `sources` reads it.
+Without reading any of them: `harness.texts.recipe` hashes what is listed here, `harness.texts.local` reads it.
 
     listed = text_files("data/german", "downstream")
     listed.files, listed.left_out           # [data/german/a.jsonl], {"hidden": [".DS_Store"]}

@@ -1,6 +1,6 @@
 """The corpora that the jobs of a plan read, built before anything is trained.
 
-Without torch; `launch` calls it.
+Without torch; `harness.launch` calls it.
 """
 
 from __future__ import annotations
