@@ -15,161 +15,16 @@ python -m analysis next ... --budget 1e13 > sweeps/next.yaml
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from analysis.commands import decide as decide_command
-from analysis.commands import fit as fit_command
-from analysis.commands import next as next_command
-from analysis.results.facts import folder_name
-from analysis.results.runs import RunRecord, read_runs, summary
-from analysis.results.show import diff_document, diff_lines, show_document, show_lines
-from harness.core.command import Parser, check_file, guarded
-from harness.core.errors import InputError
-from harness.core.units import count
-from harness.plan.recorded_runs import find_run, program_of
-from harness.plan.run_file import model_line
-from harness.store.store import Store
-
-PLAIN = argparse.RawDescriptionHelpFormatter
-Output = tuple[dict[str, Any], list[str]]  # a command's document, and its lines for a terminal
+from harness.core.command import guarded
 
 
 def main(arguments: Sequence[str]) -> int:
-    options, rest = _parser().parse_known_args(arguments)
-    overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
-    unknown = [argument for argument in rest if argument not in overrides]
-    if unknown or (overrides and options.command not in ("runs", "fit")):
-        why, remedy = "not known here", "see `python -m analysis --help`"
-        raise InputError("arguments", " ".join(unknown or overrides), why, remedy)
-    if getattr(options, "plot", None):
-        from analysis.figures.style import SUFFIXES
+    from analysis.commands.command_line import run  # scipy and pandas take a second, in which Ctrl-C is one line, too
 
-        check_file("--plot", options.plot, SUFFIXES)
-    document, lines = COMMANDS[options.command](options, overrides)
-    if options.json:
-        print(json.dumps({"schema": f"rewarm.{options.command}/1", **document}, allow_nan=False))
-    else:
-        print("\n".join(lines))
-    return 0
-
-
-def _runs(options: argparse.Namespace, overrides: Sequence[str]) -> Output:
-    parents = [Path(parent) for parent in options.parent]
-    runs = read_runs(options.root, options.sweep, overrides=overrides, parents=parents, windows=options.windows)
-    document = {"root": str(options.root), "sweep": options.sweep, "runs": [summary(run) for run in runs]}
-    return document, runs_lines(runs)
-
-
-def _show(options: argparse.Namespace, _: Sequence[str]) -> Output:
-    run = _one(options, options.run[0])
-    document = show_document(Store(options.root, [Path(parent) for parent in options.parent]), run)
-    return document, show_lines(document, program_of(run.document))
-
-
-def _diff(options: argparse.Namespace, _: Sequence[str]) -> Output:
-    document = diff_document(*(_one(options, name) for name in options.run))
-    return document, diff_lines(document)
-
-
-COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
-    "runs": _runs,
-    "show": _show,
-    "diff": _diff,
-    "fit": fit_command.run,
-    "mix": decide_command.mix,
-    "next": next_command.propose,
-}
-
-
-def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
-    """The table of runs for a terminal; losses are final losses, in nats per token."""
-    width = max([len("run"), *(len(run.facts.run) for run in runs)])
-    columns = ("upstream", "downstream", "forgetting", "adaptation")
-    statuses = [_status(run) for run in runs]
-    wide = max([7, *map(len, statuses)])
-    entries = [summary(run) for run in runs]
-    models = [model_line({**entry, "parameters": entry["N_total"]}) for entry in entries]
-    shared = len(set(models)) == 1
-    lines = models[:1] if shared else []
-    lines += [f"{'run':<{width}}  {'status':<{wide}}  {'tokens':>7}  " + "  ".join(f"{name:>10}" for name in columns)]
-    for run, status, entry, model in zip(runs, statuses, entries, models, strict=True):
-        loss = entry["loss"]
-        values = (loss.get(entry["upstream"]), loss.get(entry["downstream"]), entry["forgetting"], entry["adaptation"])
-        cells = [
-            " " * 9 + "-" if value is None else f"{value:10.4f}" if i < 2 else f"{value:+10.4f}"
-            for i, value in enumerate(values)
-        ]
-        lines.append(f"{run.facts.run:<{width}}  {status:<{wide}}  {count(entry['D']):>7}  {'  '.join(cells)}")
-        lines += [] if shared else [f"  {model}"]
-    counts = sorted(Counter(run.status for run in runs).items())
-    return [*lines, f"{len(runs)} runs: " + (", ".join(f"{n} {status}" for status, n in counts) or "none is recorded")]
-
-
-def _status(run: RunRecord) -> str:
-    """A run's status for a terminal; of one at work, how far it is."""
-    position = run.fate.get("position")
-    return run.status if position is None else f"{run.status} (step {position} of {run.document['steps']})"
-
-
-def _one(options: argparse.Namespace, text: str) -> RunRecord:
-    root, parents = options.root, [Path(parent) for parent in options.parent]
-    if not (root / "store.json").exists():
-        raise InputError("root", root, "there is no store (no store.json)", "name the folder of a store: --root")
-    wanted = folder_name(find_run(Store(root, parents), text))
-    return next(run for run in read_runs(root, parents=parents, windows=options.windows) if run.facts.run == wanted)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m analysis", description=__doc__, formatter_class=PLAIN)
-    output = Parser(add_help=False)
-    output.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    store = Parser(add_help=False)
-    store.add_argument("--root", type=Path, default=Path("runs"), help="the store (default: runs)")
-    store.add_argument("--parent", action="append", default=[], metavar="STORE", help="a further store, read only")
-    store.add_argument("--windows", type=int, help="losses on so many windows, where they were measured")
-    commands = parser.add_subparsers(dest="command", required=True)
-    runs = commands.add_parser(
-        "runs",
-        parents=[store, output],
-        help="final losses, forgetting, adaptation",
-        usage="python -m analysis runs [options] [--sweep NAME [KNOB=VALUE ...]]",
-    )
-    runs.add_argument("--sweep", action="append", metavar="NAME", help="only the members of sweeps/NAME.yaml")
-    show = commands.add_parser("show", parents=[store, output], help="program, learning rates, data and losses")
-    show.add_argument("run", nargs=1, metavar="RUN", help="name, folder or key, or the beginning of one")
-    diff = commands.add_parser("diff", parents=[store, output], help="what tells two runs apart")
-    diff.add_argument("run", nargs=2, metavar="RUN", help="as for show")
-    fit = commands.add_parser(
-        "fit",
-        parents=[store, output],
-        help="a law fitted to runs or to a table",
-        description=fit_command.__doc__,
-        formatter_class=PLAIN,
-    )
-    fit_command.add_arguments(fit)
-    mix = commands.add_parser(
-        "mix",
-        parents=[output],
-        help="the best share, mixture or model size, with an interval",
-        description=decide_command.__doc__,
-        formatter_class=PLAIN,
-    )
-    decide_command.add_mix_arguments(mix)
-    further = commands.add_parser(
-        "next",
-        parents=[output],
-        help="the runs that would narrow an answer most",
-        description=next_command.__doc__,
-        formatter_class=PLAIN,
-    )
-    next_command.add_next_arguments(further)
-    return parser
+    return run(arguments, str(__doc__))
 
 
 def command() -> int:

@@ -68,8 +68,9 @@ def test_every_command_ends_so(
     assert captured.err.count("\n") == 1
 
 
-def test_figures_are_guarded_before_anything_slow_is_imported() -> None:
-    code = "import sys, paper_figures.__main__; assert not {'pandas', 'matplotlib', 'numpy'} & set(sys.modules)"
+@pytest.mark.parametrize("package", ["harness", "analysis", "paper_figures"])
+def test_commands_are_guarded_before_anything_slow_is_imported(package: str) -> None:
+    code = f"import sys, {package}.__main__; assert not {{'pandas', 'matplotlib', 'scipy', 'torch'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

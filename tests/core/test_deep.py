@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import _parser
+from analysis.commands.command_line import _parser
 from analysis.commands.next import proposal_for
 from analysis.fitting.fit_file import read_fit
 from harness.core.errors import CorruptError, InputError
@@ -39,7 +39,7 @@ def test_a_sweep_file(tmp_path: Path) -> None:
     for name in ("deep.json", "bytes.yaml", "none.yaml"):
         options = ["next", "--domain", "x", "--N", "1", "--domain-tokens", "1", "--budget", "1", "--base-sweep"]
         with pytest.raises(InputError, match=r"base-sweep=.*cannot be read") as refused:
-            proposal_for(_parser().parse_args([*options, str(tmp_path / name)]))
+            proposal_for(_parser("").parse_args([*options, str(tmp_path / name)]))
         assert "\n" not in str(refused.value)
 
 

@@ -235,7 +235,7 @@ def test_wrong_input_is_refused(tmp_path: Path, root: Path) -> None:
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import sys, analysis.__main__, paper_figures.__main__; sys.exit('torch' in sys.modules)"
+    code = "import sys, analysis.commands.command_line, paper_figures.drawing; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
