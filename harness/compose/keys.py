@@ -209,7 +209,11 @@ def _compare(config: Config, known: Mapping[str, Key], prefix: str, choices: Map
     for key in known:
         if key not in config:
             top = f"{prefix}{key}".partition(".")[0]
-            like = f"build on {top}={choices[top]}" if prefix and top in choices else "defaults: [config, _self_]"
+            like = (
+                f"build on {top}={choices[top]}"
+                if prefix and top in choices
+                else "begin the file with `defaults: [config, _self_]`"
+            )
             raise InputError(f"{prefix}{key}", "missing", "nothing sets this key", like)
 
 

@@ -6,6 +6,7 @@ list replaces it, and a stage without a schedule continues the running one.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -137,7 +138,9 @@ def _stage_entry(
         raise InputError(field, entry, "not a mapping", "give {mixture: {corpus: share}, tokens: 1x}")
     for key in entry:
         if key not in allowed:
-            raise InputError(f"{field}.{key}", entry[key], "unknown key", f"known: {', '.join(sorted(allowed))}")
+            near = difflib.get_close_matches(str(key), allowed, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(allowed))}"
+            raise InputError(f"{field}.{key}", entry[key], "unknown key", remedy)
     for key in ("mixture", "tokens"):
         if key not in entry:
             raise InputError(field, entry, f"has no {key}", f"state the stage's {key}")

@@ -8,14 +8,19 @@ A command imports what is slow inside its function, so that Ctrl-C finds `guarde
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from harness.core.errors import CorruptError, InputError
 from harness.core.files import denied
+
+PLAIN = str.maketrans("━─│┊┤└·−×…", "--||++*-x~")  # NFKD takes the rest: ² as 2
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,13 +32,19 @@ class Parser(argparse.ArgumentParser):
 
 def guarded(command: Callable[[Sequence[str]], int], interrupted: str = "interrupted") -> int:
     """Run a command on sys.argv. Its status; 2 for wrong input, 130 for Ctrl-C, 1 for a disk that is full, a line each;
-    0 where nobody reads its output any more (`| head`)."""
+    0 where nobody reads its output any more (`| head`), and after --help."""
+    codecs.register_error("plain", _plain_characters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not a notebook's
+            stream.reconfigure(errors="plain")
     try:
         status = command(sys.argv[1:])
         sys.stdout.flush()
         return status
     except (InputError, CorruptError) as error:
         return refused(error)
+    except SystemExit as leaving:  # argparse and Hydra after --help and the like
+        return leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
@@ -50,6 +61,14 @@ def guarded(command: Callable[[Sequence[str]], int], interrupted: str = "interru
             sys.stdout.flush()
         except OSError:  # Python would try again at its end, and complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _plain_characters(error: UnicodeError) -> tuple[str, int]:
+    """What is written for characters that a terminal's or a pipe's encoding lacks: never a traceback."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(PLAIN)
+    plain = [unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?" for character in text]
+    return "".join(plain), error.end
 
 
 def refused(error: Exception) -> int:

@@ -3,7 +3,7 @@
 Beneath `harness.texts.local`. A pointer or a packed file read as text would be another corpus, or fail far from its
 cause.
 
-    kind_of(Path("a.jsonl"))        # ("gzip", "unpack it with gzip -d"), None for plain text
+    kind_of(Path("a.jsonl"))        # ("gzip", "unpack it: gzip -dc < FILE > OTHER"), None for plain text
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ class Kind(NamedTuple):
 
 _UTF8 = "convert it to UTF-8: iconv -f {} -t UTF-8"
 _STARTS = {
-    b"\x1f\x8b\x08": Kind("gzip", "unpack it with gzip -d"),
-    b"\x28\xb5\x2f\xfd": Kind("zstd", "unpack it with zstd -d, or call it .jsonl.zst if it holds JSON lines"),
+    b"\x1f\x8b\x08": Kind("gzip", "unpack it: gzip -dc < FILE > OTHER"),
+    b"\x28\xb5\x2f\xfd": Kind(
+        "zstd", "unpack it: zstd -dc < FILE > OTHER, or call it .jsonl.zst if it holds JSON lines"
+    ),
     b"PK\x03\x04": Kind("a zip archive", "unpack it with unzip"),
-    b"BZh": Kind("bzip2", "unpack it with bzip2 -d"),
-    b"\xfd7zXZ\x00": Kind("xz", "unpack it with xz -d"),
+    b"BZh": Kind("bzip2", "unpack it: bzip2 -dc < FILE > OTHER"),
+    b"\xfd7zXZ\x00": Kind("xz", "unpack it: xz -dc < FILE > OTHER"),
     b"7z\xbc\xaf\x27\x1c": Kind("a 7z archive", "unpack it with 7z x"),
     b"PAR1": Kind("Parquet", "call it .parquet"),
     b"ARROW1\x00\x00": Kind("an Arrow file", "write it as Parquet"),

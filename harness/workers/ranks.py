@@ -74,10 +74,7 @@ def run_on_rank_0(command: Callable[[], int]) -> int:
         from harness.model.distributed import join
 
         join()  # before the command, which may build corpora for hours: the others do not wait so long to meet it
-        try:
-            status = command()
-        except SystemExit as leaving:  # of --help
-            status = leaving.code if isinstance(leaving.code, int) else 0
+        status = command()
         dismiss()
     else:
         asked: list[int] = []

@@ -52,7 +52,7 @@ BAD_FILES = {
 BAD_DEFAULTS = {
     "[sweep, _self_]": "its defaults name each other in a circle",
     "[_self_, config]\nwarmup: 0.25": "config comes after _self_ and overrides what the file sets; put _self_ last",
-    "[_self_]\nlr: 1": "missing: nothing sets this key; defaults: [config, _self_]",
+    "[_self_]\nlr: 1": "missing: nothing sets this key; begin the file with `defaults: [config, _self_]`",
     "[config, override schedule: wds, _self_]": "schedule=wds: no such choice; known: cosine, constant",
     "[config, override schedul: wsd, _self_]": "did you mean schedule?",
     "[config, override shift: ../model/mini, _self_]": "shift.layers=2: unknown key",

@@ -46,7 +46,7 @@ BAD = {
     "stages=[{tokens:1x}]": "has no mixture",
     "stages=[{mixture:{upstream:0.5},tokens:1x}]": "sums to 0.5",
     "stages=[{mixture:{latin:1},tokens:1x}]": "latin",
-    "stages=[{mixture:{upstream:1},tokens:1x,warmpu:0}]": "stages[0].warmpu=0: unknown key",
+    "stages=[{mixture:{upstream:1},tokens:1x,warmpu:0}]": "stages[0].warmpu=0: unknown key; did you mean warmup?",
     "+shift.upstream=latin": "latin",
     "lrr=1": "lrr=1: unknown key; did you mean lr?",
     "replya=0.1": "replya=0.1: unknown key; did you mean replay?",

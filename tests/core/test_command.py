@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,12 @@ BODY = (
 )
 
 
-def ended(body: str, stdout: int | None = subprocess.PIPE) -> tuple[int, str | None, str]:
+def ended(body: str, stdout: int | None = subprocess.PIPE, **variables: str) -> tuple[int, str | None, str]:
     """Status, stdout and stderr of a command with this body."""
-    code = [sys.executable, "-c", BODY.format(body)]
-    done = subprocess.run(code, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    code, environment = [sys.executable, "-c", BODY.format(body)], {**os.environ, **variables}
+    done = subprocess.run(
+        code, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="replace", check=False, env=environment
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -51,6 +54,21 @@ def test_a_reader_that_left_is_no_error(text: str) -> None:
 def test_output_that_cannot_be_written_is_an_error(text: str) -> None:
     with open("/dev/full", "w") as full:
         assert ended(f"print({text})", full.fileno()) == (1, None, "error: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "ascii:strict"])
+def test_a_terminal_without_the_characters_gets_plain_ones(encoding: str) -> None:
+    """R² and bars of a display, names of users, undecodable bytes of a file's name."""
+    body = r"print('R\u00b2 \u2501\u2500 a\u2026 caf\u00e9 \u4e2d \udcff')"
+    status, out, err = ended(body, PYTHONIOENCODING=encoding)
+    assert (status, err) == (0, "")
+    if encoding.startswith("ascii"):
+        assert out == "R2 -- a~ cafe ? ?\n"
+
+
+@pytest.mark.parametrize("leaving", ["sys.exit()", "sys.exit(0)"])
+def test_help_ends_with_status_0(leaving: str) -> None:
+    assert ended(leaving) == (0, "", "")
 
 
 @pytest.mark.parametrize("package", ["harness", "analysis", "paper_figures"])

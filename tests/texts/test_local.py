@@ -265,7 +265,7 @@ def test_a_file_of_another_kind_is_named_as_what_it_is(
 
 def test_zstd_and_parquet_under_other_names(tmp_path: Path) -> None:
     write_zstd(tmp_path / "a.jsonl", b'{"text": "a"}\n')
-    assert "is zstd, not what .jsonl says; unpack it with zstd -d, or call it .jsonl.zst" in refusal(
+    assert "is zstd, not what .jsonl says; unpack it: zstd -dc < FILE > OTHER, or call it .jsonl.zst" in refusal(
         tmp_path / "a.jsonl"
     )
     (tmp_path / "a.jsonl").rename(tmp_path / "b.jsonl.zst")
