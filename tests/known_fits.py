@@ -21,9 +21,9 @@ def fit_of(
     draws: Array | None = None,
     seed: int = 0,
     groups: str = "the runs",
-    **columns: tuple[float, float],
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Fit:
-    """The fit with these parameters, draws (B, P) in the law's order, and the data range of each of `columns`."""
+    """The fit with these parameters, draws (B, P) in the law's order, and the data's range of each column."""
     return Fit(
         law=law,
         fixed={},
@@ -47,7 +47,7 @@ def fit_of(
         mre=0.0,
         max_abs_z=0.0,
         requirements={},
-        range=columns,
+        range=dict(ranges or {}),
         draws=None if draws is None else Draws(draws, "run", groups, seed, int(np.isnan(draws).any(-1).sum())),
     )
 

@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 
 from harness.config.launching import Launch, read_launch
 from harness.core.shipped import CONF
-from harness.launch import Outcome, launch
+from harness.launch import launch
+from harness.plan.jobs import Outcome
 from harness.plan.over_store import plan_over
 from harness.store.store import Store
 from tests.composed import points_of

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from harness.corpora.batches import Batches
@@ -79,4 +80,4 @@ def _watch_batches(windows: Path | None, stop_at: int | None) -> None:
                 stream.write(json.dumps(line) + "\n")
         return original(self, position)
 
-    Batches.at = at  # type: ignore[method-assign]
+    pytest.MonkeyPatch().setattr(Batches, "at", at)  # for good: the process is this rank's

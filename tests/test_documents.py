@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from harness.core.shipped import CONF
-from tests.blocks import KINDS, REPOSITORY, RUN, Bench, Block, blocks, working_in
+from tests.blocks import KINDS, RUN, Bench, Block, blocks, working_in
+from tests.repository import REPOSITORY
 from tests.slurm.cluster import cluster, queue, until
 from tests.test_structure import NAMES as ROOM_NAMES
 

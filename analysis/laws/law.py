@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analysis.laws import formula
 from analysis.laws.formula import Array, Form
@@ -86,9 +87,10 @@ class Law:
         """Whether fits move its logarithm: the valley of A/N**alpha is straight in (log A, alpha)."""
         return parameter in self.log or (parameter in self.linear and self.bound(parameter)[0] >= 0)
 
-    def value(self, parameters: Mapping[str, Any], columns: Mapping[str, Any]) -> Array:
+    def value(self, parameters: Mapping[str, Any], columns: Mapping[str, Any] | pd.DataFrame) -> Array:
         """The losses at columns that broadcast to one shape, in that shape. Raises InputError for a missing name."""
-        names = [name for name in (*self.parameters, *self.variables) if name not in {**parameters, **columns}]
+        given = {*parameters, *columns}
+        names = [name for name in (*self.parameters, *self.variables) if name not in given]
         if names:
             raise InputError(f"law {self.name}", ", ".join(names), "has no value", "give one")
         shaped = np.broadcast_arrays(*(np.asarray(columns[name], dtype=float) for name in self.variables))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def test_next_prints_a_sweep_file(fits: Path, capsys: pytest.CaptureFixture[str]
 
 def bad(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The table with one thing wrong."""
-    return {
+    spoil: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
         "few": lambda t: t.iloc[::50],
         "one size": lambda t: t[t.params == t.params.max()],
         "constant": lambda t: t.assign(share=0.5),
@@ -196,7 +197,8 @@ def bad(table: pd.DataFrame, kind: str) -> pd.DataFrame:
         "units": lambda t: t.assign(params=t.params / 1e9),
         "duplicate": lambda t: pd.concat([t, t.iloc[:3]]),
         "text": lambda t: t.assign(val_loss=t.val_loss.astype(object).where(t.index != 3, "n/a ")),
-    }[kind](table)
+    }
+    return spoil[kind](table)
 
 
 @pytest.mark.parametrize(

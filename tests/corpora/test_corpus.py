@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -313,7 +314,7 @@ def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_too_little_text_is_told_before_anything_is_kept(tmp_path: Path) -> None:
     given = local("downstream", write(tmp_path / "a.jsonl", texts(300)))
     with pytest.raises(InputError, match=r"^downstream=.*validation has .* 0 windows of 4,?096 tokens"):
-        build([given], tmp_path / "root", progress=False, check=lambda *made: require_windows(*made, 4096))
+        build([given], tmp_path / "root", progress=False, check=partial(require_windows, seq_len=4096))
     assert not (tmp_path / "root").exists()
     made = built(tmp_path / "root", given)
     require_windows(given, made, 16, made.train.windows(16))

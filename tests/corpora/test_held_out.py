@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 
 
 def made(root: Path, given: Recipe, seq_len: int = 128) -> Corpus:
-    build([given], root, progress=False, processes=1, check=lambda *one: require_windows(*one, seq_len, 8))
+    needed = partial(require_windows, seq_len=seq_len, sequences=8)
+    build([given], root, progress=False, processes=1, check=needed)
     return open_corpus(root, given)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 import numpy as np
 import pytest
 
 from analysis.decide.schedule import choose_schedule, lr_curve
 from analysis.fitting.fit import Fit
+from analysis.laws.formula import Array
 from analysis.laws.law import Law
 from analysis.laws.library import LAWS
 from analysis.results.curves import DECAY, annealing, lr_sum
@@ -19,9 +21,29 @@ from tests.known_fits import fit_of, scattered
 LAW = LAWS["cpt_dynamics"]
 UPSTREAM = {"L0": 3.0, "A": 0.49, "alpha": 0.5, "B": 0.8, "E": 5.0, "beta": 0.5, "C1": 0.3, "C2": 0.02}
 DOWNSTREAM = {"L0": 3.0, "A": 0.41, "alpha": 0.6, "B": -0.6, "E": 200.0, "beta": 0.3, "C1": 0.28, "C2": 0.1}
-SHAPE = {"warmup": 0.01, "min_ratio": 0.1, "anneal": 0.0}
+
+
+class Shape(TypedDict):
+    warmup: float
+    min_ratio: float
+    anneal: float
+
+
+class Search(TypedDict):
+    base_lrs: Array
+    peaks: tuple[float, float]
+    horizons: tuple[int, int]
+
+
+class Question(TypedDict, total=False):
+    weight: float
+    tolerance: float
+    base_loss: float
+
+
+SHAPE: Shape = {"warmup": 0.01, "min_ratio": 0.1, "anneal": 0.0}
 BASE = lr_curve("cosine", 2e-4, 20_000, **SHAPE)
-SEARCH: dict[str, Any] = {"base_lrs": BASE, "peaks": (1e-5, 6e-4), "horizons": (1000, 10_000)}
+SEARCH: Search = {"base_lrs": BASE, "peaks": (1e-5, 6e-4), "horizons": (1000, 10_000)}
 # A law that is least at known sums: what the planted schedule has.
 BOWL = Law(
     "bowl",
@@ -48,10 +70,10 @@ def at(peak: float, horizon: int, replay: float = 0.0) -> dict[str, float]:
 BEFORE = float(LAW.value(UPSTREAM, at(0.0, 0)))
 
 
-def fits(count: int = 0, **ranges: tuple[float, float]) -> tuple[Fit, Fit]:
+def fits(count: int = 0, ranges: Mapping[str, tuple[float, float]] | None = None) -> tuple[Fit, Fit]:
     """The upstream and the downstream fit."""
     draws = [scattered(LAW, p, count, 0.005, seed) if count else None for seed, p in enumerate((UPSTREAM, DOWNSTREAM))]
-    return fit_of(LAW, UPSTREAM, draws=draws[0], **ranges), fit_of(LAW, DOWNSTREAM, draws=draws[1], **ranges)
+    return fit_of(LAW, UPSTREAM, draws=draws[0], ranges=ranges), fit_of(LAW, DOWNSTREAM, draws=draws[1], ranges=ranges)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +87,7 @@ def fits(count: int = 0, **ranges: tuple[float, float]) -> tuple[Fit, Fit]:
         ({"tolerance": 0.3, "base_loss": BEFORE}, "on_bound"),
     ],
 )
-def test_no_schedule_of_an_exhaustive_search_is_better(question: dict[str, float], status: str) -> None:
+def test_no_schedule_of_an_exhaustive_search_is_better(question: Question, status: str) -> None:
     """Every peak and horizon of a dense grid, each with the sums of its own learning-rate curve."""
     answer = choose_schedule(*fits(), **SEARCH, **question)
     weight, limit = question.get("weight", 0.0), (1 + question.get("tolerance", 9.0)) * BEFORE
@@ -87,7 +109,7 @@ def test_no_schedule_of_an_exhaustive_search_is_better(question: dict[str, float
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd"])
 def test_a_planted_schedule_is_recovered(schedule: str) -> None:
-    shape = {**SHAPE, "anneal": 0.2 if schedule == "wsd" else 0.0}
+    shape: Shape = {**SHAPE, "anneal": 0.2 if schedule == "wsd" else 0.0}
     S1, S2 = sums(lr_curve(schedule, 1.5e-4, 4000, **shape))
     bowl = fit_of(BOWL, {"L0": 2.0, "s1": math.log(S1), "s2": math.log(S2)})
     answer = choose_schedule(bowl, bowl, **SEARCH, schedule=schedule, **shape, weight=0.5)
@@ -110,16 +132,16 @@ def test_a_tolerance_that_nothing_keeps_is_infeasible() -> None:
 
 def test_each_draw_has_its_own_schedule() -> None:
     both = fits(8)
-    question = {**SEARCH, "tolerance": 0.01, "base_loss": BEFORE}
-    answer = choose_schedule(*both, **question)
+    answer = choose_schedule(*both, **SEARCH, tolerance=0.01, base_loss=BEFORE)
     alone = []
     for i in range(8):
-        own = [
-            dict(zip(LAW.parameters, map(float, fit.draws.parameters[i]), strict=True))
+        upstream, downstream = (
+            fit_of(LAW, dict(zip(LAW.parameters, map(float, fit.draws.parameters[i]), strict=True)))
             for fit in both
             if fit.draws is not None
-        ]
-        alone.append(choose_schedule(*(fit_of(LAW, p) for p in own), **question).values)
+        )
+        own = choose_schedule(upstream, downstream, **SEARCH, tolerance=0.01, base_loss=BEFORE)
+        alone.append(own.values)
     peaks = [values["peak"] for values in alone]
     assert answer.interval is not None
     assert answer.share_infeasible == np.isnan(peaks).mean()
@@ -129,7 +151,7 @@ def test_each_draw_has_its_own_schedule() -> None:
 
 def test_what_lies_outside_the_fitted_curves_is_said() -> None:
     ranges = {"S1_base": (1.0, 2.5), "S2_base": (0.0, 0.2), "S1_cpt": (0.0, 0.5), "S2_cpt": (0.0, 10.0)}
-    answer = choose_schedule(*fits(**ranges), **SEARCH, weight=0.0)
+    answer = choose_schedule(*fits(ranges=ranges), **SEARCH, weight=0.0)
     S1 = at(answer.values["peak"], int(answer.values["horizon"]))["S1_cpt"]
     assert answer.extrapolated == pytest.approx({"S1_cpt": S1 / 0.5}, rel=1e-3)
 

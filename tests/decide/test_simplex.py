@@ -31,7 +31,11 @@ def three(count: int = 0, spread: float = 0.02, groups: str = "the runs") -> dic
     """Fits of the loss on each of three corpora."""
     return {
         name: fit_of(
-            THREE, truth, draws=scattered(THREE, truth, count, spread, seed) if count else None, groups=groups, **SHARES
+            THREE,
+            truth,
+            draws=scattered(THREE, truth, count, spread, seed) if count else None,
+            groups=groups,
+            ranges=SHARES,
         )
         for seed, (name, truth) in enumerate(TRUTH.items())
     }
@@ -76,7 +80,7 @@ def test_three_domains_against_a_fine_grid(
 
 def test_a_domain_that_does_not_help_gets_nothing() -> None:
     harmful = {name: {**truth, "t_python": 2.0} for name, truth in TRUTH.items()}
-    fits = {name: fit_of(THREE, truth, **SHARES) for name, truth in harmful.items()}
+    fits = {name: fit_of(THREE, truth, ranges=SHARES) for name, truth in harmful.items()}
     answer = best_mixture(fits, WEIGHTS, tokens=TOKENS)
     assert (answer.values["python"], answer.status) == (0.0, "on_bound")
     assert list(answer.values.values()) == pytest.approx(best_on_grid(harmful, (1, 1, 1), 0.001), abs=0.001)
@@ -200,7 +204,10 @@ def test_fits_in_the_share_of_their_own_corpus() -> None:
         "eps": 0.02,
     }
     domain = {**general, "C": 0.25, "gamma": 0.6, "eps": 0.1}
-    fits = {"pile": fit_of(law, general, r=(0.0, 1.0)), "python": fit_of(law, domain, r=(0.3, 0.5))}
+    fits = {
+        "pile": fit_of(law, general, ranges={"r": (0.0, 1.0)}),
+        "python": fit_of(law, domain, ranges={"r": (0.3, 0.5)}),
+    }
     answer = best_mixture(fits, {"pile": 0.5, "python": 0.5}, tokens=TOKENS, N=1e9)
     r = np.linspace(0, 1, 100_001)
     loss = sum(law.value(p, {"N": 1e9, "D": TOKENS, "r": share}) for p, share in ((general, 1 - r), (domain, r)))
@@ -252,7 +259,8 @@ def test_a_minimum_on_a_face_that_no_descent_leads_to(count: int) -> None:
     a, b = (x.reshape(-1) for x in np.meshgrid(axis, axis))
     a, b = a[a + b <= 1], b[a + b <= 1]
     shares = {"a": a, "b": b, "c": np.maximum(1 - a - b, 0.0)}
-    loss = sum(weights[name] * law.value(p, {"N": 1e9, "D": TOKENS, "r": shares[name]}) for name, p in truth.items())
+    losses = {name: law.value(p, {"N": 1e9, "D": TOKENS, "r": shares[name]}) for name, p in truth.items()}
+    loss = np.sum([weights[name] * losses[name] for name in truth], axis=0)
     best = int(np.argmin(loss))
     assert list(answer.values.values()) == pytest.approx([float(x[best]) for x in shares.values()], abs=0.005)
     assert (answer.values["b"], answer.status) == (0.0, "on_bound")

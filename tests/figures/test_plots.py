@@ -22,6 +22,7 @@ from analysis.fitting.standard_errors import inform
 from analysis.laws.library import LAWS
 from harness.core.command import check_file
 from harness.core.errors import InputError
+from tests.drawn import points
 
 PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 
@@ -46,18 +47,13 @@ def ax() -> Axes:
     return Figure(figsize=(4, 3), layout="constrained").subplots()
 
 
-def drawn(ax: Axes) -> tuple[np.ndarray, np.ndarray]:
-    """All points of all lines, in the order in which they were drawn."""
-    return tuple(np.concatenate([np.asarray(line.get_data()[i], dtype=float) for line in ax.lines]) for i in (0, 1))
-
-
 def labels(ax: Axes) -> list[str]:
     return ax.get_legend_handles_labels()[1]
 
 
 def test_predicted_against_observed(ax: Axes, fit: Fit, table: pd.DataFrame) -> None:
     assert plots.fit_against_data(ax, fit, table, by="budget") is ax
-    x, y = drawn(ax)
+    x, y = np.concatenate([points(line) for line in ax.lines]).T
     wanted = table.assign(predicted=fit.predict(table)).sort_values("budget", kind="stable")
     np.testing.assert_allclose(x[: len(table)], wanted.loss)
     np.testing.assert_allclose(y[: len(table)], wanted.predicted)
@@ -70,10 +66,10 @@ def test_loss_along_a_run_has_one_line_of_the_law_a_run(ax: Axes, fit: Fit) -> N
     runs = pd.DataFrame([{"run": str(N), "N": N, "D": D} for N in (1e8, 1e9) for D in np.geomspace(1e9, 1e10, 5)])
     runs["loss"] = fit.predict(runs) * 1.01
     plots.fit_against_data(ax, fit, runs, x="D", by="N")
-    points, law = ax.lines[0], ax.lines[1]
+    measured, law = ax.lines[0], ax.lines[1]
     assert len(ax.lines) == 4
-    np.testing.assert_allclose(points.get_ydata(), runs.loss[:5])
-    np.testing.assert_allclose(law.get_ydata(), runs.loss[:5] / 1.01)
+    np.testing.assert_allclose(points(measured)[:, 1], runs.loss[:5])
+    np.testing.assert_allclose(points(law)[:, 1], runs.loss[:5] / 1.01)
     assert ax.get_xscale() == "log"
     assert labels(ax) == ["100\N{NO-BREAK SPACE}M", "1\N{NO-BREAK SPACE}B"]
 
@@ -82,14 +78,14 @@ def test_across_runs_lines_join_equal_values_of_the_other_variables(ax: Axes, fi
     runs = pd.DataFrame([{"run": str(N), "N": N, "D": D} for N in (1e8, 1e9, 1e10) for D in (1e9, 1e10)])
     plots.fit_against_data(ax, fit, runs.assign(loss=fit.predict(runs)), x="N")
     lines = [line for line in ax.lines if line.get_linestyle() != "None"]
-    assert [len(line.get_xdata()) for line in lines] == [3, 3]
+    assert [len(points(line)) for line in lines] == [3, 3]
 
 
 def test_residuals_are_relative_errors(ax: Axes, fit: Fit, table: pd.DataFrame) -> None:
     plots.residuals(ax, fit, table, x="D")
-    points = ax.lines[-1]
-    np.testing.assert_allclose(points.get_xdata(), table.D)
-    np.testing.assert_allclose(points.get_ydata(), 100 * (fit.predict(table) / table.loss - 1))
+    D, error = points(ax.lines[-1]).T
+    np.testing.assert_allclose(D, table.D)
+    np.testing.assert_allclose(error, 100 * (fit.predict(table) / table.loss - 1))
     assert ax.get_ylabel() == "predicted − observed (%)"
 
 
@@ -97,11 +93,10 @@ def test_a_profile_is_drawn_as_multiples_of_what_is_allowed(ax: Axes, fit: Fit, 
     objective = objective_of(fit.law, table, fit.loss)
     found = search(objective)
     plots.profile(ax, profile(objective, found, inform(objective, found, None), "alpha"))
-    curve = ax.lines[0]
-    rise = np.asarray(curve.get_ydata())
+    alpha, rise = points(ax.lines[0]).T
     assert rise.min() == pytest.approx(0, abs=1e-6)
     assert rise[0] > 1 < rise[-1]
-    assert np.asarray(curve.get_xdata())[rise.argmin()] == pytest.approx(fit.parameters["alpha"], rel=1e-3)
+    assert alpha[rise.argmin()] == pytest.approx(fit.parameters["alpha"], rel=1e-3)
     assert ax.get_xlabel() == "alpha"
 
 
@@ -128,11 +123,11 @@ def family(shift: float = 0.0) -> pd.DataFrame:
 
 def test_a_ratio_has_its_limit_and_its_interval(ax: Axes) -> None:
     plots.ratio_family(ax, {"": family()}, answer(0.833, (0.8, 0.85), "on_limit"))
-    general, domain, limit, share = ax.lines
-    np.testing.assert_allclose(general.get_ydata(), family().general)
-    np.testing.assert_allclose(domain.get_ydata(), family().domain)
-    assert set(limit.get_ydata()) == {2.95}
-    assert set(share.get_xdata()) == {0.833}
+    general, domain, limit, share = (points(line) for line in ax.lines)
+    np.testing.assert_allclose(general[:, 1], family().general)
+    np.testing.assert_allclose(domain[:, 1], family().domain)
+    assert set(limit[:, 1]) == {2.95}
+    assert set(share[:, 0]) == {0.833}
     assert labels(ax)[-1] == "r* = 0.833 [0.800, 0.850], at the limit"
     assert sum(len(band.get_paths()) for band in ax.collections) == 2
     span = ax.patches[0].get_extents().transformed(ax.transData.inverted())
@@ -157,18 +152,18 @@ def test_parabolas_go_through_their_minima(ax: Axes, table: pd.DataFrame) -> Non
     plots.isoflop_parabolas(ax, table)
     stars = [line for line in ax.lines if line.get_marker() == "*"]
     found = minima(table)
-    np.testing.assert_allclose([line.get_xdata()[0] for line in stars], found.N)
-    curves = [line for line in ax.lines if len(line.get_xdata()) == 100]
-    np.testing.assert_allclose([np.min(line.get_ydata()) for line in curves], found.loss, rtol=1e-5)
+    np.testing.assert_allclose([points(line)[0, 0] for line in stars], found.N)
+    curves = [curve for line in ax.lines if len(curve := points(line)) == 100]
+    np.testing.assert_allclose([curve[:, 1].min() for curve in curves], found.loss, rtol=1e-5)
     assert ax.get_xlabel() == "model size (parameters)"
 
 
 def test_the_power_law_and_its_minima(ax: Axes, table: pd.DataFrame) -> None:
     power, found = optimal(table, bootstrap=50), minima(table)
     plots.compute_optimal(ax, power, found)
-    law, points = ax.lines[0], ax.lines[1]
-    np.testing.assert_allclose(law.get_ydata(), power.predict({"C": np.asarray(law.get_xdata())}))
-    np.testing.assert_allclose(np.asarray(points.get_ydata(), dtype=float), found.N)
+    C, sizes = points(ax.lines[0]).T
+    np.testing.assert_allclose(sizes, power.predict({"C": C}))
+    np.testing.assert_allclose(points(ax.lines[1])[:, 1], found.N)
     assert len(ax.collections) == 2  # the band and the bars
 
 
@@ -179,9 +174,9 @@ def test_curves_under_schedules(ax: Axes) -> None:
     rows["loss"] = (3 + 0.5 / rows.S1**0.5 - 0.4 * rows.S2) * noise
     law = fit_law(LAWS["annealing"], rows)
     plots.lr_curves(ax, rows, law)
-    points, line = ax.lines[:2]
-    np.testing.assert_allclose(points.get_ydata(), rows.loss[:20])
-    np.testing.assert_allclose(line.get_ydata(), law.predict(rows)[:20])
+    measured, line = ax.lines[:2]
+    np.testing.assert_allclose(points(measured)[:, 1], rows.loss[:20])
+    np.testing.assert_allclose(points(line)[:, 1], law.predict(rows)[:20])
     assert labels(ax) == ["cosine", "wsd"]
     beside = Figure().subplots()
     plots.lr_schedules(beside, {"wsd": np.ones(5), "cosine": np.linspace(1, 0, 5)})

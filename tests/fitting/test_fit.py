@@ -185,11 +185,11 @@ def test_draws_are_the_same_runs_for_two_fits() -> None:
     assert not any(a.draws.paired(d) for d in (fewer, another, rows) if d is not None)
     # The n-th resample of both counts the same runs equally often, however the rows are ordered.
     codes = [pd.factorize(t.run, sort=True)[0] for t in (table, other)]
-    counts = [
+    one, same = (
         pd.DataFrame({"run": t.run, "w": resamples(c, len(t), 3, 4)[2]}).groupby("run").w.first()
         for t, c in zip((table, other), codes, strict=True)
-    ]
-    pd.testing.assert_series_equal(*counts)
+    )
+    pd.testing.assert_series_equal(one, same)
 
 
 @pytest.mark.parametrize("loss", ["ls", "huber:1e-3"])

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str, main: object = harness_main.main) -> int:
+def call(
+    monkeypatch: pytest.MonkeyPatch, *arguments: str, main: Callable[[Sequence[str]], int] = harness_main.main
+) -> int:
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    return guarded(main)  # type: ignore[arg-type]
+    return guarded(main)
 
 
 def local(texts: Path, *more: str) -> list[str]:

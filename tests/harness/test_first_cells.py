@@ -24,9 +24,9 @@ def test_the_first_cell_of_every_sweep_trains(tmp_path: Path) -> None:
     labelled, settings = [], []
     for file in sorted(SWEEPS.glob("*.yaml")):
         swept = file.stem not in ("demo", "rewarm_warmup", "rewarm_checkpoints")  # those sweep the warm-up themselves
-        point = sweep_points([file.stem], SMALLER if swept else SMALLER[:-1])[0]
-        labelled.append((file.stem, config.read(point.config)))
-        settings.append(read_launch(point.config))
+        cell = sweep_points([file.stem], SMALLER if swept else SMALLER[:-1])[0]
+        labelled.append((file.stem, config.read(cell.config)))
+        settings.append(read_launch(cell.config))
     assert settings == [settings[0]] * len(settings)  # all are launched together
     store = Store(tmp_path)
     plan = plan_over(compile_points(labelled), store)

@@ -21,8 +21,9 @@ import pytest
 from harness.cli import run_points
 from harness.compose.compose import collect
 from harness.core.errors import InputError
-from harness.launch import Outcome, launch
+from harness.launch import launch
 from harness.measure.request import Request
+from harness.plan.jobs import Outcome
 from harness.plan.over_store import plan_over
 from harness.store.store import Store
 from harness.train.events import Ended
@@ -281,6 +282,7 @@ def test_ctrl_c_stops_within_seconds_and_the_next_call_goes_on(
     _until((tmp_path / "leases" / f"{point.program.address()}.json").exists)
     time.sleep(0.3)
     began = time.monotonic()
+    assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
     process.join(20)
     assert process.exitcode == 130

@@ -157,7 +157,9 @@ def test_a_law_of_ones_own(tmp_path: Path) -> None:
         ("E + A*open(D)", ("E", "A"), {}, "holds a call"),
     ],
 )
-def test_a_wrong_definition_is_told_why(text: str, linear: tuple[str, ...], starts: dict, why: str) -> None:
+def test_a_wrong_definition_is_told_why(
+    text: str, linear: tuple[str, ...], starts: dict[str, tuple[float, float]], why: str
+) -> None:
     with pytest.raises(InputError, match=why):
         formula.basis(Law("wrong", text, {"D": "tokens"}, linear, starts).form)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -359,7 +360,7 @@ def test_every_visible_gpu_is_found(
     tool.write_text("#!/bin/sh\necho 'GPU 0: some (UUID: a)'\necho 'GPU 1: some (UUID: b)'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(pool.metadata, "version", lambda _: "2.13.0+cu130")
+    monkeypatch.setattr(metadata, "version", lambda _: "2.13.0+cu130")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

@@ -43,7 +43,9 @@ def test_one_row_that_moved_is_found(by: float) -> None:
     spread = re.search(r"where 3 seeds have a standard deviation of (\S+)$", line)
     assert spread is not None
     assert float(spread[1]) == pytest.approx(same.loss.std(), rel=0.05)
-    assert float(re.search(r"the largest by (\S+) nats", line)[1]) == pytest.approx(by, rel=0.2)  # type: ignore[index]
+    largest = re.search(r"the largest by (\S+) nats", line)
+    assert largest is not None
+    assert float(largest[1]) == pytest.approx(by, rel=0.2)
 
 
 def test_the_largest_difference_is_told_not_the_first() -> None:

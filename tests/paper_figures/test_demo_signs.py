@@ -16,10 +16,17 @@ import pytest
 from harness.store.history import FINAL_POSITIONS
 from paper_figures.data import frozen
 
-Arm = tuple[str, dict[str, object]]
-W1 = {"shift": "docs_to_python", "schedule": "cosine", "start": "pretrain", "peak": 1.0, "warmup": 0.01, "replay": 0.0}
-CONSTANT = {"shift": "docs_to_python", "schedule": "constant", "start": "pretrain"}
-SCRATCH = {**W1, "start": "scratch"}
+Arm = dict[str, str | float]
+W1: Arm = {
+    "shift": "docs_to_python",
+    "schedule": "cosine",
+    "start": "pretrain",
+    "peak": 1.0,
+    "warmup": 0.01,
+    "replay": 0.0,
+}
+CONSTANT: Arm = {"shift": "docs_to_python", "schedule": "constant", "start": "pretrain"}
+SCRATCH: Arm = {**W1, "start": "scratch"}
 PEAKS = (0.25, 0.5, 1.0, 2.0, 4.0)
 REPLAYS = (0.0, 0.01, 0.05, 0.25, 0.5)
 
@@ -29,7 +36,7 @@ def table() -> pd.DataFrame:
     return frozen("demo").table
 
 
-def final(table: pd.DataFrame, role: str, **arm: object) -> np.ndarray:
+def final(table: pd.DataFrame, role: str, **arm: str | float) -> np.ndarray:
     """Final losses of an arm, one per seed, in nats per token."""
     chosen = table[(table.role == role) & (table.D > 0)]
     for column, value in arm.items():

@@ -14,8 +14,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 
+from analysis.laws.formula import Array
 from harness.compose.compose import sweep_points
 from harness.config import run as config
 from harness.plan.plan import PlannedRun, compile_points
@@ -23,6 +24,7 @@ from harness.store.store import Store
 from paper_figures import arms, data, overview, rewarm_fig1, style
 from paper_figures.__main__ import FIGURES, command, main
 from paper_figures.data import Results
+from tests.drawn import points as points_drawn
 from tests.synthetic_store import points_of, write
 
 SEEDS = ["seed=0,1"]
@@ -31,14 +33,14 @@ SEEDS = ["seed=0,1"]
 def loss(point: PlannedRun, corpus: str, tokens: int, end: int) -> float:
     """Shaped like the real thing: upstream rises with the peak and falls with replay, downstream falls."""
     config, x = point.run.config, max(tokens, 0) / end
-    strength = 0.1 if config["schedule"]["name"] == "constant" else config["peak"] or 1.0
-    seed = 0.02 * config["seed"] * (1 + x)
+    strength = 0.1 if config["schedule"]["name"] == "constant" else float(config["peak"] or 1.0)
+    seed, replay, warmup = 0.02 * int(config["seed"]) * (1 + x), float(config["replay"]), float(config["warmup"])
     if config["start"]["kind"] == "scratch":
         return (4.0 if corpus == "docs" else 3.2) + 4 * math.exp(-8 * x) + seed
     if corpus == "docs":
-        rise = strength**0.5 * (1 - math.exp(-9 * x)) / (1 + 20 * config["replay"])
-        return 3.5 + rise + 5 * config["warmup"] * x + seed
-    return 2.7 + 2.5 * math.exp(-12 * x) + 0.02 * math.log2(strength / 2) ** 2 + 0.2 * config["replay"] + seed
+        rise = math.sqrt(strength) * (1 - math.exp(-9 * x)) / (1 + 20 * replay)
+        return 3.5 + rise + 5 * warmup * x + seed
+    return 2.7 + 2.5 * math.exp(-12 * x) + 0.02 * math.log2(strength / 2) ** 2 + 0.2 * replay + seed
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +79,13 @@ grids:
 def far_apart(point: PlannedRun, corpus: str, tokens: int, end: int) -> float:
     """Losses from 2 to 12."""
     config, x = point.run.config, max(tokens, 0) / end
-    strength = config["peak"] or 1.0
+    strength, replay, warmup = float(config["peak"] or 1.0), float(config["replay"]), float(config["warmup"])
     if config["start"]["kind"] == "scratch":
         return 3 + 9 * math.exp(-8 * x)
     if corpus == "docs":
-        rise = 1.6 * (strength**0.6 + 0.3) * (1 - math.exp(-9 * x))
-        return 2 + rise / (1 + 20 * config["replay"]) + 5 * config["warmup"] * x
-    return 2 + 10 * math.exp(-6 * x) / (1 + strength) + 0.5 * abs(math.log2(strength)) + 2 * config["replay"]
+        rise = 1.6 * (math.pow(strength, 0.6) + 0.3) * (1 - math.exp(-9 * x))
+        return 2 + rise / (1 + 20 * replay) + 5 * warmup * x
+    return 2 + 10 * math.exp(-6 * x) / (1 + strength) + 0.5 * abs(math.log2(strength)) + 2 * replay
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +102,9 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
     return {name: module.draw(module.select(table)) for name, module in modules.items()}
 
 
-def lines(figure: Figure, panel: int) -> dict[str, Any]:
-    """Label -> (x, y) of the lines of a panel."""
-    return {str(line.get_label()): line.get_xydata() for line in figure.axes[panel].get_lines()}
+def lines(figure: Figure, panel: int) -> dict[str, Array]:
+    """Label -> the points (n, 2) of the lines of a panel."""
+    return {str(line.get_label()): points_drawn(line) for line in figure.axes[panel].get_lines()}
 
 
 def expected(results: Results, role: str, **knobs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -128,7 +130,7 @@ def check_curve(figure: Figure, panel: int, label: str, wanted: tuple[np.ndarray
     drawn = lines(figure, panel)[label]
     np.testing.assert_allclose(drawn[:, 0] * 1e3, tokens)  # the axis is in thousands of tokens
     np.testing.assert_allclose(drawn[:, 1], (low + high) / 2)
-    bands = [band.get_paths()[0].vertices for band in figure.axes[panel].collections]
+    bands = [np.asarray(band.get_paths()[0].vertices) for band in figure.axes[panel].collections]
     assert any(np.isclose(band[:, 1].min(), low.min()) and np.isclose(band[:, 1].max(), high.max()) for band in bands)
 
 
@@ -152,7 +154,7 @@ def test_peak_figures_are_the_table(figures: dict[str, Figure], results: Results
         check_curve(figure, 0, "from scratch", expected(results, role, start="scratch"))
         check_curve(figure, 0, "re-warmed, no decay", expected(results, role, schedule="warmup_constant"))
         final = {peak: np.mean(expected(results, role, peak=peak)[1:], axis=0)[-3:].mean() for peak in (0.25, 4.0)}
-        points = [line.get_xydata()[0] for line in figure.axes[1].get_lines() if len(line.get_xydata()) == 1]
+        points = [drawn[0] for line in figure.axes[1].get_lines() if len(drawn := points_drawn(line)) == 1]
         assert [math.log2(0.25), final[0.25]] == pytest.approx(list(points[0]))
         assert [math.log2(4.0), final[4.0]] == pytest.approx(list(points[-1]))
 
@@ -169,7 +171,9 @@ def test_perplexities_are_the_table(figures: dict[str, Figure], results: Results
             np.testing.assert_allclose(drawn[-1, 1, axis], np.exp((low + high) / 2)[-1])
     tokens, low, high = expected(results, "upstream")
     warm = np.exp((low + high) / 2)[tokens == 6144]  # 12 steps of 512 tokens
-    diamonds = [line.get_ydata()[0] for line in figures["rewarm_fig4"].axes[0].get_lines() if line.get_marker() == "D"]
+    diamonds = [
+        points_drawn(line)[0, 1] for line in figures["rewarm_fig4"].axes[0].get_lines() if line.get_marker() == "D"
+    ]
     assert any(np.isclose(diamond, warm) for diamond in diamonds)
 
 
@@ -189,7 +193,7 @@ def test_same_data_and_replay_are_the_table(figures: dict[str, Figure], results:
 def test_overview_shows_forgetting_and_adaptation(figures: dict[str, Figure], results: Results) -> None:
     left, right = figures["overview"].axes
     rows = dict(zip([label.get_text() for label in left.get_yticklabels()], left.get_yticks(), strict=True))
-    text = {float(note.xy[1]): note.get_text() for note in left.texts}
+    text = {float(note.xy[1]): note.get_text() for note in left.texts if isinstance(note, Annotation)}
     forgetting, adaptation = overview.differences(
         arms.grid(arms.rewarmed(results.table, peak=4.0, replay=0.0), "peak", style.times)[0]
     )

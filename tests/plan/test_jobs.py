@@ -45,14 +45,15 @@ def test_the_longest_path_goes_first(texts: Path) -> None:
 
 def test_of_nearly_equal_paths_a_worker_continues_what_it_holds(texts: Path) -> None:
     jobs = Jobs(planned(texts, "warmup=0.025", "warmup=0.05"))
-    last = None
+    held = None
     for _ in range(3):  # the base, and the warm-up of one run
-        last = jobs.take(last, 0.0)
-        assert last is not None
-        jobs.done(last)
-    following = jobs.take(last, 0.0)
+        held = jobs.take(held, 0.0)
+        assert held is not None
+        jobs.done(held)
+    following = jobs.take(held, 0.0)
+    assert held is not None
     assert following is not None
-    assert following.segment.parent is last.segment
+    assert following.segment.parent is held.segment
 
 
 def test_workers_no_more_than_can_be_busy_at_once(texts: Path) -> None:

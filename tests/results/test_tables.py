@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -341,7 +342,9 @@ def test_a_damaged_state_is_set_aside_and_the_next_serves(
     if content is None:
         (folder / "evaluations.csv").write_text(rows_to_csv([Row(1, 512, "docs", 64, "x" * 16, 3.5, 5, 5)]))
     else:  # with the right checksum: its writer was wrong
-        meta = {**Store(root).state(hurt.address).meta, "files": {"evaluations.csv": digest(content)}}  # type: ignore[union-attr]
+        state = Store(root).state(hurt.address)
+        assert state is not None
+        meta = {**state.meta, "files": {"evaluations.csv": digest(content)}}
         meta.pop("sha256")
         (folder / "evaluations.csv").write_text(content)
         (folder / "state.json").write_bytes(seal(meta))
@@ -380,7 +383,12 @@ def test_states_without_measurements_and_stores_without_runs_give_no_rows(tmp_pa
 
 def test_a_run_json_that_says_too_little_is_named(root: Path, tmp_path: Path) -> None:
     (document, *_) = Store(root).runs()
-    for broken in ({"config": {}}, {"requested": [{"position": 1}]}, {"program": {"root": {"kind": "no"}}}):
+    wrong: list[dict[str, Any]] = [
+        {"config": {}},
+        {"requested": [{"position": 1}]},
+        {"program": {"root": {"kind": "no"}}},
+    ]
+    for broken in wrong:
         Store(tmp_path).write_run(document["name"], document["key"], {**document, **broken})
         with pytest.raises(CorruptError, match=document["name"]):
             load(tmp_path)

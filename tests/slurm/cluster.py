@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.plan.over_store import plan_over
 from harness.report import plan_document
@@ -18,6 +18,7 @@ from tests.tiny import command
 
 HERE = Path(__file__).parent
 NOT_HERE = 77  # exit status of `up` where SLURM cannot be had
+Answer = TypeVar("Answer")
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def slurm(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def until(holds: Callable[[], Any], seconds: float = 120.0) -> Any:
+def until(holds: Callable[[], Answer | None], seconds: float = 120.0) -> Answer:
     """What `holds` answers once it is true. (SLURM tells nobody when something happens: one has to ask.)"""
     deadline = time.monotonic() + seconds
     while not (answer := holds()):
@@ -68,7 +69,7 @@ def under_way(root: Path, beyond: int, count: int = 1) -> list[dict[str, Any]]:
         far = all((report["position"] or 0) > beyond for report in reports)
         return reports if len(saves) == len(reports) == count and far else None
 
-    return until(holds)  # type: ignore[no-any-return]
+    return until(holds)
 
 
 def starts(root: Path, address: str) -> list[int]:

@@ -7,15 +7,18 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from torch.optim import AdamW
+from transformers import PreTrainedModel
 
 from harness.core.plain import plain
 from harness.core.shipped import CODE
+from harness.model.tensors import save_optimizer
 from harness.plan.jobs import Job, Jobs
 from harness.slurm import payload
 from harness.slurm.resources import longest_waits
+from harness.store.history import Row
 from harness.store.store import Store
 from harness.train import states
 from harness.train.loop import Trainer
@@ -60,18 +63,18 @@ def run(
 
 def _job(folder: Path, environment: dict[str, str], slow: float, broken: bool) -> None:
     os.environ.update(environment)
-    original = states.save_optimizer
 
-    def save(*arguments: Any) -> None:
+    def save(folder: Path | None, optimizer: AdamW, model: PreTrainedModel) -> None:
         time.sleep(slow)
-        original(*arguments)
+        save_optimizer(folder, optimizer, model)
 
-    def measure(*_: Any) -> Any:
+    def measure(*_: object) -> list[Row]:
         raise OSError("it cannot be read")
 
-    states.save_optimizer = save
+    patch = pytest.MonkeyPatch()
+    patch.setattr(states, "save_optimizer", save)
     if broken:
-        Trainer.measure_stored = measure  # type: ignore[method-assign]
+        patch.setattr(Trainer, "measure_stored", measure)
     payload.Payload(str(folder))(0)
 
 
@@ -88,7 +91,9 @@ def test_a_measurement_that_fails_holds_nothing_up(texts: Path, store: Store) ->
     assert {job.trains for job in jobs.all} == {False, True}
     assert run(store, jobs.all, broken=True) == 0
     assert jobs.all[-1].task.address in store.addresses()
-    assert store.failure(jobs.all[0].task.address)["reason"] == "it cannot be read"  # type: ignore[index]
+    failure = store.failure(jobs.all[0].task.address)
+    assert failure is not None
+    assert failure["reason"] == "it cannot be read"
     assert run(store, jobs.all[:1], broken=True) == payload.FAILED  # nothing else was done
 
 

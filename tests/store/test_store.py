@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from types import SimpleNamespace
@@ -216,12 +217,16 @@ def _write_many(root: Path, seed: int) -> None:
         store.add_rows(address, [row(2)])
 
 
+def _more_than(root: Path, known: set[str]) -> bool:
+    return Store(root).addresses() > known
+
+
 def test_kill_at_random_moments_never_shows_half_a_state(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rng = random.Random(3)
     for seed in range(30):
         known = Store(tmp_path).addresses()
         with child(_write_many, tmp_path, seed):
-            wait_until(lambda known=known: Store(tmp_path).addresses() > known)  # type: ignore[misc]
+            wait_until(partial(_more_than, tmp_path, known))
             time.sleep(rng.uniform(0.0, 0.06))
     store = Store(tmp_path)
     addresses = store.addresses()
@@ -561,7 +566,7 @@ def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     store = Store(tmp_path)
     pid, started = _dead_owner()
     _plant(store, A, pid=pid, started=started)
-    with store.lease(A) as taken:  # type: ignore[union-attr]
+    with leased(store) as taken:
         assert taken.held()
     assert temporaries(tmp_path) == []
 
@@ -569,8 +574,15 @@ def test_a_lease_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
 def test_a_process_number_used_again_does_not_keep_a_lease(tmp_path: Path) -> None:
     store = Store(tmp_path)
     _plant(store, A, started=files.started(os.getpid()) - 1)
-    with store.lease(A) as taken:  # type: ignore[union-attr]
+    with leased(store) as taken:
         assert taken.held()
+
+
+def leased(store: Store) -> lease.Lease:
+    """The lease, which nobody else holds."""
+    taken = store.lease(A)
+    assert taken is not None
+    return taken
 
 
 def _hold(root: Path) -> None:
@@ -584,7 +596,7 @@ def test_a_killed_process_loses_its_lease_at_once_even_unreaped(tmp_path: Path) 
         wait_until(lambda: (tmp_path / "leases" / f"{A}.json").exists())
         assert store.lease(A) is None
         _kill_unreaped(process.pid)
-        with store.lease(A) as taken:  # type: ignore[union-attr]
+        with leased(store) as taken:
             assert taken.held()
 
 
@@ -599,7 +611,7 @@ def test_a_process_that_cannot_be_looked_up_keeps_its_lease_while_it_beats(
     monkeypatch.setattr(lease, "time", SimpleNamespace(time=lambda: now + 89))
     assert store.lease(A) is None
     monkeypatch.setattr(lease, "time", SimpleNamespace(time=lambda: now + 91))
-    with store.lease(A) as taken:  # type: ignore[union-attr]
+    with leased(store) as taken:
         assert taken.held()
 
 
@@ -630,19 +642,19 @@ def test_an_unreadable_lease_counts_until_it_is_silent(
     assert store.lease(A) is None
     now = time.time()
     monkeypatch.setattr(lease, "time", SimpleNamespace(time=lambda: now + 95))
-    with store.lease(A) as taken:  # type: ignore[union-attr]
+    with leased(store) as taken:
         assert taken.held()
 
 
 def test_the_owner_beats_while_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.01)
-    with Store(tmp_path).lease(A) as held:  # type: ignore[union-attr]
+    with leased(Store(tmp_path)) as held:
         os.utime(held.path, (0, 0))
         wait_until(lambda: time.time() - held.path.stat().st_mtime < 5)
 
 
 def test_a_live_lease_that_was_judged_too_late_is_put_back(tmp_path: Path) -> None:
-    with Store(tmp_path).lease(A) as held:  # type: ignore[union-attr]
+    with leased(Store(tmp_path)) as held:
         lease._take_away(held.path, b"the stale one that lay here before")
         assert held.held()
         lease._take_away(held.path, held.path.read_bytes())

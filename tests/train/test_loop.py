@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ from harness.corpora.corpus import open_corpus
 from harness.model.build import build_scratch
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.run_file import write_documents
-from harness.plan.task import task_of
+from harness.plan.task import Task, task_of
 from harness.program.program import Adam, Phase
 from harness.program.schedule import Constant
 from harness.program.shape import ModelShape
 from harness.store.store import Store
 from harness.texts.recipe import Recipe
+from harness.train.events import Event
 from harness.train.loop import Interrupted, NonFiniteError, Trainer, _enter
 from harness.train.states import States, build_optimizer
 from tests.repository import REPOSITORY
@@ -80,30 +82,40 @@ def test_an_interrupted_run_ends_with_the_same_bits(at: int, texts: Path, undist
 
 
 def test_stopped_inside_the_last_evaluation_only_that_is_left_to_do(texts: Path, tmp_path: Path) -> None:
-    stores, polls = [Store(tmp_path / "whole"), Store(tmp_path / "cut")], 0
-    for store in stores:
-        plan = planned(texts, store, "start=scratch")
-        recipes = {key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()}
-        trainer = Trainer(States(store, torch.device("cpu")))
-        first, last = (task_of(plan, segment, recipes) for segment in plan.segments)
-        trainer.advance(first, lambda _: None, lambda: False)
-        if store is stores[0]:
-            asked: list[bool] = []
-            trainer.advance(last, lambda _: None, lambda asked=asked: bool(asked.append(False)))  # type: ignore[misc]
-            polls = len(asked)
-            continue
-        answers = iter([False] * (polls - 2) + [True])  # inside the second of the two corpora
-        with pytest.raises(Interrupted):
-            trainer.advance(last, lambda _: None, lambda answers=answers: next(answers))  # type: ignore[misc]
-        info = store.state(last.address)
-        assert info is not None
-        assert not info.kept
-        assert [s.address for s in planned(texts, store, "start=scratch").to_train] == [last.address]
-        begun: list[int] = []
-        trainer.advance(last, lambda event, begun=begun: begun.append(getattr(event, "position", None)), lambda: False)  # type: ignore[misc]
-        assert begun[0] == last.stop
-    assert files_of(stores[1], last.address) == files_of(stores[0], last.address)
-    assert stores[1].state(last.address).kept  # type: ignore[union-attr]
+    whole, store = Store(tmp_path / "whole"), Store(tmp_path / "cut")
+    trainer, last = up_to_the_last(texts, whole)
+    asked = []
+
+    def goes_on() -> bool:
+        asked.append(False)
+        return False
+
+    trainer.advance(last, lambda _: None, goes_on)
+    trainer, last = up_to_the_last(texts, store)
+    answers = iter([*asked[:-2], True])  # inside the second of the two corpora
+    with pytest.raises(Interrupted):
+        trainer.advance(last, lambda _: None, lambda: next(answers))
+    info = store.state(last.address)
+    assert info is not None
+    assert not info.kept
+    assert [s.address for s in planned(texts, store, "start=scratch").to_train] == [last.address]
+    begun: list[Event] = []
+    trainer.advance(last, begun.append, lambda: False)
+    assert getattr(begun[0], "position", None) == last.stop
+    assert files_of(store, last.address) == files_of(whole, last.address)
+    info = store.state(last.address)
+    assert info is not None
+    assert info.kept
+
+
+def up_to_the_last(texts: Path, store: Store) -> tuple[Trainer, Task]:
+    """A run from scratch is trained up to its last segment, which is left to do."""
+    plan = planned(texts, store, "start=scratch")
+    recipes = {key: recipe for segment in plan.segments for key, recipe in segment.recipes.items()}
+    trainer = Trainer(States(store, torch.device("cpu")))
+    first, last = (task_of(plan, segment, recipes) for segment in plan.segments)
+    trainer.advance(first, lambda _: None, lambda: False)
+    return trainer, last
 
 
 def test_saves_on_the_way_leave_no_trace_and_are_pruned(texts: Path, undisturbed: Store, tmp_path: Path) -> None:
@@ -213,7 +225,7 @@ def test_a_state_trained_on_other_tokens_of_the_same_recipe_is_refused(texts: Pa
     store.remove(address)
     store.remove(plan.points[0].path[-1].address)
     store.remove(plan.points[0].path[-2].address)
-    store.write_state(address, lambda folder: [(folder / n).write_bytes(c) for n, c in kept.items()] and None, meta)
+    store.write_state(address, partial(put, kept), meta)
     with pytest.raises(InputError, match="other tokens of the same recipe"):
         train(planned(texts, store, ""), store)
 
@@ -258,9 +270,15 @@ def test_a_state_names_its_corpora_by_key_whatever_runs_call_them(texts: Path, t
         assert state.meta["corpora"].keys() == keys.keys()
     shown = {run.document["key"]: show_document(store, run)["data"] for run in read_runs_of(plan, store)}
     for point in plan.points:
-        data, meta = shown[point.key], store.state(end_of(point)).meta  # type: ignore[union-attr]
+        data, state = shown[point.key], store.state(end_of(point))
+        assert state is not None
         for name in ("upstream", "downstream"):
-            assert data[name]["epochs"] == meta["drawn"][point.run.recipes[name].key]["epochs"]
+            assert data[name]["epochs"] == state.meta["drawn"][point.run.recipes[name].key]["epochs"]
+
+
+def put(files: dict[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def recipes_of(point: PlannedRun) -> dict[str, Recipe]:
@@ -288,11 +306,7 @@ def test_a_state_of_before_has_names_and_is_read_all_the_same(texts: Path, tmp_p
         meta["corpora"] = {names[key]: {"key": key, **corpus} for key, corpus in meta["corpora"].items()}
         kept = {name: (state.folder / name).read_bytes() for name in state.meta["files"]}
         store.remove(segment.address)
-        store.write_state(
-            segment.address,
-            lambda folder, kept=kept: [(folder / n).write_bytes(c) for n, c in kept.items()] and None,
-            meta,
-        )
+        store.write_state(segment.address, partial(put, kept), meta)
     assert show_document(store, run)["data"] == shown
     store.remove(end_of(plan.points[0]))
     train(planned(texts, store, "replay=0.25"), store)  # from the one before

@@ -50,7 +50,7 @@ def read_back(store: Store, key: str) -> tuple[Any, list[dict[str, Any]], dict[s
     (path,) = (store.root / "wandb").glob(f"offline-run-*-{key}/*.wandb")
     run, history, totals = None, [], dict[str, Any]()
     for data in logged_records(path.read_bytes()):
-        record = wandb_internal_pb2.Record()
+        record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]  # protobuf makes it on import; no stub
         record.ParseFromString(data)
         if record.HasField("run"):
             run = record.run
