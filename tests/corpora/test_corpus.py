@@ -476,7 +476,8 @@ def test_a_document_on_which_a_tokenizer_fails_is_named_and_never_left_out(
     given = with_pattern(tmp_path, small, pattern)
     script = tmp_path / "build.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom harness import corpus, recipe, tokenizer\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from harness.corpora import corpus, tokenizer\nfrom harness.texts import recipe\n"
         "tokenizer.LIMIT_SECONDS = 0.5\n"
         "if __name__ == '__main__':\n"
         "    given = recipe.local('upstream', sys.argv[1], tokenizer=sys.argv[2])\n"

@@ -168,7 +168,7 @@ def test_vocabulary_and_validation_share_are_checked(tmp_path: Path) -> None:
 
 def test_planning_needs_no_heavy_library() -> None:
     code = (
-        "import sys; from harness import recipe; recipe.embedded('docs').key;"
+        "import sys; from harness.texts import recipe; recipe.embedded('docs').key;"
         "heavy = {'torch', 'tokenizers', 'pyarrow', 'numpy', 'transformers', 'datasets'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
