@@ -268,3 +268,35 @@ def test_the_lock_holds_what_the_project_depends_on() -> None:
         assert requirement.specifier.contains(locked[requirement.name], prereleases=True), text
     for package in PACKAGES:
         assert package in locked, "the embedded corpora read it"
+
+
+# --- docstrings ------------------------------------------------------------------------------------------------------
+
+DOCUMENTED = {
+    "harness.config.run": ("Run", "MeasureGrid"),
+    "harness.config.launching": ("Launch", "Cluster", "JobSettings"),
+    "harness.program.program": ("Program", "Phase", "Source", "Adam", "Scratch", "Checkpoint"),
+    "harness.program.schedule": ("Schedule",),
+    "harness.plan.plan": ("Plan", "PlannedRun", "Segment", "Evaluation"),
+    "harness.plan.task": ("Task",),
+    "harness.store.state": ("StateInfo",),
+    "harness.train.states": ("State",),
+    "harness.texts.recipe": ("Recipe",),
+    "analysis.fitting.fit": ("Fit",),
+    "analysis.laws.law": ("Law",),
+}
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in DOCUMENTED.items() for name in names])
+def test_every_field_of_a_public_value_says_what_it_is(module: str, name: str) -> None:
+    """A text below the field, not a comment beside it: units, shapes, what None stands for."""
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    fields = [at for at, node in enumerate(found.body) if isinstance(node, ast.AnnAssign)]
+    assert fields
+    for at in fields:
+        below = found.body[at + 1] if at + 1 < len(found.body) else None
+        told = (
+            isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+        )
+        assert told, f"{module}.{name}: line {found.body[at].lineno} has no docstring below"

@@ -35,39 +35,58 @@ FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted law. Losses in nats per token; intervals at LEVEL.
+    """A fitted law. Losses in nats per token; intervals at LEVEL."""
 
-    `interval` comes from the bootstrap, else from standard errors; `profile` holds those of flat parameters, open
-    (None) on a side where the objective never rises enough. `r2_within_run` is what is explained along the runs, after
-    each run's mean. `max_abs_z`: the largest residual over their robust spread. `requirements`: share of the rows at
-    which each holds. `range`: the data's, outside of which a prediction extrapolates.
-    """
-
-    law: Law  # what was fitted: fixed parameters are numbers in its formula
+    law: Law
+    """What was fitted: fixed parameters are numbers in its formula."""
     fixed: dict[str, float]
+    """Parameters that were given, with their values."""
     target: str
+    """The column that was fitted."""
     loss: Loss
+    """The objective: its kind, and residuals in nats or in log nats."""
     parameters: dict[str, float]
+    """Best value of each, in the units of the law."""
     se: dict[str, float]
+    """Standard errors in the same units: of the bootstrap, else by runs; inf where the data say nothing."""
     cramer_rao: dict[str, float]
+    """What they would be if all rows were independent."""
     interval: dict[str, tuple[float, float]]
+    """From the bootstrap, else from standard errors."""
     profile: dict[str, tuple[float | None, float | None]]
+    """Of flat parameters; None on a side where the objective never rises enough."""
     objective: float
+    """At the minimum."""
     n_points: int
+    """Rows."""
     n_runs: int | None
+    """Runs; None: rows count as independent."""
     starts: dict[str, int]
+    """How many were tried, and how many agree on the minimum."""
     converged: bool
+    """Whether the gradient is zero there and enough starts agree."""
     on_bound: tuple[str, ...]
+    """Parameters at an end of their range."""
     unidentified: tuple[str, ...]
+    """Parameters that the data cannot tell."""
     condition: float
+    """Of the scaled Jacobian."""
     r2: float
+    """Share of the losses' variance that is explained."""
     r2_within_run: float | None
+    """The same along the runs, after each run's mean; None without runs of several rows."""
     mre: float
+    """Mean relative error, a share."""
     max_abs_z: float
+    """The largest residual over their robust spread."""
     requirements: dict[str, float]
+    """Share of the rows at which each of the law's holds."""
     range: dict[str, tuple[float, float]]
+    """The data's, of each variable: outside of it a prediction extrapolates."""
     draws: Draws | None = None
-    rows: pd.DataFrame | None = field(default=None, compare=False)  # what was fitted; None for laws with sums
+    """Of the bootstrap, (B, P)."""
+    rows: pd.DataFrame | None = field(default=None, compare=False)
+    """What was fitted; None for laws with sums."""
 
     def predict(self, columns: Mapping[str, Any] | pd.DataFrame) -> Array:
         """Losses at columns that broadcast to one shape, or at the rows of a DataFrame."""

@@ -39,26 +39,29 @@ FREE = (-float("inf"), float("inf"))
 
 @dataclass(frozen=True)
 class Law:
-    """loss = formula(parameters, variables).
-
-    `formula`: Python arithmetic with exp, log, sqrt and `sum(...)`, which runs over the second axis of the variables
-    inside it (for example the drops of the learning rate before a step). `variables`: name -> unit. `linear`:
-    parameters that the formula is linear in together; fits solve for them inside. `starts`: for every other parameter
-    the range that starts are laid over. `bounds`: where they are not (0, inf). `log`: parameters of `starts` whose
-    range spans decades. `requirements`: what the law's paper demands on the data, written as `dL/dr < 0`. `checked`:
-    the public table its fit is tested against; a law without one is unverified.
-    """
+    """loss = formula(parameters, variables)."""
 
     name: str
+    """What fits and commands call it."""
     formula: str
+    """Python arithmetic with exp, log, sqrt and `sum(...)`, which runs over the second axis of the variables inside it
+    (for example the drops of the learning rate before a step)."""
     variables: Mapping[str, str]
+    """Name -> unit."""
     linear: tuple[str, ...]
+    """Parameters that the formula is linear in together; fits solve for them inside."""
     starts: Mapping[str, tuple[float, float]]
+    """For every other parameter the range that starts are laid over."""
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Of parameters where they are not (0, inf)."""
     log: tuple[str, ...] = ()
+    """Parameters of `starts` whose range spans decades."""
     requirements: tuple[str, ...] = ()
+    """What the law's paper demands on the data, written as `dL/dr < 0`."""
     source: str = ""
+    """Paper and equation."""
     checked: str = ""
+    """The public table that its fit is tested against; a law without one is unverified."""
 
     def __post_init__(self) -> None:
         _check_text(self)

@@ -54,6 +54,7 @@ class JobSettings:
     minutes: int
     """Time limit."""
     nodes: int
+    """That one model is trained on."""
     gpus_per_node: int
     """0: on CPUs."""
     ranks_per_node: int

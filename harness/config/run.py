@@ -30,10 +30,15 @@ class MeasureGrid:
     """Where losses are measured: offsets in steps from the start of each stage."""
 
     windows: int
+    """Validation windows of each corpus at a position."""
     early: tuple[int, ...]
-    every: float  # steps; offsets are its multiples, rounded, so that they fall on the ends of runs
+    """Offsets of the first, dense measurements, in steps."""
+    every: float
+    """Steps between the others, in continual pre-training: its multiples, rounded, fall on the ends of runs."""
     base_every: float
+    """The same of the base."""
     sets: tuple[str, ...]
+    """Corpora that are measured and not trained on, by name."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +46,41 @@ class Run:
     """One checked point: everything that shapes its training and what is measured, in steps."""
 
     name: str
+    """What it is called: the folder of its run.json begins with it. No part of what it is."""
     config: Config
-    shape: ModelShape | None  # None: a checkpoint
+    """The composed config without what only says how it is launched (`NOT_OF_A_RUN`)."""
+    shape: ModelShape | None
+    """Of a model from scratch; None: the root is a checkpoint."""
     init: int
-    checkpoint: str | None  # content hash
+    """Seed of the initial weights."""
+    checkpoint: str | None
+    """Hash of the root checkpoint's content; None: from scratch."""
     path: str | None
+    """Where that checkpoint lies."""
     parameters: int
+    """All of the model's."""
     non_embedding: int
+    """Those outside the embeddings, N of the laws."""
     stages: tuple[Stage, ...]
-    base_stages: int  # how many of them make the base: 0 or 1
-    recipes: Mapping[str, Recipe]  # by corpus name
+    """What is trained, in order: the base's stage, if it makes one, comes first."""
+    base_stages: int
+    """How many of them make the base: 0 or 1."""
+    recipes: Mapping[str, Recipe]
+    """Of every corpus trained on or measured, by its name."""
     upstream: str
+    """Name of the corpus whose loss is forgetting."""
     downstream: str
-    batch: int  # sequences per optimizer step
+    """Name of the corpus whose loss is adaptation."""
+    batch: int
+    """Sequences per optimizer step."""
     seq_len: int
+    """Tokens per sequence."""
     optimizer: Adam
+    """AdamW's settings, the same in all stages."""
     precision: str
+    """fp32, or bf16 (autocast over fp32 masters)."""
     measurements: MeasureGrid
+    """Where and on how much losses are measured."""
 
     @property
     def tokens_per_step(self) -> int:

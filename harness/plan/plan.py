@@ -26,15 +26,22 @@ Lengths = Callable[[str], Iterable[int]]  # steps of a line at which states are 
 
 @dataclass
 class PlannedRun:
-    """One distinct run of the plan. `labels` are the sweep points that turned out to be it."""
+    """One distinct run of the plan."""
 
     run: Run
+    """The checked point."""
     program: Program
+    """What it trains."""
     spans: tuple[StageSpan, ...]
+    """Where each of its stages lies, in positions."""
     request: Request
+    """The rows it asks for."""
     labels: list[str]
+    """The sweep points that turned out to be this run."""
     path: list[Segment] = field(default_factory=list)
-    recorded_key: str | None = None  # of a run that is read back, whatever is asked of it now
+    """Its segments from the root to its end."""
+    recorded_key: str | None = None
+    """The key of a run that is read back, whatever is asked of it now; None: of one that is planned."""
 
     @property
     def base_position(self) -> int | None:
@@ -54,18 +61,31 @@ class Segment:
     """The training between two stops, (start, stop]; its end state's address names it."""
 
     address: str
+    """Of the state at its end."""
     start: int
+    """Position of the state before it; 0: the root."""
     stop: int
-    program: Program  # of some run through it
-    recipes: dict[str, Recipe]  # by corpus key, of all runs through it
-    path: str | None  # where the root's checkpoint lies
+    """Position of its last update's end."""
+    program: Program
+    """Of some run through it: up to `stop` they are all the same."""
+    recipes: dict[str, Recipe]
+    """By corpus key, of all runs through it."""
+    path: str | None
+    """Where the root's checkpoint lies."""
     parent: Segment | None
-    kept: bool  # some run's phase ends here; else a save on the way, stored by an interrupted segment
-    runs: list[int] = field(default_factory=list)  # indices of the points through it
-    rows: set[RowKey] = field(default_factory=set)  # measured while training it (position 0 belongs to the first)
+    """The segment that ends where this one starts; None at the root."""
+    kept: bool
+    """Whether some run's phase ends here; else it is a save on the way, which an interrupted segment stored."""
+    runs: list[int] = field(default_factory=list)
+    """Indices of the points through it."""
+    rows: set[RowKey] = field(default_factory=set)
+    """What is measured while it trains; position 0 belongs to the first segment."""
     measures: dict[str, Measure] = field(default_factory=dict)
+    """What these rows measure, by windows hash."""
     stored: frozenset[RowKey] | None = None
+    """Rows of the stored state at its end; None: no state is there."""
     train: bool = False
+    """Whether it has to be trained."""
 
     @property
     def tokens(self) -> int:
@@ -77,8 +97,11 @@ class Evaluation:
     """Rows to measure from stored weights: the state at `segment`'s end, or the root (position 0)."""
 
     segment: Segment
+    """At whose end the state lies."""
     position: int
+    """That end, or 0 for the root."""
     hashes: tuple[str, ...]
+    """Of the windows to measure."""
 
     @property
     def key(self) -> str:
@@ -91,8 +114,11 @@ class Plan:
     """Distinct runs, their trie (`segments`, parents first) and what is left to do."""
 
     points: list[PlannedRun]
+    """The distinct runs."""
     segments: list[Segment]
+    """The trie of their training; parents come first."""
     evaluations: list[Evaluation]
+    """Rows that are missing at stored states."""
 
     @property
     def to_train(self) -> list[Segment]:

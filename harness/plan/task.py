@@ -25,16 +25,27 @@ class Task:
     rows to measure from the state that is stored there (0: from the root). Picklable."""
 
     program: Program
+    """Of a run through the segment."""
     start: int
+    """Position of the state that training goes on from."""
     stop: int
-    stops: tuple[int, ...]  # positions on the way from the root whose states are kept
-    rows: frozenset[RowKey]  # from the root on: if a state on the way turns out damaged, it is made again whole
-    measures: Mapping[str, Measure]  # by windows hash
-    recipes: Mapping[str, Recipe]  # by key
-    path: str | None  # where the root's checkpoint lies
-    final: bool = False  # every run through it ends here
-    position: int | None = None  # None: train
-    hashes: tuple[str, ...] = ()  # of the windows to measure at `position`
+    """Position of the state to make."""
+    stops: tuple[int, ...]
+    """Positions on the way from the root whose states are kept."""
+    rows: frozenset[RowKey]
+    """Wanted from the root on: if a state on the way turns out damaged, it is made again whole."""
+    measures: Mapping[str, Measure]
+    """What the rows measure, by windows hash."""
+    recipes: Mapping[str, Recipe]
+    """By corpus key."""
+    path: str | None
+    """Where the root's checkpoint lies."""
+    final: bool = False
+    """Every run through it ends here."""
+    position: int | None = None
+    """Where to measure; None: train."""
+    hashes: tuple[str, ...] = ()
+    """Of the windows to measure at `position`."""
 
     @property
     def address(self) -> str:

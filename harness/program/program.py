@@ -27,7 +27,9 @@ class Scratch:
     """Random weights of a shape."""
 
     shape: ModelShape
+    """Layers, widths and vocabulary of the model."""
     seed: int
+    """Of the random weights."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Checkpoint:
     """Weights by the hash of their content; where they lie is not part of what they are."""
 
     content: str
+    """Hash of its files, wherever they lie."""
 
 
 Root = Scratch | Checkpoint
@@ -42,12 +45,16 @@ Root = Scratch | Checkpoint
 
 @dataclass(frozen=True)
 class Source:
-    """One corpus of a mixture. `order` seeds its permutation; `restart` reads it from its first window again."""
+    """One corpus of a mixture."""
 
-    corpus: str  # recipe key
+    corpus: str
+    """Recipe key."""
     weight: int
+    """Integer share: of the sum over the phase's sources."""
     order: int
+    """Seed of the permutation in which its windows are read."""
     restart: bool = False
+    """Read from the first window again; else the cursor goes on."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +62,39 @@ class Adam:
     """AdamW's settings."""
 
     beta1: float
+    """Decay of the first moment, per step."""
     beta2: float
+    """Decay of the second moment, per step."""
     eps: float
+    """Added to the root of the second moment."""
     weight_decay: float
+    """Decoupled, times the learning rate; on matrices alone."""
     clip: float
+    """Largest norm of the whole gradient."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """`steps` optimizer steps under one learning-rate shape on one mixture; all but `steps` is its spec."""
+    """Optimizer steps under one learning-rate shape on one mixture."""
 
     steps: int = field(metadata={"address": False})
+    """Optimizer steps: the one field that is not part of the spec."""
     lr: Shape
+    """Learning rate by steps since the shape's start."""
     sources: tuple[Source, ...]
+    """The mixture; weights count relative to their sum."""
     batch: int
+    """Sequences per optimizer step."""
     seq_len: int
+    """Tokens per sequence."""
     optimizer: Adam
+    """AdamW's settings."""
     optimizer_state: str = "keep"
+    """keep, or reset: moments start from zero at the phase's first step."""
     precision: str = "fp32"
-    lr_offset: int = 0  # steps of the shape that earlier phases took
+    """fp32, or bf16 (autocast over fp32 masters)."""
+    lr_offset: int = 0
+    """Steps of the shape that earlier phases took."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +102,9 @@ class Program:
     """A root and phases. Positions run from 0 (the root) to `steps`."""
 
     root: Root
+    """Where position 0 comes from."""
     phases: tuple[Phase, ...]
+    """In order; none of zero steps."""
 
     @cached_property
     def starts(self) -> tuple[int, ...]:

@@ -21,12 +21,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StateInfo:
-    """A stored state: where it lies, and its state.json. `readonly`: it lies in a parent store."""
+    """A stored state: where it lies, and its state.json."""
 
     address: str
+    """32 hex characters of the program's prefix that made it."""
     folder: Path
+    """Where its files lie."""
     meta: dict[str, Any]
+    """state.json: position, tokens, program, and the sha256 of every file."""
     readonly: bool
+    """It lies in a parent store."""
 
     @property
     def kept(self) -> bool:

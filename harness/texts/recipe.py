@@ -110,13 +110,18 @@ class LocalSource:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One corpus. `name` is how it is called in this run; the same data under two names has one key."""
+    """One corpus; the same data under two names has one key."""
 
     name: str = field(metadata=NOT_ADDRESSED)
+    """What this run calls it; no part of the key."""
     source: EmbeddedSource | LocalSource
+    """Which texts."""
     tokenizer: TokenizerRecipe
-    validation: float  # share of the documents held out, by hash of the document
-    code: int  # CORPUS_CODE when it was made
+    """How they become tokens."""
+    validation: float
+    """Share of the documents held out, by hash of the document."""
+    code: int
+    """CORPUS_CODE when it was made."""
 
     @functools.cached_property
     def key(self) -> str:

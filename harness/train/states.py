@@ -34,13 +34,21 @@ class State:
     """Weights, optimizer, and everything measured since the root."""
 
     address: str
+    """Of the program's prefix that made it."""
     position: int
+    """Optimizer steps since the root."""
     model: PreTrainedModel
-    module: torch.nn.Module  # the model as training calls it: in DDP, if there are several ranks
+    """The weights, fp32."""
+    module: torch.nn.Module
+    """The model as training calls it: wrapped, if there are several ranks."""
     optimizer: torch.optim.AdamW
+    """AdamW with its moments."""
     rows: list[Row]
-    steps: list[str]  # lines of steps.jsonl
-    timing: list[str]  # lines of timing.jsonl: kept apart, for times differ between equal runs
+    """Every measurement since the root."""
+    steps: list[str]
+    """Lines of steps.jsonl: loss, learning rate and norm of every step."""
+    timing: list[str]
+    """Lines of timing.jsonl; kept apart, for times differ between equal runs."""
 
 
 @dataclass
