@@ -9,7 +9,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from harness.compose.expand import GridPoint
@@ -21,6 +20,7 @@ from harness.config.limits import ALL_POSITIONS
 from harness.core.command import guarded as run_guarded
 from harness.core.command import refused
 from harness.core.errors import InputError
+from harness.core.files import user_path
 from harness.core.units import size
 from harness.plan.cost import totals
 from harness.plan.over_store import plan_over
@@ -79,7 +79,10 @@ def run_points(points: list[GridPoint]) -> int:
 
 def store_of(settings: Config) -> Store:
     """The store and its parents, as `root` and `parent_stores` name them."""
-    return Store(Path(text(settings, "root")), [Path(str(path)) for path in listing(settings, "parent_stores")])
+    return Store(
+        user_path("root", text(settings, "root")),
+        [user_path("parent_stores", path) for path in listing(settings, "parent_stores")],
+    )
 
 
 def execute(

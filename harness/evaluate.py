@@ -8,11 +8,13 @@ they mean for `python -m harness`.
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 
 from harness.cli import execute, guarded, store_of
 from harness.compose.compose import collect
+from harness.compose.overrides import call_of
 from harness.config.fields import whole
 from harness.config.launching import read_launch
 from harness.core.errors import InputError
@@ -27,12 +29,22 @@ from harness.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
-    names = [argument for argument in arguments if "=" not in argument]
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    own = {key: given.pop(key) for key in ("sets", "windows") if given.get(key)}
+    call = call_of(arguments)
+    if call.shows:
+        print(__doc__)
+        return 0
+    names = [argument for argument in call.overrides if "=" not in argument]
+    given = dict(argument.split("=", 1) for argument in call.overrides if "=" in argument)
+    own: dict[str, str] = {key: given.pop(key) for key in ("sets", "windows") if key in given}
+    for key, value in own.items():
+        if not value:
+            raise InputError(key, "", "nothing is given", f"give {key}={'cpp,sympy' if key == 'sets' else 64}")
     for key, value in given.items():
         if key not in ("root", "parent_stores") and key.split(".")[0] != "launch":
-            raise InputError(key, value, "unknown key", "known: sets, windows, root, parent_stores, launch, launch.*")
+            known = ("sets", "windows", "root", "parent_stores", "launch")
+            near = difflib.get_close_matches(key, known, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}, launch.*"
+            raise InputError(key, value, "unknown key", remedy)
     if not names or not own:
         raise InputError(
             "arguments",

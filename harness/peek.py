@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli import guarded
 from harness.core.errors import InputError
+from harness.core.options import Parser, path, refuse_words
 from harness.plan.recorded_runs import corpus_names, find_run, program_of
 from harness.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m harness.peek", description=__doc__)
+    parser = Parser(prog="python -m harness.peek", description=__doc__)
     parser.add_argument("run", help="a run's name, folder or key (a beginning that is unique will do)")
     parser.add_argument("--at", type=int, required=True, metavar="POSITION", help="optimizer steps since the root")
-    parser.add_argument("--root", default="runs", help="the store (default: runs)")
-    options = parser.parse_args(arguments)
-    store = Store(Path(options.root))
+    parser.add_argument("--root", type=path, default=Path("runs"), help="the store (default: runs)")
+    options, words = parser.read(arguments)
+    refuse_words(words, parser, arguments)
+    store = Store(options.root)
     document = find_run(store, options.run)
     program, names = program_of(document), corpus_names(document)
     if not 0 <= options.at < program.steps:

@@ -1,8 +1,8 @@
 """`python -m harness.sweep NAME... [overrides]`: several sweep files planned as one, sharing what they can.
 
-    python -m harness.sweep rewarm_warmup rewarm_max_lr scale=mini do=plan
+    python -m harness.sweep rewarm_warmup rewarm_max_lr scale=mini seed=0,1 do=plan
 
-Overrides hold for every point of every sweep.
+Overrides are those of `python -m harness` (`--keys` there lists them), and hold for all files; `a=1,2` runs each value.
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ from collections.abc import Sequence
 
 from harness.cli import guarded, run_points
 from harness.compose.compose import sweep_points
+from harness.compose.overrides import call_of
 from harness.core.errors import InputError
 from harness.core.shipped import SWEEPS
 
 
 def main(arguments: Sequence[str]) -> int:
-    names = [argument for argument in arguments if "=" not in argument]
+    call = call_of(arguments)
+    if call.shows:
+        print(__doc__)
+        return 0
+    names = [argument for argument in call.overrides if "=" not in argument]
     if not names:
         known = ", ".join(sorted(file.stem for file in SWEEPS.glob("*.yaml")))
         raise InputError("sweep", "none", "no sweep file named", f"name some of: {known}")
-    return run_points(sweep_points(names, [argument for argument in arguments if "=" in argument]))
+    return run_points(sweep_points(names, [argument for argument in call.overrides if "=" in argument]))
 
 
 if __name__ == "__main__":

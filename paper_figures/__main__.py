@@ -15,8 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.core.command import Parser, check_file, check_folder, guarded
+from harness.core.command import check_file, check_folder, guarded
 from harness.core.errors import InputError
+from harness.core.options import Parser, path
 
 FIGURES = (
     "overview",
@@ -30,10 +31,10 @@ FIGURES = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    options, rest = _parser().parse_known_args(arguments)
-    names = [argument for argument in rest if "=" not in argument and not argument.startswith("-")]
-    overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
-    _check(options, names, overrides, [argument for argument in rest if argument.startswith("-")])
+    options, words = _parser().read(arguments)
+    names = [word for word in words if "=" not in word]
+    overrides = [word for word in words if "=" in word]
+    _check(options, names, overrides)
 
     from paper_figures import compare, data, drawing, report
 
@@ -51,9 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace, names: Sequence[str], overrides: Sequence[str], unknown: Sequence[str]) -> None:
-    if unknown:
-        raise InputError("arguments", " ".join(unknown), "not known here", "see `python -m paper_figures --help`")
+def _check(options: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]) -> None:
     for name in names:
         if name not in FIGURES:
             near = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.0)[0]
@@ -67,16 +66,16 @@ def _check(options: argparse.Namespace, names: Sequence[str], overrides: Sequenc
     check_folder("--out", options.out)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     plain = argparse.RawDescriptionHelpFormatter
     usage = "python -m paper_figures [FIGURE ...] [options] [--sweep NAME [KNOB=VALUE ...]]"
     described = f"{__doc__}\nFigures: {', '.join(FIGURES)}"
     parser = Parser(prog="python -m paper_figures", usage=usage, description=described, formatter_class=plain)
     parser.add_argument("--live", action="store_true", help="read a store (default: the committed tables)")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="the store (default: runs)")
+    parser.add_argument("--root", type=path, default=Path("runs"), help="the store (default: runs)")
     parser.add_argument("--sweep", action="append", metavar="NAME", help="only the members of sweeps/NAME.yaml; live")
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="where they are written (default: figures)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="one page, .html or .md, with all that was drawn")
+    parser.add_argument("--out", type=path, default=Path("figures"), help="where they are written (default: figures)")
+    parser.add_argument("--report", type=path, metavar="FILE", help="one page, .html or .md, with all that was drawn")
     parser.add_argument("--check", metavar="NAME", help="say at the end whether the store equals data/NAME.csv")
     parser.add_argument("--freeze", metavar="NAME", help="write the table to paper_figures/data/NAME.csv, draw nothing")
     return parser

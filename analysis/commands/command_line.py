@@ -15,8 +15,9 @@ from analysis.commands import next as next_command
 from analysis.results.facts import folder_name
 from analysis.results.runs import RunRecord, read_runs, summary
 from analysis.results.show import diff_document, diff_lines, show_document, show_lines
-from harness.core.command import Parser, check_file
+from harness.core.command import check_file
 from harness.core.errors import InputError
+from harness.core.options import Parser, path, refuse_words
 from harness.core.units import count
 from harness.plan.recorded_runs import find_run, program_of
 from harness.plan.run_file import model_line
@@ -27,12 +28,11 @@ Output = tuple[dict[str, Any], list[str]]  # a command's document, and its lines
 
 
 def run(arguments: Sequence[str], description: str) -> int:
-    options, rest = _parser(description).parse_known_args(arguments)
-    overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
-    unknown = [argument for argument in rest if argument not in overrides]
-    if unknown or (overrides and options.command not in ("runs", "fit")):
-        why, remedy = "not known here", "see `python -m analysis --help`"
-        raise InputError("arguments", " ".join(unknown or overrides), why, remedy)
+    parser = _parser(description)
+    swept = any(word.startswith(("--sweep", "sweep=")) for word in arguments)
+    options, words = parser.read(arguments, keep=("seed",) if swept else ())
+    overrides = [word for word in words if "=" in word and options.command in ("runs", "fit")]
+    refuse_words([word for word in words if word not in overrides], parser, arguments)
     if getattr(options, "plot", None):
         from analysis.figures.style import SUFFIXES
 
@@ -46,15 +46,14 @@ def run(arguments: Sequence[str], description: str) -> int:
 
 
 def _runs(options: argparse.Namespace, overrides: Sequence[str]) -> Output:
-    parents = [Path(parent) for parent in options.parent]
-    runs = read_runs(options.root, options.sweep, overrides=overrides, parents=parents, windows=options.windows)
+    runs = read_runs(options.root, options.sweep, overrides=overrides, parents=options.parent, windows=options.windows)
     document = {"root": str(options.root), "sweep": options.sweep, "runs": [summary(run) for run in runs]}
     return document, runs_lines(runs)
 
 
 def _show(options: argparse.Namespace, _: Sequence[str]) -> Output:
     run = _one(options, options.run[0])
-    document = show_document(Store(options.root, [Path(parent) for parent in options.parent]), run)
+    document = show_document(Store(options.root, options.parent), run)
     return document, show_lines(document, program_of(run.document))
 
 
@@ -104,20 +103,22 @@ def _status(run: RunRecord) -> str:
 
 
 def _one(options: argparse.Namespace, text: str) -> RunRecord:
-    root, parents = options.root, [Path(parent) for parent in options.parent]
+    root, parents = options.root, options.parent
     if not (root / "store.json").exists():
         raise InputError("root", root, "there is no store (no store.json)", "name the folder of a store: --root")
     wanted = folder_name(find_run(Store(root, parents), text))
     return next(run for run in read_runs(root, parents=parents, windows=options.windows) if run.facts.run == wanted)
 
 
-def _parser(description: str) -> argparse.ArgumentParser:
+def _parser(description: str) -> Parser:
     parser = Parser(prog="python -m analysis", description=description, formatter_class=PLAIN)
     output = Parser(add_help=False)
     output.add_argument("--json", action="store_true", help="one JSON document on stdout")
     store = Parser(add_help=False)
-    store.add_argument("--root", type=Path, default=Path("runs"), help="the store (default: runs)")
-    store.add_argument("--parent", action="append", default=[], metavar="STORE", help="a further store, read only")
+    store.add_argument("--root", type=path, default=Path("runs"), help="the store (default: runs)")
+    store.add_argument(
+        "--parent", type=path, action="append", default=[], metavar="STORE", help="a further store, read only"
+    )
     store.add_argument("--windows", type=int, help="losses on so many windows, where they were measured")
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser(

@@ -20,6 +20,8 @@ from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import read_fit
 from analysis.results.expressions import parse_numbers
 from harness.core.errors import InputError
+from harness.core.files import user_path
+from harness.core.options import amount, path
 
 MEANINGS = {
     "interior": "an optimum inside the range",
@@ -48,16 +50,16 @@ READS = {
 
 def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser)
-    parser.add_argument("--flops", type=float, metavar="C", help="best N and D for a training budget (usage 3)")
+    parser.add_argument("--flops", type=amount, metavar="C", help="best N and D for a training budget (usage 3)")
     parser.add_argument("--r", type=float, help="with --flops: the share of the fit's corpus")
     parser.add_argument("--increase", type=float, metavar="NATS", help="an absolute tolerance, for the critical share")
     several = parser.add_argument_group("mixtures of several corpora")
     several.add_argument("--fit", action="append", default=[], metavar="CORPUS=FIT", help="the fit of a corpus's loss")
     several.add_argument("--weights", default="", metavar="CORPUS=W,...", help="of the losses in the sum (1 each)")
-    several.add_argument("--tokens", type=float, help="of the run")
+    several.add_argument("--tokens", type=amount, help="of the run")
     several.add_argument("--available", default="", metavar="CORPUS=TOKENS,...", help="of scarce corpora")
     several.add_argument("--most-epochs", type=float, metavar="E", help="how often a token may be repeated")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="losses against the share: png, pdf or svg")
+    parser.add_argument("--plot", type=path, metavar="FILE", help="losses against the share: png, pdf or svg")
 
 
 def mix(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -190,11 +192,11 @@ def _plot(path: Path, options: argparse.Namespace, answer: Answer, fits: dict[st
 
 def add_question(parser: argparse.ArgumentParser) -> None:
     """The options that `mix` and `next` share."""
-    parser.add_argument("--general", type=Path, metavar="FIT", help="of the upstream loss: a file of `fit ... --json`")
-    parser.add_argument("--domain", type=Path, metavar="FIT", help="of the downstream loss")
-    parser.add_argument("--N", type=float, help="parameters outside the embeddings")
-    parser.add_argument("--D", type=float, help="tokens of continual pre-training")
-    parser.add_argument("--domain-tokens", type=float, metavar="D_d", help="downstream tokens that exist (usage 2)")
+    parser.add_argument("--general", type=path, metavar="FIT", help="of the upstream loss: a file of `fit ... --json`")
+    parser.add_argument("--domain", type=path, metavar="FIT", help="of the downstream loss")
+    parser.add_argument("--N", type=amount, help="parameters outside the embeddings")
+    parser.add_argument("--D", type=amount, help="tokens of continual pre-training")
+    parser.add_argument("--domain-tokens", type=amount, metavar="D_d", help="downstream tokens that exist (usage 2)")
     parser.add_argument("--tolerance", type=float, metavar="T", help="relative rise of the general loss that is borne")
     parser.add_argument("--base-loss", type=float, metavar="L", help="general loss before continual pre-training")
     parser.add_argument("--independent", action="store_true", help="the fits' draws need not be of the same runs")
@@ -211,10 +213,10 @@ def fits_of(options: argparse.Namespace) -> dict[str, Fit]:
 def _fits_of_corpora(given: Sequence[str]) -> dict[str, Fit]:
     """The fits of `--fit CORPUS=FIT ...`, each corpus given once."""
     fits: dict[str, Fit] = {}
-    for name, path in map(_named, given):
+    for name, file in map(_named, given):
         if name in fits:
-            raise InputError("fit", f"{name}={path}", f"{name} is given twice", "give one fit of each corpus")
-        fits[name] = read_fit(Path(path))
+            raise InputError("fit", f"{name}={file}", f"{name} is given twice", "give one fit of each corpus")
+        fits[name] = read_fit(user_path(name, file))
     return fits
 
 

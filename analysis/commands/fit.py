@@ -25,6 +25,7 @@ from analysis.results.recorded_program import lr_curve
 from analysis.results.runs import read_runs
 from analysis.results.tables import keep, read, table_of
 from harness.core.errors import InputError
+from harness.core.options import path
 from harness.plan.recorded_runs import program_of
 
 LAW_NAMES = ", ".join(LAWS)
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{LAW_NAMES}; mixing:DOMAINS, shukor_additive:DOMAINS, shukor_joint:DOMAINS; or FILE.py:NAME of your own",
     )
     source = parser.add_argument_group("rows: a table, or the runs of a store (after the base, see --root)")
-    source.add_argument("--table", type=Path, metavar="FILE", help="a CSV or Parquet file")
+    source.add_argument("--table", type=path, metavar="FILE", help="a CSV or Parquet file")
     source.add_argument(
         "--map",
         action="append",
@@ -75,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--seed", type=int, default=0, help="of resamples and starts; fits with equal ones are paired (0)")
     how.add_argument("--validate", metavar="BY", help="cross-validate: by a variable, run, or largest-N")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="fit against data, and residuals: png, pdf or svg")
+    parser.add_argument("--plot", type=path, metavar="FILE", help="fit against data, and residuals: png, pdf or svg")
 
 
 def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -141,7 +142,7 @@ def rows_of(
     if columns:
         why = "is for a table: the runs of a store have N, D, r and their own losses"
         raise InputError("map", ",".join(options.map), why, "leave it out")
-    parents = [Path(parent) for parent in options.parent]
+    parents = options.parent
     runs = read_runs(options.root, options.sweep, overrides=overrides, parents=parents, windows=options.windows)
     table = table_of(runs)
     known = sorted(table.corpus.unique())

@@ -18,20 +18,21 @@ from analysis.design.sensitivity import Evidence
 from analysis.fitting.fit import LEVEL
 from analysis.results.expressions import one_line
 from harness.core.errors import InputError
+from harness.core.options import amount, path
 
 
 def add_next_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser)
-    parser.add_argument("--budget", type=float, required=True, metavar="FLOPS", help="to spend on further runs")
+    parser.add_argument("--budget", type=amount, required=True, metavar="FLOPS", help="to spend on further runs")
     parser.add_argument(
         "--base-sweep",
-        type=Path,
+        type=path,
         metavar="FILE",
         default=Path("sweeps/dcpt.yaml"),
         help="the sweep file that the data came from, whose settings are kept",
     )
     parser.add_argument("--models", metavar="NAME,...", help="of conf/model (default: sizes near the data's)")
-    parser.add_argument("--most-tokens", type=float, metavar="D", help="of a run (default: the data's longest)")
+    parser.add_argument("--most-tokens", type=amount, metavar="D", help="of a run (default: the data's longest)")
 
 
 def propose(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -167,7 +167,7 @@ def _alike(group: str, given: Any, chosen: str | None) -> str:
     choices = groups()[group]
     telling = next((str(given[key]) for key in TELLING if key in given), None) if isinstance(given, dict) else None
     alike = [choice for choice in choices if _telling(group, choice) == telling]
-    if chosen in choices and alike and chosen not in alike and _fields(group, chosen) != _fields(group, alike[0]):
+    if chosen in choices and alike and chosen not in alike and not _fields(group, alike[0]) <= set(given):
         key = next(key for key in TELLING if key in given)
         raise InputError(f"{group}.{key}", telling, f"it comes with the choice of {group}", f"give {group}={alike[0]}")
     return next((choice for choice in (chosen, *alike) if choice in (alike or choices)), choices[0])

@@ -22,6 +22,7 @@ SHOWING: dict[str, tuple[str, ...]] = dict.fromkeys(
 )
 SHOWING |= {"-c": _CFG, "--cfg": _CFG, "-i": _INFO, "--info": _INFO}
 PLAIN = re.compile(r"[\w/.+|?*@%$:-]", re.ASCII)  # characters that stand for themselves in Hydra's grammar
+HOME = re.compile(r"(?<![\w/.])~[\w/.+@%-]*")
 OF_HYDRA = {
     "hydra.launcher": "use launch=local or launch=slurm",
     "hydra.sweeper": "use -m or grids",
@@ -73,6 +74,8 @@ def call_of(arguments: Sequence[str]) -> Call:
             if value and words and value not in words:
                 raise InputError(flag, value, "it knows no such word", f"give one of {', '.join(words)}")
         elif flag in ("-cd", "-cn", "-cp", "-p", "--package") or re.match("--[a-z]", flag):
+            if flag == "--json" and not joined and (not left or left[0].lower() not in ("true", "false")):
+                joined, value = "=", "true"
             if not joined and not left:
                 raise InputError("argument", flag, "nothing follows it", f"give {flag} VALUE")
             value = value if joined else left.pop(0)
@@ -138,6 +141,8 @@ def _knob(text: str) -> Knob:
         raise InputError(
             "argument", text, "not key=value", "see `python -m harness --keys`" if equals else f"give {key}=..."
         )
+    if "~" in value and not re.search("[\"']", value):  # it begins the path of a home, and has no place in the grammar
+        text = f"{name}=" + HOME.sub(r'"\g<0>"', value)
     try:
         parsed = OverridesParser.create().parse_override(text)
     except (HydraException, RecursionError, ValueError, ArithmeticError) as error:

@@ -102,6 +102,14 @@ def listing(config: Config, field: str) -> list[Any]:
     return value
 
 
+def name_of(config: Config, field: str) -> str:
+    """A name, which may look like a number, or InputError."""
+    value = get(config, field)
+    if not isinstance(value, str | int | float) or isinstance(value, bool) or not str(value):
+        raise InputError(field, value, "not a name", f"give {field}=NAME")
+    return str(value)
+
+
 def text(config: Config, field: str) -> str:
     """A text, or InputError."""
     value = get(config, field)

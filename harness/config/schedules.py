@@ -41,7 +41,7 @@ class Tokens:
         """Steps of at least one; fewer tokens than one batch are refused."""
         tokens = self.of(field, value)
         if tokens < self.per_step:
-            why = f"fewer tokens than one batch of {self.per_step}"
+            why = f"{tokens:g} tokens, fewer than one batch of {self.per_step}"
             shown = get(self.config, field) if value is ... else value
             raise InputError(field, shown, why, "ask for more tokens")
         return round(tokens / self.per_step)
@@ -96,7 +96,27 @@ def schedule_of(
         if min_lr == 0:
             raise InputError(f"{prefix}min_ratio", 0, "an exponential anneal never reaches 0", "give a floor above 0")
     timescale = as_number(f"{field}.timescale", settings.get("timescale", 1.0), above=0)
-    return Schedule(name, rounded(peak), min_lr, warmup, horizon, cooldown, constant_lr, anneal, timescale)
+    drawn = Schedule(name, rounded(peak), min_lr, warmup, horizon, cooldown, constant_lr, anneal, timescale)
+    try:
+        pieces(drawn, steps)
+    except InputError as error:  # it speaks of steps; what was given are these
+        by_tokens = {part for part in ("warmup", "anneal") if knobs.get(f"{part}_tokens") is not None}
+        given_as = {
+            "warmup": (f"{prefix}warmup", knobs["warmup"]),
+            "anneal": (f"{field}.anneal", settings.get("anneal")),
+            "min_lr": (f"{prefix}min_ratio", knobs["min_ratio"]),
+            "min_ratio": (f"{prefix}min_ratio", knobs["min_ratio"]),
+            "schedule.constant_lr": (f"{field}.constant_ratio", settings.get("constant_ratio")),
+        }
+        given_as |= {part: (f"{prefix}{part}_tokens", knobs[f"{part}_tokens"]) for part in by_tokens}
+        known, value = given_as.get(error.field, (error.field, error.value))
+        why = (
+            error.why
+            if value == error.value
+            else f"{error.value}{' ' if error.why.startswith('is ') else ': '}{error.why}"
+        )
+        raise InputError(known, value, why, error.remedy) from None
+    return drawn
 
 
 def final_lr(schedule: Schedule, steps: int) -> float:

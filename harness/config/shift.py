@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from harness.config.fields import Config, listing, number, whole
+from harness.config.fields import Config, listing, name_of, number, whole
 from harness.core.errors import InputError
+from harness.core.files import user_path
 from harness.model import pretrained as hub
 from harness.texts import recipe
 from harness.texts.recipe import LONGEST_DOCUMENT, Recipe
@@ -17,7 +18,7 @@ from harness.texts.recipe import LONGEST_DOCUMENT, Recipe
 def checkpoint_path(config: Config) -> str:
     if config["path"] is None:
         raise InputError("path", "null", "start=hf needs a checkpoint", "give path=FOLDER")
-    return str(config["path"])
+    return str(user_path("path", config["path"]))
 
 
 def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
@@ -29,7 +30,7 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     vocab_size = whole(config, "corpus.vocab_size" if given is not None else "model.vocab_size", 257)
     validation = None if config.get("validation") is None else number(config, "validation", above=0, at_most=0.9)
     upstream, downstream = str(shift["upstream"]), str(shift["downstream"])
-    tokenizer = None if config["tokenizer"] is None else str(config["tokenizer"])
+    tokenizer = None if config["tokenizer"] is None else str(user_path("tokenizer", config["tokenizer"]))
     if tokenizer is None and config["start"]["kind"] == "hf":
         tokenizer = str(hub.tokenizer_file(checkpoint_path(config)))
     if shift["kind"] == "embedded":
@@ -44,14 +45,20 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     if not isinstance(further, dict):
         raise InputError("shift.further", further, "not a mapping", "give '+shift.further={name: PATH}'")
     paths = {}
-    for name, path in {"upstream": config["upstream"], "downstream": config["downstream"], **further}.items():
-        if path is None:
-            raise InputError(name, "null", "shift=local needs a folder or file of texts", f"give {name}=PATH")
-        paths[name] = str(path)
+    for role in ("upstream", "downstream"):
+        if config[role] is None:
+            raise InputError(role, "null", "shift=local needs a folder or file of texts", f"give {role}=PATH")
+        if role in further:
+            raise InputError(f"shift.further.{role}", further[role], f"{role}=PATH gives it", "give another name")
+        paths[role] = str(user_path(role, config[role]))
+    paths |= {str(name): str(user_path(f"shift.further.{name}", path)) for name, path in further.items()}
+    for role, name in (("upstream", upstream), ("downstream", downstream)):
+        if name not in paths:
+            raise InputError(f"shift.{role}", name, "no such corpus", f"known: {', '.join(paths)}")
     longest = LONGEST_DOCUMENT
     if config["corpus"].get("longest_document") is not None:
         longest = whole(config, "corpus.longest_document", 1)
-    recipes = _local(tuple(paths.items()), str(config["text"]), vocab_size, tokenizer, validation, longest)
+    recipes = _local(tuple(paths.items()), name_of(config, "text"), vocab_size, tokenizer, validation, longest)
     if recipes[downstream].key == recipes[upstream].key:  # the same texts: upstream continued
         downstream = upstream
     own: dict[str, str] = {}

@@ -97,8 +97,9 @@ def cpt_stages(
             until = next((j for j in range(i + 1, len(entries)) if entries[j]["schedule"] is not None), len(entries))
             schedule = _cpt_schedule(config, entry, sum(lengths[i:until]), tokens, base)
         first = i == 0
-        weights = integer_weights(entry["mixture"])
-        counts(tuple(weights.values()), 0)  # refuses a mixture that cannot be drawn exactly
+        weights = _weights(
+            entry, lengths[i] * whole(config, "batch.sequences", 1), "" if config["stages"] else "replay"
+        )
         replays = first and base is not None and upstream in weights and (len(weights) > 1 or bool(replay))
         replayed = (upstream,) if replays else ()  # replay reads upstream again, from the base's first window
         goes_on = first and base is not None and upstream in weights and not replays
@@ -117,6 +118,26 @@ def cpt_stages(
             )
         )
     return tuple(stages)
+
+
+def _weights(entry: Config, sequences: int, flat: str) -> dict[str, int]:
+    """The mixture of a stage as integers. InputError unless it can be drawn exactly, and each corpus is.
+
+    `flat`: the knob that gave it, if it is not a stage of a list.
+    """
+    try:
+        weights = integer_weights(entry["mixture"])
+        drawn = counts(tuple(weights.values()), sequences)
+    except InputError as error:
+        raise InputError(flat or f"{entry['field']}.{error.field}", error.value, error.why, error.remedy) from None
+    for name, count in zip(weights, drawn, strict=True):
+        if not count:
+            share = f"{entry['mixture'][name]:g} of {sequences:,} sequences"
+            why = f"a share of {name} so small that none of it is drawn ({share})"
+            raise InputError(
+                flat or f"{entry['field']}.mixture", f"{entry['mixture'][name]:g}", why, "raise it, or give 0"
+            )
+    return weights
 
 
 def _stage_entry(
@@ -161,6 +182,11 @@ def _stage_entry(
     schedule = entry.get("schedule")
     if schedule is None and first is not None:
         schedule = first["schedule"]
+    if schedule is None:
+        for key in ("lr", "peak", "warmup", "min_ratio", "horizon", "anneal_tokens"):
+            if key in entry:
+                why = "the stage continues the running schedule"
+                raise InputError(f"{field}.{key}", entry[key], why, "leave it out, or give the stage a schedule")
     restart = {"restart": restarted} if "restart" in entry else {}
     return {**entry, **restart, "mixture": mixture, "schedule": schedule, "field": field}
 

@@ -1,4 +1,4 @@
-"""What all commands share: how they end, how they read options, and where they may write.
+"""What all commands share: what they print, how they end, and where they may write.
 
 A command imports what is slow inside its function, so that Ctrl-C finds `guarded` at work from the start.
 
@@ -7,7 +7,6 @@ A command imports what is slow inside its function, so that Ctrl-C finds `guarde
 
 from __future__ import annotations
 
-import argparse
 import codecs
 import io
 import os
@@ -15,28 +14,29 @@ import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from harness.core.errors import CorruptError, InputError
 from harness.core.files import denied
 
-PLAIN = str.maketrans("━─│┊┤└·−×…", "--||++*-x~")  # NFKD takes the rest: ² as 2
+# Characters that the program writes, in ASCII. NFKD takes the rest: ² as 2.
+PLAIN: dict[int, int | str] = {
+    **str.maketrans("━─│┊┤└·−×…–—≈", "--||++*-x~--~"),
+    **{ord(character): text for character, text in (("±", "+/-"), ("→", "->"), ("≤", "<="), ("≥", ">="))},
+}
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as the rest of the command line does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError("arguments", " ".join(sys.argv[1:]) or "none", message, f"see `{self.prog} --help`")
+def plain_output() -> None:
+    """From here on nothing that is printed fails: a character that stdout or stderr lacks becomes a plain one."""
+    codecs.register_error("plain", _plain_characters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not a notebook's
+            stream.reconfigure(errors="plain")
 
 
 def guarded(command: Callable[[Sequence[str]], int], interrupted: str = "interrupted") -> int:
     """Run a command on sys.argv. Its status; 2 for wrong input, 130 for Ctrl-C, 1 for a disk that is full, a line each;
     0 where nobody reads its output any more (`| head`), and after --help."""
-    codecs.register_error("plain", _plain_characters)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not a notebook's
-            stream.reconfigure(errors="plain")
+    plain_output()
     try:
         status = command(sys.argv[1:])
         sys.stdout.flush()

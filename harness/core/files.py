@@ -265,3 +265,13 @@ def check_writable(field: str, root: Path, inside: tuple[str, ...] = ()) -> None
         raise InputError(
             field, str(root).replace("\0", "\\0"), why, "choose a folder you may write, with space left"
         ) from None
+
+
+def user_path(field: str, value: object) -> Path:
+    """A path as a user gives it, ~ expanded, or InputError: an empty one would be the folder one is in."""
+    if value is None or isinstance(value, dict | list | bool) or not str(value) or "\0" in str(value):
+        raise InputError(field, value, "not a path", f"give {field}=PATH")
+    try:
+        return Path(str(value)).expanduser()
+    except RuntimeError:
+        raise InputError(field, value, "no such user has a home here", "write the path out") from None

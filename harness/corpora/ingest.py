@@ -30,7 +30,7 @@ from harness.corpora.trained_tokenizer import tokenizer_json
 from harness.texts import embedded
 from harness.texts.embedded import OrderedMap
 from harness.texts.local import Document, local_documents
-from harness.texts.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of
+from harness.texts.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of, field_of
 
 FORMAT = 1
 SPLITS = ("train", "validation")
@@ -114,7 +114,7 @@ def count_files(recipe: Recipe) -> int:
 def place_of(recipe: Recipe) -> tuple[str, str]:
     """(field, value) by which a message names what a user gave."""
     if isinstance(recipe.source, LocalSource):
-        return recipe.name, recipe.source.path
+        return field_of(recipe.name), recipe.source.path
     return "corpus.sample", f"{recipe.source.sample} of {recipe.name}"
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from harness.core import files as disk
+from harness.core.command import plain_output
 from harness.core.errors import InputError
 from harness.core.plain import read_back
 from harness.plan.task import Task, is_stored
@@ -56,6 +57,7 @@ class Payload:
 
 
 def _run(folder: Path, index: int) -> NoReturn:
+    plain_output()
     warning = _Warning()
     document = read_work(folder, index)
     if not Path(__file__).is_relative_to(document["code"]):

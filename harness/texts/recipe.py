@@ -173,19 +173,19 @@ def local(
 ) -> Recipe:
     """The recipe of a file or folder of yours. `companions` = name -> path of all that the tokenizer is trained on.
 
-    `name` is the corpus's name and the field that an InputError names. The corpus itself is always among the
+    `name` is the corpus's name; `field_of` it is what an InputError names. The corpus itself is always among the
     companions; give the same ones to upstream and downstream and both get one tokenizer.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise InputError("corpus", name, "not a name for a folder", "use letters, digits, . _ and -")
-    source = LocalSource(content_of(path, name), text, str(path), longest_document)
+        raise InputError("shift.further", name, "not a name for a folder", "use letters, digits, . _ and -")
+    source = LocalSource(content_of(path, field_of(name)), text, str(path), longest_document)
     share = _validation(LOCAL_VALIDATION_SHARE if validation is None else validation)
     if tokenizer:
         return Recipe(name, source, given_tokenizer(tokenizer), share, CORPUS_CODE)
     # One entry per content, sorted: the order in which corpora are named must not change the vocabulary.
     everything = {_combined(source.files): (name, str(path), text)}
     for other, other_path in (companions or {}).items():
-        everything.setdefault(_combined(content_of(other_path, other)), (other, str(other_path), text))
+        everything.setdefault(_combined(content_of(other_path, field_of(other))), (other, str(other_path), text))
     ordered = sorted(everything.items())
     trained = TokenizerRecipe(
         _vocab_size(vocab_size),
@@ -193,6 +193,11 @@ def local(
         companions=tuple(place for _, place in ordered),
     )
     return Recipe(name, source, trained, share, CORPUS_CODE)
+
+
+def field_of(name: str) -> str:
+    """The field that gives the path of a corpus of one's own."""
+    return name if name in ("upstream", "downstream") else f"shift.further.{name}"
 
 
 def given_tokenizer(path: str | Path) -> TokenizerRecipe:

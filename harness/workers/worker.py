@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from harness.core.command import plain_output
 from harness.core.errors import CorruptError, InputError
 from harness.plan.task import Task, is_stored
 from harness.store.store import Store
@@ -175,6 +176,7 @@ def run_process(body: Callable[[], None]) -> NoReturn:
         signal.signal(which, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process was made
     faulthandler.enable()
+    plain_output()
     try:
         body()
     except BaseException:

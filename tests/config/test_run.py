@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import store_of
 from harness.compose.compose import collect, sweep_points
 from harness.config import run as config
 from harness.config.compile import compile_run
@@ -29,7 +30,7 @@ BAD = {
     "lr=inf": "lr=inf: not a finite number",
     "lr=big": "lr=big: not a number",
     "peak=-1": "peak=-1: not above 0",
-    "tokens=100": "tokens=100: fewer tokens than one batch of 512",
+    "tokens=100": "tokens=100: 100 tokens, fewer than one batch of 512",
     "tokens=0x": "tokens=0x: not above 0",
     "tokens=x": "tokens=x: not a number",
     "seed=-1": "seed=-1: below 0",
@@ -262,3 +263,52 @@ def test_tokens_are_read_as_the_program_writes_them(written: str, plain: str) ->
 def test_what_is_no_amount_is_refused(value: str) -> None:
     with pytest.raises(InputError, match=f"tokens={value}: not"):
         run_of(f"tokens={value}")
+
+
+def test_a_home_is_expanded_wherever_a_path_is_given(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(texts))
+    own = f"shift=local upstream={texts}/upstream downstream={texts}/downstream"
+    tilde = "shift=local upstream=~/upstream downstream=~/downstream"
+    assert run_of(*own.split()).recipes == run_of(*tilde.split()).recipes
+    (tmp_path / "sweeps").mkdir()
+    lines = ("defaults: [config, {override /shift: local}, _self_]", "upstream: ~/upstream")
+    (tmp_path / "sweeps" / "own.yaml").write_text("\n".join([*lines, "grids: [{downstream: [~/downstream]}]"]))
+    (point,) = collect(["-cd", str(tmp_path / "sweeps"), "-cn", "own"])
+    assert config.read(point.config).recipes == run_of(*own.split()).recipes
+    for given in ("upstream=~/none", "shift.further={third: ~/none}", "tokenizer=~/none"):
+        with pytest.raises(InputError, match=f"{texts}/none"):
+            run_of(*tilde.split(), given)
+    (point,) = collect(["root=~/store"])
+    assert store_of(point.config).root == texts / "store"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("shift.further={third: /nowhere}", "shift.further.third=/nowhere: no such file"),
+        ("shift.further={third: null}", "shift.further.third=None: not a path"),
+        ("shift.further={upstream: /tmp}", "shift.further.upstream=/tmp: upstream=PATH gives it"),
+        ("shift.further={a/b: /tmp}", "shift.further"),
+        ("shift.upstream=third", "shift.upstream=third: no such corpus; known: upstream, downstream"),
+        ("upstream=''", "upstream=: not a path"),
+        ("schedule=cosine_clipped warmup=0.6", "warmup=0.6: 703 steps is more than half"),
+        ("schedule=wsd anneal_tokens=0.6M", "anneal_tokens=0.6M: 1172 steps: the anneal would begin"),
+        ("schedule=wsd schedule.anneal=1", "schedule.anneal=1: 1172 steps"),
+        ("schedule=infinite_cosine schedule.constant_ratio=0.05", "min_ratio=0.1: 0.0003 is above"),
+        ("base.schedule={name: cosine_clipped} base.warmup=0.6", "base.warmup=0.6: 3515 steps"),
+        ("replay=1e-6", "replay=1e-06: a share of upstream so small that none of it is drawn"),
+        ("stages=[{mixture:{upstream:0.5,downstream:0.4},tokens:1x}]", "stages[0].mixture={"),
+        (
+            "stages=[{mixture:{upstream:1},tokens:1x},{mixture:{upstream:1},tokens:1x,warmup:0.5}]",
+            "stages[1].warmup=0.5",
+        ),
+    ],
+)
+def test_the_field_that_is_wrong_is_named(given: str, said: str, texts: Path) -> None:
+    own = ["shift=local", f"upstream={texts}/upstream", f"downstream={texts}/downstream"]
+    more = [word.replace("\0", " ") for word in given.replace(": ", ":\0").split()]
+    with pytest.raises(InputError) as caught:
+        run_of(*own, *more)
+    assert said in str(caught.value)
