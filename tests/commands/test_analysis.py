@@ -167,11 +167,11 @@ def test_a_run_is_found_by_folder_name_and_key(root: Path, capsys: pytest.Captur
         (["runs", "--sweep", "demo", "warmupp=0.5"], "did you mean warmup?"),
         (["runs", "--sweep", "demo", "replay_order=1.5"], "replay_order=1.5"),
         (["runs", "seed=1"], "overrides need a sweep"),
-        (["runs", "--swep"], "--swep: not known here"),
+        (["runs", "--swep"], "did you mean --sweep?"),
         (["show", "no-such-run"], "run=no-such-run: no such run"),
         (["show", "docs_to_python"], "runs begin so"),
         (["diff", "docs_to_python"], "required"),
-        (["frobnicate"], "invalid choice"),
+        (["frobnicate"], "command=frobnicate: no such choice"),
         ([], "required"),
     ],
 )

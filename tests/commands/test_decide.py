@@ -242,7 +242,7 @@ def test_bad_tables_are_refused_in_one_line(
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--group", "runn"], "no such column"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--validate", "K"], "no column K"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--plot", "fit.jpeg"], "no kind of file for it"),
-        (["fit", "dcpt", "--table", "T", "--map", MAP, "seed=1"], "give either --table or --sweep"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "lr=1"], "give either --table or --sweep"),
         (["fit", "dcpt", "--root", "nowhere"], "there is no store"),
         (["mix"], "no fit to decide by"),
         (["mix", "--domain", "F/domain.json"], "give --general, --domain-tokens or --flops"),
