@@ -361,7 +361,7 @@ def test_one_training_measured_twice_is_one_line(tmp_path: Path) -> None:
         (["--sweep", "demmo", "--root", "ROOT"], "sweep=demmo"),
         (["--live", "seed=1"], "overrides need a sweep"),
         (["--report", "page.txt"], ".txt is no kind of file for it; choose of .html, .md"),
-        (["--lives"], "not known here"),
+        (["--lives"], "did you mean --live?"),
         (["rewarm_fig1", "--live", "--root", "ROOT", "--out", "/proc/figures"], "--out=/proc/figures: "),
         (["rewarm_fig1", "--live", "--root", "ROOT", "--out", 300 * "x"], "it cannot be written (File name too long)"),
         (["--sweep", "demo", "--root", "ROOT", "--check", "none"], "data=none: no such frozen table"),
