@@ -10,7 +10,7 @@ from benchmarks.table import Row
 from benchmarks.workload import Bench, command, fresh_store, say
 from harness.compose.compose import collect
 from harness.compose.expand import assign
-from harness.config import run as config
+from harness.config.run import read_run
 from harness.plan.over_store import plan_over
 from harness.plan.plan import compile_points
 from harness.store.store import Store
@@ -63,7 +63,7 @@ def _many(bench: Bench, count: int) -> tuple[float, float]:
     for number, one in enumerate(configs):
         assign(one, "lr", 1e-4 + 1e-7 * number)
     began = time.perf_counter()
-    points = compile_points((str(number), config.read(one)) for number, one in enumerate(configs))
+    points = compile_points((str(number), read_run(one)) for number, one in enumerate(configs))
     compiled = time.perf_counter() - began
     assert len(points) == count
     with fresh_store(bench.scratch) as root:

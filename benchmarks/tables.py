@@ -17,7 +17,7 @@ from benchmarks.table import Row
 from benchmarks.workload import Bench, fresh_store, say
 from harness.compose.compose import collect
 from harness.compose.expand import assign
-from harness.config import run as config
+from harness.config.run import read_run
 from harness.core.files import dump, seal
 from harness.core.identity import canonical
 from harness.plan.plan import PlannedRun, compile_points, plan
@@ -64,7 +64,7 @@ def write_store(root: Path, count: int) -> int:
 
     Nothing is flushed to the disk, tensors are one byte, and the ends of warm-ups, which no table needs, are left out.
     """
-    planned = plan(compile_points((str(number), config.read(one)) for number, one in enumerate(_configs(count))))
+    planned = plan(compile_points((str(number), read_run(one)) for number, one in enumerate(_configs(count))))
     assert len(planned.points) == count
     (root / "store.json").write_bytes(dump({"format": FORMAT}))
     (root / "runs").mkdir()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.compose.compose import collect
-from harness.config import run as config
+from harness.config.run import read_run
 from harness.core.errors import CorruptError
 from harness.corpora.corpus import build, open_corpus
 from harness.plan.over_store import plan_over
@@ -49,7 +49,7 @@ class Workload:
 
 def planned(arguments: Sequence[str], store: Store) -> Plan:
     """The plan of a command line over a store."""
-    return plan_over(compile_points((point.label, config.read(point.config)) for point in collect(arguments)), store)
+    return plan_over(compile_points((point.label, read_run(point.config)) for point in collect(arguments)), store)
 
 
 def workload(

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from harness.cli import guarded, run_points
+from harness.cli import run_command, run_points
 from harness.compose import keys
 from harness.compose.compose import collect
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def command() -> int:
     """The installed command `rewarm`."""
-    return guarded(main)
+    return run_command(main)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.compose.expand import GridPoint
-from harness.config import run as config
 from harness.config.compile import compile_run
 from harness.config.fields import Config, choice, listing, text
 from harness.config.launching import Launch, read_launch, read_tracker
 from harness.config.limits import ALL_POSITIONS
-from harness.core.command import guarded as run_guarded
-from harness.core.command import refused
+from harness.config.run import read_run
+from harness.core.command import guarded, refused
 from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.units import size
@@ -33,13 +32,13 @@ LONG_CHECK_BYTES = 10**9  # a second or more: then it is said
 CHECK_SECONDS = 10.0  # between two lines about how far a check is
 
 
-def guarded(command: Callable[[Sequence[str]], int]) -> int:
+def run_command(command: Callable[[Sequence[str]], int]) -> int:
     """Run a command on sys.argv, on rank 0 if torchrun started several; what was given wrong becomes one line and 2."""
     try:
         require_ranks()
     except InputError as error:
         return refused(error)
-    return run_on_rank_0(lambda: run_guarded(command, "interrupted; nothing was started"))
+    return run_on_rank_0(lambda: guarded(command, "interrupted; nothing was started"))
 
 
 def run_points(points: list[GridPoint]) -> int:
@@ -149,7 +148,7 @@ def plan_points(points: Sequence[GridPoint], store: Store) -> Plan:
     runs, positions = [], 0
     for number, point in enumerate(points, start=1):
         try:
-            run = config.read(point.config)
+            run = read_run(point.config)
             compile_run(run)
             positions += run.positions
             runs.append((point.label, run))

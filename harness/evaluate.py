@@ -12,14 +12,14 @@ import difflib
 import sys
 from collections.abc import Sequence
 
-from harness.cli import execute, guarded, store_of
+from harness.cli import execute, run_command, store_of
 from harness.compose.compose import collect
 from harness.compose.overrides import call_of
 from harness.config.fields import whole
 from harness.config.launching import read_launch
 from harness.core.errors import InputError
 from harness.measure.request import Request, RowKey
-from harness.model import pretrained as hub
+from harness.model.pretrained import checkpoint_content
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.recorded_corpora import corpora_of
@@ -99,7 +99,7 @@ def _root_is_there(document: Document) -> bool:
     if content is None:
         return True
     try:
-        if hub.checkpoint_content(path) == content:
+        if checkpoint_content(path) == content:
             return True
         why = "holds other weights now"
     except InputError as error:
@@ -109,4 +109,4 @@ def _root_is_there(document: Document) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_command(main))

@@ -87,19 +87,19 @@ def _slurm(
     progress: bool,
 ) -> Outcome:
     """Submit what is left as jobs of a cluster; with `launch.wait` stay beside them."""
-    from harness.slurm import submit as slurm
+    from harness.slurm.submit import submit, wanted_resources
     from harness.slurm.watch import Watch
 
     if tracker["kind"] != "off" and not cluster.wait:
         print("warning: no process stays to mirror the runs; launch.wait=true does", file=sys.stderr)
-    wanted = slurm.wanted_resources(plan, jobs, cluster, store)
+    wanted = wanted_resources(plan, jobs, cluster, store)
     build_corpora(plan, jobs, store, progress)
     _warn(plan, store)
     write_documents(plan, store)
     with Stop() as stop:  # a Ctrl-C is heard before the first is submitted, and once all are
         outcome = Outcome(interrupted=True)
         with contextlib.suppress(KeyboardInterrupt):
-            slurm.submit(plan, jobs, setup, cluster, store, wanted, lambda: stop.asked)
+            submit(plan, jobs, setup, cluster, store, wanted, lambda: stop.asked)
             if not cluster.wait:
                 return Outcome(interrupted=stop.asked)
             total = sum(job.tokens for job in jobs.all if not job.ended)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cli import guarded
+from harness.cli import run_command
 from harness.core.errors import InputError
 from harness.core.options import Parser, path, refuse_words
 from harness.plan.recorded_runs import corpus_names, find_run, program_of
@@ -49,4 +49,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_command(main))

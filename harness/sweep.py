@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from harness.cli import guarded, run_points
+from harness.cli import run_command, run_points
 from harness.compose.compose import sweep_points
 from harness.compose.overrides import call_of
 from harness.core.errors import InputError
@@ -30,4 +30,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_command(main))

@@ -6,8 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from harness.compose.compose import collect
-from harness.config import run as config
-from harness.config.run import Run
+from harness.config.run import Run, read_run
 from harness.plan.plan import PlannedRun, compile_points
 
 
@@ -15,7 +14,7 @@ from harness.plan.plan import PlannedRun, compile_points
 def run_of(*overrides: str) -> Run:
     """The run of one command line. `lr=overflow`: a rate that no config may have, and no finite loss."""
     (point,) = collect(["lr=10" if override == "lr=overflow" else override for override in overrides])
-    run = config.read(point.config)
+    run = read_run(point.config)
     if "lr=overflow" not in overrides:
         return run
     *before, last = run.stages

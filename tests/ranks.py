@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from harness.corpora.batches import Batches
-from harness.measure import losses as measure
+from harness.measure import losses
 from harness.workers.pool import environments
 from harness.workers.ranks import run_on_rank_0
 from tests.launched import launched
@@ -53,7 +53,7 @@ def launched_by_all(
 
     `windows`: a folder for what each step reads. `stop`: (rank, n) = SIGTERM to that rank at its n-th step.
     """
-    measure.CHUNK_TOKENS = 16  # a chunk per window, so that there is something to share
+    losses.CHUNK_TOKENS = 16  # a chunk per window, so that there is something to share
     rank = int(os.environ.get("RANK", 0))
     _watch_batches(windows, stop[1] if stop and stop[0] == rank else None)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from harness.compose.compose import sweep_points
-from harness.config import run as config
+from harness.config.run import read_run
 from harness.plan.plan import Plan, PlannedRun, compile_points, plan
 from harness.plan.run_file import write_documents
 from harness.store.history import Row, rows_to_csv
@@ -24,7 +24,7 @@ Loss = Callable[[PlannedRun, str, int, int], float]
 
 def points_of(sweeps: Sequence[str], overrides: Sequence[str] = ()) -> list[PlannedRun]:
     composed = sweep_points(sweeps, overrides)
-    return compile_points((point.label, config.read(point.config)) for point in composed)
+    return compile_points((point.label, read_run(point.config)) for point in composed)
 
 
 def write(

@@ -22,7 +22,7 @@ from analysis.fitting.fit import Fit
 from analysis.laws.formula import Array
 from analysis.results.curves import DECAY, annealing, lr_sum
 from harness.core.errors import InputError
-from harness.program import schedule as schedules
+from harness.program.schedule import Schedule, lr_at, pieces
 
 SCALABLE = ("cosine", "cosine_clipped", "linear", "constant", "warmup_constant", "wsd")  # with the peak, all of it
 POINTS, FINER = 41, 5  # of the grids over peak and horizon, see `ensemble.solve`: to 2e-4 of a logarithmic range
@@ -153,7 +153,7 @@ def choose_schedule(
 
 def lr_curve(schedule: str, peak: float, horizon: int, *, warmup: float, min_ratio: float, anneal: float) -> Array:
     """The learning rate of every update of a schedule of `horizon` updates, (horizon,)."""
-    drawn = schedules.Schedule(
+    drawn = Schedule(
         schedule,
         max_lr=peak,
         min_lr=min_ratio * peak,
@@ -161,8 +161,7 @@ def lr_curve(schedule: str, peak: float, horizon: int, *, warmup: float, min_rat
         horizon_steps=horizon,
         anneal_steps=round(anneal * horizon),
     )
-    pieces = schedules.pieces(drawn, horizon)
-    return np.concatenate([schedules.lr_at(shape, np.arange(steps)) for shape, steps in pieces])
+    return np.concatenate([lr_at(shape, np.arange(steps)) for shape, steps in pieces(drawn, horizon)])
 
 
 def _sums(lrs: Array, decay: float) -> tuple[float, float]:

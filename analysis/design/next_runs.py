@@ -24,8 +24,18 @@ import numpy as np
 
 from analysis.decide.ensemble import ensembles
 from analysis.decide.questions import Question
-from analysis.design import candidates as possible
-from analysis.design.candidates import Candidate, Proposed
+from analysis.design.candidates import (
+    SHARES,
+    Candidate,
+    Proposed,
+    Seeds,
+    candidates,
+    models_near,
+    numbered,
+    seeds_of,
+    sweep_file,
+    token_grid,
+)
 from analysis.design.information import Noise
 from analysis.design.selection import Choice, best_set, blocks, ordered
 from analysis.design.sensitivity import Evidence, Space, gain, gradient_of, space_of
@@ -61,7 +71,7 @@ class Proposal:
         """A sweep file that trains the points, with the other settings of the sweep `base`. Raises InputError."""
         now, then = (f"[{low:.4g}, {high:.4g}]" for low, high in (self.interval_now, self.interval_predicted))
         comment = f"Proposed runs: {self.question},\nfrom {now} to about {then} for {self.flops:.3g} FLOPs."
-        return possible.sweep_file(self.points, base, base_seed=self.base_seed, comment=comment)
+        return sweep_file(self.points, base, base_seed=self.base_seed, comment=comment)
 
     def document(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The body of the JSON document `next`; `base` as for `sweep_file`."""
@@ -100,7 +110,7 @@ def next_runs(
     gradient = gradient_of(question, fits)
     spaces = [space_of(role, evidence[role], gradient[role], question) for role in fits if np.any(gradient[role])]
     if shares is None:
-        shares = [*possible.SHARES, *([round(value, 3)] if question.share else [])]
+        shares = [*SHARES, *([round(value, 3)] if question.share else [])]
     runs = _runs(evidence, models, shares, most_tokens)
     seeds, base_seed = _seeds(evidence)
     choice = _choice(spaces, runs, seeds, most_seeds, budget_flops)
@@ -111,7 +121,7 @@ def next_runs(
     return Proposal(
         question.name,
         value,
-        possible.numbered([runs[i] for i in order], map(float, gains), seeds),
+        numbered([runs[i] for i in order], map(float, gains), seeds),
         float(choice.costs[order].sum()),
         errors[0],
         errors[-1],
@@ -189,14 +199,12 @@ def _runs(
     """The runs that could be trained."""
     tables = [one.table for one in evidence.values()]
     longest = max(float(table.D.max()) for table in tables) if most_tokens is None else most_tokens
-    lengths = possible.token_grid(min(float(table.D.min()) for table in tables), longest)
+    lengths = token_grid(min(float(table.D.min()) for table in tables), longest)
     sizes = {float(N) for table in tables for N in table.N}
-    return possible.candidates(possible.models_near(sizes, models), lengths, shares)
+    return candidates(models_near(sizes, models), lengths, shares)
 
 
-def _choice(
-    spaces: Sequence[Space], runs: Sequence[Candidate], seeds: possible.Seeds, most_seeds: int, budget: float
-) -> Choice:
+def _choice(spaces: Sequence[Space], runs: Sequence[Candidate], seeds: Seeds, most_seeds: int, budget: float) -> Choice:
     """What there is to choose from, for a budget that buys something of it."""
     costs = np.array([run.flops for run in runs])
     if not budget >= costs.min():
@@ -227,6 +235,6 @@ def _seeds(evidence: Mapping[str, Evidence]) -> tuple[dict[tuple[int, float], se
     found: dict[tuple[int, float], set[int]] = {}
     for role, one in evidence.items():
         own = one.table.r.to_numpy(dtype=float) if "r" in one.table else np.ones(len(one.table))
-        for key, seeds in possible.seeds_of(one.table, own if role == "domain" else 1 - own).items():
+        for key, seeds in seeds_of(one.table, own if role == "domain" else 1 - own).items():
             found.setdefault(key, set()).update(seeds)
     return found, min((seed for seeds in found.values() for seed in seeds), default=0)

@@ -15,8 +15,7 @@ import pandas as pd
 
 from analysis.decide.ensemble import Ensemble
 from analysis.decide.questions import Question
-from analysis.design import candidates as possible
-from analysis.design.candidates import Candidate
+from analysis.design.candidates import Candidate, checkpoints
 from analysis.design.information import Noise, estimate_of, information, inside, noise_of, slopes_of
 from analysis.fitting.fit import Fit
 from analysis.fitting.resampling import clusters_of
@@ -111,7 +110,7 @@ def space_of(role: str, evidence: Evidence, gradient: Array, question: Question)
 
 def gain(space: Space, run: Candidate) -> Array:
     """Information (m, m) of a run that could be trained, in the coordinates of a space."""
-    D = possible.checkpoints(space.evidence.table, run.D)
+    D = checkpoints(space.evidence.table, run.D)
     own = run.r if space.role == "domain" else 1 - run.r
     columns = {"N": np.full(len(D), float(run.N)), "D": D, "r": np.full(len(D), own)}
     slopes = space.axes.T @ slopes_of(space.evidence.fit, columns)

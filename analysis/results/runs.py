@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from analysis.results.facts import Document, Facts, asked, facts
 from analysis.results.measurements import Wanted, measurements, rows_of
 from harness.compose.compose import sweep_points
-from harness.config import run as config
+from harness.config.run import read_run
 from harness.core.errors import CorruptError, InputError
 from harness.measure.request import RowKey
 from harness.plan.plan import compile_points, plan
@@ -106,7 +106,7 @@ def without_collection() -> Iterator[None]:
 def sweep_documents(names: Sequence[str], overrides: Sequence[str]) -> list[Document]:
     """What the run.json of every member of the sweeps says, whether it was ever started or not."""
     points = sweep_points(names, overrides)
-    planned = plan(compile_points((point.label, config.read(point.config)) for point in points))
+    planned = plan(compile_points((point.label, read_run(point.config)) for point in points))
     return [run_document(point) for point in planned.points]
 
 

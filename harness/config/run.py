@@ -1,7 +1,7 @@
 """One composed config, checked: a plain dict in, a `Run` in steps out.
 
 No files but the user's checkpoint and texts (for their content hashes), no torch. `harness.compose`
-makes the points of a sweep, `read` checks one of them, `harness.config.compile` turns it into a Program. Tokens in
+makes the points of a sweep, `read_run` checks one of them, `harness.config.compile` turns it into a Program. Tokens in
 configs, steps from here on. Every refusal is an `InputError`.
 """
 
@@ -19,7 +19,7 @@ from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, se
 from harness.core import units
 from harness.core.errors import InputError
 from harness.core.identity import RUN_NAME, rounded
-from harness.model import pretrained as hub
+from harness.model.pretrained import checkpoint_content, checkpoint_shape_facts
 from harness.program.program import Adam
 from harness.program.shape import ModelShape, non_embedding, parameters
 from harness.texts.recipe import Recipe
@@ -106,7 +106,7 @@ class Run:
             raise InputError(field, get(self.config, field), why, f"give a larger one, such as {field}={hundredth}")
 
 
-def read(config: Config) -> Run:
+def read_run(config: Config) -> Run:
     """Check a composed config. Raises InputError naming field, value, why and remedy."""
     _check_kinds(config)
     shift = config["shift"]
@@ -121,7 +121,7 @@ def read(config: Config) -> Run:
     shape, content, path = None, None, None
     if start == "hf":
         path = checkpoint_path(config)
-        content, facts = hub.checkpoint_content(path), hub.checkpoint_shape_facts(path)
+        content, facts = checkpoint_content(path), checkpoint_shape_facts(path)
         total, inner, vocab_size, positions = facts.parameters, facts.non_embedding, facts.vocab_size, facts.seq_len
     else:
         shape = _shape(config)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from harness.config.fields import Config, listing, name_of, number, whole
 from harness.core.errors import InputError
 from harness.core.files import user_path
-from harness.model import pretrained as hub
+from harness.model.pretrained import tokenizer_file
 from harness.texts import recipe
 from harness.texts.recipe import LONGEST_DOCUMENT, Recipe
 
@@ -32,7 +32,7 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     upstream, downstream = str(shift["upstream"]), str(shift["downstream"])
     tokenizer = None if config["tokenizer"] is None else str(user_path("tokenizer", config["tokenizer"]))
     if tokenizer is None and config["start"]["kind"] == "hf":
-        tokenizer = str(hub.tokenizer_file(checkpoint_path(config)))
+        tokenizer = str(tokenizer_file(checkpoint_path(config)))
     if shift["kind"] == "embedded":
         names = [upstream, downstream, *(str(name) for name in listing(config, "evaluate.sets"))]
         for stage in config["stages"] if isinstance(config["stages"], list) else []:

@@ -25,7 +25,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
 from harness.core.errors import InputError
-from harness.model import pretrained as hub
+from harness.model.pretrained import read_config, weight_files
 from harness.program.shape import ModelShape
 
 # The two matrices of a layer that write into the residual stream; GPT-NeoX's `output_layer_init_method` draws them.
@@ -115,8 +115,8 @@ def check_checkpoint(path: str | Path) -> None:
 
 
 def _loaded(path: str | Path, **options: Any) -> PreTrainedModel:
-    hub.read_config(path)  # this and the next refuse, with their reasons, what cannot be loaded
-    hub.weight_files(path)
+    read_config(path)  # this and the next refuse, with their reasons, what cannot be loaded
+    weight_files(path)
     folder = Path(path).expanduser()
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

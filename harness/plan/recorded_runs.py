@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.config import run as config
 from harness.config.compile import StageSpan
+from harness.config.run import MeasureGrid, Run
 from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
 from harness.measure.request import Request
@@ -63,7 +63,7 @@ def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) 
     program, settings, base = program_of(document), document["config"], document["base_position"]
     root, first, evaluate = program.root, program.phases[0], settings["evaluate"]
     trained_base = int(bool(base))
-    run = config.Run(
+    run = Run(
         name=document["name"],
         config=settings,
         shape=root.shape if isinstance(root, Scratch) else None,
@@ -81,7 +81,7 @@ def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) 
         seq_len=first.seq_len,
         optimizer=first.optimizer,
         precision=first.precision,
-        measurements=config.MeasureGrid(evaluate["windows"], (), 0.0, 0.0, tuple(evaluate["sets"])),
+        measurements=MeasureGrid(evaluate["windows"], (), 0.0, 0.0, tuple(evaluate["sets"])),
     )
     spans = [StageSpan(0, base, base=True)] if base else []
     spans.append(StageSpan(base or 0, program.steps, base=False))

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from harness.core import files as disk
 from harness.core.command import plain_output
 from harness.core.errors import InputError
+from harness.core.files import dump, write_file
 from harness.core.plain import read_back
 from harness.plan.task import Task, is_stored
 from harness.slurm.submissions import progress_path, read_work, retries_path
@@ -216,4 +216,4 @@ class _Progress:
     def write(self) -> None:
         self._written = time.monotonic()
         document = {**self._document, "longest": self._warning.longest, "time": time.time()}
-        disk.write_file(self._path, disk.dump(document), self._path.parent)
+        write_file(self._path, dump(document), self._path.parent)

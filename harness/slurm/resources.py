@@ -18,8 +18,8 @@ from pathlib import Path
 
 from harness.config.launching import PLACE, Cluster, JobSettings, require_equal_parts
 from harness.config.run import Run
-from harness.core import files as disk
 from harness.core.errors import InputError
+from harness.core.files import read_json
 
 NOT_IN_PATHS = '%:"$`\\\n'  # sbatch's patterns, PYTHONPATH's separator, what a shell reads inside quotes
 MARGIN_SECONDS = 10.0  # for Python to hear the signal, and for scontrol
@@ -125,7 +125,7 @@ def longest_waits(root: Path) -> dict[int, float]:
     """By parameters: the longest that jobs of this store took between two looks for the warning, in seconds."""
     longest: dict[int, float] = {}
     for path in (root / "jobs").glob("*/progress-*.json"):
-        told = disk.read_json(path) or {}
+        told = read_json(path) or {}
         if told.get("longest"):  # 0: it has not trained yet
             longest[told["parameters"]] = max(told["longest"], longest.get(told["parameters"], 0.0))
     return longest

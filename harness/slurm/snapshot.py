@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.core import files as disk
+from harness.core.files import temporary_name
 from harness.core.shipped import CODE, CONF
 
 
@@ -32,7 +32,7 @@ def freeze_code(folder: Path) -> Path:
 
 def freeze(folder: Path, name: str, contents: Mapping[str, bytes]) -> Path:
     """The folder `folder`/`name` with these files, made whole or not at all; one that is there is left as it is."""
-    target, temporary = folder / name, folder / disk.temporary_name()
+    target, temporary = folder / name, folder / temporary_name()
     folder.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
         return target

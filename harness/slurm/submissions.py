@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core import files as disk
 from harness.core.errors import InputError
+from harness.core.files import dump, listing, read_json, write_file
 
 COMMENT = "rewarm-"
 GONE = ("", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")  # "": not in the queue
@@ -59,7 +59,7 @@ class Submitted:
 
     def progress(self) -> dict[str, Any]:
         """{job, host, address, position, losses, ...} as the job last wrote it; empty before that."""
-        document = disk.read_json(progress_path(self.folder, self.index)) or {}
+        document = read_json(progress_path(self.folder, self.index)) or {}
         return document if document.get("job") == self.job else {}
 
     @property
@@ -86,15 +86,15 @@ def record(folder: Path, elements: Sequence[Sequence[str]], job: str | None) -> 
         "elements": [list(e) for e in elements],
         "cancelled": [],
     }
-    disk.write_file(folder / "submission.json", disk.dump(document), folder)
+    write_file(folder / "submission.json", dump(document), folder)
 
 
 def record_cancelled(jobs: Sequence[Submitted]) -> None:
     """Note that these jobs were taken back: they have not failed."""
     for folder in {job.folder for job in jobs}:
-        document = disk.read_json(folder / "submission.json") or {}
+        document = read_json(folder / "submission.json") or {}
         document["cancelled"] = sorted({*document["cancelled"], *(j.index for j in jobs if j.folder == folder)})
-        disk.write_file(folder / "submission.json", disk.dump(document), folder)
+        write_file(folder / "submission.json", dump(document), folder)
 
 
 def submitted(root: Path) -> dict[str, Submitted]:
@@ -102,8 +102,8 @@ def submitted(root: Path) -> dict[str, Submitted]:
 
     Empty away from the cluster (no squeue): nothing is known then. Raises InputError if squeue does not answer.
     """
-    paths = [root / "jobs" / name / "submission.json" for name in disk.listing(root / "jobs")]
-    found = [(path.parent, document) for path in paths if (document := disk.read_json(path))]
+    paths = [root / "jobs" / name / "submission.json" for name in listing(root / "jobs")]
+    found = [(path.parent, document) for path in paths if (document := read_json(path))]
     if not found or shutil.which("squeue") is None:
         return {}
     queue = _queue({document["user"] for _, document in found})

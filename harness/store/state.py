@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.core import files as disk
 from harness.core.errors import CorruptError
+from harness.core.files import read_sealed
 from harness.store.history import Row, rows_from_csv
 from harness.store.verified import Identity, identity
 
@@ -46,7 +46,7 @@ class StateInfo:
 def read_meta(folder: Path) -> dict[str, Any]:
     """state.json; CorruptError if it is damaged or of another state, FileNotFoundError if there is no state."""
     try:
-        meta = disk.read_sealed(folder / "state.json")
+        meta = read_sealed(folder / "state.json")
     except (FileNotFoundError, NotADirectoryError):
         if folder.exists():
             raise CorruptError(f"{folder / 'state.json'}: missing") from None

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.core import files as disk
+from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.core.identity import RUN_NAME
 from harness.store.history import Row, merge, rows_to_csv
@@ -53,16 +53,16 @@ class Store:
         self._states = self.root / "states"
         self._ready = False  # for writing
         self._ignored: set[Path] = set()  # damaged, but not ours to rename
-        disk.check_format("root", self.root, FORMAT, required=False)
+        files.check_format("root", self.root, FORMAT, required=False)
         for parent in self.parents:
-            disk.check_format("parent_stores", parent, FORMAT, required=True)
+            files.check_format("parent_stores", parent, FORMAT, required=True)
 
     def addresses(self) -> set[str]:
         """Every state of this store and its parents, by one directory listing each."""
         found: set[str] = set()
         for store in (self.root, *self.parents):
             ignored = {path.name for path in self._ignored if path.parent == store / "states"}
-            found.update(n for n in disk.listing(store / "states") if _ADDRESS.fullmatch(n) and n not in ignored)
+            found.update(n for n in files.listing(store / "states") if _ADDRESS.fullmatch(n) and n not in ignored)
         return found
 
     def state(self, address: str) -> StateInfo | None:
@@ -113,7 +113,7 @@ class Store:
             if not full and is_remembered(self._verified(address), found):
                 return True
             for name, expected in info.meta["files"].items():
-                if disk.sha256(info.folder / name) != expected:
+                if files.sha256(info.folder / name) != expected:
                     raise CorruptError(f"{info.folder / name}: the checksum does not match")
         except _UNREADABLE as error:
             self._set_aside(info.folder, error)
@@ -133,23 +133,23 @@ class Store:
         known = not full and is_remembered(self._verified(address), found)
         return 0 if known else sum(size for size, *_ in found.values())
 
-    def write_state(self, address: str, files: Callable[[Path], None], meta: dict[str, Any]) -> Path:
-        """Store a state: `files(folder)` writes its files, `meta` and their checksums become state.json. The folder.
+    def write_state(self, address: str, write_files: Callable[[Path], None], meta: dict[str, Any]) -> Path:
+        """Store a state: `write_files(folder)` writes the rest, `meta` and their checksums become state.json.
 
-        All or nothing: an error (a full disk, a signal, one of `files`) leaves nothing, a kill only what the next
+        All or nothing: an error (a full disk, a signal, one of `write_files`) leaves nothing, a kill only what the next
         writer removes. If the address appeared meanwhile the first one stays and rows it lacks are added to it; one
         that is not `measured` gives way.
         """
         assert _ADDRESS.fullmatch(address), address
         assert not {"files", "sha256"} & meta.keys(), "state.json has these for its checksums"
         self._begin_writing()
-        folder, target = self._states / disk.temporary_name(), self._states / address
+        folder, target = self._states / files.temporary_name(), self._states / address
         try:
             folder.mkdir()
-            files(folder)
-            checksums = {name: disk.sha256(folder / name) for name in sorted(os.listdir(folder))}
-            (folder / "state.json").write_bytes(disk.seal({**meta, "address": address, "files": checksums}))
-            disk.flush_folder(folder)
+            write_files(folder)
+            checksums = {name: files.sha256(folder / name) for name in sorted(os.listdir(folder))}
+            (folder / "state.json").write_bytes(files.seal({**meta, "address": address, "files": checksums}))
+            files.flush_folder(folder)
             try:
                 os.rename(folder, target)
             except OSError as error:
@@ -157,13 +157,13 @@ class Store:
                     raise
                 there = self.state(address)
                 if target in self._ignored:
-                    raise CorruptError(f"{target}: damaged, and not ours to rename; {disk.owner_of(target)}") from None
+                    raise CorruptError(f"{target}: damaged, and not ours to rename; {files.owner_of(target)}") from None
                 if there is not None and not there.measured and not there.readonly:
                     self.remove(address)
                     os.rename(folder, target)
                 elif EVALUATIONS in checksums:
                     self.add_rows(address, checked(folder / EVALUATIONS, checksums[EVALUATIONS], rows_of))
-            disk.flush(self._states)
+            files.flush(self._states)
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # no longer there under this name if all went well
         return target
@@ -183,7 +183,7 @@ class Store:
     def remove(self, address: str) -> None:
         """Remove a state of this store (a parent's stays). It disappears as one; rows under measurements/ stay."""
         self._begin_writing()
-        doomed = self._states / disk.temporary_name()  # killed half-way, it is cleared away as any temporary folder
+        doomed = self._states / files.temporary_name()  # killed half-way, it is cleared away as any temporary folder
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._states / address, doomed)
             shutil.rmtree(doomed)
@@ -206,14 +206,14 @@ class Store:
                 "it becomes the name of a folder",
                 "use at most 200 letters, digits and . = + , - _",
             )
-        path, content = self.root / "runs" / f"{run_name}-{key[:12]}" / "run.json", disk.dump(document)
+        path, content = self.root / "runs" / f"{run_name}-{key[:12]}" / "run.json", files.dump(document)
         if not path.exists() or path.read_bytes() != content:
             self._write_file(path, content)
         return path
 
     def runs(self, loads: Callable[[bytes], Any] = json.loads) -> list[dict[str, Any]]:
         """Every run.json of this store (not of its parents), by folder name. A damaged one is named and left out."""
-        paths = [self.root / "runs" / name / "run.json" for name in sorted(disk.listing(self.root / "runs"))]
+        paths = [self.root / "runs" / name / "run.json" for name in sorted(files.listing(self.root / "runs"))]
         return [document for path in paths if (document := _read_or_warn(path, loads)) is not None]
 
     def failure(self, address: str) -> dict[str, Any] | None:
@@ -222,7 +222,7 @@ class Store:
 
     def write_failure(self, address: str, position: int, last_good: int | str | None, log: str, reason: str) -> None:
         document = {"position": position, "last_good": last_good, "log": log, "reason": reason}
-        self._write_file(self.root / "failures" / f"{address}.json", disk.dump(document))
+        self._write_file(self.root / "failures" / f"{address}.json", files.dump(document))
 
     def clear_failure(self, address: str) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -230,11 +230,11 @@ class Store:
 
     def disk_free(self) -> int:
         """Bytes this user may still write where the store lies, or will lie."""
-        return shutil.disk_usage(disk.nearest_existing(self.root)).free
+        return shutil.disk_usage(files.nearest_existing(self.root)).free
 
     def check_writable(self) -> None:
         """InputError if the store cannot be written or made here. Tries it, and leaves nothing behind."""
-        disk.check_writable("root", self.root, ("states", "leases", "runs", "failures", "measurements"))
+        files.check_writable("root", self.root, ("states", "leases", "runs", "failures", "measurements"))
 
     def _verified(self, address: str) -> Path:
         return self.root / "verified" / f"{address}.json"
@@ -245,20 +245,20 @@ class Store:
             return
         for folder in (self._states, self.root / "leases"):
             folder.mkdir(parents=True, exist_ok=True)
-            disk.remove_leavings(folder)
+            files.remove_leavings(folder)
         if not (self.root / "store.json").exists():
-            disk.write_file(self.root / "store.json", disk.dump({"format": FORMAT}), self._states)
+            files.write_file(self.root / "store.json", files.dump({"format": FORMAT}), self._states)
         self._ready = True
 
     def _write_file(self, path: Path, content: bytes) -> None:
         self._begin_writing()
         if path.parent.parent != self._states:  # never a new folder in place of a state just removed
             path.parent.mkdir(parents=True, exist_ok=True)
-        disk.write_file(path, content, self._states)
+        files.write_file(path, content, self._states)
 
     def _added(self, folder: Path, parse: Callable[[bytes, str], T]) -> list[T]:
         found: list[T] = []
-        for name in sorted(disk.listing(folder)):
+        for name in sorted(files.listing(folder)):
             if (match := _ADDED.fullmatch(name)) and folder / name not in self._ignored:
                 try:
                     found.append(checked(folder / name, match[1], parse))
@@ -271,7 +271,7 @@ class Store:
         if not path.exists():
             return  # removed or set aside by another process while we read
         ours = path.is_relative_to(self._states) or path.is_relative_to(self.root / "measurements")
-        if aside := disk.set_aside(path) if ours else None:
+        if aside := files.set_aside(path) if ours else None:
             told = f"set aside as {aside.name}"
         else:
             self._ignored.add(path)
@@ -281,7 +281,7 @@ class Store:
 
 def _read_or_warn(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[str, Any] | None:
     try:
-        return disk.read_json(path, loads)
+        return files.read_json(path, loads)
     except CorruptError as error:
         print(f"warning: {error}; left out", file=sys.stderr)
         return None

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.core import files as disk
 from harness.core.errors import CorruptError
+from harness.core.files import dump, read_json, write_file
 
 # A file changed twice in one tick of a file system's clock keeps its times: what is so young is not remembered.
 YOUNG_SECONDS = 2.0
@@ -28,7 +28,7 @@ def identity(folder: Path, names: Iterable[str]) -> Identity:
 def is_remembered(record: Path, found: Identity) -> bool:
     """Were exactly these files verified before?"""
     try:
-        return disk.read_json(record) == found
+        return read_json(record) == found
     except (CorruptError, OSError):
         return False
 
@@ -39,4 +39,4 @@ def remember(record: Path, found: Identity, began: float) -> None:
     if newest / 1e9 < min(began, time.time()) - YOUNG_SECONDS:
         with contextlib.suppress(OSError):  # a full disk, or another's folder
             record.parent.mkdir(exist_ok=True)
-            disk.write_file(record, disk.dump(dict(found)), record.parent)
+            write_file(record, dump(dict(found)), record.parent)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from harness.compose.compose import sweep_points
-from harness.config.run import read
+from harness.config.run import read_run
 from harness.plan.plan import compile_points
 from harness.program.schedule import NAMES
 from tests.repository import REPOSITORY
@@ -30,6 +30,6 @@ SCALES = sorted(file.stem for file in (REPOSITORY / "conf" / "scale").glob("*.ya
 def test_each_sweep_compiles_at_every_scale(sweep: str, scale: str) -> None:
     points = sweep_points([sweep], [f"scale={scale}"])
     assert len(points) > 1
-    compiled = compile_points((point.label, read(point.config)) for point in points)
+    compiled = compile_points((point.label, read_run(point.config)) for point in points)
     assert sum(len(point.labels) for point in compiled) == len(points)
     assert all(point.program.steps > 0 for point in compiled)

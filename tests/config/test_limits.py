@@ -12,10 +12,10 @@ import pytest
 from harness.cli import run_points
 from harness.compose.compose import collect
 from harness.compose.expand import assign
-from harness.config import run as config
 from harness.config.fields import Config, get
 from harness.config.launching import read_launch
 from harness.config.limits import POSITIONS
+from harness.config.run import read_run
 from harness.core.errors import InputError
 from tests.composed import run_of
 
@@ -70,7 +70,7 @@ def _parent(composed: Config, name: str) -> Config:
 
 
 def _check(composed: Config) -> None:
-    config.read(composed)
+    read_run(composed)
     read_launch(composed)
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from harness.cli import store_of
 from harness.compose.compose import collect, sweep_points
-from harness.config import run as config
 from harness.config.compile import compile_run
 from harness.config.fields import choice
+from harness.config.run import read_run
 from harness.core.errors import InputError
 from harness.plan.plan import compile_points
 from tests.composed import run_of
@@ -123,7 +123,7 @@ BAD = {
 def read_all(overrides: Sequence[str]) -> None:
     (point,) = collect(overrides)
     choice(point.config, "do", ("run", "plan"))
-    compile_run(config.read(point.config))
+    compile_run(read_run(point.config))
 
 
 @pytest.mark.parametrize("override", BAD)

@@ -36,7 +36,7 @@ from analysis.fitting.objective import Loss
 from analysis.fitting.search import search
 from analysis.laws.library import DCPT
 from harness.compose.compose import sweep_points
-from harness.config import run as config
+from harness.config.run import read_run
 from harness.core.errors import InputError
 from harness.core.shipped import SWEEPS
 from harness.plan.plan import compile_points
@@ -337,7 +337,7 @@ def test_the_sweep_file_plans_the_proposed_runs(evidence: dict[str, Evidence], t
     document = proposal.document(base)
     assert set(document) == {"points", "flops", "interval_now", "interval_predicted", "sweep_file"}
     (tmp_path / "next.yaml").write_text(document["sweep_file"], encoding="utf-8")
-    runs = [config.read(point.config) for point in sweep_points(["next"], [], tmp_path)]
+    runs = [read_run(point.config) for point in sweep_points(["next"], [], tmp_path)]
     assert len(compile_points((run.name, run) for run in runs)) == len(runs), "no two points are one run"
     for run, point in zip(runs, proposal.points, strict=True):
         assert run.non_embedding == point.N

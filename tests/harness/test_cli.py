@@ -16,7 +16,7 @@ import pytest
 from analysis.results.runs import final_losses, read_runs
 from harness import __main__ as harness_main
 from harness import evaluate, peek, sweep
-from harness.cli import guarded
+from harness.cli import run_command
 from tests.tiny import KNOBS, write_texts
 
 
@@ -39,7 +39,7 @@ def call(
     monkeypatch: pytest.MonkeyPatch, *arguments: str, main: Callable[[Sequence[str]], int] = harness_main.main
 ) -> int:
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    return guarded(main)
+    return run_command(main)
 
 
 def local(texts: Path, *more: str) -> list[str]:
@@ -213,5 +213,5 @@ def test_shell_completion_is_for_the_installed_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/rewarm", "-sc", "install=bash"])
-    assert guarded(harness_main.main) == 0
+    assert run_command(harness_main.main) == 0
     assert capsys.readouterr().out.rstrip().endswith("-F hydra_bash_completion rewarm")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.compose.compose import sweep_points
-from harness.config import run as config
 from harness.config.launching import read_launch
+from harness.config.run import read_run
 from harness.core.shipped import SWEEPS
 from harness.launch import launch
 from harness.plan.over_store import plan_over
@@ -25,7 +25,7 @@ def test_the_first_cell_of_every_sweep_trains(tmp_path: Path) -> None:
     for file in sorted(SWEEPS.glob("*.yaml")):
         swept = file.stem not in ("demo", "rewarm_warmup", "rewarm_checkpoints")  # those sweep the warm-up themselves
         cell = sweep_points([file.stem], SMALLER if swept else SMALLER[:-1])[0]
-        labelled.append((file.stem, config.read(cell.config)))
+        labelled.append((file.stem, read_run(cell.config)))
         settings.append(read_launch(cell.config))
     assert settings == [settings[0]] * len(settings)  # all are launched together
     store = Store(tmp_path)

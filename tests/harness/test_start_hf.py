@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from harness import evaluate
 from harness.__main__ import main
 from harness.compose.compose import collect
-from harness.config import run as config
+from harness.config.run import read_run
 from harness.core.errors import InputError
 from harness.corpora.corpus import open_corpus
 from harness.launch import launch
@@ -77,7 +77,7 @@ def remade(world: Path, folder: Path, change: Callable[[dict[str, torch.Tensor]]
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    file = folder / "config.json"
+    file = folder / "json"
     file.write_text(json.dumps(json.loads(file.read_text()) | config))
     return folder
 
@@ -161,7 +161,7 @@ def test_an_interrupted_run_from_a_checkpoint_ends_with_the_same_bits(world: Pat
 )
 def test_what_a_checkpoint_cannot_do_is_refused(world: Path, more: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        config.read(collect(command(world, f"{knobs(world)} {more}").split())[0].config)
+        read_run(collect(command(world, f"{knobs(world)} {more}").split())[0].config)
     assert message in str(caught.value)
 
 

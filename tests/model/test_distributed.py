@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 from harness.core.errors import InputError
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import open_corpus
-from harness.model import tensors as checkpoint
+from harness.model import tensors
 from harness.model.build import build_scratch
 from harness.model.distributed import Ranks, join
 from harness.model.tensors import load_model, load_optimizer, save_model, save_optimizer
@@ -140,7 +140,7 @@ def test_a_loss_that_is_not_finite_costs_two_ranks_one_run(texts: Path, tmp_path
 
 def _copied(source: Path, target: Path, sharding: str) -> int:
     """Load a state on this rank, and store it again; 1 if it held more than its part."""
-    checkpoint.PART_BYTES = 30_000
+    tensors.PART_BYTES = 30_000
     ranks = join()
     ranks.sharding = sharding
     model = ranks.placed(build_scratch(ODD, seed=1), torch.device("cpu"))
@@ -163,8 +163,8 @@ def test_a_state_is_the_same_files_whatever_number_of_ranks_stores_it(
     optimizer = adamw(model)
     train(model, optimizer, 0, 2)
     whole, parts, copy = (tmp_path / name for name in ("whole", "parts", "copy"))
-    for folder, size in ((whole, checkpoint.PART_BYTES), (parts, 30_000)):
-        monkeypatch.setattr(checkpoint, "PART_BYTES", size)
+    for folder, size in ((whole, tensors.PART_BYTES), (parts, 30_000)):
+        monkeypatch.setattr(tensors, "PART_BYTES", size)
         folder.mkdir()
         save_model(folder, model)
         save_optimizer(folder, optimizer, model)
@@ -182,7 +182,7 @@ def test_a_state_is_the_same_files_whatever_number_of_ranks_stores_it(
 def test_training_goes_on_from_states_in_parts(
     texts: Path, alone: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "PART_BYTES", 5_000)
+    monkeypatch.setattr(tensors, "PART_BYTES", 5_000)
     torch.set_num_threads(1)  # as `alone`
     store = Store(tmp_path)
     with pytest.raises(Interrupted):

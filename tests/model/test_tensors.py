@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from harness.core.errors import CorruptError
-from harness.model import tensors as checkpoint
+from harness.model import tensors
 from harness.model.build import build_scratch, loss_of, parameter_groups
 from harness.model.tensors import OPTIMIZER, WEIGHTS, load_model, load_optimizer, save_model, save_optimizer
 from harness.program.shape import ModelShape
@@ -116,7 +116,7 @@ def test_transformers_reads_the_weights(tmp_path: Path) -> None:
 def test_large_states_are_cut_into_parts_that_transformers_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "PART_BYTES", 20_000)
+    monkeypatch.setattr(tensors, "PART_BYTES", 20_000)
     model = neox(seed=4)
     model.config.save_pretrained(tmp_path)
     save_model(tmp_path, model)
@@ -131,7 +131,7 @@ def test_large_states_are_cut_into_parts_that_transformers_reads(
 
 @pytest.mark.parametrize("damage", ["a part is missing", "a part is truncated", "the index", "a name"])
 def test_damaged_parts_are_named(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "PART_BYTES", 20_000)
+    monkeypatch.setattr(tensors, "PART_BYTES", 20_000)
     model = neox()
     save_model(tmp_path, model)
     part, index = sorted(tmp_path.glob("weights-*"))[1], tmp_path / f"{WEIGHTS}.index.json"

@@ -18,7 +18,7 @@ from matplotlib.text import Annotation, Text
 
 from analysis.laws.formula import Array
 from harness.compose.compose import sweep_points
-from harness.config import run as config
+from harness.config.run import read_run
 from harness.plan.plan import PlannedRun, compile_points
 from harness.store.store import Store
 from paper_figures import arms, data, overview, rewarm_fig1, style
@@ -94,7 +94,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
     folder = tmp_path_factory.mktemp("ten")
     (folder / "ten.yaml").write_text(TEN)
     composed = sweep_points(["ten"], [], folder)
-    points = compile_points((f"{number}", config.read(point.config)) for number, point in enumerate(composed))
+    points = compile_points((f"{number}", read_run(point.config)) for number, point in enumerate(composed))
     write(folder / "store", points, far_apart)
     table = data.from_store(folder / "store", None, []).table
     names = [name for name in FIGURES if name not in ("rewarm_fig3", "rewarm_fig5")]  # which are drawn as figure 2 is

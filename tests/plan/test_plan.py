@@ -139,8 +139,9 @@ def test_the_plan_of_the_demo_works_without_a_store_and_without_torch(tmp_path: 
     script = (
         "import sys; sys.argv = ['harness', '-cd', 'sweeps', '-cn', 'demo', 'do=plan', 'json=true', "
         f"'root={tmp_path}/none']\n"
-        "from harness.__main__ import main\nfrom harness.cli import guarded\n"
-        "status = guarded(main)\nassert not any(m in sys.modules for m in ('torch', 'transformers', 'tokenizers'))\n"
+        "from harness.__main__ import main\nfrom harness.cli import run_command\n"
+        "status = run_command(main)\n"
+        "assert not any(m in sys.modules for m in ('torch', 'transformers', 'tokenizers'))\n"
         "sys.exit(status)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)

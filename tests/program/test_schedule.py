@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.core.errors import InputError
-from harness.program import schedule as schedules
+from harness.program import schedule
 from harness.program.schedule import (
     NAMES,
     OPEN_ENDED,
@@ -34,7 +34,7 @@ INFINITE: dict[str, Any] = {**PAPER, "cooldown_steps": COOLDOWN, "constant_lr": 
 
 
 def pieces(name: str, *, steps: int, **drawn: Any) -> tuple[tuple[Shape, int], ...]:
-    return schedules.pieces(Schedule(name, **drawn), steps)
+    return schedule.pieces(Schedule(name, **drawn), steps)
 
 
 def curve(schedule: tuple[tuple[Shape, int], ...]) -> np.ndarray:

@@ -19,7 +19,7 @@ from analysis.results.runs import base_losses, final_losses, read_runs, summary
 from analysis.results.tables import COLUMNS, load, read
 from harness.compose.compose import sweep_points
 from harness.compose.expand import assign
-from harness.config import run as config
+from harness.config.run import read_run
 from harness.core.errors import CorruptError, InputError
 from harness.core.files import seal
 from harness.plan.plan import PlannedRun, compile_points
@@ -278,7 +278,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     configs = [(seed, copy.deepcopy(point.config)) for point in sweep_points(["demo"], []) for seed in range(15)]
     for seed, one in configs:
         assign(one, "seed", seed)
-    points = compile_points((str(number), config.read(one)) for number, (_, one) in enumerate(configs))
+    points = compile_points((str(number), read_run(one)) for number, (_, one) in enumerate(configs))
     assert len(points) == 240
 
     def loss(point: PlannedRun, corpus: str, D: int, _end: int) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.compose.compose import sweep_points
-from harness.config.run import read
+from harness.config.run import read_run
 from harness.core.plain import plain, read_back
 from harness.core.shipped import CODE
 from harness.plan.jobs import Jobs
@@ -20,7 +20,7 @@ from harness.workers.worker import Setup
 
 @pytest.mark.parametrize("sweep", ["demo", "scalable_replay"])
 def test_a_task_comes_back_equal_from_json(sweep: str) -> None:
-    runs = [(point.label, read(point.config)) for point in sweep_points([sweep], ["scale=mini"])]
+    runs = [(point.label, read_run(point.config)) for point in sweep_points([sweep], ["scale=mini"])]
     for job in Jobs(plan(compile_points(runs))).all:
         again = read_back(Task, json.loads(json.dumps(plain(job.task))))
         assert again == job.task

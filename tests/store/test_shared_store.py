@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from harness import __main__ as harness_main
-from harness.cli import guarded
-from harness.model import tensors as checkpoint
+from harness.cli import run_command
+from harness.model import tensors
 from harness.store.store import Store
 from tests.launched import kept_files
 from tests.tiny import command, write_texts
@@ -31,7 +31,7 @@ processes = multiprocessing.get_context("fork")
 def test_tensors_have_the_mode_of_any_new_file(umask: int, mode: int, tmp_path: Path) -> None:
     before = os.umask(umask)
     try:
-        checkpoint._save(tmp_path, "weights.safetensors", {"one": torch.ones(3)})
+        tensors._save(tmp_path, "weights.safetensors", {"one": torch.ones(3)})
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "weights.safetensors").stat().st_mode) == mode
@@ -79,7 +79,7 @@ def as_user(user: int, umask: int, body: Callable[[], int]) -> tuple[int, str]:
 def trains(shared: Path, *more: str) -> Callable[[], int]:
     def body() -> int:
         sys.argv = ["harness", *command(shared / "texts").split(), f"root={shared}/group/runs", *more]
-        return guarded(harness_main.main)
+        return run_command(harness_main.main)
 
     return body
 
