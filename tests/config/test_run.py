@@ -276,7 +276,7 @@ def test_a_home_is_expanded_wherever_a_path_is_given(
     lines = ("defaults: [config, {override /shift: local}, _self_]", "upstream: ~/upstream")
     (tmp_path / "sweeps" / "own.yaml").write_text("\n".join([*lines, "grids: [{downstream: [~/downstream]}]"]))
     (point,) = collect(["-cd", str(tmp_path / "sweeps"), "-cn", "own"])
-    assert config.read(point.config).recipes == run_of(*own.split()).recipes
+    assert read_run(point.config).recipes == run_of(*own.split()).recipes
     for given in ("upstream=~/none", "shift.further={third: ~/none}", "tokenizer=~/none"):
         with pytest.raises(InputError, match=f"{texts}/none"):
             run_of(*tilde.split(), given)
