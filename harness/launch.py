@@ -120,7 +120,7 @@ def _require_states(plan: Plan, jobs: Jobs, store: Store, outcome: Outcome) -> N
     asked = {job.segment for job in jobs.all} | {point.path[-1] for point in plan.points}
     for segment in plan.segments:
         if segment in asked - told and store.state(segment.address) is None:
-            names = [plan.points[i].run.name for i in segment.runs]
+            names = [plan.names[i] for i in segment.runs]
             why = f"its state {segment.address} is neither in {store.root} nor in a parent store; try again"
             log = str(worker.log_path(store.root, segment.address))
             outcome.failures.append(Failure(names, segment.address, segment.stop, None, why, log))

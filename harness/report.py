@@ -25,7 +25,7 @@ from harness.store.store import Store
 def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
     """The totals and every point. Asks squeue if anything was ever submitted from this store."""
     queue, epochs = submitted(store.root), Epochs(store.root)
-    points = [_point(plan, point, store, queue, epochs) for point in plan.points]
+    points = [_point(plan, i, store, queue, epochs) for i in range(len(plan.points))]
     return {"schema": "rewarm.plan/1", **totals(plan), "warnings": epochs.warnings(plan.points), "points": points}
 
 
@@ -35,7 +35,7 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
     shared = len(set(models)) == 1
     lines = models[:1] if shared else []
     for entry, model in zip(document["points"], models, strict=True):
-        lines.append(f"{entry['status']:8} {entry['run']}")
+        lines.append(f"{entry['status']:8} {entry['name']}")
         lines += [] if shared else [f"           {model}"]
         for phase in entry["phases"]:
             own = "" if phase["shared_by"] == 1 else f", shared by {phase['shared_by']} runs"
@@ -77,11 +77,13 @@ def total_lines(document: dict[str, Any]) -> list[str]:
 
 
 def _point(
-    plan: Plan, point: PlannedRun, store: Store, queue: Mapping[str, Submitted], epochs: Epochs
+    plan: Plan, index: int, store: Store, queue: Mapping[str, Submitted], epochs: Epochs
 ) -> dict[str, Any]:
+    point = plan.points[index]
     program, run = point.program, point.run
     return {
         "run": run.name,
+        "name": plan.names[index],
         "key": point.key,
         "labels": point.labels,
         "address": point.path[-1].address,

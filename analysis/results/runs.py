@@ -206,16 +206,14 @@ def _fate(
     queue: Mapping[str, Submitted],
 ) -> dict[str, Any]:
     """done: the end is stored with every row of the channels and of what was trained on; further sets don't count."""
-    end, base = document["address"], document["base_position"] or 0
-    if end in stored and not (lacking and _due(document, stored, lacking)):
-        return {"status": "done"}
-    left, start = [], 0
-    for stop in document["path"]:
-        address = stop["address"]
-        if address not in stored:
-            left.append(Left(address, address, start, trains=True, shared=users[address] > 1))
-        start = int(stop["position"])
-    left = left or [Left(end, end, start, trains=True, shared=False, again=True)]
+    end, path, base = document["address"], document["path"], document["base_position"] or 0
+    if end in stored:
+        due = lacking and _due(document, stored, lacking)
+        left = [Left(end, end, int(path[-1]["position"]), trains=True, shared=False, again=True)] if due else []
+    else:
+        starts = [0, *(int(stop["position"]) for stop in path)]
+        steps = [(start, stop["address"]) for start, stop in zip(starts, path, strict=False)]
+        left = [Left(to, to, start, trains=True, shared=users[to] > 1) for start, to in steps if to not in stored]
     begun = any(position > base for position, _ in _stops(document, stored))
     return become(left, store, queue) or {"status": "partial" if begun else "missing"}
 

@@ -11,7 +11,6 @@ whose tensors are still in its memory.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -150,17 +149,15 @@ class Jobs:
 
 
 def name_of(plan: Plan, segment: Segment) -> str:
-    """What a segment is called on a display: the run, or how many runs share it."""
+    """What a segment is called on a display: the run, or what runs share, with the choices that all of them made."""
     points = [plan.points[i] for i in segment.runs]
-    names = [point.labels[0] or point.run.name for point in points]
-    if all(point.base_position and segment.stop <= point.base_position for point in points):
-        what = "base"
-    elif len(names) == 1:
-        return names[0]
-    else:
-        same = itertools.takewhile(lambda characters: len(set(characters)) == 1, zip(*names, strict=False))
-        what = "".join(characters[0] for characters in same).rstrip(" -=.,0123456789") or "trunk"
-    return what if len(names) == 1 else f"{what} of {len(names)} runs"
+    is_base = all(point.base_position and segment.stop <= point.base_position for point in points)
+    if len(points) == 1 and not is_base:
+        return points[0].labels[0] or points[0].run.name
+    choices = [point.labels[0].split() for point in points]
+    common = " ".join(one for one in choices[0] if all(one in own for own in choices))
+    what = ("base" if is_base else "trunk") + (f" of {len(points)} runs" if len(points) > 1 else "")
+    return f"{what}, {common}" if common else what
 
 
 def _cost(job: Job) -> float:

@@ -7,7 +7,7 @@ start from the deepest stored state on the way that covers what is asked*. A sto
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -119,6 +119,15 @@ class Plan:
     """The trie of their training; parents come first."""
     evaluations: list[Evaluation]
     """Rows that are missing at stored states."""
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What a person calls each point: its run, with its choices where other runs of the plan have the same name."""
+        same = Counter(point.run.name for point in self.points)
+        return [
+            f"{point.run.name} ({point.labels[0]})" if same[point.run.name] > 1 and point.labels[0] else point.run.name
+            for point in self.points
+        ]
 
     @property
     def to_train(self) -> list[Segment]:

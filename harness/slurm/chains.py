@@ -26,6 +26,11 @@ class Chain:
     waits_for: list[tuple[str, Chain | str]] = field(default_factory=list)  # afterok or afterany; a number if queued
     number: str | None = None  # once it is submitted
 
+    @property
+    def name(self) -> str:
+        """What it is for: the last that it makes."""
+        return self.jobs[-1].name
+
     def dependency(self) -> str | None:
         """As sbatch takes it; None if a chain it waits for has not been submitted."""
         numbers = [(kind, other if isinstance(other, str) else other.number) for kind, other in self.waits_for]
@@ -61,7 +66,7 @@ def chains(jobs: Jobs, queue: Mapping[str, Submitted], short: frozenset[str] = f
 
 def job_name(group: Sequence[Chain]) -> str:
     """What squeue shows: a run's name, or how many."""
-    name = group[0].jobs[0].name if len(group) == 1 else f"{len(group)}-runs"
+    name = group[0].name if len(group) == 1 else f"{len(group)}-runs"
     return "rewarm-" + re.sub(r"[^\w.=+-]+", "-", name)[:80]
 
 

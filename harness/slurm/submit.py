@@ -196,7 +196,7 @@ def _submit_array(
         chain.number = submission.job_id
         for job in chain.jobs:
             store.clear_failure(job.task.address)  # of an earlier try
-    what = chain.jobs[0].name if len(group) == 1 else f"{group[0].jobs[0].name} and {len(group) - 1} more"
+    what = group[0].name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
     after = f" after {dependency.replace(',', ' ')}" if dependency else ""
     print(f"submitted {listed([s.job_id for s in submissions])}: {what}{after}", file=sys.stderr)
 

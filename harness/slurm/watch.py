@@ -94,7 +94,7 @@ class Watch:
     def _failed(self, job: Job, known: Submitted | None) -> None:
         self.jobs.failed(job)
         told = failure_of(left_at(job.segment, job.key), self.store, known) or CANCELLED
-        names = [self.plan.points[i].run.name for i in job.segment.runs]
+        names = [self.plan.names[i] for i in job.segment.runs]
         position, reason = told["position"], told["reason"]
         self.failures.append(Failure(names, job.task.address, position, told["last_good"], reason, told["log"]))
         self.display.say(f"failed: {job.name}: {reason}")

@@ -168,7 +168,7 @@ class Session:
     def _failed(self, job: Job, reason: str, position: int, last_good: int | None) -> None:
         self.jobs.failed(job)
         log = str(worker.log_path(self.store.root, job.task.address))
-        names = [self.plan.points[i].run.name for i in job.segment.runs]
+        names = [self.plan.names[i] for i in job.segment.runs]
         self.outcome.failures.append(Failure(names, job.task.address, position, last_good, reason, log))
         with contextlib.suppress(OSError):  # the disk may be what failed
             self.store.write_failure(job.task.address, position, last_good, log, reason)

@@ -75,15 +75,16 @@ def make_trainer(setup: Setup) -> Trainer:
     from harness.train.loop import Trainer
     from harness.train.states import States
 
-    device = local_device()
-    if setup.gpus and device.type == "cpu":
+    ranks, device = join(), local_device()
+    missing = setup.gpus and device.type == "cpu"
+    if any(ranks.any(missing)):  # on all ranks alike, so that 0 tells of it
         given = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-        why = f"a GPU was given to this process, and torch {torch.__version__} cannot use it"
+        whose = "this process" if missing else "another rank"
+        why = f"a GPU was given to {whose}, and torch {torch.__version__} cannot use it"
         remedy = "see `nvidia-smi` and `python -c 'import torch; torch.cuda.init()'`; for CPUs set it to nothing"
         raise InputError("CUDA_VISIBLE_DEVICES", given, why, remedy)
     tune_process()
     torch.set_num_threads(1)  # the number of threads changes bits
-    ranks = join()
     ranks.sharding = setup.sharding
     states = States(Store(setup.root, setup.parents), device, setup.keep, ranks)
     return Trainer(states, micro_batch=setup.micro_batch, save_every=setup.save_every)

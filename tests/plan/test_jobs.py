@@ -7,6 +7,8 @@ from pathlib import Path
 
 from harness.plan.jobs import Jobs, name_of
 from harness.plan.plan import Plan, plan
+from harness.report import plan_document, plan_lines
+from harness.store.store import Store
 from tests.composed import points_of
 from tests.tiny import command
 
@@ -99,11 +101,38 @@ def test_measurements_of_a_stored_state_go_before_what_continues_from_it(texts: 
     assert second.segment.start == 60
 
 
-def test_names_tell_what_is_trained(texts: Path) -> None:
-    points = points_of(*(command(texts, knobs) for knobs in ("warmup=0.1", "warmup=0.2")))
-    for point, label in zip(points, ("warmup=0.1", "warmup=0.2"), strict=True):
+def labelled(texts: Path, *choices: str) -> Plan:
+    points = points_of(*(command(texts, knobs) for knobs in choices))
+    for point, label in zip(points, choices, strict=True):
         point.labels = [label]
-    laid = plan(points)
+    return plan(points)
+
+
+def test_names_tell_what_is_trained(texts: Path) -> None:
+    laid = labelled(texts, "warmup=0.1", "warmup=0.2")
     names = {segment.stop: name_of(laid, segment) for segment in laid.segments}
     assert names[60] == "base of 2 runs"
     assert names[64] == "warmup=0.1"
+
+
+def test_names_tell_the_bases_of_seeds_apart(texts: Path) -> None:
+    laid = labelled(texts, "seed=0 warmup=0", "seed=0 warmup=0.1", "seed=1 warmup=0")
+    bases = [name_of(laid, segment) for segment in laid.segments if segment.stop == 60]
+    assert bases == ["base of 2 runs, seed=0", "base, seed=1 warmup=0"]
+
+
+def test_names_tell_trunks_apart(texts: Path) -> None:
+    wsd = "schedule=wsd start=scratch"
+    laid = labelled(texts, *(f"{wsd} seed={seed} tokens={tokens}x" for seed in (0, 1) for tokens in (1, 2)))
+    trunks = {name_of(laid, segment) for segment in laid.segments if len(segment.runs) > 1}
+    assert trunks == {f"trunk of 2 runs, {wsd} seed=0", f"trunk of 2 runs, {wsd} seed=1"}
+
+
+def test_runs_of_one_name_are_told_apart_by_their_choices(texts: Path, tmp_path: Path) -> None:
+    """A run is named by what most sweeps vary; a sweep may vary anything else."""
+    laid = labelled(texts, "seed=0", "model.hidden=16 seed=1", "model.hidden=32 seed=1")
+    first, *others = laid.names
+    assert "(" not in first
+    assert [name.partition(" ")[2] for name in others] == ["(model.hidden=16 seed=1)", "(model.hidden=32 seed=1)"]
+    report = "\n".join(plan_lines(plan_document(laid, Store(tmp_path))))
+    assert all(f"to train {name}\n" in report for name in laid.names)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.plan.jobs import Jobs
 from harness.plan.plan import plan
-from harness.slurm.chains import Chain, chains, listed
+from harness.slurm.chains import Chain, chains, job_name, listed
 from harness.slurm.submissions import Submitted
 from tests.composed import points_of
 from tests.tiny import command
@@ -64,5 +64,14 @@ def test_what_is_stored_meanwhile_is_not_waited_for(texts: Path) -> None:
     assert [chain.dependency() for chain in chains(jobs, {})] == ["", ""]
 
 
-def test_numbers_arelisted_as_squeue_does() -> None:
+def test_numbers_are_listed_as_squeue_does() -> None:
     assert listed(["7", "12_0", "12_1", "12_2", "12_5", "13_4"]) == "7 12_[0-2,5] 13_4"
+
+
+def test_jobs_are_named_by_what_they_make_in_the_end(texts: Path) -> None:
+    points = points_of(*(command(texts, f"warmup=0.1 seed={seed}") for seed in (0, 1)))
+    for seed, point in enumerate(points):
+        point.labels = [f"seed={seed}"]
+    found = chains(Jobs(plan(points)), {})
+    assert [job_name([chain]) for chain in found] == ["rewarm-seed=0", "rewarm-seed=1"]
+    assert job_name(found) == "rewarm-2-runs"

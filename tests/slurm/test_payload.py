@@ -16,6 +16,7 @@ from harness.core.plain import plain
 from harness.core.shipped import CODE
 from harness.model.tensors import save_optimizer
 from harness.plan.jobs import Job, Jobs
+from harness.report import plan_document
 from harness.slurm import payload
 from harness.slurm.resources import longest_waits
 from harness.store.history import Row
@@ -39,13 +40,14 @@ def run(
     code: Path = CODE,
     slow: float = 0.0,
     broken: bool = False,
+    gpus: bool = False,
     **environment: str,
 ) -> int | None:
     """The status of job 5, which does these. `slow`: seconds a save takes longer. `broken`: measurements fail."""
     folder = store.root / "jobs" / "token"
     folder.mkdir(parents=True, exist_ok=True)
     document = {
-        "setup": plain(Setup(store.root, (), save_every=600.0, micro_batch=None, keep="all")),
+        "setup": plain(Setup(store.root, (), save_every=600.0, micro_batch=None, keep="all", gpus=gpus)),
         "code": str(code),
         "requeues": 1,
         "parameters": 10,
@@ -119,3 +121,13 @@ def test_no_other_code_than_the_frozen_trains(texts: Path, store: Store, tmp_pat
     jobs = Jobs(planned(texts, store, "start=scratch"))
     assert run(store, jobs.all, code=tmp_path / "elsewhere") == 1
     assert store.addresses() == set()
+
+
+def test_a_job_that_cannot_use_its_gpu_fails_and_says_so(texts: Path, store: Store) -> None:
+    """It must not train on the CPU instead."""
+    plan = planned(texts, store, "warmup=0.1")
+    assert run(store, Jobs(plan).all, gpus=True, CUDA_VISIBLE_DEVICES="") == payload.FAILED
+    assert store.addresses() == set()
+    (point,) = plan_document(plan, store)["points"]
+    assert point["status"] == "failed"
+    assert "CUDA_VISIBLE_DEVICES=: a GPU was given to this process, and torch" in point["failure"]["reason"]
