@@ -76,9 +76,7 @@ def total_lines(document: dict[str, Any]) -> list[str]:
     ]
 
 
-def _point(
-    plan: Plan, index: int, store: Store, queue: Mapping[str, Submitted], epochs: Epochs
-) -> dict[str, Any]:
+def _point(plan: Plan, index: int, store: Store, queue: Mapping[str, Submitted], epochs: Epochs) -> dict[str, Any]:
     point = plan.points[index]
     program, run = point.program, point.run
     return {

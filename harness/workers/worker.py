@@ -81,7 +81,10 @@ def make_trainer(setup: Setup) -> Trainer:
         given = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         whose = "this process" if missing else "another rank"
         why = f"a GPU was given to {whose}, and torch {torch.__version__} cannot use it"
-        remedy = "see `nvidia-smi` and `python -c 'import torch; torch.cuda.init()'`; for CPUs set it to nothing"
+        remedy = (
+            "see `nvidia-smi` and `python -c 'import torch; torch.cuda.init()'`; for CPUs set it to nothing, or with"
+            " launch=slurm launch.gpus_per_node=0"
+        )
         raise InputError("CUDA_VISIBLE_DEVICES", given, why, remedy)
     tune_process()
     torch.set_num_threads(1)  # the number of threads changes bits
