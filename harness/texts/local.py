@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -160,6 +161,8 @@ def _csv(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:
     try:
         header = next(rows, [])
         begins = rows.line_num + 1
+        if place.column not in header and len(header) == 1 and (mark := re.search(r"[;\t|]", header[0])):
+            raise place.error(f"its columns are separated by {mark[0]!r}", "save it with commas between them")
         _check_columns(place, header)
         at = header.index(place.column)
         for row in rows:
@@ -204,8 +207,10 @@ def _parquet(place: _Place) -> Iterator[tuple[int, str]]:
             if value not in (pyarrow.string(), pyarrow.large_string(), pyarrow.string_view()):
                 why = f"column {place.column} holds {kind}, not text"
                 raise place.error(why, "name a column of strings: text=NAME")
-            row = 0
-            for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata), columns=[place.column]):
+            groups, row = file.metadata, 0
+            size = int(sum(groups.row_group(i).total_byte_size for i in range(groups.num_row_groups)))
+            rows = max(1, min(256, _BATCH_BYTES * int(groups.num_rows) // max(1, size)))  # fewer where they are long
+            for batch in file.iter_batches(batch_size=rows, columns=[place.column]):
                 for cell in batch.column(0):
                     row += 1
                     try:
@@ -217,12 +222,6 @@ def _parquet(place: _Place) -> Iterator[tuple[int, str]]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise place.error(f"not a valid parquet file ({error})") from None
-
-
-def _rows_at_once(metadata: Any) -> int:
-    """256, or fewer where rows are long."""
-    size = int(sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)))
-    return max(1, min(256, _BATCH_BYTES * int(metadata.num_rows) // max(1, size)))
 
 
 def _lines(stream: IO[bytes], place: _Place) -> Iterator[tuple[int, str]]:

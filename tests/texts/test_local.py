@@ -202,6 +202,12 @@ def test_a_folder_is_read_in_order_of_its_names(tmp_path: Path) -> None:
 # --- two columns, other types, other kinds of files ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_of_other_separators_is_named_as_that(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "data.csv").write_text(f"id{mark}text\n1{mark}left\n")
+    assert f"its columns are separated by {mark!r}; save it with commas" in refusal(tmp_path / "data.csv")
+
+
 def test_two_columns_of_texts_are_refused_and_both_named(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("text,id,text\nleft,1,right\n")
     assert "columns 1 and 3 are both called text" in refusal(tmp_path / "data.csv")
