@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import cluster, fits, page, planning, ranks, speed, sweeps, table, tables
-from benchmarks.workload import Bench, corpora, planned, say
+from benchmarks.workload import Bench, corpora, planned, print_line
 from harness.store.store import Store
 from harness.workers.pool import ONE_THREAD
 
@@ -76,7 +76,7 @@ def main() -> None:
         bench = Bench(scratch, pairs, sweep_pairs, given.quick, given.all)
         for name, function in ALL.items():
             if not given.names or name in given.names:
-                say(f"--- {name}")
+                print_line(f"--- {name}")
                 measured = function(bench)
                 rows += measured
                 if given.page and measured and not given.quick:  # those are too small to say how fast anything is

@@ -6,7 +6,7 @@ import shutil
 
 from benchmarks.planning import GRID
 from benchmarks.table import Row
-from benchmarks.workload import Bench, command, fresh_store, say
+from benchmarks.workload import Bench, command, fresh_store, print_line
 
 HELD = ("launch=slurm", "launch.gpus_per_node=0", "launch.sbatch={hold: true}")  # nothing starts
 JOBS = 8
@@ -16,7 +16,7 @@ SIDES = 2  # jobs, or workers, at a time
 def slurm(bench: Bench) -> list[Row]:
     """Seconds from command to prompt for 1, 30, 300 points, and per job. Where there is sbatch (tests/slurm/up)."""
     if shutil.which("sbatch") is None:
-        say("slurm: there is no sbatch here: left out")
+        print_line("slurm: there is no sbatch here: left out")
         return []
     rows = []
     for points in (1, 3) if bench.quick else (1, 30, 300):
@@ -32,7 +32,7 @@ def slurm(bench: Bench) -> list[Row]:
                 note="whole command, corpora built",
             )
         )
-        say(f"slurm: {points} points: {min(seconds):.2f} s")
+        print_line(f"slurm: {points} points: {min(seconds):.2f} s")
     return [*rows, _overhead(bench)]
 
 
@@ -65,5 +65,5 @@ def _overhead(bench: Bench) -> Row:
         with fresh_store(bench.scratch) as root:
             theirs.append(command(*sweep, f"root={root}", "launch=local", f"launch.workers={SIDES}"))
     per_job = tuple((a - b) * SIDES / jobs for a, b in zip(ours, theirs, strict=True))
-    say(f"slurm: a job: {min(per_job):.1f} s")
+    print_line(f"slurm: a job: {min(per_job):.1f} s")
     return Row("slurm: a job beside the same work of a worker", "s", per_job, note=f"{jobs} jobs, {SIDES} at a time")

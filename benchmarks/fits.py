@@ -27,7 +27,7 @@ from analysis.results.tables import read
 from benchmarks import fitters
 from benchmarks.fitters import Fitted, Problem
 from benchmarks.table import Row
-from benchmarks.workload import Bench, say
+from benchmarks.workload import Bench, print_line
 
 # Chinchilla's own 4,500 starts (2203.15556, approach 3), under the names that `chinchilla` has for them.
 GRID: dict[str, Array] = {
@@ -139,7 +139,7 @@ def _compared(bench: Bench, problem: Problem, where: str) -> list[Row]:
             ]
             ours.append([pair[0] for pair in pairs])
             theirs.append([pair[1] for pair in pairs])
-            say(f"{name}: {one.name} {theirs[-1][0].seconds:.3g} s, ours {ours[-1][0].seconds:.3g} s")
+            print_line(f"{name}: {one.name} {theirs[-1][0].seconds:.3g} s, ours {ours[-1][0].seconds:.3g} s")
         bootstraps = _bootstraps(bench, problem, us, them)
     searched = [fitted for several in ours for fitted in several]
     rows = [

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.table import Row
-from benchmarks.workload import Bench, command, fresh_store, say
+from benchmarks.workload import Bench, command, fresh_store, print_line
 from harness.compose.compose import collect
 from harness.compose.expand import assign
 from harness.config.run import read_run
@@ -52,7 +52,7 @@ def plan(bench: Bench) -> list[Row]:
         for name, (arguments, target) in calls.items():
             seconds = _timed(pairs, lambda arguments=arguments: command(*arguments))  # type: ignore[misc]
             rows.append(Row(f"plan: {name}", "s", seconds, target=target, at_most=True, note="whole command"))
-            say(f"plan: {name}: {min(seconds):.2f} s")
+            print_line(f"plan: {name}: {min(seconds):.2f} s")
     return rows
 
 
@@ -71,7 +71,7 @@ def _many(bench: Bench, count: int) -> tuple[float, float]:
         planned = plan_over(points, Store(root))
         seconds = time.perf_counter() - began
     assert len(planned.points) == count
-    say(f"plan: {count:,} runs compiled in {compiled:.1f} s, planned in {seconds:.1f} s")
+    print_line(f"plan: {count:,} runs compiled in {compiled:.1f} s, planned in {seconds:.1f} s")
     return compiled, seconds
 
 

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from benchmarks.workload import say
+from benchmarks.workload import print_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,7 +67,9 @@ def interleaved(name: str, pairs: int, calls: Mapping[str, Callable[[], float]])
         order: Sequence[str] = list(calls)[:: -1 if pair % 2 else 1]
         for key in order:
             measured[key].append(calls[key]())
-        say(f"{name}, pair {pair + 1} of {pairs}: " + ", ".join(f"{key} {measured[key][-1]:.4g}" for key in calls))
+        print_line(
+            f"{name}, pair {pair + 1} of {pairs}: " + ", ".join(f"{key} {measured[key][-1]:.4g}" for key in calls)
+        )
     return {key: tuple(values) for key, values in measured.items()}
 
 

@@ -131,7 +131,7 @@ def state(bench: Bench) -> list[Row]:
     rows = []
     with Side(tuned=True) as side:
         for model, more in STATE_MODELS.items():
-            workload.say(f"state {model}")
+            workload.print_line(f"state {model}")
             work = workload.workload(model, 16384, warmup=0.1, more=more)
             times = side.ask(contenders.saved_and_loaded, work, bench.scratch, bench.pairs)
             note = "with optimizer; saved: synced to disk; loaded: model made, checksums checked, page cache warm"

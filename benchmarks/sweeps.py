@@ -11,7 +11,7 @@ from statistics import mean
 from benchmarks import workload
 from benchmarks.sides import Side
 from benchmarks.table import Row
-from benchmarks.workload import Bench, command, fresh_store, planned, say
+from benchmarks.workload import Bench, command, fresh_store, planned, print_line
 from harness.core.cores import cores
 from harness.core.shipped import SWEEPS
 from harness.plan.jobs import Jobs
@@ -40,7 +40,9 @@ def demo(bench: Bench) -> list[Row]:
         loose.append(loose_bound)
         with fresh_store(bench.scratch) as root:
             ours.append(command(*arguments, f"root={root}", f"launch.workers={workers}"))
-        say(f"demo, repetition {repetition + 1} of {bench.sweep_pairs}: {ours[-1]:.1f} s, bound {bounds[-1]:.1f} s")
+        print_line(
+            f"demo, repetition {repetition + 1} of {bench.sweep_pairs}: {ours[-1]:.1f} s, bound {bounds[-1]:.1f} s"
+        )
     note = (
         f"{len(plan.points)} runs, {plan.tokens_planned:,} tokens, {workers} workers, whole command; bound = start of "
         "the workers + the most, over all segments, of the path to its end + what depends on it / workers, trained and "
@@ -83,7 +85,7 @@ def infinite(bench: Bench) -> list[Row]:
                     seconds += command(*knobs, f"tokens={length:g}x", f"root={root}", *shared)
             alone.append(seconds)
             which = f"repetition {repetition + 1} of {bench.sweep_pairs}"
-            say(f"infinite, {which}: {together[-1]:.1f} s, alone {seconds:.1f} s")
+            print_line(f"infinite, {which}: {together[-1]:.1f} s, alone {seconds:.1f} s")
     each = ", ".join(f"{length:g}" for length in LENGTHS)
     lengths = f"{each} x {plan.points[0].run.config['scale']['tokens']:,} tokens, anneals of 15 %; base in neither"
     note = f"{lengths}; one worker on both sides, so that only sharing counts; each separate run starts its own process"
@@ -119,7 +121,7 @@ def _bounds(bench: Bench, plan: Plan, workers: int) -> tuple[float, float]:
         if segment.parent:
             below[segment.parent.address] += below[segment.address] + _cost(segment, train, measure)
     bound = max(path[address] + below[address] / workers for address in path)
-    say(
+    print_line(
         f"bare loops side by side: {train:,.0f} tokens/s trained, {measure:,.0f} measured; start {start:.1f} s; "
         f"longest path {max(path.values()):.1f} s, total {total:.1f} s"
     )
@@ -174,7 +176,7 @@ def _separate(bench: Bench, plan: Plan, more: Sequence[str]) -> tuple[float, str
     for point in chosen:
         with fresh_store(bench.scratch) as root:
             seconds += command(*point.labels[0].split(), *more, f"root={root}")
-        say(f"separate, {point.labels[0]}: {seconds:.1f} s so far")
+        print_line(f"separate, {point.labels[0]}: {seconds:.1f} s so far")
     tokens = sum(point.program.tokens(point.program.steps) for point in chosen)
     how = (
         "all of them run"

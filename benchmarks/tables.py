@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.results.tables import load
 from benchmarks.table import Row
-from benchmarks.workload import Bench, fresh_store, say
+from benchmarks.workload import Bench, fresh_store, print_line
 from harness.compose.compose import collect
 from harness.compose.expand import assign
 from harness.config.run import read_run
@@ -41,7 +41,7 @@ def tables(bench: Bench) -> list[Row]:
     with fresh_store(bench.scratch) as root:
         began = time.perf_counter()
         rows = write_store(root, count)
-        say(f"tables: a store of {count:,} runs written in {time.perf_counter() - began:.0f} s")
+        print_line(f"tables: a store of {count:,} runs written in {time.perf_counter() - began:.0f} s")
         for _ in range(repeats):
             gc.collect()
             began, cpu = time.perf_counter(), time.process_time()
@@ -50,7 +50,7 @@ def tables(bench: Bench) -> list[Row]:
             busy.append(time.process_time() - cpu)
             assert len(table) == rows
             assert set(table.status) == {"done"}
-            say(f"tables: {rows:,} rows in {wall[-1]:.2f} s, {busy[-1]:.2f} s of CPU")
+            print_line(f"tables: {rows:,} rows in {wall[-1]:.2f} s, {busy[-1]:.2f} s of CPU")
             del table
     name = f"tables: {count:,} runs, {rows:,} rows"
     return [

@@ -114,6 +114,6 @@ def command(*arguments: str) -> float:
     return seconds
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Progress, beside the table."""
     print(text, file=sys.stderr, flush=True)

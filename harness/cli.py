@@ -109,15 +109,15 @@ def _verified(planned: Plan, replan: Callable[[], Plan], store: Store, mode: str
     while mode != "off":
         left = {s.address for s in planned.segments if s.stored is not None} - checked
         sizes = {address: store.unverified_bytes(address, full=mode == "full") for address in sorted(left)}
-        done, total, told = 0, sum(sizes.values()), time.monotonic()
+        done, total, last_line = 0, sum(sizes.values()), time.monotonic()
         if total > LONG_CHECK_BYTES:
             print(f"checking {len(left)} stored states, {size(total)} (launch.verify)", file=sys.stderr)
         whole = True
         for address, left_bytes in sizes.items():
             whole &= store.verify(address, full=mode == "full")
             done += left_bytes
-            if time.monotonic() - told > CHECK_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - last_line > CHECK_SECONDS:
+                last_line = time.monotonic()
                 print(f"checked {size(done)} of {size(total)}", file=sys.stderr)
         if whole:
             break

@@ -24,7 +24,7 @@ from harness.store.store import Store
 from harness.workers import pool, worker
 from harness.workers.display import Display
 from harness.workers.needed_corpora import build_corpora
-from harness.workers.session import Session, Stop, tell
+from harness.workers.session import Session, Stop, print_outcome
 from harness.workers.tracker import Tracker
 
 
@@ -45,7 +45,7 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
         write_documents(plan, store)
         _warn(plan, store)
         _require_states(plan, jobs, store, outcome)
-        tell(outcome)
+        print_outcome(outcome)
         return outcome
     if settings.cluster:
         return _slurm(plan, jobs, setup, settings.cluster, store, tracker, progress)
@@ -67,7 +67,7 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
         for one in workers:
             one.kill()
     _require_states(plan, jobs, store, outcome)
-    tell(outcome)
+    print_outcome(outcome)
     return outcome
 
 
@@ -108,7 +108,7 @@ def _slurm(
                 watch.stay(lambda: stop.asked)
                 outcome = Outcome(watch.trained, watch.failures, interrupted=jobs.open)
             _require_states(plan, jobs, store, outcome)
-    tell(outcome)
+    print_outcome(outcome)
     return outcome
 
 
@@ -116,10 +116,10 @@ def _require_states(plan: Plan, jobs: Jobs, store: Store, outcome: Outcome) -> N
     """Done means that every state asked for is there: what is missing without a word becomes a failure."""
     if outcome.interrupted:
         return
-    told = {job.segment for job in jobs.all if job.status in ("failed", "blocked")}
+    reported = {job.segment for job in jobs.all if job.status in ("failed", "blocked")}
     asked = {job.segment for job in jobs.all} | {point.path[-1] for point in plan.points}
     for segment in plan.segments:
-        if segment in asked - told and store.state(segment.address) is None:
+        if segment in asked - reported and store.state(segment.address) is None:
             names = [plan.names[i] for i in segment.runs]
             why = f"its state {segment.address} is neither in {store.root} nor in a parent store; try again"
             log = str(worker.log_path(store.root, segment.address))

@@ -32,10 +32,10 @@ def draw(
     for name in names:
         module = importlib.import_module(f"paper_figures.{name}")
         results = live or _frozen(module, required)
-        made, said = _draw(name, module, results, out) if results else ([], f"{name}: no frozen table")
-        if said:
-            notes.append(said)
-            print(said, file=sys.stderr)
+        made, note = _draw(name, module, results, out) if results else ([], f"{name}: no frozen table")
+        if note:
+            notes.append(note)
+            print(note, file=sys.stderr)
         if required and not made:
             raise InputError("figure", name, "no run of it is done", "`python -m analysis runs` shows what is there")
         drawn += made
@@ -48,16 +48,16 @@ def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[rep
     """One figure for each setting in a table, and one line on the runs that are missing."""
     table = module.select(results.table)
     lacking = module.select(results.lacking) if len(results.lacking) else results.lacking
-    said = f"{name}: missing: {', '.join(lacking.name)} (of {results.source})" if len(lacking) else ""
-    if table.empty and not said:
-        said = f"{name}: no run of it in {results.source}"
+    note = f"{name}: missing: {', '.join(lacking.name)} (of {results.source})" if len(lacking) else ""
+    if table.empty and not note:
+        note = f"{name}: no run of it in {results.source}"
     drawn = []
     for suffix, part in _settings(table, getattr(module, "SPLIT", SPLIT)):
         figure = module.draw(part)
         paths = style.save(figure, out, name + suffix)
         print(paths[0])
         drawn.append(report.Drawn(name + suffix, paths[1], style.caption_of(figure)))
-    return drawn, said
+    return drawn, note
 
 
 def _settings(table: pd.DataFrame, split: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:

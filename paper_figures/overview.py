@@ -41,7 +41,7 @@ def arms_of(table: pd.DataFrame) -> list[tuple[str, list[Arm]]]:
     """(heading, arms) of each group that is there."""
     found = dict(groups(table))
 
-    def one(label: str, name: str, look: Look) -> list[Arm]:
+    def single(label: str, name: str, look: Look) -> list[Arm]:
         return [Arm(label, None, look, found[name][found[name].D >= 0])] if len(found[name]) else []
 
     def several(name: str, knob: str, text: str, look: Look) -> list[Arm]:
@@ -53,14 +53,14 @@ def arms_of(table: pd.DataFrame) -> list[tuple[str, list[Arm]]]:
         ("warm-up", several("warmup", "warmup", "warm-up", MIXED)),
         (
             "learning rate",
-            one("constant, the base's last", "constant", MIXED)
+            single("constant, the base's last", "constant", MIXED)
             + several("peak", "peak", "re-warmed to", MIXED)
-            + one("re-warmed to 1×, no decay", "warmup_constant", MIXED),
+            + single("re-warmed to 1×, no decay", "warmup_constant", MIXED),
         ),
         ("replay", several("replay", "replay", "replay", MIXED)),
         (
             "same data",
-            one("same data, constant", "same constant", SAME)
+            single("same data, constant", "same constant", SAME)
             + several("same peak", "peak", "same data, re-warmed to", SAME),
         ),
     ]

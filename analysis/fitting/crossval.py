@@ -61,15 +61,15 @@ def cross_validate(
     delta = loss.delta if loss.kind in ("huber", "asymmetric") else np.inf
     rows = []
     for i, (name, left_out) in enumerate(named):
-        seen, told = observed[left_out], predicted[i, left_out]
-        spread = float(((seen - seen.mean()) ** 2).sum())
+        actual, expected = observed[left_out], predicted[i, left_out]
+        spread = float(((actual - actual.mean()) ** 2).sum())
         rows.append(
             {
                 "left_out": name,
                 "n": int(left_out.sum()),
-                "r2": 1 - float(((told - seen) ** 2).sum()) / spread if spread > 0 else np.nan,
+                "r2": 1 - float(((expected - actual) ** 2).sum()) / spread if spread > 0 else np.nan,
                 "huber": float(huber(residuals[i, left_out], delta).mean()),
-                "mre": float(np.abs(told / seen - 1).mean()),
+                "mre": float(np.abs(expected / actual - 1).mean()),
                 "converged": bool(gap[i] <= CONVERGED),
             }
         )

@@ -200,7 +200,7 @@ def _report(
         se = np.nanstd(draws.parameters, axis=0, ddof=1)
     predicted = objective.bound.value(found.theta[None])[0]
     used = objective.weights > 0
-    seen, told = objective.observed[used], predicted[used]
+    actual, expected = objective.observed[used], predicted[used]
     profile = {name: profile_interval(objective, found, known, name, LEVEL) for name in _flat(law, known)}
     return Fit(
         law=law,
@@ -222,7 +222,7 @@ def _report(
         condition=known.condition,
         draws=draws,
         rows=rows,
-        **quality(seen, told, objective.residuals(predicted)[used], None if clusters is None else clusters[used]),
+        **quality(actual, expected, objective.residuals(predicted)[used], None if clusters is None else clusters[used]),
         requirements=_requirements(law, parameters, objective),
         range={
             name: (float(column.min()), float(column.max()))

@@ -216,8 +216,8 @@ def _epochs(meta: Mapping[str, Any]) -> dict[str, float]:
 def _common_steps(a: Program, b: Program) -> int:
     """How many steps two programs share from the root."""
     steps = 0
-    for line_a, line_b, phase_a, phase_b in zip(a.lines, b.lines, a.phases, b.phases, strict=False):
-        if line_a != line_b:
+    for key_a, key_b, phase_a, phase_b in zip(a.branch_keys, b.branch_keys, a.phases, b.phases, strict=False):
+        if key_a != key_b:
             break
         steps += min(phase_a.steps, phase_b.steps)
     return steps

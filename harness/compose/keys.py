@@ -95,11 +95,11 @@ def every_key() -> dict[str, Key]:
 def listing(width: int) -> list[str]:
     """`--keys`: every key with its default and meaning, by the choice that has it. The choices of a group that set the
     same keys are listed once, with the defaults of the usual one."""
-    said = (
+    legend = (
         "Knobs: key=value on the command line, `key: value` in a sweep file. Amounts of tokens: 600000, 0.6M, or 0.5x,"
     )
-    said += " half of scale.tokens. Shares lie between 0 and 1."
-    lines = [*textwrap.wrap(said, width), "", *_rows(leaves(defined()), width)]
+    legend += " half of scale.tokens. Shares lie between 0 and 1."
+    lines = [*textwrap.wrap(legend, width), "", *_rows(leaves(defined()), width)]
     for group, choices in groups().items():
         listed: list[set[str]] = []
         for choice in choices:

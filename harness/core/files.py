@@ -157,8 +157,8 @@ def check_format(field: str, root: Path, newest: int, *, required: bool) -> None
         number = None if document is None else int(document["format"])
     except (OSError, ValueError, KeyError, TypeError, CorruptError) as error:
         named = str(root).replace("\0", "\\0")
-        said = denied(error) if isinstance(error, PermissionError) else error
-        raise InputError(field, named, f"its store.json cannot be read ({said})", "name another folder") from None
+        reason = denied(error) if isinstance(error, PermissionError) else error
+        raise InputError(field, named, f"its store.json cannot be read ({reason})", "name another folder") from None
     if number is None and required:
         raise InputError(field, root, "there is no store (no store.json)", "name the folder that holds store.json")
     if number is not None and number > newest:
@@ -260,8 +260,8 @@ def check_writable(field: str, root: Path, inside: tuple[str, ...] = ()) -> None
                 with contextlib.suppress(OSError):  # the first error is the one to tell
                     probe.unlink()
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        said = denied(error) if isinstance(error, PermissionError) else getattr(error, "strerror", None) or error
-        why = f"it cannot be written ({said})"
+        reason = denied(error) if isinstance(error, PermissionError) else getattr(error, "strerror", None) or error
+        why = f"it cannot be written ({reason})"
         raise InputError(
             field, str(root).replace("\0", "\\0"), why, "choose a folder you may write, with space left"
         ) from None

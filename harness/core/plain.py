@@ -52,9 +52,9 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         each = [_reader(part) for part in parts]
         return lambda value: tuple(reader(item) for reader, item in zip(each, value, strict=True))
     if origin in (tuple, frozenset):
-        one = _reader(parts[0])
-        return lambda value: origin(one(item) for item in value)
+        convert = _reader(parts[0])
+        return lambda value: origin(convert(item) for item in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        one = _reader(parts[1])
-        return lambda value: {key: one(item) for key, item in value.items()}
+        convert = _reader(parts[1])
+        return lambda value: {key: convert(item) for key, item in value.items()}
     return Path if kind is Path else lambda value: value

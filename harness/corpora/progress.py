@@ -28,9 +28,9 @@ class PlainDisplay:
 
     def begin(self, recipe: Recipe) -> None:
         self.recipe, self.started = recipe, time.monotonic()
-        self.say(f"corpus {recipe.name}: reading {count_files(recipe):,} files")
+        self.print_line(f"corpus {recipe.name}: reading {count_files(recipe):,} files")
         if left_out := _left_out(recipe):
-            self.say(f"corpus {recipe.name}: left out are {left_out}")
+            self.print_line(f"corpus {recipe.name}: left out are {left_out}")
 
     def report(self, files_read: int, tokens: int) -> None:
         pass
@@ -38,11 +38,11 @@ class PlainDisplay:
     def end(self, manifest: dict[str, Any]) -> None:
         train, validation = (manifest["splits"][split]["tokens"] for split in SPLITS)
         seconds = time.monotonic() - self.started
-        self.say(f"corpus {self.recipe.name}: {train:,} + {validation:,} validation tokens in {seconds:.0f} s")
+        self.print_line(f"corpus {self.recipe.name}: {train:,} + {validation:,} validation tokens in {seconds:.0f} s")
         for note in _notes(self.recipe, manifest):
-            self.say(f"corpus {self.recipe.name}: {note}")
+            self.print_line(f"corpus {self.recipe.name}: {note}")
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         if self.enabled:
             print(line, file=sys.stderr, flush=True)
 
@@ -59,7 +59,7 @@ class BarDisplay(PlainDisplay):
         self.recipe, self.started = recipe, time.monotonic()
         self.bar.update(self.task, description=f"corpus {recipe.name}")
         if left_out := _left_out(recipe):
-            self.say(f"corpus {recipe.name}: left out are {left_out}")
+            self.print_line(f"corpus {recipe.name}: left out are {left_out}")
 
     def report(self, files_read: int, tokens: int) -> None:
         description = f"corpus {self.recipe.name} · {count(tokens)} tokens"
@@ -69,12 +69,12 @@ class BarDisplay(PlainDisplay):
         self.before += self.total[self.recipe.folder]
         super().end(manifest)
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         self.bar.console.print(line, highlight=False)
 
 
 def _left_out(recipe: Recipe) -> str:
-    return text_files(recipe.source.path, recipe.name).told() if isinstance(recipe.source, LocalSource) else ""
+    return text_files(recipe.source.path, recipe.name).left_out_text() if isinstance(recipe.source, LocalSource) else ""
 
 
 def _notes(recipe: Recipe, manifest: dict[str, Any]) -> Iterator[str]:

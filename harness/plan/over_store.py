@@ -29,4 +29,4 @@ def plan_over(points: Sequence[PlannedRun], store: Store) -> Plan:
         found = store.rows(address)
         return frozenset(row.key for row in found) if store.state(address) else None  # reading may show it damaged
 
-    return plan(points, rows, lambda line: lengths.get(line, ()))
+    return plan(points, rows, lambda branch: lengths.get(branch, ()))

@@ -21,7 +21,7 @@ from harness.store.history import Measure
 from harness.texts.recipe import Recipe
 
 Rows = Callable[[str], frozenset[RowKey] | None]  # of the state at an address; None: not stored
-Lengths = Callable[[str], Iterable[int]]  # steps of a line at which states are stored
+Lengths = Callable[[str], Iterable[int]]  # steps of a branch at which states are stored
 
 
 @dataclass
@@ -182,12 +182,12 @@ def plan(points: Sequence[PlannedRun], stored: Rows = lambda _: None, lengths: L
 
 
 def _stops(points: Sequence[PlannedRun], lengths: Lengths) -> dict[str, dict[int, bool]]:
-    """Per line (a phase after all before it): the lengths with a state, and whether some run's phase ends there."""
+    """Per branch (see `Program.branch_keys`): the lengths with a state, and whether some run's phase ends there."""
     ends: dict[str, set[int]] = defaultdict(set)
     for point in points:
-        for line, phase in zip(point.program.lines, point.program.phases, strict=True):
-            ends[line].add(phase.steps)
-    return {line: {n: n in own for n in sorted(own | set(lengths(line)))} for line, own in ends.items()}
+        for branch, phase in zip(point.program.branch_keys, point.program.phases, strict=True):
+            ends[branch].add(phase.steps)
+    return {branch: {n: n in own for n in sorted(own | set(lengths(branch)))} for branch, own in ends.items()}
 
 
 def _path(
@@ -198,8 +198,8 @@ def _path(
     rows = sorted(point.request.rows)
     taken = 0
     recipes = {recipe.key: recipe for recipe in point.run.recipes.values()}
-    for line, phase, start in zip(program.lines, program.phases, program.starts, strict=False):
-        for length, kept in stops[line].items():
+    for branch, phase, start in zip(program.branch_keys, program.phases, program.starts, strict=False):
+        for length, kept in stops[branch].items():
             if length > phase.steps:
                 break
             stop = start + length

@@ -119,13 +119,13 @@ class Program:
         return self.starts[-1]
 
     @cached_property
-    def lines(self) -> tuple[str, ...]:
-        """One key per phase: what was before it and its spec. Programs that share a line differ in lengths only."""
-        lines, before = [], digest("root", NUMERICS, self.root)
+    def branch_keys(self) -> tuple[str, ...]:
+        """One key per phase: what was before it and its spec. Programs that share one differ in lengths only."""
+        keys, before = [], digest("root", NUMERICS, self.root)
         for phase in self.phases:
-            lines.append(_hash(before, _spec(phase)))
-            before = _hash(lines[-1], str(phase.steps))
-        return tuple(lines)
+            keys.append(_hash(before, _spec(phase)))
+            before = _hash(keys[-1], str(phase.steps))
+        return tuple(keys)
 
     def phase_at(self, position: int) -> tuple[int, int]:
         """(phase index, steps done in it) of the update that starts at `position`."""
@@ -138,13 +138,13 @@ class Program:
         assert 0 <= position <= self.steps
         if position == 0:
             return digest("root", NUMERICS, self.root)
-        line, steps = self.line_at(position)
-        return _hash(line, str(steps))
+        branch, steps = self.branch_at(position)
+        return _hash(branch, str(steps))
 
-    def line_at(self, position: int) -> tuple[str, int]:
-        """(line, steps on it) of the state at `position` > 0; its address follows from both."""
+    def branch_at(self, position: int) -> tuple[str, int]:
+        """(branch key, steps on it) of the state at `position` > 0; its address follows from both."""
         index = bisect_left(self.starts, position) - 1  # the phase that holds the last update
-        return self.lines[index], position - self.starts[index]
+        return self.branch_keys[index], position - self.starts[index]
 
     def lr(self, position: int) -> float:
         """Learning rate of the update that starts at `position`."""

@@ -40,27 +40,27 @@ class Chain:
 def chains(jobs: Jobs, queue: Mapping[str, Submitted], short: frozenset[str] = frozenset()) -> list[Chain]:
     """What is to be submitted, cut where the trie branches; chains come after those they wait for.
 
-    `queue`: by key. `short`: keys of live jobs that measure less than is asked for now; the rest comes after them.
+    `queue`: by key. `short`: keys of jobs in it that measure less than is asked for now; the rest comes after them.
     """
     waits_for = {id(job): [one for one in job.waits_for if not one.ended] for job in jobs.all}
     followers = Counter(id(earlier) for job in jobs.all for earlier in waits_for[id(job)])
     found: dict[int, Chain | str] = {}  # by job
     for job in jobs.all:
         known = queue.get(job.key)
-        live = known.job if known is not None and known.live else None
+        queued = known.job if known is not None and known.in_queue else None
         if job.ended:
             continue
-        if live is not None and job.key not in short:
-            found[id(job)] = live
+        if queued is not None and job.key not in short:
+            found[id(job)] = queued
             continue
         earlier = waits_for[id(job)]
-        only = found[id(earlier[0])] if len(earlier) == 1 and live is None else None
+        only = found[id(earlier[0])] if len(earlier) == 1 and queued is None else None
         if isinstance(only, Chain) and followers[id(earlier[0])] == 1:
             only.jobs.append(job)
             found[id(job)] = only
         else:
             waits = [("afterok" if one.trains else "afterany", found[id(one)]) for one in earlier]
-            found[id(job)] = Chain([job], waits if live is None else [*waits, ("afterany", live)])
+            found[id(job)] = Chain([job], waits if queued is None else [*waits, ("afterany", queued)])
     return list({id(chain): chain for chain in found.values() if isinstance(chain, Chain)}.values())
 
 
@@ -76,9 +76,9 @@ def listed(numbers: Sequence[str]) -> str:
     for number in numbers:
         array, _, index = number.partition("_")
         arrays.setdefault(array, []).extend([int(index)] if index else [])
-    said = []
+    texts = []
     for array, indices in arrays.items():
         rows = [[i for _, i in row] for _, row in groupby(enumerate(sorted(indices)), lambda pair: pair[1] - pair[0])]
         parts = ",".join(f"{row[0]}-{row[-1]}" if len(row) > 1 else f"{row[0]}" for row in rows)
-        said.append(f"{array}_[{parts}]" if len(indices) > 1 else f"{array}_{parts}" if parts else array)
-    return " ".join(said)
+        texts.append(f"{array}_[{parts}]" if len(indices) > 1 else f"{array}_{parts}" if parts else array)
+    return " ".join(texts)

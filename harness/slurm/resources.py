@@ -95,11 +95,11 @@ def check(wanted: Resources) -> None:
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
     if asked.returncode:
         given = " ".join(f"{name}={value}" for name, value in wanted.options)
-        said = " ".join(
+        message = " ".join(
             line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
             for line in asked.stderr.splitlines()
         )
-        raise InputError("launch", f"slurm ({given})", f"sbatch says: {said}", "see conf/launch/slurm.yaml")
+        raise InputError("launch", f"slurm ({given})", f"sbatch says: {message}", "see conf/launch/slurm.yaml")
 
 
 def _lead(job: JobSettings, run: Run, measured: Mapping[int, float]) -> int:
@@ -125,7 +125,7 @@ def longest_waits(root: Path) -> dict[int, float]:
     """By parameters: the longest that jobs of this store took between two looks for the warning, in seconds."""
     longest: dict[int, float] = {}
     for path in (root / "jobs").glob("*/progress-*.json"):
-        told = read_json(path) or {}
-        if told.get("longest"):  # 0: it has not trained yet
-            longest[told["parameters"]] = max(told["longest"], longest.get(told["parameters"], 0.0))
+        progress = read_json(path) or {}
+        if progress.get("longest"):  # 0: it has not trained yet
+            longest[progress["parameters"]] = max(progress["longest"], longest.get(progress["parameters"], 0.0))
     return longest

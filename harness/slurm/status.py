@@ -51,10 +51,10 @@ def become(left: Sequence[Left], store: Store, queue: Mapping[str, Submitted]) -
     if not left:
         return {"status": "done"}
     last = left[-1:] if left[-1].trains else left  # the run itself; what is only measured, in any order
-    known = next((one for each in last if (one := queue.get(each.key)) and one.live), None)
+    known = next((one for each in last if (one := queue.get(each.key)) and one.in_queue), None)
     if known is not None:
-        told = known.progress() if known.running else {}
-        where = {key: told.get(key) for key in ("host", "position", "losses")} if told else {}
+        progress = known.progress() if known.running else {}
+        where = {key: progress.get(key) for key in ("host", "position", "losses")} if progress else {}
         return {"status": "running" if known.running else "queued", "job": known.job, **where}
     for each in left:
         if owner := store.at_work(each.address):
@@ -83,12 +83,12 @@ def failure_of(left: Left, store: Store, known: Submitted | None) -> dict[str, A
     `known`: the SLURM job that was to. One that is gone without a word was killed, unless it was taken back, or the
     state is there and only rows are missing that it may not have been asked for.
     """
-    if known is not None and known.live:
+    if known is not None and known.in_queue:
         return None
     failure = store.failure(left.address)
     if failure is None and known is not None and known.job and not known.cancelled and not left.again:
-        told = known.progress()
-        position = told["position"] if told.get("address") == left.address else None
+        progress = known.progress()
+        position = progress["position"] if progress.get("address") == left.address else None
         why = "cancelled, killed, out of memory, or what it waited for failed"
         failure = {
             "position": left.start if position is None else position,

@@ -7,7 +7,7 @@ if whoever submitted them was killed before SLURM's answer came. Success and fai
 failures/, never from SLURM's accounting, which a cluster may not have.
 
     jobs = submitted(store.root)            # the newest job for every address that was ever submitted
-    jobs[address].live, jobs[address].state
+    jobs[address].in_queue, jobs[address].state
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class Submitted:
     cancelled: bool  # by do=cancel
 
     @property
-    def live(self) -> bool:
+    def in_queue(self) -> bool:
         """Is it queued or running? (One that is `ending` may be queued again.)"""
         return self.state not in GONE
 
     @property
     def running(self) -> bool:
-        return self.live and self.state not in WAITING
+        return self.in_queue and self.state not in WAITING
 
     @property
     def ending(self) -> bool:

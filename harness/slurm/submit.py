@@ -78,7 +78,7 @@ def submit(
         for job in jobs.all:  # other processes may have finished some since they were planned
             if is_stored(job.task, store):
                 jobs.done(job)
-        waiting = {job.key: one for job in jobs.all if not job.ended and (one := queue.get(job.key)) and one.live}
+        waiting = {job.key: one for job in jobs.all if not job.ended and (one := queue.get(job.key)) and one.in_queue}
         if waiting:
             numbers = list(dict.fromkeys(one.job for one in waiting.values()))
             print(f"{len(numbers)} jobs are queued or running already: {listed(numbers)}", file=sys.stderr)
@@ -98,7 +98,7 @@ def submit(
 
 
 def _measures_less(known: Submitted, job: Job) -> bool:
-    """Was a live job submitted with fewer rows to measure than are asked for now?"""
+    """Was a job that is queued or running submitted with fewer rows to measure than are asked for now?"""
     try:
         document = read_work(known.folder, known.index)
         # A job of before has what it trains inside of what it does.
@@ -135,7 +135,7 @@ def cancel(plan: Plan, store: Store) -> list[str]:
         return []
     with _alone(store, lambda: False):
         queue = submitted(store.root)
-        doomed = {one.job: one for job in Jobs(plan).all if (one := queue.get(job.key)) and one.live}
+        doomed = {one.job: one for job in Jobs(plan).all if (one := queue.get(job.key)) and one.in_queue}
         if doomed:
             asked = subprocess.run(["scancel", *doomed], capture_output=True, text=True, check=False)
             if asked.returncode:
@@ -188,9 +188,9 @@ def _submit_array(
     except submitit.core.utils.FailedJobError as error:
         if not known:
             shutil.rmtree(folder)
-        said = " ".join(str(error).replace("sbatch: error: ", "").split())
+        message = " ".join(str(error).replace("sbatch: error: ", "").split())
         remedy = "see conf/launch/slurm.yaml; the same command submits what is left"
-        raise InputError("launch", "slurm", f"sbatch says: {said}", remedy) from None
+        raise InputError("launch", "slurm", f"sbatch says: {message}", remedy) from None
     record(folder, elements, submissions[0].job_id.split("_")[0])
     for chain, submission in zip(group, submissions, strict=True):
         chain.number = submission.job_id

@@ -67,7 +67,7 @@ class Watch:
                 self.jobs.done(job)
                 self.trained += job.tokens
                 self._show(known, job, Ended("done"))
-            elif known is not None and known.live:
+            elif known is not None and known.in_queue:
                 self._missed.pop(job.key, None)
                 self._report(job, known)
             elif all(earlier.ended for earlier in job.waits_for):
@@ -78,26 +78,26 @@ class Watch:
 
     def _report(self, job: Job, known: Submitted) -> None:
         """What a running job has written since, as events."""
-        told = known.progress()
-        if not known.running or told.get("address") != job.task.address or told["position"] is None:
+        progress = known.progress()
+        if not known.running or progress.get("address") != job.task.address or progress["position"] is None:
             return
         if not all(earlier.ended for earlier in job.waits_for):
             return  # the one before it in the same SLURM job ended during this look
         if job.key not in self._seen:
             self._show(known, job, Assigned())
-            self._show(known, job, Started(told["position"]))
-        if told["time"] != self._seen.get(job.key):
-            self._seen[job.key] = told["time"]
-            self._show(known, job, Progress(told["position"], told["lr"], told["tokens_per_second"]))
-            self.display.board.lines[known.job].losses.update(told["losses"])
+            self._show(known, job, Started(progress["position"]))
+        if progress["time"] != self._seen.get(job.key):
+            self._seen[job.key] = progress["time"]
+            self._show(known, job, Progress(progress["position"], progress["lr"], progress["tokens_per_second"]))
+            self.display.board.lines[known.job].losses.update(progress["losses"])
 
     def _failed(self, job: Job, known: Submitted | None) -> None:
         self.jobs.failed(job)
-        told = failure_of(left_at(job.segment, job.key), self.store, known) or CANCELLED
+        failure = failure_of(left_at(job.segment, job.key), self.store, known) or CANCELLED
         names = [self.plan.names[i] for i in job.segment.runs]
-        position, reason = told["position"], told["reason"]
-        self.failures.append(Failure(names, job.task.address, position, told["last_good"], reason, told["log"]))
-        self.display.say(f"failed: {job.name}: {reason}")
+        position, reason = failure["position"], failure["reason"]
+        self.failures.append(Failure(names, job.task.address, position, failure["last_good"], reason, failure["log"]))
+        self.display.print_line(f"failed: {job.name}: {reason}")
         self._show(known, job, Ended("failed"))
 
     def _show(self, known: Submitted | None, job: Job, event: Event) -> None:

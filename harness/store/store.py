@@ -272,11 +272,11 @@ class Store:
             return  # removed or set aside by another process while we read
         ours = path.is_relative_to(self._states) or path.is_relative_to(self.root / "measurements")
         if aside := files.set_aside(path) if ours else None:
-            told = f"set aside as {aside.name}"
+            outcome = f"set aside as {aside.name}"
         else:
             self._ignored.add(path)
-            told = "ignored, for it is not ours to rename"
-        print(f"warning: {error}; {path.name} is damaged: {told}", file=sys.stderr)
+            outcome = "ignored, for it is not ours to rename"
+        print(f"warning: {error}; {path.name} is damaged: {outcome}", file=sys.stderr)
 
 
 def _read_or_warn(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[str, Any] | None:

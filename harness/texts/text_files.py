@@ -32,7 +32,7 @@ class TextFiles:
     files: list[Path]
     left_out: dict[str, list[str]]
 
-    def told(self) -> str:
+    def left_out_text(self) -> str:
         """What is left out, with counts and examples; empty if nothing is."""
         return ", ".join(
             f"{len(names):,} {why} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -69,7 +69,7 @@ def text_files(path: str | Path, field: str) -> TextFiles:
                 remedy += "; move it elsewhere, or let its name begin with _"
             raise InputError(field, file, f"unknown suffix {file.suffix!r}", remedy)
     if not listed.files:
-        why = f"holds no texts; left out are {listed.told()}" if listed.left_out else "an empty folder"
+        why = f"holds no texts; left out are {listed.left_out_text()}" if listed.left_out else "an empty folder"
         raise InputError(field, path, why, f"put files in it ({', '.join(SUFFIXES)})")
     return listed
 

@@ -195,10 +195,10 @@ class States:
         """state.json. Corpora go by their recipes' keys: their names are those that some run gave them."""
         drawn, seq_len = program.drawn(position), program.phases[0].seq_len
         corpora = {key: self._corpora[key] for key in drawn}
-        line, line_steps = program.line_at(position)
+        branch, branch_steps = program.branch_at(position)
         return {
-            "line": line,
-            "line_steps": line_steps,
+            "line": branch,
+            "line_steps": branch_steps,
             "program": canonical(program.prefix(position)),
             "position": position,
             "tokens": program.tokens(position),

@@ -133,7 +133,7 @@ def shortened(name: str, room: int) -> str:
 
 
 class Display:
-    """Shows a `Board`: live on a terminal, as plain lines elsewhere, nothing but `say` if not enabled.
+    """Shows a `Board`: live on a terminal, as plain lines elsewhere, nothing but `print_line` if not enabled.
 
     `who`: what a line is about, before its number.
     """
@@ -162,7 +162,7 @@ class Display:
             self._live.stop()  # shows the cursor again, whatever happened
             self._live = None
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A line that stays: failures, warnings."""
         if self._live is not None:
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)

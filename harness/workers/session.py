@@ -6,7 +6,7 @@ use.
     with Stop() as stop:
         session = Session(plan, jobs, store, setup, display, mirror, stop, workers, outcome)
         session.local()                                                        # or session.inline()
-    tell(outcome)
+    print_outcome(outcome)
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Session:
         if job is not None:
             self._failed(job, reason, reached, None)
         elif not one.ready:
-            self.display.say(f"worker {one.index} did not start: {reason}")
+            self.display.print_line(f"worker {one.index} did not start: {reason}")
             self.why = f"no worker process starts: {reason}"
             return
         self._start_again(one)
@@ -130,7 +130,7 @@ class Session:
     def _wind_down(self) -> None:
         """Every job under way stops at its next step, and its state is stored; a second Ctrl-C does not wait."""
         self.outcome.interrupted = True
-        self.display.say("stopping at the next step; Ctrl-C again stops at once")
+        self.display.print_line("stopping at the next step; Ctrl-C again stops at once")
         for one in [one for one in self.workers if one.job is None]:
             self.workers.remove(one)
             one.kill()
@@ -156,7 +156,7 @@ class Session:
     def _ended(self, index: int, job: Job, event: Ended) -> None:
         self.outcome.trained += event.trained
         for line in event.warnings:
-            self.display.say(line)
+            self.display.print_line(line)
         if event.how == "done":
             self.jobs.done(job)
         elif event.how == "failed":
@@ -172,10 +172,10 @@ class Session:
         self.outcome.failures.append(Failure(names, job.task.address, position, last_good, reason, log))
         with contextlib.suppress(OSError):  # the disk may be what failed
             self.store.write_failure(job.task.address, position, last_good, log, reason)
-        self.display.say(f"failed: {job.name}: {reason}")
+        self.display.print_line(f"failed: {job.name}: {reason}")
 
 
-def tell(outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome) -> None:
     """What a person has to know at the end."""
     for failure in outcome.failures:
         print(f"failed at step {failure.position}: {failure.reason}", file=sys.stderr)

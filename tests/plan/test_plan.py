@@ -21,16 +21,16 @@ class Trained:
 
     def __init__(self, *plans: Plan) -> None:
         self.states: dict[str, frozenset[RowKey]] = {}
-        self.lines: dict[str, set[int]] = {}
+        self.lengths: dict[str, set[int]] = {}
         for planned in plans:
             for segment in planned.segments:
                 before = self.states.get(segment.parent.address, frozenset()) if segment.parent else frozenset()
                 self.states[segment.address] = self.states.get(segment.address, frozenset()) | before | segment.rows
-                line, length = segment.program.line_at(segment.stop)
-                self.lines.setdefault(line, set()).add(length)
+                branch, length = segment.program.branch_at(segment.stop)
+                self.lengths.setdefault(branch, set()).add(length)
 
     def plan(self, *lines: str) -> Plan:
-        return plan(points_of(*lines), self.states.get, lambda line: self.lines.get(line, ()))
+        return plan(points_of(*lines), self.states.get, lambda branch: self.lengths.get(branch, ()))
 
 
 def steps(planned: Plan) -> int:

@@ -29,7 +29,7 @@ def test_a_linked_folder_is_read_like_any_other(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere", "c.txt", "deep/d.txt")
     (data / "part2").symlink_to(tmp_path / "elsewhere")
     assert listed(data) == ["a.txt", "part2/c.txt", "part2/deep/d.txt", "z/b.txt"]
-    assert text_files(data, "downstream").told() == ""
+    assert text_files(data, "downstream").left_out_text() == ""
     (tmp_path / "link").symlink_to(data)
     assert local("downstream", tmp_path / "link").key == local("downstream", data).key
 
@@ -43,7 +43,7 @@ def test_no_folder_is_read_twice_whatever_leads_to_it(tmp_path: Path) -> None:
     (data / "self").symlink_to(data / "self")
     assert listed(data) == ["a.txt", "sub/b.txt"]
     assert local("upstream", data).key == key, "a link adds no text that is there already"
-    told = text_files(data, "upstream").told()
+    told = text_files(data, "upstream").left_out_text()
     assert "3 links to folders read already (0, above, sub/parent)" in told
     assert "1 links to nothing (self)" in told
     other = write(tmp_path / "other", "c.txt", "inner/d.txt")
@@ -58,7 +58,7 @@ def test_what_others_leave_in_a_folder_is_left_out_and_named(tmp_path: Path) -> 
     (data / ".#a.txt").symlink_to("me@host.1234:99")  # an editor's lock
     (data / "gone.txt").symlink_to(tmp_path / "missing.txt")
     assert listed(data) == ["a.txt"]
-    told = text_files(data, "upstream").told()
+    told = text_files(data, "upstream").left_out_text()
     assert "5 hidden (.#a.txt, .DS_Store, .a.txt.swp, ...)" in told
     assert "3 backups of editors and systems (#a.txt#, a.txt~, x.swp)" in told
     assert "1 links to nothing (gone.txt)" in told

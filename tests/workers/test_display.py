@@ -120,7 +120,7 @@ def test_switched_off_it_says_only_what_must_be_said(job: Job) -> None:
     stream = io.StringIO()
     with Display(total=64, enabled=False, stream=stream) as display:
         display.event(0, job, Started(6))
-        display.say("failed: base: the disk is full")
+        display.print_line("failed: base: the disk is full")
     assert stream.getvalue() == "failed: base: the disk is full\n"
 
 
