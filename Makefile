@@ -8,8 +8,6 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
-# Where the runs of the demo go: the root=... of ARGS, as for every command.
-ROOT := $(or $(lastword $(patsubst root=%,%,$(filter root=%,$(ARGS)))),runs)
 
 # Reference data that some tests compare with; they are skipped where it is missing.
 ifneq ($(wildcard ../shared/data),)
@@ -18,6 +16,7 @@ endif
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo '  ARGS="..." goes to the command behind a target; PYTHON=python3.12 is what a new .venv is made with'
 
 install: $(READY)  ## .venv with the versions of requirements.lock; every target does it when needed
 
@@ -34,7 +33,7 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)  ## train the runs of sweeps/demo.yaml, draw their figures, compare with the committed ones
 	$(BIN)/python -m harness -cd sweeps -cn demo $(ARGS)
-	$(BIN)/python -m paper_figures --live --sweep demo --check demo --root $(ROOT) $(filter-out -m root=% launch%,$(ARGS))
+	$(BIN)/python -m paper_figures --live --sweep demo --check demo $(filter-out -m --multirun,$(ARGS))
 
 test: $(READY)  ## the fast tests
 	$(BIN)/python -m pytest $(ARGS)
