@@ -79,8 +79,8 @@ def make_trainer(setup: Setup) -> Trainer:
     missing = setup.gpus and device.type == "cpu"
     if any(ranks.any(missing)):  # on all ranks alike, so that 0 tells of it
         given = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
-        whose = "this process" if missing else "another rank"
-        why = f"a GPU was given to {whose}, and torch {torch.__version__} cannot use it"
+        why = f"a GPU was given to this process, and torch {torch.__version__} cannot use it"
+        why = why if missing else "the GPU of another rank cannot be used: see its log"
         remedy = (
             "see `nvidia-smi` and `python -c 'import torch; torch.cuda.init()'`; for CPUs set it to nothing, or with"
             " launch=slurm launch.gpus_per_node=0"
