@@ -12,16 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from analysis.laws.formula import Array
+from analysis.laws.formula import Array, Integers
 from analysis.laws.law import Bound
 from harness.core.errors import InputError
 
 KINDS = ("ls", "huber", "lad", "asymmetric")
 LAD_DELTA = 1e-9  # where the least-absolute fit ends: Huber's corner this small is none
-
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

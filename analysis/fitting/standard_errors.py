@@ -15,14 +15,12 @@ import numpy.typing as npt
 
 from analysis.fitting.objective import Loss, Objective
 from analysis.fitting.search import Found, inward_bounds
-from analysis.laws.formula import Array
+from analysis.laws.formula import Array, Integers
 from analysis.laws.law import Law
 
 SINGULAR = 1e-13  # of the largest eigenvalue: below it a direction leaves every prediction as it is
 DECADE = 2.3  # a parameter on a log scale whose standard error is a factor of ten is not identified
 NEGLIGIBLE = 1e-6  # of every prediction: a term this small is at its bound of zero
-
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from analysis.fitting.objective import Objective
 from analysis.laws import formula
-from analysis.laws.formula import Array
+from analysis.laws.formula import Array, Integers
 from analysis.laws.law import Law
 
 GRID = 33_000  # points of a full grid, at most
@@ -27,8 +27,6 @@ DEEPEST = 4  # batches taken from a grid
 COARSEST, FINEST = 5, 38  # values of one parameter on a grid
 PROMISING = 1024  # points of a grid, or all if fewer, that are worth a start
 SMALLEST = 1e-6  # of the observed loss: a linear parameter that would be zero or negative starts there
-
-Integers = npt.NDArray[np.int64]
 
 
 def starts(objective: Objective, batch: int, seed: int = 0) -> Iterator[Array]:

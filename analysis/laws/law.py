@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from analysis.laws import formula
-from analysis.laws.formula import Array, Form
+from analysis.laws.formula import Array, Form, Integers
 from harness.core.errors import InputError
 
 ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Load)
@@ -166,7 +165,7 @@ class Bound:
         self.n = len(self.data[0])
         self.cells = max(column.size for column in self.data)  # with those of sums
 
-    def taking(self, rows: npt.NDArray[np.int64]) -> Bound:
+    def taking(self, rows: Integers) -> Bound:
         """The law on some of the rows."""
         return Bound(self.law, [column[rows] for column in self.data])
 

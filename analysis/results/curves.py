@@ -13,24 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from analysis.laws.formula import Array
+from analysis.laws.formula import Array, Integers
 from harness.core.errors import InputError
 
 DECAY = 0.999  # lambda of S2: how fast the annealing's momentum fades, per step (2505.07796 sets it by hand)
 RATIO, PARTS = 1.5, 24  # which changes of the learning rate the multi-power law takes together, see `changes`
 
-Steps = npt.NDArray[np.int64]
 
-
-def lr_sum(lrs: Array, steps: Steps) -> Array:
+def lr_sum(lrs: Array, steps: Integers) -> Array:
     """S1: the sum of the learning rates of all updates before each step (the area under the schedule)."""
     return np.concatenate([[0.0], np.cumsum(lrs)])[steps]
 
 
-def annealing(lrs: Array, steps: Steps, decay: float = DECAY) -> Array:
+def annealing(lrs: Array, steps: Integers, decay: float = DECAY) -> Array:
     """S2 = sum over updates i of m_i, m_i = decay m_{i-1} + (lr_{i-1} - lr_i): 2408.11029.
 
     Rises of the learning rate do not count (the warm-up, re-warming): only what is annealed away does.
@@ -55,7 +52,7 @@ class Changes:
     S: Array
 
 
-def changes(lrs: Array, steps: Steps, ratio: float = RATIO, parts: int = PARTS) -> Changes:
+def changes(lrs: Array, steps: Integers, ratio: float = RATIO, parts: int = PARTS) -> Changes:
     """For the multi-power law (2503.12811), which sums over all changes, those of the warm-up too.
 
     Changes of one sign are joined, at their weighted mean learning rate and position, where they belong to the same of
@@ -86,7 +83,7 @@ def changes(lrs: Array, steps: Steps, ratio: float = RATIO, parts: int = PARTS) 
     return Changes(*(np.concatenate(pair, axis=1) for pair in zip(*found, strict=True)))
 
 
-def interpolated(steps: Steps, lrs: Array, until: int, warmup: int | None = None) -> Array:
+def interpolated(steps: Integers, lrs: Array, until: int, warmup: int | None = None) -> Array:
     """The learning rate of every update up to `until`, from some logged along the way: linear between them.
 
     Before the first logged step: a linear warm-up from zero over `warmup` updates (default: up to the first logged

@@ -18,7 +18,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,17 @@ def flush_folder(folder: Path) -> None:
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """Of a file of the user's: hashed once per process, and again when its size or time of change is another."""
+    status = path.stat()
+    return _sha256_as_of(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=65536)
+def _sha256_as_of(path: Path, size: int, changed_ns: int) -> str:  # noqa: ARG001  size and time only renew the cache
+    return sha256(path)
 
 
 def dump(document: dict[str, Any]) -> bytes:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError
+from harness.core.files import sha256_once
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -64,8 +65,7 @@ def checkpoint_content(path: str | Path) -> str:
     folder = _folder(path)
     whole = hashlib.sha256()
     for file in [folder / "config.json", *weight_files(folder)]:
-        status = file.stat()
-        whole.update(f"{file.name} {_file_hash(file, status.st_size, status.st_mtime_ns)}\n".encode())
+        whole.update(f"{file.name} {sha256_once(file)}\n".encode())
     return whole.hexdigest()
 
 
@@ -287,9 +287,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name is given twice")
     return found
-
-
-@functools.lru_cache(maxsize=1024)
-def _file_hash(file: Path, size: int, modified_ns: int) -> str:  # noqa: ARG001  (they key the cache)
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

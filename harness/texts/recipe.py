@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 
 from harness.core.errors import InputError
+from harness.core.files import sha256_once
 from harness.core.identity import digest
 from harness.texts.text_files import require_regular, suffix_of, text_files
 
@@ -251,17 +252,10 @@ def content_of(path: str | Path, field_name: str) -> tuple[str, ...]:
     described = []
     for file in text_files(path, field_name).files:
         try:
-            status = file.stat()
-            described.append(f"{suffix_of(file)} {_sha256(file, status.st_size, status.st_mtime_ns)}"[1:])
+            described.append(f"{suffix_of(file)} {sha256_once(file)}"[1:])
         except OSError as error:
             raise InputError(field_name, file, f"cannot be read ({error.strerror})", "check its permissions") from error
     return tuple(described)
-
-
-@functools.lru_cache(maxsize=65536)
-def _sha256(file: Path, size: int, changed_ns: int) -> str:  # noqa: ARG001  size and time only renew the cache
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _combined(files: tuple[str, ...]) -> str:
