@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from harness.compose import keys
-from harness.compose.overrides import Knob
+from harness.compose.overrides import MOST_LEVELS, Knob
 from harness.config.fields import Config, whole
 from harness.core.errors import InputError
 
@@ -57,6 +57,7 @@ def expand(knobs: Sequence[Knob], compose: Compose, groups: Iterable[str]) -> li
         config = copy.deepcopy(composed.config)
         for knob, value in choices.items():
             if knob not in known_groups or isinstance(value, dict):
+                _refuse_nested(knob, value)
                 assign(config, knob, value)
         config = _resolved(config)
         if a_point or not {"grids", "max_points"} <= config.keys():
@@ -142,6 +143,16 @@ def _interpolated(value: Any) -> bool:
     if isinstance(value, list):
         return any(_interpolated(item) for item in value)
     return isinstance(value, str) and "${" in value
+
+
+def _refuse_nested(knob: str, value: Any) -> None:
+    levels, inside = knob.count("."), [value]
+    while inside and levels <= MOST_LEVELS:
+        levels += 1
+        inner = [one.values() if isinstance(one, dict) else one for one in inside if isinstance(one, dict | list)]
+        inside = [item for items in inner for item in items]
+    if levels > MOST_LEVELS:
+        raise InputError(knob, "[...", f"nested more than {MOST_LEVELS} levels deep", "`--keys` lists what each holds")
 
 
 def _refuse_many(count: int, most: int) -> None:

@@ -139,6 +139,8 @@ def unknown(name: str, value: object) -> InputError:
     """The refusal of a key that conf/ does not define, with the nearest that it does."""
     every = every_key()
     group, _, last = name.rpartition(".")
+    if not name:
+        return InputError("''", value, "a key without a name", "`python -m harness --keys` lists all")
     if name in every:
         top = name.partition(".")[0]
         having = [f"{top}={choice}" for choice in groups().get(top, ()) if name in flat(defined(top, choice))]

@@ -21,6 +21,7 @@ SHOWING: dict[str, tuple[str, ...]] = dict.fromkeys(
     ("-h", "--help", "--hydra-help", "--version", "--resolve", "-sc", "--shell-completion"), ()
 )
 SHOWING |= {"-c": _CFG, "--cfg": _CFG, "-i": _INFO, "--info": _INFO}
+MOST_LEVELS = 32  # of mappings and lists inside each other, the dots of a key counted; conf/ has three
 PLAIN = re.compile(r"[\w/.+|?*@%$:-]", re.ASCII)  # characters that stand for themselves in Hydra's grammar
 HOME = re.compile(r"(?<![\w/.])~[\w/.+@%-]*")
 OF_HYDRA = {

@@ -15,6 +15,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness.compose.overrides import MOST_LEVELS
 from harness.core.errors import InputError
 
 MOST_VALUES = 1_000_000  # of a file once its anchors are written out; a hundred times the largest grid that fits a page
@@ -62,16 +63,21 @@ def checked(file: Path) -> str:
         return text
     if not isinstance(root, yaml.MappingNode):
         raise _refused(file, root.start_mark.line, "not a mapping of keys", "give `key: value` lines")
+    try:
+        size, levels = _written_out(file, root, {})
+    except RecursionError as error:
+        raise refusal(file, error) from None
+    if levels > MOST_LEVELS:
+        raise _refused(file, None, f"nested {levels} levels deep, more than {MOST_LEVELS}", "use fewer levels")
+    if size > MOST_VALUES:
+        why = f"its anchors write out to {size:.3g} values, more than {MOST_VALUES:,}"
+        raise _refused(file, None, why, "use fewer anchors inside each other")
     _refuse_odd(file, root, set())
     for key, node in root.value:
         names = [entry.value for entry in node.value if entry.id == "scalar"] if node.id == "sequence" else []
         if key.value == "defaults" and "_self_" in names[:-1]:
             why = f"in its defaults {names[-1]} comes after _self_ and overrides what the file sets"
             raise _refused(file, node.start_mark.line, why, "put _self_ last")
-    size = _written_out(file, root, {})
-    if size > MOST_VALUES:
-        why = f"its anchors write out to {size:.3g} values, more than {MOST_VALUES:,}"
-        raise _refused(file, None, why, "use fewer anchors inside each other")
     return text
 
 
@@ -109,15 +115,16 @@ def _refuse_odd(file: Path, node: Any, seen: set[int]) -> None:
         _refuse_odd(file, child, seen)
 
 
-def _written_out(file: Path, node: Any, sizes: dict[int, int]) -> int:
-    """Values below a node, each alias counted as what it stands for."""
-    if id(node) in sizes:
-        if sizes[id(node)] == 0:
+def _written_out(file: Path, node: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Values below a node, each alias counted as what it stands for, and how many levels of them."""
+    if id(node) in known:
+        if known[id(node)] == (0, 0):
             raise _refused(file, node.start_mark.line, "an anchor that contains itself", "write the value out")
-        return sizes[id(node)]
-    sizes[id(node)] = 0  # being counted
-    sizes[id(node)] = 1 + sum(_written_out(file, child, sizes) for child in _children(node))
-    return sizes[id(node)]
+        return known[id(node)]
+    known[id(node)] = 0, 0  # being counted
+    below = [_written_out(file, child, known) for child in _children(node)]
+    known[id(node)] = 1 + sum(size for size, _ in below), 1 + max((levels for _, levels in below), default=0)
+    return known[id(node)]
 
 
 def _children(node: Any) -> list[Any]:

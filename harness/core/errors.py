@@ -5,7 +5,7 @@ The command line prints either as one line; `InputError` ends with exit status 2
 
 from __future__ import annotations
 
-LONGEST = 300  # characters of a value in a message
+LONGEST, LONGEST_TEXT = 300, 1000  # characters of a field or value, and of a why or remedy, in a message
 
 
 class InputError(ValueError):
@@ -13,11 +13,18 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, why: str, remedy: str) -> None:
         self.field, self.value, self.why, self.remedy = field, value, why, remedy
-        shown = str(value) if len(str(value)) <= LONGEST else f"{str(value)[:LONGEST]}..."
-        super().__init__(" ".join(f"{field}={shown}: {why}; {remedy}".splitlines()))
+        given, told = (
+            f"{_short(field)}={_short(str(value))}",
+            f"{_short(why, LONGEST_TEXT)}; {_short(remedy, LONGEST_TEXT)}",
+        )
+        super().__init__(" ".join(f"{given}: {told}".splitlines()))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str, str]]:
         return (InputError, (self.field, self.value, self.why, self.remedy))  # worker processes send it to the parent
+
+
+def _short(text: str, most: int = LONGEST) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 class CorruptError(RuntimeError):

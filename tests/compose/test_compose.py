@@ -41,6 +41,10 @@ BAD_FILES = {
     "stages: &a [*a]": "line 2: an anchor that contains itself",
     "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + LAUGHS: "write out to 1.23e+10 values",
     "lr: " + "[" * 5000: "nested too deeply",
+    "lr: " + "[" * 200 + "]" * 200: "nested 201 levels deep, more than 32",
+    "a0: &a0 1\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 2000)): "levels deep, more than 32",
+    f"grids: [{{lr{'.x' * 300}: [1]}}]": "nested more than 32 levels deep",
+    "'': 1": "''=1: a key without a name",
     "grids: [{lrr: [1]}]": "did you mean lr?",
     "grids: [{base: [{pek: 1}]}]": "did you mean base.peak?",
     "grids: [{schedule: [wsd, wds]}]": "schedule=wds: no such choice",
@@ -220,3 +224,14 @@ def test_flags_of_two_dialects() -> None:
     for arguments in (["lr=1e-3", "seed=3"], ["--lr", "1e-3", "--seed=3"], ["--lr=1e-3", "+seed=3"]):
         (point,) = collect(arguments)
         assert (point.config["lr"], point.config["seed"]) == (0.001, 3)
+
+
+@pytest.mark.parametrize("text", ["lr=" + "[" * 300 + "]" * 300, "grids=" + "[" * 40 + "]" * 40, f"lr{'.x' * 3000}=1"])
+def test_what_is_nested_without_end_is_refused_in_a_short_line(text: str) -> None:
+    refused = refusal(text)
+    assert "nested more than 32 levels deep" in refused
+    assert len(refused) < 500
+
+
+def test_a_line_is_short_whatever_was_given() -> None:
+    assert len(refusal("a" * 100_000)) < 2000
