@@ -41,8 +41,10 @@ def guarded(command: Callable[[Sequence[str]], int], interrupted: str = "interru
         status = command(sys.argv[1:])
         sys.stdout.flush()
         return status
-    except (InputError, CorruptError) as error:
+    except InputError as error:
         return refused(error)
+    except CorruptError as error:  # begins with the name of the file
+        return refused(CorruptError(f"file={error}; put back a copy of it, or move it away and call again"))
     except SystemExit as leaving:  # argparse and Hydra after --help and the like
         return leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt:

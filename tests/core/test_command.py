@@ -27,12 +27,15 @@ def ended(body: str, stdout: int | None = subprocess.PIPE, **variables: str) -> 
     return done.returncode, done.stdout, done.stderr
 
 
+CORRUPT = "error: file=f: damaged; put back a copy of it, or move it away and call again"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "line"),
     [
         ("raise KeyboardInterrupt", 130, "interrupted"),
         ("from harness.core.errors import InputError; raise InputError('a', 1, 'b', 'c')", 2, "error: a=1: b; c"),
-        ("from harness.core.errors import CorruptError; raise CorruptError('damaged')", 2, "error: damaged"),
+        ("from harness.core.errors import CorruptError; raise CorruptError('f: damaged')", 2, CORRUPT),
         ("raise OSError(28, 'No space left on device', 'f')", 1, "error: [Errno 28] No space left on device: 'f'"),
     ],
 )
