@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from analysis.commands.decide import add_question, check_read, fits_of, needed
@@ -19,6 +18,8 @@ from analysis.fitting.fit import LEVEL
 from analysis.results.expressions import one_line
 from harness.core.errors import InputError
 from harness.core.options import amount, path
+from harness.core.regular import require_regular
+from harness.core.shipped import SWEEPS
 
 
 def add_next_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def add_next_arguments(parser: argparse.ArgumentParser) -> None:
         "--base-sweep",
         type=path,
         metavar="FILE",
-        default=Path("sweeps/dcpt.yaml"),
+        default=SWEEPS / "dcpt.yaml",
         help="the sweep file that the data came from, whose settings are kept",
     )
     parser.add_argument("--models", metavar="NAME,...", help="of conf/model (default: sizes near the data's)")
@@ -49,6 +50,7 @@ def proposal_for(options: argparse.Namespace) -> tuple[Proposal, dict[str, Any]]
     limited = options.domain_tokens is not None
     check_read(options, "the next runs for limited downstream tokens" if limited else "the share under a tolerance")
     try:
+        require_regular("base-sweep", options.base_sweep)
         base = yaml.safe_load(options.base_sweep.read_text())
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         why = f"cannot be read ({one_line(error)})"

@@ -24,6 +24,7 @@ from analysis.fitting.resampling import Draws
 from analysis.laws.law import Law
 from analysis.results.expressions import one_line
 from harness.core.errors import InputError
+from harness.core.regular import require_regular
 
 SCHEMA = "rewarm.fit/1"
 _NUMBER = int | float | None  # null: a number that is not finite, or that there is none
@@ -140,6 +141,7 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
 def read_fit(path: str | Path, field: str = "fit") -> Fit:
     """The fit of a file. Raises InputError for a file that is none."""
     try:
+        require_regular(field, Path(path))
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(

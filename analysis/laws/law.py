@@ -27,6 +27,7 @@ import pandas as pd
 from analysis.laws import formula
 from analysis.laws.formula import Array, Form, Integers
 from harness.core.errors import InputError
+from harness.core.regular import require_regular
 
 ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Load)
 FUNCTIONS = {"exp", "log", "sqrt", "sum"}
@@ -243,6 +244,8 @@ def load_law(text: str, known: Mapping[str, Law]) -> Law:
     spec = importlib.util.spec_from_file_location(Path(path).stem, path) if path.endswith(".py") else None
     if spec is None or spec.loader is None:
         raise InputError("law", text, "no such law", f"known: {', '.join(known)}; or FILE.py:NAME")
+    if Path(path).exists():
+        require_regular("law", Path(path))
     try:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

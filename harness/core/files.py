@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import CorruptError, InputError
+from harness.core.regular import content, opened
 
 PREFIX = ".tmp-"
 FOREIGN_SECONDS = 86_400.0  # a temporary file of a process that cannot be looked up from here is given a day
@@ -126,7 +127,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -149,11 +150,11 @@ def dump(document: dict[str, Any]) -> bytes:
 def read_json(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[str, Any] | None:
     """The document, None if there is no such file, CorruptError naming it if it is not a JSON object."""
     try:
-        content = path.read_bytes()
+        found = content(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        document = loads(content)
+        document = loads(found)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
@@ -189,11 +190,11 @@ def seal(document: dict[str, Any]) -> bytes:
 
 def read_sealed(path: Path) -> dict[str, Any]:
     """What `seal` wrote. CorruptError naming the file if any byte of it changed."""
-    content = path.read_bytes()
-    head, mark, end = content.rpartition(_SEAL)
+    found = content(path)
+    head, mark, end = found.rpartition(_SEAL)
     if end != hashlib.sha256(head + mark).hexdigest().encode() + b'"\n}\n':
         raise CorruptError(f"{path}: the checksum does not match")
-    document: dict[str, Any] = json.loads(content)
+    document: dict[str, Any] = json.loads(found)
     return document
 
 

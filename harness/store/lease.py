@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from harness.core.errors import CorruptError
 from harness.core.files import is_dead, machine, started, temporary_name
+from harness.core.regular import content
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0  # nine missed touches: a stalled file server or a busy machine does not cost a lease
@@ -98,8 +101,8 @@ def owner(folder: Path, address: str) -> dict[str, Any] | None:
     """Who holds a lease, {host, pid, ...} and the `position` it has told; None if nobody does."""
     path = folder / f"{address}.json"
     try:
-        document: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # nobody, or just being written
+        document: dict[str, Any] = json.loads(_read(path))
+    except (OSError, ValueError, RecursionError):  # nobody, or just being written
         return None
     return document if _stale(path) is None and path.exists() else None
 
@@ -129,14 +132,14 @@ def _create(path: Path) -> int | None:
 def _stale(path: Path) -> bytes | None:
     """The content of the lease if it is stale, else None (None too if it went away: the next call will see)."""
     try:
-        content = path.read_bytes()
-        silent_seconds = time.time() - path.stat().st_mtime
+        found = _read(path)
+        silent_seconds = time.time() - path.lstat().st_mtime
     except FileNotFoundError:
         return None
     if silent_seconds > STALE_SECONDS:
-        return content
+        return found
     try:
-        owner: dict[str, Any] = json.loads(content)
+        owner: dict[str, Any] = json.loads(found)
         known_dead = all(owner[k] == v for k, v in machine().items()) and is_dead(owner["pid"], owner["started"])
     except (
         ValueError,
@@ -145,7 +148,7 @@ def _stale(path: Path) -> bytes | None:
         RecursionError,
     ):  # its content is not there yet: only silence counts
         return None
-    return content if known_dead else None
+    return found if known_dead else None
 
 
 def _take_away(path: Path, judged: bytes) -> None:
@@ -159,10 +162,25 @@ def _take_away(path: Path, judged: bytes) -> None:
         os.rename(path, aside)
     except FileNotFoundError:
         return
-    if aside.read_bytes() != judged:
+    if _read(aside) != judged:
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
-    aside.unlink()
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside)
+    else:
+        aside.unlink()
+
+
+def _read(path: Path) -> bytes:
+    """What a lease holds; nothing where something that is no file has its name."""
+    try:
+        return content(path)
+    except CorruptError:
+        return b""
+    except FileNotFoundError:
+        if path.is_symlink():
+            return b""
+        raise
 
 
 @contextlib.contextmanager

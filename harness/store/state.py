@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.core import regular
 from harness.core.errors import CorruptError
 from harness.core.files import read_sealed
 from harness.store.history import Row, rows_from_csv
@@ -62,7 +63,7 @@ def identity_of(info: StateInfo) -> Identity:
 
 def checked(path: Path, sha256: str, parse: Callable[[bytes, str], T]) -> T:
     """What a file holds; CorruptError if its sha256 does not begin with the one given."""
-    content = path.read_bytes()
+    content = regular.content(path)
     if not hashlib.sha256(content).hexdigest().startswith(sha256):
         raise CorruptError(f"{path}: the checksum does not match")
     return parse(content, str(path))

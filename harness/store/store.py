@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.core import files
+from harness.core import files, regular
 from harness.core.errors import CorruptError, InputError
 from harness.core.identity import RUN_NAME
 from harness.store.history import Row, merge, rows_to_csv
@@ -128,7 +128,7 @@ class Store:
             return 0
         try:
             found = identity_of(info)
-        except FileNotFoundError:
+        except (FileNotFoundError, CorruptError):
             return 0
         known = not full and is_remembered(self._verified(address), found)
         return 0 if known else sum(size for size, *_ in found.values())
@@ -207,8 +207,10 @@ class Store:
                 "use at most 200 letters, digits and . = + , - _",
             )
         path, content = self.root / "runs" / f"{run_name}-{key[:12]}" / "run.json", files.dump(document)
-        if not path.exists() or path.read_bytes() != content:
-            self._write_file(path, content)
+        with contextlib.suppress(FileNotFoundError, CorruptError):
+            if regular.content(path) == content:
+                return path
+        self._write_file(path, content)
         return path
 
     def runs(self, loads: Callable[[bytes], Any] = json.loads) -> list[dict[str, Any]]:
@@ -254,6 +256,8 @@ class Store:
         self._begin_writing()
         if path.parent.parent != self._states:  # never a new folder in place of a state just removed
             path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            files.set_aside(path)
         files.write_file(path, content, self._states)
 
     def _added(self, folder: Path, parse: Callable[[bytes, str], T]) -> list[T]:

@@ -7,6 +7,7 @@ matched. Writing one is a help, not a duty: where that fails, the files are hash
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +21,13 @@ Identity = dict[str, list[int]]  # file -> [size, mtime in ns, ctime in ns, inod
 
 
 def identity(folder: Path, names: Iterable[str]) -> Identity:
-    """Of files of a folder. Raises FileNotFoundError."""
-    found = {name: (folder / name).stat() for name in names}
+    """Of files of a folder. Raises FileNotFoundError, and CorruptError for a circle of links."""
+    try:
+        found = {name: (folder / name).stat() for name in names}
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise CorruptError(f"{error.filename}: not a regular file") from None
+        raise
     return {name: [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for name, s in found.items()}
 
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from harness.core.errors import InputError
 from harness.core.files import sha256_once
 from harness.core.identity import digest
-from harness.texts.text_files import require_regular, suffix_of, text_files
+from harness.core.regular import require_regular
+from harness.texts.text_files import suffix_of, text_files
 
 CORPUS_CODE = 1
 """Raised whenever the same sources would give other tokens: extraction, cleaning, split, tokenizer, packing."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.errors import InputError
+from harness.core.regular import require_regular
 
 SUFFIXES = (".jsonl", ".jsonl.zst", ".json", ".parquet", ".csv", ".txt")
 _PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z")
@@ -77,15 +78,6 @@ def text_files(path: str | Path, field: str) -> TextFiles:
 def suffix_of(file: Path) -> str | None:
     """The data suffix of a file name, or None."""
     return next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
-
-
-def require_regular(field: str, path: Path) -> None:
-    """InputError for a pipe or a device, which might never end, or never begin. OSError if nothing is there."""
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kinds = {"a pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a folder": stat.S_ISDIR}
-        kind = next((name for name, is_kind in kinds.items() if is_kind(mode)), "a device")
-        raise InputError(field, path, f"is {kind}, not a regular file", "give a file")
 
 
 def _folder(place: Path, field: str) -> TextFiles:
