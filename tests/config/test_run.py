@@ -236,7 +236,7 @@ def test_composing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "mkdir", None)
     collect(["-m", "lr=1e-3,2e-3"])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="lrr"):
         collect(["-m", "lrr=1e-3,2e-3"])
     assert os.listdir(".") == []
 

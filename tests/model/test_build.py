@@ -240,7 +240,7 @@ def test_an_unknown_architecture_is_refused_in_one_line(tmp_path: Path) -> None:
     neox().save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "nobodys"}))
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match="model_type 'nobodys', which is no causal language model") as caught:
         load_checkpoint(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -60,7 +60,7 @@ def test_content_changes_with_a_single_byte(copied: Path, name: str) -> None:
     data[-1] ^= 1
     file.write_bytes(bytes(data))
     if name == "config.json":  # its last byte closes the object
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=r"^path=.*config\.json"):
             pretrained.checkpoint_content(copied)
         data[-1] ^= 1
         file.write_bytes(bytes(data) + b"\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -220,14 +219,6 @@ def test_ints_and_arrays_agree() -> None:
             one = [lr_at(shape, int(i)) for i in n]
             assert all(type(value) is float for value in one)
             np.testing.assert_allclose(many, one, rtol=1e-13)
-
-
-def test_lr_of_a_step_costs_microseconds() -> None:
-    shape = Cosine(TOP, FLOOR, T)
-    start = time.perf_counter()
-    for n in range(20_000):
-        lr_at(shape, n)
-    assert (time.perf_counter() - start) / 20_000 < 20e-6  # 1 microsecond on a quiet core
 
 
 # ---- refusals

@@ -243,9 +243,10 @@ def test_the_map_that_a_refusal_names_mends_the_unit(
     assert json.loads(capsys.readouterr().out)["parameters"] == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", LAWS)
-def test_the_parameters_that_a_refusal_fixes_let_a_constant_variable_go(name: str) -> None:
-    law = LAWS[name]
-    for variable in law.variables:
-        if values := re.search("--fix (.*)", remedy_of(law, variable)):
-            assert variable not in law.fixed(parse_numbers(values[1], "fix")).variables
+FIXED = {(name, x): remedy_of(law, x).partition("--fix ")[2] for name, law in LAWS.items() for x in law.variables}
+
+
+@pytest.mark.parametrize(("name", "variable"), [place for place, values in FIXED.items() if values])
+def test_the_parameters_that_a_refusal_fixes_let_a_constant_variable_go(name: str, variable: str) -> None:
+    values = parse_numbers(FIXED[name, variable], "fix")
+    assert variable not in LAWS[name].fixed(values).variables

@@ -157,7 +157,9 @@ def test_forgetting_is_undefined_from_scratch(root: Path) -> None:
 def test_the_final_loss_never_reaches_back_into_the_base(tmp_path: Path) -> None:
     points = points_of(["rewarm_warmup"], ["evaluate.every=1x", "evaluate.early=[]", "seed=3"])
     write(tmp_path, points, known_loss)
-    for run in read_runs(tmp_path):
+    runs = read_runs(tmp_path)
+    assert len(runs) == len(points)
+    for run in runs:
         assert final_losses(run)["docs"] == pytest.approx(3.600064)  # one evaluation after the base
         assert base_losses(run)["docs"] == 3.0
 

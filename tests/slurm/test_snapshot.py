@@ -21,7 +21,9 @@ from harness.workers.worker import Setup
 @pytest.mark.parametrize("sweep", ["demo", "scalable_replay"])
 def test_a_task_comes_back_equal_from_json(sweep: str) -> None:
     runs = [(point.label, read_run(point.config)) for point in sweep_points([sweep], ["scale=mini"])]
-    for job in Jobs(plan(compile_points(runs))).all:
+    jobs = Jobs(plan(compile_points(runs))).all
+    assert len(jobs) > len(runs)
+    for job in jobs:
         again = read_back(Task, json.loads(json.dumps(plain(job.task))))
         assert again == job.task
         assert again.address == job.task.address
