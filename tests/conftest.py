@@ -10,6 +10,9 @@ import torch
 from harness.store.store import Store
 from tests.tiny import planned, train, write_texts
 
+# As a worker has: another number of threads is another last bit, and on a busy machine they wait for each other.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -22,7 +25,6 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store in which a few runs were trained without any disturbance. No test changes its states."""
-    torch.set_num_threads(1)
     store = Store(tmp_path_factory.mktemp("undisturbed"))
     train(planned(texts, store, "replay=0.25", "schedule=infinite_cosine"), store)
     return store

@@ -183,7 +183,6 @@ def test_training_goes_on_from_states_in_parts(
     texts: Path, alone: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensors, "PART_BYTES", 5_000)
-    torch.set_num_threads(1)  # as `alone`
     store = Store(tmp_path)
     with pytest.raises(Interrupted):
         tiny.train(tiny.planned(texts, store, RUN), store, stop_at=30)
