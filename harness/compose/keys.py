@@ -147,6 +147,11 @@ def unknown(name: str, value: object) -> InputError:
         return InputError(name, value, f"not a key of the {top} that was chosen", f"it belongs to {', '.join(having)}")
     beside = {key.rpartition(".")[2]: key for key in every if key.rpartition(".")[0] == group}
     lasts = {key.rpartition(".")[2]: key for key in reversed(every)}
+    words = last.replace("_", " ").lower()  # learning_rate: what lr says of itself
+    same = [key for key in every if key.rpartition(".")[2] == last]
+    told = [key for key, known in every.items() if " " in words and words in known.meaning.lower()]
+    if not group and (same or told):
+        return InputError(name, value, "unknown key", f"did you mean {' or '.join(same[:3] or told[:1])}?")
     for word, among, cutoff in ((last, beside, 0.6), (last, lasts, 0.7), (name, {key: key for key in every}, 0.5)):
         near = difflib.get_close_matches(word, among, n=1, cutoff=cutoff)
         if near:

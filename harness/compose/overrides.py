@@ -182,6 +182,9 @@ def _unreadable(key: str, value: str, error: Exception) -> InputError:
     for opened, closed in ("[]", "{}"):
         if value.startswith(opened) and value.count(opened) > value.count(closed):
             return InputError(key, value, f"{opened} is not closed", f"close it; where it is a text, {literal}")
+    if re.search(r"^,|,,|,$", value) and value.strip(","):
+        listed = ",".join(part for part in value.split(",") if part)
+        return InputError(key, value, "nothing beside a comma", f"give {key}={listed}; where it is a text, {literal}")
     strange = next((character for character in value if not PLAIN.match(character)), None)
     if strange is None or isinstance(error, RecursionError):
         return InputError(key, value, "not a value in Hydra's grammar", f"where it is a text, {literal}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -69,6 +70,7 @@ def _plain_characters(error: UnicodeError) -> tuple[str, int]:
     """What is written for characters that a terminal's or a pipe's encoding lacks: never a traceback."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end].translate(PLAIN)
+    text = re.sub("[\u2801-\u28ff]", "*", text)  # dots of a curve
     plain = [unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?" for character in text]
     return "".join(plain), error.end
 
