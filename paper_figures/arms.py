@@ -219,9 +219,9 @@ def learning_rates(arms: Sequence[Arm]) -> str:
     """What a peak of 1x is, and a constant learning rate, in numbers."""
     decayed = pd.concat([arm.table for arm in arms])
     decayed = decayed[decayed.schedule.isin(DECAYING) & np.isclose(decayed.peak.astype(float), 1)]
-    said = [f"peak 1× = {decayed.lr.iloc[0]:.3g}"] if len(decayed) else []
-    said += [f"constant = {arm.table.lr.iloc[0]:.3g}, the base's final one" for arm in arms if arm.label == "constant"]
-    return f"Learning rate: {joined(said)}." if said else ""
+    rates = [f"peak 1× = {decayed.lr.iloc[0]:.3g}"] if len(decayed) else []
+    rates += [f"constant = {arm.table.lr.iloc[0]:.3g}, the base's final one" for arm in arms if arm.label == "constant"]
+    return f"Learning rate: {joined(rates)}." if rates else ""
 
 
 def least_span(axes: Axes, span: float) -> None:

@@ -63,10 +63,6 @@ class RunRecord:
         """`measured` as values, each with the name that this run gives its corpus."""
         return rows_of(self.measured, self.facts.windows)
 
-    def cpt_rows(self) -> list[Row]:
-        """Measurements after the first step of continual pre-training."""
-        return rows_of(self.measured[self.measured["position"] > self.base_position], self.facts.windows)
-
 
 def read_runs(
     root: str | Path,

@@ -77,11 +77,11 @@ class Worker:
         who = "worker" if self.lost is None else f"rank {self.lost[0]} of the worker"
         status = status if self.lost is None else self.lost[1]
         self.output.seek(0)
-        said = self.output.read()[-2000:].decode(errors="replace").strip().splitlines()
+        printed = self.output.read()[-2000:].decode(errors="replace").strip().splitlines()
         self.output.close()
         if status < 0:
             return f"{who} died with signal {-status} ({signal.Signals(-status).name})"
-        return f"{who} ended with status {status}" + (f": {said[-1]}" if said else "")
+        return f"{who} ended with status {status}" + (f": {printed[-1]}" if printed else "")
 
     def watch(self) -> None:
         """A rank that ends takes rank 0 along, which else might wait for it for ever (NCCL does)."""
