@@ -9,12 +9,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from harness.cli import run_command, run_points
-from harness.compose import keys
-from harness.compose.compose import collect
+from harness.core.command import guarded
 
 
 def main(arguments: Sequence[str]) -> int:
+    from harness.cli import run_points
+    from harness.compose import keys
+    from harness.compose.compose import collect
+
     if "--keys" in arguments:
         print("\n".join(keys.listing(min(shutil.get_terminal_size((120, 24)).columns, 120))))
         return 0
@@ -23,6 +25,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def command() -> int:
     """The installed command `rewarm`."""
+    return guarded(_start, "interrupted; nothing was started")
+
+
+def _start(_: Sequence[str]) -> int:
+    from harness.cli import run_command  # numpy and yaml take half a second, in which Ctrl-C is one line, too
+
     return run_command(main)
 
 

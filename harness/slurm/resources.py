@@ -86,8 +86,10 @@ def require_plain_path(root: Path) -> None:
 
 def check(wanted: Resources) -> None:
     """Ask sbatch whether it would take such a job, without submitting one. Raises InputError with what it says."""
-    if shutil.which("sbatch") is None:
-        raise InputError("launch", "slurm", "there is no sbatch here", "run it on a login node, or use launch=local")
+    for program in ("sbatch", "srun"):  # submitit refuses to write a script without the second, after folders are made
+        if shutil.which(program) is None:
+            why = f"there is no {program} on PATH"
+            raise InputError("launch", "slurm", why, "run it on a login node, or use launch=local")
     options = [f"--{name}" if value is True else f"--{name}={value}" for name, value in wanted.options]
     options.append(f"--time={wanted.minutes}")
     command = ["sbatch", "--test-only", *options, "--wrap=true"]

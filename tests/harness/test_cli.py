@@ -94,7 +94,7 @@ def test_a_machine_without_slurm_is_told_so(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(here))
-    refused(capsys, call(monkeypatch, "launch=slurm"), "there is no sbatch here", "launch=local", progress=True)
+    refused(capsys, call(monkeypatch, "launch=slurm"), "there is no sbatch on PATH", "launch=local", progress=True)
     assert os.listdir(here) == []
 
 

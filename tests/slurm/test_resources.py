@@ -12,7 +12,7 @@ import pytest
 from harness.config.launching import Cluster
 from harness.config.run import Run
 from harness.core.errors import InputError
-from harness.slurm.resources import longest_waits, out_of_allocations, require_plain_path, resources
+from harness.slurm.resources import check, longest_waits, out_of_allocations, require_plain_path, resources
 from tests.composed import points_of
 from tests.launched import settings
 
@@ -127,3 +127,15 @@ def test_a_path_that_means_more_to_slurm_is_refused(root: str) -> None:
     require_plain_path(Path("/a b/c-d"))
     with pytest.raises(InputError, match="more than a part of it"):
         require_plain_path(Path(root))
+
+
+@pytest.mark.parametrize("missing", ["sbatch", "srun"])
+def test_a_part_of_slurm_that_is_missing_is_named_first(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    for program in {"sbatch", "srun"} - {missing}:
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=f"launch=slurm: there is no {missing} on PATH; run it on a login node"):
+        check(resources(slurm(), run, {}))
