@@ -123,7 +123,7 @@ class _Running:
         answer.out, answer.err = ((folder / name).read_text("utf-8", "replace") for name in ("out", "err"))
         answer.left = sorted(name for place in self.places for name in names_under(place))
         stored = names_under(self.attack.root) - self.before
-        answer.stored = sorted(name for name in stored if not name.startswith("verified"))
+        answer.stored = sorted(name for name in stored if not name.startswith(("verified", "states/.bad-")))
         if (folder / "states.json").exists():
             answer.states = json.loads((folder / "states.json").read_text())
         return answer

@@ -177,7 +177,7 @@ def _show(call: Call, arguments: Sequence[str]) -> None:
     task.__module__ = "harness"  # the name in Hydra's own messages
     before, argv = os.environ.get("HYDRA_FULL_ERROR"), sys.argv
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else it prints lines of its own and exits 1
-    in_order = sorted(arguments, key=lambda a: "=" in a and not a.startswith("-"))  # argparse wants overrides together
+    in_order = sorted(arguments, key=lambda a: "=" not in a or a.startswith("-"))  # argparse wants overrides together
     called = "rewarm" if Path(argv[0]).name == "rewarm" else "python -m harness"  # a shell completes the first only
     sys.argv = [called, *_with_folder(call, in_order)]
     try:

@@ -8,6 +8,7 @@ A command imports what is slow inside its function, so that Ctrl-C finds `guarde
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import re
@@ -57,6 +58,8 @@ def guarded(command: Callable[[Sequence[str]], int], interrupted: str = "interru
         remedy = "ask its owner for `chmod -R g+rwX`, or use another folder"
         return refused(InputError("file", error.filename, denied(error), remedy))
     except OSError as error:  # a disk that fills up while corpora are made, say: what is stored stays
+        if error.errno == errno.ENAMETOOLONG:
+            return refused(InputError("file", error.filename, "the name is too long", "give a shorter one"))
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:

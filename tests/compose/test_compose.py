@@ -235,3 +235,10 @@ def test_what_is_nested_without_end_is_refused_in_a_short_line(text: str) -> Non
 
 def test_a_line_is_short_whatever_was_given() -> None:
     assert len(refusal("a" * 100_000)) < 2000
+
+
+def test_flags_that_show_something_may_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        collect(["--info", "lr=1e-3"])
+    assert leaving.value.code in (None, 0)
+    assert "lr" in capsys.readouterr().out

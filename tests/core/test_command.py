@@ -36,6 +36,7 @@ CORRUPT = "error: file=f: damaged; put back a copy of it, or move it away and ca
         ("raise KeyboardInterrupt", 130, "interrupted"),
         ("from harness.core.errors import InputError; raise InputError('a', 1, 'b', 'c')", 2, "error: a=1: b; c"),
         ("from harness.core.errors import CorruptError; raise CorruptError('f: damaged')", 2, CORRUPT),
+        ("raise OSError(36, '', 'n')", 2, "error: file=n: the name is too long; give a shorter one"),
         ("raise OSError(28, 'No space left on device', 'f')", 1, "error: [Errno 28] No space left on device: 'f'"),
     ],
 )
