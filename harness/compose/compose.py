@@ -183,6 +183,8 @@ def _show(call: Call, arguments: Sequence[str]) -> None:
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
         raise SystemExit(0)
+    except OSError:  # a reader that left (`| head`), a disk that is full
+        raise
     except Exception as error:
         raise _translated(error, call.name or "config") from None
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -215,3 +216,14 @@ def test_shell_completion_is_for_the_installed_command(
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/rewarm", "-sc", "install=bash"])
     assert run_command(harness_main.main) == 0
     assert capsys.readouterr().out.rstrip().endswith("-F hydra_bash_completion rewarm")
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"], ["--info", "defaults"]])
+def test_a_reader_of_what_hydra_shows_may_leave(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Left(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "argv", ["harness", *flags])
+    monkeypatch.setattr(sys, "stdout", Left())
+    assert run_command(harness_main.main) == 0
