@@ -59,7 +59,8 @@ def read_file(path: Path, texts: Collection[str] = ()) -> pd.DataFrame:
     The index of a data frame that was written to Parquet is a column too. Raises InputError.
     """
     if not path.is_file():
-        raise InputError("table", path, "there is no such file", "name a CSV, CSV.gz or Parquet file")
+        why = "it is a folder or a device, not a file" if path.exists() else "there is no such file"
+        raise InputError("table", path, why, "name a CSV, CSV.gz or Parquet file")
     try:
         data = path.read_bytes()
         if data.startswith(GZIP) or path.suffix == ".gz":

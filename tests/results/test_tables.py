@@ -481,6 +481,7 @@ def test_what_cannot_be_evaluated_is_refused(file: Path, columns: str, where: st
     ("name", "content", "message"),
     [
         ("t.csv", None, "there is no such file; name a CSV, CSV.gz or Parquet file"),
+        (".", None, "it is a folder or a device, not a file; name a CSV, CSV.gz or Parquet file"),
         ("t.csv", b"", "it cannot be read as a table (No columns to parse from file)"),
         ("t.csv", b"N,loss\n", "it has no rows"),
         ("t.csv", b"\xff\xfe\x00", "it is not UTF-16 (byte 0x0 in line 1); save the table as UTF-8"),
