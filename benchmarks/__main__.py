@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import cluster, fits, page, planning, ranks, speed, sweeps, table, tables
+from benchmarks import cluster, fits, page, planning, ranks, refusals, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, print_line
 from harness.store.store import Store
 from harness.workers.pool import ONE_THREAD
@@ -25,6 +25,7 @@ ALL = {
     "state": speed.state,
     "ranks": ranks.ranks,
     "plan": planning.plan,
+    "refusals": refusals.refusals,
     "tables": tables.tables,
     "fits": fits.fits,
     "slurm": cluster.slurm,

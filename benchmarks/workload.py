@@ -95,8 +95,9 @@ def fresh_store(scratch: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def command(*arguments: str) -> float:
-    """Seconds of `python -m harness ARGUMENTS`, process start to exit. RuntimeError with its last words if it fails."""
+def command(*arguments: str, status: int = 0) -> float:
+    """Seconds of `python -m harness ARGUMENTS`, process start to exit. RuntimeError with its last words if it ends with
+    another status."""
     with tempfile.TemporaryFile() as output:
         began = time.perf_counter()
         done = subprocess.run(
@@ -108,7 +109,7 @@ def command(*arguments: str) -> float:
             check=False,
         )
         seconds = time.perf_counter() - began
-        if done.returncode:
+        if done.returncode != status:
             output.seek(0)
             raise RuntimeError(output.read()[-2000:].decode(errors="replace"))
     return seconds
