@@ -8,6 +8,7 @@ behind whenever a call is stopped. `harness.compose.expand` enumerates. No Hydra
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -176,6 +177,8 @@ def _show(call: Call, arguments: Sequence[str]) -> None:
 
     task.__module__ = "harness"  # the name in Hydra's own messages
     before, argv = os.environ.get("HYDRA_FULL_ERROR"), sys.argv
+    log = logging.getLogger()  # Hydra's --info makes it print everything, and leaves it so
+    level, handlers = log.level, log.handlers[:]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else it prints lines of its own and exits 1
     in_order = sorted(arguments, key=lambda a: "=" not in a or a.startswith("-"))  # argparse wants overrides together
     called = "rewarm" if Path(argv[0]).name == "rewarm" else "python -m harness"  # a shell completes the first only
@@ -188,7 +191,8 @@ def _show(call: Call, arguments: Sequence[str]) -> None:
     except Exception as error:
         raise _translated(error, call.name or "config") from None
     finally:
-        sys.argv = argv
+        sys.argv, log.handlers = argv, handlers
+        log.setLevel(level)
         os.environ.pop("HYDRA_FULL_ERROR")
         if before is not None:
             os.environ["HYDRA_FULL_ERROR"] = before

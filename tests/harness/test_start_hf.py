@@ -77,7 +77,7 @@ def remade(world: Path, folder: Path, change: Callable[[dict[str, torch.Tensor]]
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    file = folder / "json"
+    file = folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | config))
     return folder
 

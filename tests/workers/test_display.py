@@ -102,7 +102,10 @@ def test_without_a_terminal_plain_lines(job: Job) -> None:
     display = shown(job, stream)
     display.event(0, job, Ended("done"))
     lines = stream.getvalue().splitlines()
-    assert lines == ["worker 0: base, steps 6 to 60", "worker 0: done base, upstream 3.4921, downstream 5.8226"]
+    assert lines == [
+        "worker 0: base, warmup=0.1, steps 6 to 60",
+        "worker 0: done base, warmup=0.1, upstream 3.4921, downstream 5.8226",
+    ]
 
 
 def test_progress_lines_come_every_ten_seconds_at_most(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
