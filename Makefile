@@ -35,8 +35,8 @@ demo: $(READY)  ## train the runs of sweeps/demo.yaml, draw their figures, compa
 	$(BIN)/python -m harness -cd sweeps -cn demo $(ARGS)
 	$(BIN)/python -m paper_figures --live --sweep demo --check demo $(filter-out -m --multirun,$(ARGS))
 
-test: $(READY)  ## the fast tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## the fast tests, on two cores
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-slow: $(READY)  ## the slow tests alone
 	$(BIN)/python -m pytest -m slow -rs $(ARGS)
