@@ -72,6 +72,8 @@ class Law:
         if wrong:
             remedy = "every name is a variable, a linear parameter, or has starts"
             raise InputError(f"law {self.name}", self.formula, "; ".join(wrong), remedy)
+        for requirement in self.requirements:
+            self._differentiated(requirement)
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -137,13 +139,18 @@ class Law:
 
     def trend(self, parameters: Mapping[str, float], columns: Mapping[str, Any], requirement: str) -> Array:
         """The derivative that a requirement such as `d2L/dDdr < 0` speaks of, at the columns; shape (n,)."""
-        wanted = differentiated(requirement)
-        if not wanted or not set(wanted) <= set(self.variables):
-            raise InputError(f"law {self.name}", requirement, "is no derivative of this law", "write it as dL/dr < 0")
+        wanted = self._differentiated(requirement)
         theta = self.inward(np.array([[parameters[name] for name in self.parameters]]))
         data = formula.columns_of(self.form, columns)
         found = formula.derivative(self.form, tuple(wanted))(*formula.arguments(theta, data))
         return np.asarray(np.broadcast_to(found, (1, len(data[0])))[0])
+
+    def _differentiated(self, requirement: str) -> list[str]:
+        wanted, first = differentiated(requirement), next(iter(self.variables))
+        if not wanted or not set(wanted) <= set(self.variables):
+            remedy = f"write it as dL/d{first} < 0, with < 0 and variables of the law: {', '.join(self.variables)}"
+            raise InputError(f"law {self.name}", requirement, "is no derivative of this law that is below 0", remedy)
+        return wanted
 
     def _names(self) -> list[str]:
         names = dict.fromkeys(re.findall(r"(?<![\w.])[A-Za-z_]\w*", self.formula))

@@ -170,3 +170,11 @@ def test_a_linear_parameter_inside_a_sum() -> None:
     *factors, rest = Bound(law, {"N": sizes}).basis(law.inward(np.array([[1.0, 2.0, 0.5]])))
     np.testing.assert_allclose(factors[1][0], (sizes**-0.5).sum(1))
     assert not rest.any()
+
+
+@pytest.mark.parametrize("requirement", ["d2L/dNdD > 0", "dL/dr < 0", "dL < 0", "N < 0"])
+def test_a_requirement_that_is_no_derivative_is_refused_when_the_law_is_made(requirement: str) -> None:
+    variables = {"N": "parameters", "D": "tokens"}
+    starts = {"alpha": (0.05, 1.5)}
+    with pytest.raises(InputError, match=r"write it as dL/dN < 0, with < 0 and variables of the law: N, D"):
+        Law("mine", "E + A/(N*D)**alpha", variables, ("E", "A"), starts, requirements=(requirement,))
