@@ -66,12 +66,14 @@ def in_process(texts: Path, root: Path, runs: Sequence[str], **how: Any) -> Fork
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.train.loop", "tests.launched"])
-    process = context.Process(target=_child, args=(texts, root, list(runs), how))
+    process = context.Process(target=_child, args=(texts, root, list(runs), how, dict(os.environ)))
     process.start()
     return process
 
 
-def _child(texts: Path, root: Path, runs: list[str], how: dict[str, Any]) -> None:
+def _child(texts: Path, root: Path, runs: list[str], how: dict[str, Any], environment: dict[str, str]) -> None:
+    os.environ.clear()  # the server may have been started before the cluster of a test
+    os.environ.update(environment)
     report, largest_file, die = (how.pop(name, None) for name in ("report", "largest_file", "die"))
     if largest_file is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
