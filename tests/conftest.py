@@ -14,6 +14,11 @@ from tests.tiny import planned, train, write_texts
 torch.set_num_threads(1)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes name no test: gzip writes the time of day into them, and processes that share a suite must agree."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with texts of two kinds, upstream/ and downstream/, that no test changes."""
