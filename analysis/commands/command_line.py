@@ -40,9 +40,9 @@ def run(arguments: Sequence[str], description: str) -> int:
     document, lines = COMMANDS[options.command](options, overrides)
     if options.json:
         print(json.dumps({"schema": f"rewarm.{options.command}/1", **document}, allow_nan=False))
-    else:
+    elif lines:
         print("\n".join(lines))
-    return 0
+    return 0 if document.get("supported", True) else 1
 
 
 def _runs(options: argparse.Namespace, overrides: Sequence[str]) -> Output:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.decide.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
+from analysis.decide.answer import FARTHEST, Answer
+from analysis.decide.optimise import compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.decide.simplex import best_mixture
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import read_fit
@@ -64,11 +65,12 @@ def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
 
 def mix(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `mix`, and its lines for a terminal. Raises InputError."""
+    within = within_of(options)
     answer, fits = answer_to(options)
     warnings = warning_lines(fits)
     if options.plot:
         _plot(options.plot, options, answer, fits)
-    return {**answer.document(), "warnings": warnings}, [*answer_lines(answer), *warnings]
+    return {**answer.document(within), "warnings": warnings}, [*answer_lines(answer, within), *warnings]
 
 
 def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
@@ -129,9 +131,10 @@ def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
     return domain_ability(general, domain, independent=options.independent, **asked), fits
 
 
-def answer_lines(answer: Answer) -> list[str]:
-    """An answer for a terminal."""
-    lines = []
+def answer_lines(answer: Answer, within: float = FARTHEST) -> list[str]:
+    """An answer for a terminal: the verdict first, where something speaks against it."""
+    verdict = answer.verdict(within)
+    lines = [verdict.line] if verdict.line else []
     for name, value in answer.values.items():
         span = ""
         if answer.interval is not None:
@@ -142,22 +145,20 @@ def answer_lines(answer: Answer) -> list[str]:
     lines += [f"{name} loss {loss:.4f}" for name, loss in answer.loss.items() if loss == loss]
     if answer.limit is not None:
         lines.append(f"limit of the general loss {answer.limit:.4f}")
-    for name, factor in answer.extrapolated.items():
-        lines.append(f"EXTRAPOLATED: {name} lies outside the fitted range by a factor of {factor:.3g}")
     if answer.share_infeasible:
         over = "; the interval is over the others" if answer.interval is not None else ""
         lines.append(f"{answer.share_infeasible:.0%} of the draws have no answer{over}")
+    if answer.interval is None and answer.share_infeasible is None and answer.status != "infeasible":
+        lines.append("no interval: the fits have no resamples (fit with --bootstrap 1000)")
     if answer.paired is False:
         lines.append("the fits' draws are not paired, so they were taken as independent")
     return lines
 
 
 def warning_lines(fits: dict[str, Fit]) -> list[str]:
-    """What a decision should not be built on."""
+    """What weakens a decision, beside what its verdict says."""
     lines = []
     for name, fit in fits.items():
-        if not fit.converged:
-            lines.append(f"warning: the fit of {name} has not converged")
         if fit.unidentified:
             lines.append(f"warning: the data of {name} do not identify {', '.join(fit.unidentified)}")
         if fit.on_bound:
@@ -200,6 +201,22 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", type=float, metavar="T", help="relative rise of the general loss that is borne")
     parser.add_argument("--base-loss", type=float, metavar="L", help="general loss before continual pre-training")
     parser.add_argument("--independent", action="store_true", help="the fits' draws need not be of the same runs")
+    parser.add_argument(
+        "--extrapolate",
+        type=float,
+        default=FARTHEST,
+        metavar="FACTOR",
+        help=f"how far outside of the data an answer is believed ({FARTHEST:g}); beyond, it ends with status 1",
+    )
+
+
+def within_of(options: argparse.Namespace) -> float:
+    """`--extrapolate`. Raises InputError."""
+    if not options.extrapolate >= 1:
+        raise InputError(
+            "extrapolate", options.extrapolate, "is no factor of at least 1", "give one; 1 is inside the data"
+        )
+    return float(options.extrapolate)
 
 
 def fits_of(options: argparse.Namespace) -> dict[str, Fit]:

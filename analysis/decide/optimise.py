@@ -12,56 +12,29 @@ whose loss it gives. Every question is solved for the estimate and all bootstrap
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.decide.ensemble import Ensemble, best_of, ensembles, extrapolation, farthest, solve, status_of
-from analysis.fitting.fit import LEVEL, Fit
+from analysis.decide.answer import Answer, answer_of, band, check_amounts, check_share, limit_of
+from analysis.decide.ensemble import (
+    EDGE,
+    Curve,
+    Ensemble,
+    best_of,
+    ensembles,
+    extrapolation,
+    farthest,
+    solve,
+    status_of,
+)
+from analysis.fitting.fit import Fit
 from analysis.laws.formula import Array
 from harness.core.errors import InputError
 
 LEAST_SHARE = 1e-4  # where the downstream tokens are limited: with a share of 0 the run would never end
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a question about fits comes to. Losses in nats per token.
-
-    `values`: what to choose; NaN if infeasible. `interval`: at LEVEL, over the draws that have an answer; None without
-    draws. `status`: interior, on_bound (at an end of what can be chosen), on_limit (a tolerance or a cap keeps it from
-    the optimum), infeasible. `limit`: the general loss admitted. `extrapolated`: variable -> the factor by which the
-    answer lies outside a fit's data. `paired`: whether the draws of the fits saw the same runs; None if there is
-    nothing to pair. `share_infeasible`: of the draws; where it is not small, the interval is no certainty.
-    """
-
-    usage: str
-    values: dict[str, float]
-    interval: dict[str, tuple[float, float]] | None
-    status: str
-    loss: dict[str, float]
-    limit: float | None
-    extrapolated: dict[str, float]
-    paired: bool | None
-    share_infeasible: float | None
-
-    def document(self) -> dict[str, Any]:
-        """The body of a JSON document; numbers that are not finite become null."""
-        return {
-            "usage": self.usage,
-            "r": _finite(self.values.get("r")),
-            "values": {name: _finite(value) for name, value in self.values.items()},
-            "interval": self.interval and {name: list(ends) for name, ends in self.interval.items()},
-            "status": self.status,
-            "loss": {name: _finite(value) for name, value in self.loss.items()},
-            "limit": self.limit,
-            "extrapolated": self.extrapolated,
-            "paired": self.paired,
-            "share_infeasible": self.share_infeasible,
-        }
 
 
 def domain_ability(
@@ -77,7 +50,8 @@ def domain_ability(
     limit = limit_of(base_loss, tolerance)
     (general_loss, domain_loss), paired = ensembles([general, domain], independent)
     r, found = _best_share(general_loss, domain_loss, limit, N, lambda r: np.full_like(r, D))
-    return answer_of("domain_ability", {"r": r}, limit=limit, paired=paired, **found)
+    fits = {"general": general, "domain": domain}
+    return answer_of("domain_ability", {"r": r}, fits=fits, limit=limit, paired=paired, **found)
 
 
 def limited_domain(
@@ -98,13 +72,14 @@ def limited_domain(
     asked = [general is not None, tolerance is not None, base_loss is not None]
     if any(asked) and not all(asked):
         raise InputError("tolerance", tolerance, "goes with a general fit and its base loss", "give all or none")
-    fits = [domain] if general is None else [domain, general]
-    _check_laws(("r",), *fits)
+    fits = {"domain": domain, **({} if general is None else {"general": general})}
+    _check_laws(("r",), *fits.values())
     limit = None if base_loss is None or tolerance is None else limit_of(base_loss, tolerance)
-    losses, paired = ensembles(fits, independent)
+    losses, paired = ensembles(list(fits.values()), independent)
     general_loss = None if general is None else losses[1]
     r, found = _best_share(general_loss, losses[0], limit, N, lambda r: domain_tokens / r, LEAST_SHARE)
-    return answer_of("limited_domain", {"r": r, "D": domain_tokens / r}, limit=limit, paired=paired, **found)
+    values = {"r": r, "D": domain_tokens / r}
+    return answer_of("limited_domain", values, fits=fits, limit=limit, paired=paired, **found)
 
 
 def compute_allocation(
@@ -121,8 +96,8 @@ def compute_allocation(
     if ("r" in fit.law.variables) != (r is not None):
         why = f"{fit.law.name} {'depends' if r is None else 'does not depend'} on a share"
         raise InputError("r", r, why, "give one to a law that does, and to no other")
-    if r is not None and not 0 <= r <= 1:
-        raise InputError("r", r, "is no share", "give one in [0, 1]")
+    if r is not None:
+        check_share("r", r)
     (law,), _ = ensembles([fit])
 
     def objective(log_size: Array) -> Array:
@@ -139,8 +114,15 @@ def compute_allocation(
         status = "on_bound" if best[0] in (existing[0, 0], existing[0, -1]) else "interior"
     values = {"N": np.exp(best), "D": flops / 6 / np.exp(best)}
     at = {**{name: float(column[0]) for name, column in values.items()}, **held}
+    endless = sizes is None and status == "on_bound"
     return answer_of(
-        "compute_allocation", values, status=status, loss={role: law.loss(at)}, extrapolated=extrapolation(fit, at)
+        "compute_allocation",
+        values,
+        fits={role: fit},
+        status=status,
+        loss={role: law.loss(at)},
+        extrapolated=extrapolation(fit, at),
+        doubts=["the law has no best size: the whole budget goes into N or D"] if endless else [],
     )
 
 
@@ -175,10 +157,13 @@ def critical_share(
     return answer_of(
         "critical_share",
         {"r": r},
+        fits={"general": general},
         status=status_of(r[0], np.negative, excess),
         loss={"general": excess(r[:1, None]) + limit},
         limit=limit,
         extrapolated=extrapolation(general, {**given, "r": 1 - float(r[0])}),
+        choice={"r": (0.0, 1.0)},
+        doubts=_out_of_reach(r[0], excess, limit),
     )
 
 
@@ -205,53 +190,8 @@ def curves(
     for name, law, share in zip(("general", "domain"), both, (1 - r, r), strict=True):
         found = law.loss({"N": N, "D": tokens, "r": share})
         columns[name] = found[0]
-        columns[f"{name}_low"], columns[f"{name}_high"] = _band(found[1:])
+        columns[f"{name}_low"], columns[f"{name}_high"] = band(found[1:])
     return pd.DataFrame(columns)
-
-
-def answer_of(
-    usage: str,
-    values: Mapping[str, Array],
-    *,
-    status: str,
-    loss: Mapping[str, Array],
-    extrapolated: Mapping[str, float],
-    limit: float | None = None,
-    paired: bool | None = None,
-) -> Answer:
-    """The Answer from `values` (K,), of the estimate and then of the draws, and from losses (K, 1) at the former."""
-    drawn = np.stack([column[1:] for column in values.values()])
-    lacking = np.isnan(drawn).any(axis=0)
-    interval = None
-    if not lacking.all():
-        low, high = _band(drawn[:, ~lacking].T)
-        interval = {name: (float(a), float(b)) for name, a, b in zip(values, low, high, strict=True)}
-    return Answer(
-        usage=usage,
-        values={name: float(column[0]) for name, column in values.items()},
-        interval=interval,
-        status=status,
-        loss={name: float(found[0, 0]) for name, found in loss.items()},
-        limit=limit,
-        extrapolated=dict(extrapolated),
-        paired=paired,
-        share_infeasible=float(lacking.mean()) if lacking.size else None,
-    )
-
-
-def limit_of(base_loss: float, tolerance: float) -> float:
-    """(1 + T) L_g0. Raises InputError."""
-    check_amounts(base_loss=base_loss)
-    if not -1 < tolerance < 1:
-        raise InputError("tolerance", tolerance, "is no share of the base loss", "write 3 % as 0.03")
-    return float((1 + tolerance) * base_loss)
-
-
-def check_amounts(**amounts: float) -> None:
-    """InputError unless all are positive and finite."""
-    for name, value in amounts.items():
-        if not (math.isfinite(value) and value > 0):
-            raise InputError(name, value, "is not a positive finite number", "give one")
 
 
 def _best_share(
@@ -275,24 +215,28 @@ def _best_share(
     r = solve(domain_loss, excess, low)
     at, D = r[:1, None], float(tokens(r)[0])
     loss, outside = {"domain": domain_loss(at)}, extrapolation(domain.fit, {"N": N, "D": D, "r": float(r[0])})
+    doubts = [] if excess is None or limit is None else _out_of_reach(r[0], excess, limit, low)
+    if low > 0 and r[0] <= low * (1 + EDGE) + EDGE:
+        doubts.append(f"the loss still falls at r = {low:g}, the least share that is looked at")
     if general is not None:
         loss = {"general": general_loss(at), **loss}
         outside = farthest(outside, extrapolation(general.fit, {"N": N, "D": D, "r": 1 - float(r[0])}))
-    return r, {"status": status_of(r[0], domain_loss, excess, low), "loss": loss, "extrapolated": outside}
+    status = status_of(r[0], domain_loss, excess, low)
+    return r, {"status": status, "loss": loss, "extrapolated": outside, "choice": {"r": (low, 1.0)}, "doubts": doubts}
 
 
-def _band(drawn: Array) -> Array:
-    """The interval at LEVEL over the first axis, (2, ...); NaN without draws."""
-    if not len(drawn):
-        return np.full((2, *drawn.shape[1:]), np.nan)
-    return np.asarray(np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0))
+def _out_of_reach(best: float, excess: Curve, limit: float, low: float = 0.0) -> list[str]:
+    """Why no share keeps the limit of the general loss; nothing if one does."""
+    if not math.isnan(best):
+        return []
+    nearest = solve(excess, None, low)[:1, None]
+    least = float(excess(nearest)[0, 0]) + limit
+    if math.isnan(least):
+        return ["the laws have no loss there"]
+    return [f"the general loss stays at or above {least:.4f}, its limit is {limit:.4f}"]
 
 
 def _check_laws(wanted: Sequence[str], *fits: Fit) -> None:
     for fit in fits:
         if missing := [name for name in wanted if name not in fit.law.variables]:
             raise InputError("law", fit.law.name, f"has no {', '.join(missing)}", "fit one that has, such as dcpt")
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.decide.answer import check_amounts, check_share, limit_of
 from analysis.decide.ensemble import Ensemble, solve
-from analysis.decide.optimise import LEAST_SHARE, check_amounts, limit_of
+from analysis.decide.optimise import LEAST_SHARE
 from analysis.laws.formula import Array
 from harness.core.errors import InputError
 
@@ -71,6 +72,7 @@ def loss_at(role: str, *, N: float, D: float, r: float) -> Question:
     """The loss of one role at a point; `r` = share of the domain. Nats per token."""
     _check_role(role)
     check_amounts(N=N, D=D)
+    check_share("r", r)
     own = r if role == "domain" else 1 - r
 
     def value(fits: Mapping[str, Ensemble]) -> Array:

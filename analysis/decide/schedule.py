@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.decide.answer import Answer, answer_of, check_amounts, limit_of
 from analysis.decide.ensemble import SLACK, Ensemble, ensembles, extrapolation, farthest, solve
-from analysis.decide.optimise import Answer, answer_of, check_amounts, limit_of
 from analysis.fitting.fit import Fit
 from analysis.laws.formula import Array
 from analysis.results.curves import DECAY, annealing, lr_sum
@@ -143,11 +143,13 @@ def choose_schedule(
     return answer_of(
         "schedule",
         values,
+        fits={"general": upstream, "domain": downstream},
         status=_status(question, shares),
         paired=paired,
         limit=limit if math.isfinite(limit) else None,
         loss={"general": up.loss(point), "domain": down.loss(point)},
         extrapolated=farthest(extrapolation(upstream, at), extrapolation(downstream, at)),
+        choice={} if replays is None else {"replay": (min(shares), max(shares))},
     )
 
 

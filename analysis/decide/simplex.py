@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis.decide.answer import Answer, answer_of, check_amounts
 from analysis.decide.ensemble import Ensemble, ensembles, extrapolation, farthest
-from analysis.decide.optimise import Answer, answer_of, check_amounts
 from analysis.fitting.fit import Fit
 from analysis.laws.formula import Array
 from harness.core.errors import InputError
@@ -108,10 +108,12 @@ def best_mixture(
     return answer_of(
         "mixture",
         dict(zip(names, shares.T, strict=True)),
+        fits=fits,
         status=status,
         loss=loss,
         paired=paired,
         extrapolated=farthest(*(extrapolation(fit, point) for fit, point in zip(fits.values(), at, strict=True))),
+        choice=dict.fromkeys(names, (0.0, 1.0)),
     )
 
 

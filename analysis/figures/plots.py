@@ -20,8 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from analysis.decide.answer import Answer
 from analysis.decide.isoflop import minima, parabolas
-from analysis.decide.optimise import Answer
 from analysis.figures.style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, amount, ordered, percent, save
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.profile import Profile
