@@ -33,7 +33,8 @@ def pair(draws: int = 30, spread: float = 0.01) -> dict[str, Fit]:
 
 def share(fits: dict[str, Fit] | None = None, **asked: Any) -> Answer:
     at: dict[str, Any] = {**AT, "tolerance": 0.03, "base_loss": 2.9, **asked}
-    return domain_ability(**(fits or pair()), **at)
+    fits = fits or pair()
+    return domain_ability(fits["general"], fits["domain"], **at)
 
 
 def test_an_answer_inside_of_the_data_is_supported() -> None:
@@ -133,7 +134,7 @@ def test_an_end_that_only_the_search_has_supports_no_answer() -> None:
         ({"tolerance": float("nan")}, "is no share of the base loss"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_line(asked: dict[str, float], told: str) -> None:
+def test_what_cannot_be_meant_is_refused_in_one_line(asked: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError) as refused:
         share(**asked)
     assert told in str(refused.value)

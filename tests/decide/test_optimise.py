@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.decide.answer import Answer
 from analysis.decide.ensemble import ensembles, solve, status_of
-from analysis.decide.optimise import Answer, compute_allocation, critical_share, curves, domain_ability, limited_domain
+from analysis.decide.optimise import compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.laws.formula import Array

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from analysis.decide.answer import Answer
 from analysis.decide.isoflop import grid, minima, optimal
-from analysis.decide.optimise import Answer
 from analysis.figures import plots
 from analysis.figures.style import ordered, save
 from analysis.fitting.fit import Fit, fit_law, objective_of
