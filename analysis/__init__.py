@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.decide import optimise as optimise
+    from analysis.decide.compare import compare as compare
     from analysis.decide.optimise import compute_allocation as compute_allocation
     from analysis.decide.optimise import critical_share as critical_share
     from analysis.decide.optimise import domain_ability as domain_ability
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from analysis.design.next_runs import next_runs as next_runs
     from analysis.figures import plots as plots
     from analysis.fitting import fit as fit
-    from analysis.fitting.crossval import cross_validate as cross_validate
     from analysis.fitting.fit import fit_law as fit_law
     from analysis.fitting.fit_file import read_fit as read_fit
     from analysis.laws.law import Law as Law
@@ -45,7 +45,7 @@ OFFERED = {
     "Law": "laws.law",
     "fit_law": "fitting.fit",
     "read_fit": "fitting.fit_file",
-    "cross_validate": "fitting.crossval",
+    "compare": "decide.compare",
     "domain_ability": "decide.optimise",
     "limited_domain": "decide.optimise",
     "critical_share": "decide.optimise",

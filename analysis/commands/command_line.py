@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.commands import compare as compare_command
 from analysis.commands import decide as decide_command
 from analysis.commands import fit as fit_command
 from analysis.commands import next as next_command
@@ -31,7 +32,7 @@ def run(arguments: Sequence[str], description: str) -> int:
     parser = _parser(description)
     swept = any(word.startswith(("--sweep", "sweep=")) for word in arguments)
     options, words = parser.read(arguments, keep=("seed",) if swept else ())
-    overrides = [word for word in words if "=" in word and options.command in ("runs", "fit")]
+    overrides = [word for word in words if "=" in word and options.command in ("runs", "fit", "compare")]
     refuse_words([word for word in words if word not in overrides], parser, arguments)
     if getattr(options, "plot", None):
         from analysis.figures.style import SUFFIXES
@@ -67,6 +68,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "show": _show,
     "diff": _diff,
     "fit": fit_command.run,
+    "compare": compare_command.run,
     "mix": decide_command.mix,
     "next": next_command.propose,
 }
@@ -140,6 +142,14 @@ def _parser(description: str) -> Parser:
         formatter_class=PLAIN,
     )
     fit_command.add_arguments(fit)
+    compared = commands.add_parser(
+        "compare",
+        parents=[store, output],
+        help="laws by how well they predict what they have not seen",
+        description=compare_command.__doc__,
+        formatter_class=PLAIN,
+    )
+    compare_command.add_compare_arguments(compared)
     mix = commands.add_parser(
         "mix",
         parents=[output],

@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.commands.progress import bar
-from analysis.fitting.crossval import cross_validate
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.fit_file import to_document
 from analysis.fitting.objective import parse_loss
@@ -40,6 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LAW",
         help=f"{LAW_NAMES}; mixing:DOMAINS, shukor_additive:DOMAINS, shukor_joint:DOMAINS; or FILE.py:NAME of your own",
     )
+    add_rows(parser)
+    how = parser.add_argument_group("errors")
+    how.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples, for intervals (0: none)")
+    parser.add_argument("--plot", type=path, metavar="FILE", help="fit against data, and residuals: png, pdf or svg")
+
+
+def add_rows(parser: argparse.ArgumentParser) -> None:
+    """The options of what is fitted, and how, that `fit` and `compare` share."""
     source = parser.add_argument_group("rows: a table, or the runs of a store (after the base, see --root)")
     source.add_argument("--table", type=path, metavar="FILE", help="a CSV or Parquet file")
     source.add_argument(
@@ -70,29 +77,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--fix", default="", metavar="NAME=VALUE,...", help="parameters not to fit")
     how.add_argument("--target", default="loss", metavar="COLUMN", help="what the law says: loss, or another amount")
     how.add_argument("--weights", metavar="COLUMN", help="weights of the rows")
-    how.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples, for intervals (0: none)")
     how.add_argument(
-        "--group", default="run", metavar="COLUMN", help="rows that are resampled together, for they err together (run)"
+        "--group", default="run", metavar="COLUMN", help="rows that err together: resampled, and left out, as one (run)"
     )
     how.add_argument("--seed", type=int, default=0, help="of resamples and starts; fits with equal ones are paired (0)")
-    how.add_argument("--validate", metavar="BY", help="cross-validate: by a variable, run, or largest-N")
-    parser.add_argument("--plot", type=path, metavar="FILE", help="fit against data, and residuals: png, pdf or svg")
 
 
 def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `fit`, and its lines for a terminal. Raises InputError."""
     law, fixed = find(options.law), parse_numbers(options.fix, "fix")
-    columns = {name: expression for text in options.map for name, expression in parse_map(text).items()}
+    columns = columns_of(options)
     if options.bootstrap and options.bootstrap < FEWEST_DRAWS:
         why = f"fewer than {FEWEST_DRAWS} resamples give no interval"
         raise InputError("bootstrap", options.bootstrap, why, "give 0 or, say, 1000")
-    if options.seed < 0:
-        raise InputError("seed", options.seed, "a negative number", "give 0 or more")
     loss = parse_loss(options.loss, options.residuals)
     table = rows_of(options, columns, overrides, law.fixed(fixed).variables)
-    for name, column in (("weights", options.weights), ("group", options.group if options.group != "run" else None)):
-        if column is not None and column not in table:
-            raise InputError(name, column, "no such column", f"there are {', '.join(map(str, table.columns))}")
+    check_columns(options, table)
     with bar("bootstrap") as progress:
         fit = fit_law(
             law,
@@ -107,25 +107,23 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
             progress=progress,
         )
     document = to_document(fit, columns)
-    validation = None
-    if options.validate:
-        with bar("cross-validation") as progress:
-            validation = cross_validate(
-                fit.law,
-                table,
-                by=options.validate,
-                loss=loss,
-                target=options.target,
-                group=options.group,
-                weights=options.weights,
-                seed=options.seed,
-                progress=progress,
-            )
-        document["validation"] = validation.astype(object).where(validation.notna(), None).to_dict("records")
-    lines = fit_lines(fit) if validation is None else [*fit_lines(fit), *validation_lines(options.validate, validation)]
     if options.plot:
         _plot(options.plot, fit, table)
-    return document, lines
+    return document, fit_lines(fit)
+
+
+def columns_of(options: argparse.Namespace) -> dict[str, str]:
+    """What `--map` says: name -> expression. Raises InputError."""
+    return {name: expression for text in options.map for name, expression in parse_map(text).items()}
+
+
+def check_columns(options: argparse.Namespace, table: pd.DataFrame) -> None:
+    """InputError for a seed below zero, or a column that is named and not there."""
+    if options.seed < 0:
+        raise InputError("seed", options.seed, "a negative number", "give 0 or more")
+    for name, column in (("weights", options.weights), ("group", options.group if options.group != "run" else None)):
+        if column is not None and column not in table:
+            raise InputError(name, column, "no such column", f"there are {', '.join(map(str, table.columns))}")
 
 
 def rows_of(
@@ -207,13 +205,3 @@ def _plot(path: Path, fit: Fit, table: pd.DataFrame) -> None:
     if by is not None and values[by] > MOST_LOOKS:  # every row its own size: predicted against observed
         x = by = None
     save(path, lambda ax: fit_against_data(ax, fit, table, x=x, by=by), lambda ax: residuals(ax, fit, table, by=by))
-
-
-def validation_lines(by: str, table: pd.DataFrame) -> list[str]:
-    """A cross-validation for a terminal."""
-    width = max(len("left out"), *(len(name) for name in table.left_out))
-    lines = ["", f"predicted without them, by {by}", f"{'left out':<{width}}  {'rows':>5}  {'R²':>8}  {'error':>8}"]
-    for row in table.to_dict("records"):
-        mark = "" if row["converged"] else "  not converged"
-        lines.append(f"{row['left_out']:<{width}}  {row['n']:>5}  {row['r2']:>8.4f}  {row['mre']:>8.3%}{mark}")
-    return lines

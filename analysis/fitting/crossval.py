@@ -1,117 +1,187 @@
-"""Does a law predict what it has not seen? Cross-validation by size, tokens, share, run, or largest sizes.
+"""Does a law predict what it has not seen? The parts of a table to leave out, and a law fitted without each.
 
-    cross_validate(LAWS["dcpt"], table, by="r")      # a row per fold: what was left out, how well it was predicted
+Between `analysis.fitting.search` and `analysis.decide.compare`, which sets laws side by side on the same folds.
 
-Every fold is the same fit with the weights of its rows set to zero, so all folds are one batch of Newton steps from
-the full fit's minima.
+    folds = folds_of(table, by="N")                     # each size predicted from the others
+    tried = cross_validate(LAWS["dcpt"], table, folds)  # predictions of every fold, (K, n)
+
+A fold of a law is the same fit with the weights of its rows set to zero, so all folds are one batch of Newton steps
+from the full fit's minima; a fold that does not converge so gets a search of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from analysis.fitting.fit import objective_of
-from analysis.fitting.objective import Loss, huber
+from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import clusters_of
-from analysis.fitting.search import CONVERGED, Progress, refit, search
+from analysis.fitting.search import CONVERGED, refit, search
+from analysis.laws.formula import Array
 from analysis.laws.law import Law
 from analysis.results.expressions import numbers_of
 from harness.core.errors import InputError
 
-MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `folds` ranges
+MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `count` ranges
+FOLDS = 10
+LEAVE = ("each", "largest")
+
+Rows = npt.NDArray[np.bool_]
 
 
-def cross_validate(
-    law: Law,
+class Predictor(Protocol):
+    """Anything else that learns losses from rows, to be compared with laws on the same folds."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The columns that it reads, with their units."""
+
+    def fit(self, table: pd.DataFrame, target: str) -> None: ...
+
+    def predict(self, table: pd.DataFrame) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows to predict, and the rows to learn from, both (n,)."""
+
+    name: str
+    out: Rows
+    kept: Rows
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A law fitted to a table and to every fold of it."""
+
+    parameters: int | None
+    """How many; None for what is no law."""
+    objective: float
+    """Of the whole table; NaN for what is no law."""
+    converged: bool
+    """The fit of the whole table."""
+    seconds: float
+    """That it took."""
+    predicted: Array
+    """(K, n), by the fit of every fold; NaN where there is none."""
+    settled: Rows
+    """(K,): whether the fit of a fold converged."""
+    why: tuple[str, ...]
+    """K reasons why it cannot be fitted on a fold; empty where it can."""
+
+
+def folds_of(
     table: pd.DataFrame,
-    *,
     by: str,
-    folds: int = 3,
-    loss: Loss | None = None,
-    target: str = "loss",
+    *,
+    leave: str = "each",
+    count: int = FOLDS,
     group: str = "run",
     seed: int = 0,
-    weights: str | None = None,
-    progress: Progress | None = None,
-) -> pd.DataFrame:
-    """Fit without a part of the rows, predict them, for every part.
+) -> list[Fold]:
+    """The folds of a table, whichever laws can be fitted on them.
 
-    `by`: a variable (each of its values is left out once; if it has many, each of `folds` ranges), `run` (`folds`
-    random parts of the runs), or `largest-N` (the largest size, then the two largest, ...; any variable for N; at most
-    MOST_VALUES such parts). A part without which too few different rows are left for the law is not left out.
-    `weights`: a column of row weights; rows of weight 0 play no part. Columns: left_out, n, r2 (of the losses left
-    out), huber (mean, of their residuals), mre, converged. Raises InputError.
+    `by`: `run` (`count` random parts of the runs, which `group` names), or a variable: each of its values, or each of
+    `count` ranges if it has more than MOST_VALUES. `leave="largest"`: each value from the smaller ones. Raises
+    InputError.
     """
-    loss = loss or Loss()
-    objective = objective_of(law, table, loss, target, weights)
-    counted = objective.weights > 0
-    named = [(name, left_out & counted) for name, left_out in _folds(table, by, folds, group, seed)]
-    named = [(name, out) for name, out in named if out.any() and _can_be_fitted(law, table[counted & ~out])]
-    if not named:
-        why = f"whatever is left out, too few different rows are left for the {len(law.parameters)} parameters"
-        raise InputError("by", by, f"{why} of {law.name}", "leave out by something else, or fix parameters")
-    kept = np.stack([~left_out for _, left_out in named])
-    theta, _, gap = refit(objective, search(objective, seed), kept, progress)
-    predicted = objective.bound.value(theta)
-    residuals, observed = objective.residuals(predicted), objective.observed
-    delta = loss.delta if loss.kind in ("huber", "asymmetric") else np.inf
-    rows = []
-    for i, (name, left_out) in enumerate(named):
-        actual, expected = observed[left_out], predicted[i, left_out]
-        spread = float(((actual - actual.mean()) ** 2).sum())
-        rows.append(
-            {
-                "left_out": name,
-                "n": int(left_out.sum()),
-                "r2": 1 - float(((expected - actual) ** 2).sum()) / spread if spread > 0 else np.nan,
-                "huber": float(huber(residuals[i, left_out], delta).mean()),
-                "mre": float(np.abs(expected / actual - 1).mean()),
-                "converged": bool(gap[i] <= CONVERGED),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _can_be_fitted(law: Law, table: pd.DataFrame) -> bool:
-    """Whether the rows are of more different points than the law has parameters."""
-    names = [name for name in law.variables if table[name].dtype != object]  # schedules, in arrays, are not compared
-    return len(table.drop_duplicates(names) if names else table) > len(law.parameters)
-
-
-def _folds(
-    table: pd.DataFrame, by: str, folds: int, group: str, seed: int
-) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-    """(name, rows left out as booleans) of every fold."""
-    largest, _, column = by.partition("-")
-    column = column if largest == "largest" else (group if by == "run" else by)
+    if leave not in LEAVE:
+        raise InputError("leave", leave, "is no way to leave out", f"choose of {', '.join(LEAVE)}")
+    if count < 2:
+        raise InputError("folds", count, "fewer than two", "give 2 or more")
+    column = group if by == "run" else by
     if column not in table or (by != "run" and not pd.api.types.is_numeric_dtype(table[column])):
-        known = ", ".join(name for name in table.columns if pd.api.types.is_numeric_dtype(table[name]))
+        numbers = ", ".join(str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name]))
         why = f"{column} is no column of numbers" if column in table else f"the table has no column {column}"
-        raise InputError("by", by, why, f"choose run, largest-COLUMN or of {known}")
+        raise InputError("by", by, why, f"choose run, a column of the runs' names ({group}), or of {numbers}")
     if by == "run":
-        clusters = clusters_of(table, group)
-        assert clusters is not None
-        runs = int(clusters.max()) + 1
-        folds = min(folds, runs)
-        part = np.random.default_rng(seed).permutation(runs) % folds
-        yield from ((f"part {k + 1} of the runs", part[clusters] == k) for k in range(folds))
-        return
+        if leave != "each":
+            raise InputError("leave", leave, "runs have no order", "give --by a variable, such as N or D")
+        return _runs(table, group, count, seed)
     values = numbers_of(table[column], "by", by).to_numpy(dtype=float)
     distinct = np.unique(values)
     if len(distinct) < 3:
         raise InputError("by", by, f"{column} has {len(distinct)} values", "leave out by something with three or more")
-    if largest == "largest":
-        counts = np.linspace(1, len(distinct) - 2, min(MOST_VALUES, len(distinct) - 2)).round().astype(int)
-        for k in counts:
-            yield f"{column} >= {distinct[-k]:.4g}", values >= distinct[-k]
-    elif len(distinct) <= MOST_VALUES:
-        yield from ((f"{column} = {value:.4g}", values == value) for value in distinct)
-    else:
-        edges = np.quantile(distinct, np.linspace(0, 1, folds + 1))
-        part = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, folds - 1)
-        for k in range(folds):
-            yield f"{column} from {edges[k]:.4g} to {edges[k + 1]:.4g}", part == k
+    parts = np.array_split(distinct, len(distinct) if len(distinct) <= MOST_VALUES else count)
+    place = np.searchsorted([part[-1] for part in parts], values)
+    digits = next(n for n in (4, 6, 9, 17) if n == 17 or len({f"{part[0]:.{n}g}" for part in parts}) == len(parts))
+    folds = []
+    for k, part in enumerate(parts):
+        low, high = (f"{end:.{digits}g}" for end in (part[0], part[-1]))
+        name = f"{column} = {low}" if len(part) == 1 else f"{column} from {low} to {high}"
+        kept = place < k if leave == "largest" else place != k
+        if kept.any():  # nothing is smaller than the smallest
+            folds.append(Fold(name, place == k, kept))
+    return folds
+
+
+def _runs(table: pd.DataFrame, group: str, count: int, seed: int) -> list[Fold]:
+    clusters = clusters_of(table, group)
+    assert clusters is not None
+    runs = int(clusters.max()) + 1
+    if runs < 3:
+        raise InputError("by", "run", f"there are {runs} runs", "leave out by something with three or more")
+    part = (np.random.default_rng(seed).permutation(runs) % min(count, runs))[clusters]
+    folds = []
+    for k in range(min(count, runs)):
+        names = table[group][part == k].unique()
+        name = f"run {names[0]}" if len(names) == 1 else f"part {k + 1} of the runs, {len(names)}"
+        folds.append(Fold(name, part == k, part != k))
+    return folds
+
+
+def cross_validate(
+    law: Law | Predictor,
+    table: pd.DataFrame,
+    folds: Sequence[Fold],
+    *,
+    loss: Loss | None = None,
+    target: str = "loss",
+    weights: str | None = None,
+    seed: int = 0,
+) -> Tried:
+    """The law fitted to a table that has been checked, and to every fold. `weights`: a column of row weights."""
+    loss = loss or Loss()
+    why = tuple(_cannot(law, table[fold.kept]) for fold in folds)
+    able = np.array([not one for one in why], dtype=bool)
+    predicted, settled = np.full((len(folds), len(table)), np.nan), able.copy()
+    begun = time.perf_counter()
+    if not isinstance(law, Law):
+        law.fit(table, target)
+        seconds = time.perf_counter() - begun
+        for k in np.flatnonzero(able).tolist():
+            law.fit(table[folds[k].kept], target)
+            predicted[k] = law.predict(table)
+        return Tried(None, np.nan, True, seconds, predicted, settled, why)
+    objective = objective_of(law, table, loss, target, weights)
+    found = search(objective, seed)
+    seconds = time.perf_counter() - begun
+    if able.any():
+        kept = np.stack([fold.kept for fold in folds])[able]
+        theta, _, gap = refit(objective, found, kept)
+        for k in np.flatnonzero(~(gap <= CONVERGED)).tolist():
+            own = search(objective_of(law, table[kept[k]], loss, target, weights), seed)
+            theta[k], gap[k] = own.theta, 0.0 if own.converged else np.inf
+        with np.errstate(all="ignore"):  # a law may have no value at what it has not seen
+            predicted[able], settled[able] = objective.bound.value(theta), gap <= CONVERGED
+    return Tried(len(law.parameters), found.value, found.converged, seconds, predicted, settled, why)
+
+
+def _cannot(law: Law | Predictor, table: pd.DataFrame) -> str:
+    """Why a law cannot be fitted to rows; nothing if it can."""
+    names = [name for name in law.variables if table[name].dtype != object]  # schedules, in arrays, are not compared
+    if constant := [name for name in names if table[name].nunique() <= 1]:
+        return f"one value of {constant[0]} is left"
+    parameters = len(law.parameters) if isinstance(law, Law) else 1
+    distinct = len(table.drop_duplicates(names) if names else table)
+    return f"{distinct} different points are left for {parameters} parameters" if distinct <= parameters else ""

@@ -125,10 +125,7 @@ def fit_law(
     """
     loss, fixed = loss or Loss(), dict(fixed or {})
     law = law.fixed(fixed)
-    plain = [name for name in law.variables if name in table and table[name].dtype != object]
-    constant = [name for name in plain if table[name].nunique() == 1]
-    check(table, law.variables, target=target, remedies={name: remedy_of(law, name) for name in constant})
-    _check_count(law, table)
+    check_rows(law, table, target)
     objective = objective_of(law, table, loss, target, weights)
     clusters = clusters_of(table, group)
     found = search(objective, seed)
@@ -138,15 +135,29 @@ def fit_law(
     return _report(objective, found, known, clusters, fixed, target, draws, rows)
 
 
+def check_rows(law: Law, table: pd.DataFrame, target: str) -> None:
+    """InputError unless the law can be fitted to the rows."""
+    plain = [name for name in law.variables if name in table and table[name].dtype != object]
+    constant = [name for name in plain if table[name].nunique() == 1]
+    check(table, law.variables, target=target, remedies={name: remedy_of(law, name) for name in constant})
+    parameters, distinct = len(law.parameters), len(table.drop_duplicates(plain))
+    if distinct <= parameters:
+        why = f"{distinct} different points for the {parameters} parameters of {law.name}"
+        raise InputError("table", f"{len(table)} rows", why, "give more points, or fix parameters: --fix NAME=VALUE")
+
+
 def objective_of(
     law: Law, table: pd.DataFrame, loss: Loss, target: str = "loss", weights: str | None = None
 ) -> Objective:
     """The objective of a law on a table that has been checked."""
-    given = np.ones(len(table)) if weights is None else _weights(table, weights)
+    given = row_weights(table, weights)
     return Objective(Bound(law, columns_of(law, table)), table[target].to_numpy(dtype=float), loss, given)
 
 
-def _weights(table: pd.DataFrame, name: str) -> Array:
+def row_weights(table: pd.DataFrame, name: str | None) -> Array:
+    """The weights in a column; ones without. Raises InputError."""
+    if name is None:
+        return np.ones(len(table))
     values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
     if not (np.isfinite(values).all() and (values >= 0).all() and (values > 0).any()):
         why, column = "not numbers of zero or more, some of them positive", quote(name)
@@ -168,14 +179,6 @@ def _kept(table: pd.DataFrame, law: Law, target: str, group: str | None) -> pd.D
     """The columns of the table that a fit's plots and the choice of further runs look at."""
     names = dict.fromkeys([*law.variables, target, *([group] if group else []), "run", "model", "seed"])
     return table[[name for name in names if name in table]].reset_index(drop=True)
-
-
-def _check_count(law: Law, table: pd.DataFrame) -> None:
-    parameters = len(law.parameters)
-    distinct = len(table.drop_duplicates([name for name in law.variables if table[name].dtype != object]))
-    if distinct <= parameters:
-        why = f"{distinct} different points for the {parameters} parameters of {law.name}"
-        raise InputError("table", f"{len(table)} rows", why, "give more points, or fix parameters: --fix NAME=VALUE")
 
 
 def _report(

@@ -82,8 +82,6 @@ def test_fit_json(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "20",
         "--loss",
         "huber:1e-3",
-        "--validate",
-        "r",
     )
     assert found["schema"] == "rewarm.fit/1"
     assert found["law"] == "dcpt"
@@ -93,7 +91,6 @@ def test_fit_json(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["converged"] is True
     assert found["r2"] > 0.999
     assert len(found["bootstrap"]["draws"]) == 20
-    assert [fold["left_out"] for fold in found["validation"]][2] == "r = 0.2"
 
 
 def test_fit_for_a_reader(tables: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -240,7 +237,6 @@ def test_bad_tables_are_refused_in_one_line(
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--fix", "A"], "write --fix NAME=NUMBER"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--bootstrap", "-1"], "fewer than 20 resamples"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--group", "runn"], "no such column"),
-        (["fit", "dcpt", "--table", "T", "--map", MAP, "--validate", "K"], "no column K"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--plot", "fit.jpeg"], "no kind of file for it"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "lr=1"], "give either --table or --sweep"),
         (["fit", "dcpt", "--root", "nowhere"], "there is no store"),

@@ -1,4 +1,4 @@
-"""What cross-validation leaves out, what it cannot leave out, and how weights enter."""
+"""What cross-validation leaves out, what it cannot leave out, and that a fold is the fit of what is left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fitting.crossval import MOST_VALUES, cross_validate
+from analysis.fitting.crossval import MOST_VALUES, cross_validate, folds_of
 from analysis.fitting.fit import fit_law
 from analysis.laws.library import CHINCHILLA
 from harness.core.errors import InputError
@@ -24,46 +24,76 @@ def losses_of(sizes: int, lengths: int) -> pd.DataFrame:
     return table.assign(loss=CHINCHILLA.value(TRUTH, table) * noise, run=runs)
 
 
-def test_weights_are_those_of_the_fit() -> None:
-    table = losses_of(6, 6)
-    spoilt = table.loss.where(table.index % 5 != 0, 2 * table.loss)
-    table = table.assign(loss=spoilt, weight=(table.index % 5 != 0).astype(float), double=2.0)
-    found = cross_validate(CHINCHILLA, table, by="N", weights="weight")
-    good = table[table.weight > 0]
-    pd.testing.assert_frame_equal(found, cross_validate(CHINCHILLA, good, by="N"), rtol=1e-3)
-    assert found.mre.max() < 0.02
-    plain = cross_validate(CHINCHILLA, table, by="N")
-    pd.testing.assert_frame_equal(plain, cross_validate(CHINCHILLA, table, by="N", weights="double"), rtol=1e-3)
+def counts(table: pd.DataFrame, by: str, **options: object) -> list[tuple[int, int]]:
+    """(rows left out, rows kept) of every fold."""
+    folds = folds_of(table, by, **options)  # type: ignore[arg-type]
+    return [(int(fold.out.sum()), int(fold.kept.sum())) for fold in folds]
 
 
-def test_parts_that_leave_too_few_rows_are_not_left_out() -> None:
-    table = losses_of(6, 4)
-    found = cross_validate(CHINCHILLA, table, by="largest-N")
-    assert len(found) == 4
-    assert found.n.tolist() == [4, 8, 12, 16]  # 8 rows are left for 5 parameters
-    few = losses_of(6, 2)
-    assert cross_validate(CHINCHILLA, few, by="largest-N").n.tolist() == [2, 4, 6]  # not 8: 4 rows would be left
-    least = losses_of(3, 2)
-    assert fit_law(CHINCHILLA, least).n_points == 6  # just enough for all, too few for any part
-    with pytest.raises(InputError, match="too few different rows are left for the 5 parameters of chinchilla"):
-        cross_validate(CHINCHILLA, least, by="N")
+def test_every_row_is_left_out_once() -> None:
+    table = losses_of(6, 5)
+    for by in ("N", "D", "run"):
+        assert (np.sum([fold.out for fold in folds_of(table, by)], axis=0) == 1).all()
+        assert all((fold.out != fold.kept).all() for fold in folds_of(table, by))
+    assert [fold.name for fold in folds_of(table, "N")][:2] == ["N = 1e+08", "N = 2.512e+08"]
+
+
+def test_the_largest_are_predicted_from_the_smaller_ones() -> None:
+    assert counts(losses_of(6, 5), "N", leave="largest") == [(5, 5 * k) for k in range(1, 6)]
+
+
+def test_many_values_are_left_out_in_ranges() -> None:
+    table = losses_of(3, 60)
+    assert counts(table, "D", count=4) == [(45, 135)] * 4
+    assert len(counts(losses_of(MOST_VALUES, 3), "N")) == MOST_VALUES
+    name = folds_of(table, "D", count=4)[0].name
+    assert name.startswith("D from 1e+09 to ")
+
+
+def test_narrow_values_have_names_of_their_own() -> None:
+    table = losses_of(3, 3)
+    close = table.assign(N=table.N.map({1e8: 1e8, 1e9: 1e8 + 1, 1e10: 1e8 + 2}))
+    assert len({fold.name for fold in folds_of(close, "N")}) == 3
 
 
 def test_no_more_parts_than_runs() -> None:
-    found = cross_validate(CHINCHILLA, losses_of(4, 6), by="run", folds=9)
-    assert found.n.tolist() == [6] * 4
+    folds = folds_of(losses_of(4, 6), "run", count=9)
+    assert [int(fold.out.sum()) for fold in folds] == [6] * 4
+    assert sorted(fold.name for fold in folds)[0] == "run of 1"
 
 
-def test_many_largest_sizes_are_a_few_parts() -> None:
-    found = cross_validate(CHINCHILLA, losses_of(3, 60), by="largest-D")
-    assert len(found) == MOST_VALUES
-    assert found.n.is_monotonic_increasing
-    assert found.n.iloc[0] == 3
+def test_a_fold_is_the_fit_of_what_is_left() -> None:
+    table = losses_of(6, 6)
+    folds = folds_of(table, "N")
+    tried = cross_validate(CHINCHILLA, table, folds)
+    alone = fit_law(CHINCHILLA, table[folds[2].kept])
+    np.testing.assert_allclose(tried.predicted[2], alone.predict(table), rtol=1e-6)
+    assert tried.settled.all()
 
 
-def test_a_column_of_text_is_refused_and_not_offered() -> None:
+def test_why_a_law_cannot_be_fitted_is_said() -> None:
+    folds = folds_of(losses_of(6, 3), "N", leave="largest")
+    tried = cross_validate(CHINCHILLA, losses_of(6, 3), folds)
+    assert tried.why == ("one value of N is left", *[""] * 4)
+    assert np.isnan(tried.predicted[0]).all()
+    few = losses_of(6, 2)
+    tried = cross_validate(CHINCHILLA, few, folds_of(few, "N", leave="largest"))
+    assert tried.why[1] == "4 different points are left for 5 parameters"
+
+
+def test_what_cannot_be_left_out_is_refused() -> None:
     table = losses_of(4, 4).assign(corpus="docs")
-    with pytest.raises(InputError, match="corpus is no column of numbers; choose run, largest-COLUMN or of N, D, loss"):
-        cross_validate(CHINCHILLA, table, by="corpus")
+    with pytest.raises(InputError, match=r"corpus is no column of numbers; choose run, .*\(run\), or of N, D, loss"):
+        folds_of(table, "corpus")
+    with pytest.raises(InputError, match="the table has no column run"):
+        folds_of(table.drop(columns="run"), "run")
     with pytest.raises(InputError, match=r"cells of note are missing \(row 2\)"):
-        cross_validate(CHINCHILLA, table.assign(note=[np.nan, *range(15)]), by="note")
+        folds_of(table.assign(note=[np.nan, *range(15)]), "note")
+    with pytest.raises(InputError, match="one has 1 values"):
+        folds_of(table.assign(one=1.0), "one")
+    with pytest.raises(InputError, match="runs have no order"):
+        folds_of(table, "run", leave="largest")
+    with pytest.raises(InputError, match="choose of each, largest"):
+        folds_of(table, "N", leave="smallest")
+    with pytest.raises(InputError, match="fewer than two"):
+        folds_of(table, "N", count=1)

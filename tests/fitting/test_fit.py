@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fitting.crossval import cross_validate
 from analysis.fitting.fit import fit_law, objective_of
 from analysis.fitting.fit_file import from_document, to_document
 from analysis.fitting.newton import minimise
@@ -17,7 +16,7 @@ from analysis.fitting.profile import profile
 from analysis.fitting.resampling import resamples
 from analysis.fitting.search import inward_bounds, search
 from analysis.fitting.standard_errors import inform
-from analysis.laws.library import CHINCHILLA, DCPT, DCPT_L1, LAWS, find
+from analysis.laws.library import CHINCHILLA, DCPT, LAWS, find
 from harness.core.errors import InputError
 from tests.planted import SIZES, TRUTH, design, losses, random_truth
 
@@ -370,26 +369,6 @@ def test_a_fit_survives_its_file() -> None:
     ]:
         with pytest.raises(InputError, match=why):
             from_document(wrong)
-
-
-def test_cross_validation_leaves_out_what_it_says() -> None:
-    table = losses(design(16), TRUTH, 0, row_noise=0.002)
-    by_share = cross_validate(DCPT, table, by="r")
-    assert by_share.n.tolist() == [48] * 9
-    assert by_share.left_out.tolist()[1] == "r = 0.1"
-    one = fit_law(DCPT, table[table.r != 0.5]).predict(table[table.r == 0.5])
-    seen = table.loss[table.r == 0.5]
-    assert by_share.mre[4] == pytest.approx(float((one / seen - 1).abs().mean()), rel=1e-3)
-    assert by_share.r2[1:].min() > 0.99
-    assert cross_validate(DCPT, table, by="run").n.sum() == len(table)
-    assert cross_validate(DCPT, table, by="D", folds=4).n.tolist() == [108] * 4
-    assert cross_validate(DCPT, table, by="largest-r").left_out[1] == "r >= 0.9"
-    worse = cross_validate(DCPT_L1, table, by="r").huber.mean()
-    assert worse > 2 * by_share.huber.mean()  # no term of D and r
-    with pytest.raises(InputError, match="no column K"):
-        cross_validate(DCPT, table, by="K")
-    with pytest.raises(InputError, match="largest-one"):
-        cross_validate(DCPT, table.assign(one=1.0), by="largest-one")
 
 
 def test_mixtures_of_three_domains_are_fitted() -> None:

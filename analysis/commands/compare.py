@@ -1,0 +1,148 @@
+"""`python -m analysis compare LAW LAW ...`: which law predicts best what it has not seen?
+
+python -m analysis compare chinchilla kaplan --table runs.csv --map N=params,D=tokens --by N
+python -m analysis compare dcpt dcpt_saturating --sweep dcpt --corpus python --by run --folds 5
+python -m analysis compare chinchilla --table runs.csv --by N --leave largest
+
+Every law is fitted without a part of the rows and predicts them, for every part; all laws have the same parts. What may
+be said of their order stands first.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.commands.fit import add_rows, check_columns, columns_of, rows_of
+from analysis.commands.progress import bar
+from analysis.decide.compare import Comparison, compare
+from analysis.fitting.crossval import FOLDS, LEAVE
+from analysis.fitting.fit import LEVEL
+from analysis.fitting.objective import parse_loss
+from analysis.laws.law import Law
+from analysis.laws.library import find
+from analysis.results.expressions import parse_numbers
+from harness.core.errors import InputError
+
+WIDEST = 24  # letters of a law's name within its line
+SHOWN = 4  # laws whose folds are shown on a terminal
+
+
+def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("law", metavar="LAW", nargs="+", help="as for fit; one alone is judged, not ranked")
+    add_rows(parser)
+    how = parser.add_argument_group("what is left out")
+    how.add_argument("--by", default="run", metavar="BY", help="run, or a variable, each of its values in turn (run)")
+    how.add_argument(
+        "--leave", default="each", metavar="WHICH", help="each, or largest: every value from the smaller ones (each)"
+    )
+    how.add_argument("--folds", type=int, default=FOLDS, metavar="K", help=f"parts of runs or of many values ({FOLDS})")
+
+
+def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The document of `compare`, and its lines for a terminal. Raises InputError."""
+    overrides = [*overrides, *(word for word in options.law if "=" in word)]
+    laws = _laws([word for word in options.law if "=" not in word], parse_numbers(options.fix, "fix"))
+    if options.leave not in LEAVE:
+        raise InputError("leave", options.leave, "is no way to leave out", f"choose of {', '.join(LEAVE)}")
+    variables = {name: unit for law in laws for name, unit in law.variables.items()}
+    table = rows_of(options, columns_of(options), overrides, variables)
+    check_columns(options, table)
+    with bar("laws") as progress:
+        found = compare(
+            laws,
+            table,
+            by=options.by,
+            leave=options.leave,
+            folds=options.folds,
+            loss=parse_loss(options.loss, options.residuals),
+            target=options.target,
+            group=options.group,
+            seed=options.seed,
+            weights=options.weights,
+            progress=progress,
+        )
+    return document(found), comparison_lines(found)
+
+
+def _laws(names: Sequence[str], fixed: dict[str, float]) -> list[Law]:
+    """The laws, each with those of the fixed parameters that it has."""
+    laws = [find(name) for name in names]
+    for name in fixed:
+        if not any(name in law.parameters for law in laws):
+            known = dict.fromkeys(parameter for law in laws for parameter in law.parameters)
+            raise InputError("fix", name, "no law has this parameter", f"choose of {', '.join(known)}")
+    return [law.fixed({name: value for name, value in fixed.items() if name in law.parameters}) for law in laws]
+
+
+def document(found: Comparison) -> dict[str, Any]:
+    """A comparison as JSON; numbers that there are not become null."""
+    folds = {law: _records(rows.drop(columns="law")) for law, rows in found.folds.groupby("law")}
+    return {
+        "verdict": found.verdict,
+        "by": found.by,
+        "leave": found.leave,
+        "n_points": found.n_points,
+        "n_runs": found.n_runs,
+        "unused": found.unused,
+        "laws": [{**law, "folds": folds[law["law"]]} for law in _records(found.laws.drop(columns="folds"))],
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    known = table.notna() & ~table.isin([np.inf, -np.inf])
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in table.astype(object).where(known, None).to_dict("records")
+    ]
+
+
+def comparison_lines(found: Comparison) -> list[str]:
+    """A comparison for a terminal."""
+    runs = "" if found.n_runs is None else f" of {found.n_runs} runs"
+    first = found.folds.law == found.folds.law.iloc[0]
+    what = {"each": found.by, "largest": f"{found.by}, each value predicted from the smaller ones"}[found.leave]
+    lines = [found.verdict, f"{found.n_points} rows{runs}, {first.sum()} folds by {what}"]
+    if found.unused:
+        lines.append(f"{found.unused} rows are left out, at which a law has no value of a variable")
+    width = min(max(len("law"), *map(len, found.laws.law)), WIDEST)
+    head = f"{'law':<{width}}  {'error':>8}  {'± folds':>8}"
+    several = len(found.laws) > 1
+    head += f"  {'above the best':>14}  {f'{LEVEL:.0%} interval':>20}" if several else ""
+    lines += ["", f"{head}  {'in sample':>10}  {'parameters':>10}  {'seconds':>7}"]
+    for law in found.laws.to_dict("records"):
+        name = str(law["law"])
+        if len(name) > WIDEST:
+            lines.append(name)
+            name = ""
+        line = f"{name:<{width}}  {law['error']:>8.3%}  {law['spread']:>8.3%}"
+        if several:
+            best = law["standing"] == "best"
+            span = f"{law['low']:+.3%} to {law['high']:+.3%}"
+            line += f"  {'':>14}  {'':>20}" if best else f"  {law['difference']:>+14.3%}  {span:>20}"
+        count = "" if law["parameters"] is None else f"{law['parameters']:.0f}"
+        lines.append(f"{line}  {law['objective']:>10.5g}  {count:>10}  {law['seconds']:>7.2g}")
+    lines += ["", "error: mean relative error of what was left out, averaged over the folds"]
+    for name, converged in zip(found.laws.law, found.laws.converged, strict=True):
+        own = found.folds[found.folds.law == name]
+        lines += [] if converged else [f"NOT CONVERGED: the fit of {name} to all rows"]
+        if open_ends := int((~own.converged & (own.why == "")).sum()):
+            lines.append(f"NOT CONVERGED: the fits of {name} to {open_ends} of the folds")
+        for why, rows in own[own.why != ""].groupby("why", sort=False):
+            lines.append(f"{name} cannot be judged on {', '.join(rows.left_out)}: {why}")
+    return [*lines, "", *_fold_lines(found, list(found.folds.left_out[first]))]
+
+
+def _fold_lines(found: Comparison, names: Sequence[str]) -> list[str]:
+    """The errors of every fold, for the first laws."""
+    wide, laws = max(len("left out"), *map(len, names)), list(found.laws.law)[:SHOWN]
+    lines = [f"{'left out':<{wide}}  {'rows':>6}  " + "  ".join(f"{name[:14]:>14}" for name in laws)]
+    for name in names:
+        rows = found.folds[found.folds.left_out == name].set_index("law")
+        cells = [f"{'-':>14}" if rows.why[law] else f"{rows.error[law]:>14.3%}" for law in laws]
+        lines.append(f"{name:<{wide}}  {rows.n.iloc[0]:>6}  {'  '.join(cells)}")
+    return lines
