@@ -143,7 +143,7 @@ def _compared(bench: Bench, problem: Problem, where: str) -> list[Row]:
         bootstraps = _bootstraps(bench, problem, us, them)
     searched = [fitted for several in ours for fitted in several]
     rows = [
-        Row(f"{name}: first fit of a process", "s", (first,), note="fit_law, and the formula compiled by sympy"),
+        Row(f"{name}: first fit of a process", "s", (first,), note="fit_law, and the derivatives of the formula"),
         Row(
             f"{name}: fit_law",
             "s",

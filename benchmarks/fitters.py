@@ -21,7 +21,8 @@ from analysis.fitting import starts
 from analysis.fitting.fit import fit_law, objective_of
 from analysis.fitting.objective import Loss, Objective, huber
 from analysis.fitting.search import inward_bounds, search
-from analysis.laws.formula import TINY, Array
+from analysis.laws.formula import Array
+from analysis.laws.graph import TINY
 from analysis.laws.law import Law
 from analysis.laws.library import LAWS
 
@@ -68,7 +69,7 @@ class Fitted:
 
 
 def first_fit(problem: Problem) -> float:
-    """Seconds of the first fit in a process: derives and compiles the law, imports sympy and what it needs of scipy."""
+    """Seconds of the first fit in a process: derives the law, imports what it needs of scipy."""
     began = time.process_time()
     fit_law(problem.law, problem.table)
     return time.process_time() - began

@@ -69,7 +69,8 @@ class _Blend:
             for (a, i), (b, j) in itertools.combinations_with_replacement(place.items(), 2):
                 second = weight * law.loss(columns, by=(a, b))[:, 0]
                 hessian[:, i, j] += second
-                hessian[:, j, i] += second * (i != j)
+                if i != j:
+                    hessian[:, j, i] += second
         return gradient, hessian
 
 

@@ -1,14 +1,14 @@
-"""From the text of a formula to numpy functions of it and of its derivatives; sympy differentiates.
+"""From the text of a formula to numpy functions of it and of its derivatives.
 
 Beneath `analysis.laws.law`. A `Form` is a formula with the roles of its names; each function here works one thing out
 from it, once per process. Functions take the arguments that `arguments` lays out: parameters of shape (K, 1), columns
 of shape (n,), and the results broadcast to (K, n). Inside `sum(...)` everything has one axis more, which is summed
-over.
+over. The text is read by `analysis.laws.grammar` and worked out node by node: nothing of it is ever run as code.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,13 +17,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.laws import grammar
+from analysis.laws.evaluation import Function, compiled
+from analysis.laws.grammar import Call, Chain, GrammarError, Name, Number, Tree
+from analysis.laws.graph import TINY, Graph, Node, log_of
 from harness.core.errors import InputError
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Function = Callable[..., Any]
 
-TINY = 1e-300  # stands for a variable of zero under a logarithm: 0**eta is 0 for every exponent that is not tiny too
+FUNCTIONS = {
+    "exp": (1, 1),
+    "log": (1, 1),
+    "sqrt": (1, 1),
+    "abs": (1, 1),
+    "min": (2, grammar.MANY),
+    "max": (2, grammar.MANY),
+    "sum": (1, 1),
+}
+OPERATIONS = ("neg", "**")
+MOST_NAMES = 500  # of a formula: its second derivatives are as many as their square
 
 
 @dataclass(frozen=True)
@@ -51,23 +64,41 @@ def columns_of(form: Form, columns: Mapping[str, Any]) -> list[Array]:
     return [*plain, *(column if column.ndim == 2 else column[:, None] for column in plain)]
 
 
+@lru_cache(maxsize=256)
+def read(text: str) -> Tree:
+    """A formula: arithmetic with FUNCTIONS, and nothing else. Raises InputError."""
+    remedy = f"arithmetic and {', '.join(sorted(FUNCTIONS))} only"
+    try:
+        tree = grammar.parse(text, FUNCTIONS)
+        _check(tree)
+    except GrammarError as error:
+        raise InputError("formula", text, f"cannot be read ({error})", remedy) from None
+    return tree
+
+
 @lru_cache(maxsize=64)
 def value(form: Form) -> Function:
     """The formula."""
-    return _function(form, _in_logs(form, form.log))
+    return _first(_worked_out(form, lambda _, node: [node])[0])
 
 
 @lru_cache(maxsize=64)
 def derivatives(form: Form) -> tuple[Function, tuple[tuple[int, int], ...]]:
     """A function that gives [value, *gradient, *hessian], and which (i, j), i <= j, of the Hessian: those not zero."""
-    import sympy
+    pairs: list[tuple[int, int]] = []
 
-    expression = _in_logs(form, form.log)
-    symbols = [_symbol(name) for name in form.parameters]
-    gradient = [sympy.diff(expression, symbol) for symbol in symbols]
-    hessian = {(i, j): sympy.diff(gradient[i], symbols[j]) for i in range(len(symbols)) for j in range(i, len(symbols))}
-    hessian = {pair: entry for pair, entry in hessian.items() if entry != 0}
-    return _function(form, [expression, *gradient, *hessian.values()]), tuple(hessian)
+    def wanted(graph: Graph, node: Node) -> list[Node]:
+        gradient = [graph.derivative(node, name) for name in form.parameters]
+        hessian = []
+        for i, slope in enumerate(gradient):
+            for j in range(i, len(gradient)):
+                entry = graph.derivative(slope, form.parameters[j])
+                if graph.value(entry) != 0.0:
+                    pairs.append((i, j))
+                    hessian.append(entry)
+        return [node, *gradient, *hessian]
+
+    return _worked_out(form, wanted)[0], tuple(pairs)
 
 
 @lru_cache(maxsize=64)
@@ -76,92 +107,163 @@ def basis(form: Form) -> tuple[Function, tuple[tuple[str, ...], ...]]:
 
     InputError if the formula is not linear in them together.
     """
-    import sympy
 
-    linear = [_symbol(name) for name in form.linear]
-    expression = _in_logs(form, form.log - set(form.linear))
-    factors = [sympy.diff(expression, symbol) for symbol in linear]
-    if linear and any(factor.has(*linear) for factor in factors):
-        raise InputError("formula", form.text, f"is not linear in {', '.join(form.linear)} together", "declare fewer")
-    factors.append(expression.subs(dict.fromkeys(linear, 0)))
-    inside = [{str(symbol) for symbol in factor.free_symbols} for factor in factors]
-    return _function(form, factors), tuple(tuple(p for p in form.parameters if p in names) for names in inside)
+    def wanted(graph: Graph, node: Node) -> list[Node]:
+        factors = [graph.derivative(node, name) for name in form.linear]
+        if any(graph.names[factor] & set(form.linear) for factor in factors):
+            names = ", ".join(form.linear)
+            raise InputError("formula", form.text, f"is not linear in {names} together", "declare fewer")
+        rest = grammar.replaced(read(form.text), lambda part: Number(0.0) if part in zeros else part)
+        return [*factors, _built(graph, form, rest, natural)]
+
+    zeros, natural = {Name(name) for name in form.linear}, form.log - set(form.linear)
+    function, inside = _worked_out(form, wanted, natural)
+    return function, tuple(tuple(name for name in form.parameters if name in names) for names in inside)
 
 
 @lru_cache(maxsize=256)
 def derivative(form: Form, wanted: tuple[str, ...]) -> Function:
     """The derivative with respect to variables, one after the other."""
-    import sympy
 
-    return _function(form, sympy.diff(_in_logs(form, form.log, powers=False), *map(_symbol, wanted)))
+    def derived(graph: Graph, node: Node) -> list[Node]:
+        for name in wanted:
+            node = graph.derivative(node, name)
+        return [node]
+
+    return _first(_worked_out(form, derived)[0])
 
 
 def substituted(form: Form, values: Mapping[str, float]) -> tuple[str, set[str]]:
-    """The text with some parameters set, and the names left in it."""
-    expression = _expression(form).subs({_symbol(name): value for name, value in values.items()})
-    text = str(expression).replace("RowSum", "sum")
-    return text, set(re.findall(r"(?<![\w.])[A-Za-z_]\w*", text))
+    """The text with some parameters set, and the names left in it. GrammarError where it has no value any more."""
+
+    def change(part: Tree) -> Tree:
+        return Number(float(values[part.name])) if isinstance(part, Name) and part.name in values else _simple(part)
+
+    tree = grammar.replaced(read(form.text), change)
+    return grammar.written(tree), set(grammar.names(tree))
 
 
-def _symbol(name: str) -> Any:
-    import sympy
+def _check(tree: Tree) -> None:
+    """GrammarError for what is no formula, such as a condition, and for what no law has."""
+    found = grammar.names(tree)
+    if len(found) > MOST_NAMES:
+        raise GrammarError(f"it has more than {MOST_NAMES} names")
+    for name in found:
+        if not (name.isascii() and name.isidentifier() and name[0] != "_") or name in FUNCTIONS:
+            raise GrammarError(f"{name} is no name for a formula: letters, digits and _, a letter first")
+    for node in grammar.nodes(tree):
+        match node:
+            case Chain(_, marks) if not set(marks) <= {"+", "-", "*", "/"}:
+                raise GrammarError(f"it holds {next(mark for mark in marks if mark not in '+-*/')}")
+            case Call(function, _) if function not in (*FUNCTIONS, *OPERATIONS):
+                raise GrammarError(f"it holds a {function}")
+            case Call("sum", (inner,)) if any(
+                isinstance(n, Call) and n.function == "sum" for n in grammar.nodes(inner)
+            ):
+                raise GrammarError("a sum is inside another")
+            case grammar.Text(text):
+                raise GrammarError(f"it holds the text {text[:20]!r}")
 
-    return sympy.Symbol(name, real=True)
 
-
-@lru_cache(maxsize=1)
-def _row_sum() -> Any:
-    """sum(...) of a formula as sympy sees it: derivatives pass into it."""
-    import sympy
-
-    class RowSum(sympy.Function):  # type: ignore[misc]
-        def _eval_derivative(self, symbol: Any) -> Any:
-            inner = self.args[0].diff(symbol)
-            return RowSum(inner) if inner != 0 else sympy.Integer(0)
-
-    return RowSum
-
-
-@lru_cache(maxsize=256)
-def _expression(form: Form) -> Any:
-    from sympy.parsing.sympy_parser import parse_expr
-
-    names = {name: _symbol(name) for name in (*form.parameters, *form.variables)}
+def _worked_out(
+    form: Form, wanted: Callable[[Graph, Node], list[Node]], log: frozenset[str] | None = None
+) -> tuple[Callable[..., list[Any]], list[frozenset[str]]]:
+    """Numpy operations for nodes made from the formula, and the names in each."""
+    graph = Graph(form.variables)
     try:
-        return parse_expr(form.text, local_dict={**names, "sum": _row_sum()})
-    except (SyntaxError, TypeError, ValueError, AttributeError) as error:
-        raise InputError("formula", form.text, f"cannot be read ({error})", "write it as Python arithmetic") from None
+        found = wanted(graph, _built(graph, form, read(form.text), form.log if log is None else log))
+        leaves = [*form.parameters, *form.variables, *map(log_of, form.variables)]
+        places = [(name, inside) for inside in (False, True) for name in leaves]
+        inside = [graph.names[node] for node in found]
+        return compiled(graph, found, places, form.parameters), inside
+    except GrammarError as error:
+        raise InputError("formula", form.text, str(error), "write a simpler one") from None
 
 
-def _in_logs(form: Form, log: frozenset[str], powers: bool = True) -> Any:
-    """The formula with the logarithms of some parameters for them, and powers of variables as exp(exponent * log)."""
-    import sympy
-
-    expression = _expression(form).xreplace({_symbol(name): sympy.exp(_symbol(name)) for name in log})
-    logs = {_symbol(name): _symbol(f"log_{name}") for name in form.variables}
-
-    def is_power(e: Any) -> bool:
-        return bool(powers and e.is_Pow and e.base in logs and not e.exp.is_number)
-
-    return expression.replace(is_power, lambda e: sympy.exp(e.exp * logs[e.base]))
+def _first(function: Callable[..., list[Any]]) -> Function:
+    return lambda *values: function(*values)[0]
 
 
-def _function(form: Form, expressions: Any) -> Function:
-    """Numpy code for one expression or a list of them, in which no subexpression is worked out twice."""
-    import sympy
+def _built(graph: Graph, form: Form, tree: Tree, log: frozenset[str], inside: bool = False) -> Node:
+    """The node of a tree, with exp(leaf) for parameters given as logarithms. `inside` a sum."""
 
-    row_sum = _row_sum()
-    outside = [
-        *map(_symbol, form.parameters),
-        *map(_symbol, form.variables),
-        *(_symbol(f"log_{name}") for name in form.variables),
-    ]
-    inside = {symbol: _symbol(f"inside_{symbol}") for symbol in outside}
+    def of(part: Tree) -> Node:
+        return _built(graph, form, part, log, inside)
 
-    def inner(e: Any) -> Any:
-        return e.replace(lambda s: isinstance(s, row_sum), lambda s: row_sum(s.args[0].xreplace(inside)))
+    match tree:
+        case Number(number):
+            return graph.number(number)
+        case Name(name):
+            leaf = graph.leaf(name, inside)
+            return graph.call("exp", leaf) if name in log else leaf
+        case Chain(parts, marks) if marks[0] in grammar.SIGNS:
+            signs = [1.0, *(1.0 if mark == "+" else -1.0 for mark in marks)]
+            return graph.sum((of(part), sign) for part, sign in zip(parts, signs, strict=True))
+        case Chain(parts, marks):
+            powers = [1, *(1 if mark == "*" else -1 for mark in marks)]
+            return graph.product((of(part), power) for part, power in zip(parts, powers, strict=True))
+        case Call("neg", (part,)):
+            return graph.product([(of(part), 1)], -1.0)
+        case Call("**", (base, exponent)):
+            return graph.power(of(base), of(exponent))
+        case Call("sum", (part,)):
+            over = [graph.leaf(name, True) for name in grammar.names(part) if name in form.variables]
+            inner = _built(graph, form, part, log, True)
+            if not over:
+                raise GrammarError("a sum has no variable inside")
+            return graph.summed(inner, over)
+        case Call("max" | "min" as function, (first, *others)):
+            node = of(first)
+            for part in others:
+                node = graph.call(function, node, of(part))
+            return node
+        case Call(function, (part,)):
+            return graph.call(function, of(part))
+    raise AssertionError(tree)
 
-    code = [inner(e) for e in expressions] if isinstance(expressions, list) else inner(expressions)
-    names = [*outside, *(inside[symbol] for symbol in outside)]
-    modules = [{"RowSum": lambda x: np.sum(x, axis=-1) if np.ndim(x) else x}, "numpy"]
-    return sympy.lambdify(names, code, modules=modules, cse=True)  # type: ignore[no-any-return]
+
+def _simple(tree: Tree) -> Tree:
+    """A part without what plays no part in it: zeros in sums and products, ones, operations with numbers only."""
+    match tree:
+        case Chain(parts, marks) if marks[0] in grammar.SIGNS:
+            kept = [(m, part) for m, part in zip(("+", *marks), parts, strict=True) if part != Number(0.0)]
+            if not kept:
+                return Number(0.0)
+            if kept[0][0] == "-":
+                kept[0] = ("+", _simple(Call("neg", (kept[0][1],))))
+            return _chain(kept)
+        case Chain(parts, marks):
+            kept = [*zip(("*", *marks), parts, strict=True)]
+            if ("/", Number(0.0)) in kept:
+                raise GrammarError("it divides by zero")
+            if ("*", Number(0.0)) in kept:
+                return Number(0.0)
+            rest = [kept[0], *(pair for pair in kept[1:] if pair[1] != Number(1.0))]
+            if len(rest) > 1 and rest[0][1] == Number(1.0) and rest[1][0] == "*":
+                rest = rest[1:]
+            return _chain(rest)
+        case Call("**", (_, Number(0.0))) | Call("**", (Number(1.0), _)):
+            return Number(1.0)
+        case Call("**", (base, Number(1.0))):
+            return base
+        case Call("neg", (Number(number),)):
+            return Number(-number)
+        case Call(function, parts) if function != "sum" and all(isinstance(part, Number) for part in parts):
+            return _constant(tree)
+    return tree
+
+
+def _chain(pairs: list[tuple[str, Tree]]) -> Tree:
+    if len(pairs) == 1:
+        return pairs[0][1]
+    chain = Chain(tuple(part for _, part in pairs), tuple(mark for mark, _ in pairs[1:]))
+    return _constant(chain) if all(isinstance(part, Number) for part in chain.parts) else chain
+
+
+def _constant(tree: Tree) -> Number:
+    """A part in which there is no name."""
+    graph = Graph()
+    found = graph.value(_built(graph, Form("", (), (), (), frozenset()), tree, frozenset()))
+    if found is None or not math.isfinite(found):
+        raise GrammarError("it has no value")
+    return Number(found)

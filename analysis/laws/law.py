@@ -10,11 +10,9 @@ numerically (`analysis.laws.formula`).
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib.util
 import itertools
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,14 +22,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.laws import formula
+from analysis.laws import formula, grammar
 from analysis.laws.formula import Array, Form, Integers
 from harness.core.errors import InputError
 from harness.core.regular import require_regular
-
-ARITHMETIC = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Name, ast.Load)
-FUNCTIONS = {"exp", "log", "sqrt", "sum"}
-
 
 EXPONENT = (0.0, 3.0)  # bounds of an exponent
 FREE = (-float("inf"), float("inf"))
@@ -44,8 +38,8 @@ class Law:
     name: str
     """What fits and commands call it."""
     formula: str
-    """Python arithmetic with exp, log, sqrt and `sum(...)`, which runs over the second axis of the variables inside it
-    (for example the drops of the learning rate before a step)."""
+    """Arithmetic with exp, log, sqrt, abs, max, min and `sum(...)`, which runs over the second axis of the variables
+    inside it (for example the drops of the learning rate before a step); `analysis.laws.grammar` reads it."""
     variables: Mapping[str, str]
     """Name -> unit."""
     linear: tuple[str, ...]
@@ -64,7 +58,7 @@ class Law:
     """The public table that its fit is tested against; a law without one is unverified."""
 
     def __post_init__(self) -> None:
-        _check_text(self)
+        _check_roles(self)
         declared, used = {*self.variables, *self.linear, *self.starts}, self._names()
         wrong = [f"{name} is not declared" for name in used if name not in declared]
         wrong += [f"{name} does not occur" for name in sorted(declared - set(used))]
@@ -118,14 +112,13 @@ class Law:
                 raise InputError("fix", name, f"no parameter of {self.name}", f"choose of {', '.join(self.parameters)}")
         if not values:
             return self
-        text, left = formula.substituted(self.form, values)
-        if left & {"zoo", "nan", "oo"} or not left & set(self.parameters):
-            raise InputError(
-                "fix",
-                ",".join(f"{k}={v:g}" for k, v in values.items()),
-                f"leaves {text} of {self.name}",
-                "fix fewer parameters, or at other values",
-            )
+        given, remedy = ",".join(f"{k}={v:g}" for k, v in values.items()), "fix fewer parameters, or at other values"
+        try:
+            text, left = formula.substituted(self.form, values)
+        except grammar.GrammarError as error:
+            raise InputError("fix", given, f"leaves nothing of {self.name}: {error}", remedy) from None
+        if not left & set(self.parameters):
+            raise InputError("fix", given, f"leaves {text} of {self.name}", remedy)
         return replace(
             self,
             formula=text,
@@ -134,7 +127,7 @@ class Law:
             starts={name: span for name, span in self.starts.items() if name in left},
             bounds={name: ends for name, ends in self.bounds.items() if name in left},
             log=tuple(name for name in self.log if name in left),
-            requirements=tuple(text for text in self.requirements if set(differentiated(text)) <= left),
+            requirements=tuple(text for text in self.requirements if set(self._differentiated(text)) <= left),
         )
 
     def trend(self, parameters: Mapping[str, float], columns: Mapping[str, Any], requirement: str) -> Array:
@@ -146,15 +139,19 @@ class Law:
         return np.asarray(np.broadcast_to(found, (1, len(data[0])))[0])
 
     def _differentiated(self, requirement: str) -> list[str]:
-        wanted, first = differentiated(requirement), next(iter(self.variables))
-        if not wanted or not set(wanted) <= set(self.variables):
-            remedy = f"write it as dL/d{first} < 0, with < 0 and variables of the law: {', '.join(self.variables)}"
-            raise InputError(f"law {self.name}", requirement, "is no derivative of this law that is below 0", remedy)
-        return wanted
+        """The variables that `dL/dr < 0` or `d2L/dDdr < 0` differentiates by."""
+        for first in self.variables:
+            if requirement == f"dL/d{first} < 0":
+                return [first]
+            for second in self.variables:
+                if requirement == f"d2L/d{first}d{second} < 0":
+                    return [first, second]
+        first, known = next(iter(self.variables), "x"), ", ".join(self.variables)
+        remedy = f"write it as dL/d{first} < 0, with < 0 and variables of the law: {known}"
+        raise InputError(f"law {self.name}", requirement, "is no derivative of this law that is below 0", remedy)
 
     def _names(self) -> list[str]:
-        names = dict.fromkeys(re.findall(r"(?<![\w.])[A-Za-z_]\w*", self.formula))
-        return [name for name in names if name not in FUNCTIONS]
+        return grammar.names(formula.read(self.formula))
 
     def _mapped(self, values: Array, function: Callable[[Array], Array]) -> Array:
         mapped = np.array(values, dtype=float)
@@ -205,19 +202,9 @@ class Bound:
         return formula.arguments(theta, self.data)
 
 
-def _check_text(law: Law) -> None:
-    """A formula is arithmetic and nothing else, whoever wrote it: it is evaluated. Raises InputError."""
+def _check_roles(law: Law) -> None:
+    """InputError for bounds, starts and scales that are none, or of what has none."""
     field = f"law {law.name}"
-    try:
-        nodes = list(ast.walk(ast.parse(law.formula, mode="eval")))
-    except (SyntaxError, ValueError, TypeError) as error:
-        raise InputError("formula", law.formula, f"cannot be read ({error})", "write it as Python arithmetic") from None
-    for node in nodes:
-        called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS
-        number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
-        if not (called or number or isinstance(node, ARITHMETIC)):
-            why = f"holds a {type(node).__name__.lower()}"
-            raise InputError("formula", law.formula, why, f"arithmetic and {', '.join(sorted(FUNCTIONS))} only")
     for name in (*law.bounds, *law.log):
         if name not in law.starts and (name in law.log or name not in law.linear):
             raise InputError(field, name, "has bounds or a scale, but is no parameter with starts", "mend its name")
@@ -226,12 +213,6 @@ def _check_text(law: Law) -> None:
             raise InputError(field, f"starts of {name} = {span}", "no range", "give (low, high)")
         if name in law.log and not span[0] > 0:
             raise InputError(field, f"starts of {name} = {span}", "has no logarithm", "begin above zero")
-
-
-def differentiated(requirement: str) -> list[str]:
-    """The variables that `dL/dr < 0` or `d2L/dDdr < 0` differentiates by; none if it is not written so."""
-    match = re.fullmatch(r"d2?L/((?:d[A-Z_a-z]\w*?)+) < 0", requirement)
-    return re.findall(r"d(\w+?)(?=d|$)", match[1]) if match else []
 
 
 def remedy_of(law: Law, variable: str) -> str:

@@ -8,12 +8,28 @@ import numpy as np
 import pytest
 
 from analysis.laws import formula
-from analysis.laws.law import Bound, Law, differentiated
+from analysis.laws.law import FREE, Bound, Law
 from analysis.laws.library import DCPT, LAWS, find
 from analysis.laws.schedules import MULTI_POWER
 from harness.core.errors import InputError
 
 FAMILIES = [find("mixing:a,b,c"), find("shukor_additive:a,b"), find("shukor_joint:a,b")]
+KINKED = [
+    Law("v", "E + sqrt((a - D)**2)", {"D": "share"}, ("E",), {"a": (0.1, 0.9)}),
+    Law("power", "E + A*((a - D)**2)**gamma", {"D": "share"}, ("E", "A"), {"a": (0.1, 0.9), "gamma": (0.2, 1.5)}),
+    Law("hinge", "E + A*max(D - a, 0)**gamma", {"D": "share"}, ("E", "A"), {"a": (0.1, 0.9), "gamma": (0.2, 1.5)}),
+    Law(
+        "least",
+        "E + A/min(D, N, a)**gamma",
+        {"D": "share", "N": "share"},
+        ("E", "A"),
+        {"a": (0.1, 0.9), "gamma": (0.2, 1.5)},
+    ),
+    Law("size", "E + A*abs(D - a)", {"D": "share"}, ("E", "A"), {"a": (0.1, 0.9)}),
+    Law("root", "E + A*sqrt(max(0, D - a))", {"D": "share"}, ("E", "A"), {"a": (0.1, 0.9)}),
+    Law("sums", "E + sum(max(drop - a, 0)) + sum(sqrt(abs(drop - a)))", {"drop": "changes"}, ("E",), {"a": (0.1, 0.9)}),
+    Law("both", "E + max(a*D, b*D, abs(a - b))", {"D": "share"}, ("E",), {"a": (0.1, 0.9), "b": (0.1, 0.9)}),
+]
 
 
 def example(law: Law, n: int = 7) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -34,7 +50,7 @@ def example(law: Law, n: int = 7) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return law.inward(np.stack(values, axis=1)), columns
 
 
-@pytest.mark.parametrize("law", [*LAWS.values(), *FAMILIES], ids=lambda law: law.name)
+@pytest.mark.parametrize("law", [*LAWS.values(), *FAMILIES, *KINKED], ids=lambda law: law.name)
 def test_derivatives_agree_with_differences(law: Law) -> None:
     theta, columns = example(law)
     bound = Bound(law, columns)
@@ -52,10 +68,10 @@ def test_derivatives_agree_with_differences(law: Law) -> None:
         slope = (bound.value(ahead) - bound.value(behind)) / (2 * step)
         np.testing.assert_allclose(gradient[:, i], slope, rtol=2e-5, atol=1e-7 * np.abs(value).max())
         bend = (bound.derivatives(ahead)[1] - bound.derivatives(behind)[1]) / (2 * step)
-        np.testing.assert_allclose(full[:, i], bend, rtol=2e-4, atol=1e-6 * np.abs(bend).max() + 1e-12)
+        np.testing.assert_allclose(full[:, i], bend, rtol=2e-4, atol=1e-6 * np.abs(bend).max() + 1e-11)
 
 
-@pytest.mark.parametrize("law", [*LAWS.values(), *FAMILIES], ids=lambda law: law.name)
+@pytest.mark.parametrize("law", [*LAWS.values(), *FAMILIES, *KINKED], ids=lambda law: law.name)
 def test_a_law_is_what_its_linear_parameters_multiply(law: Law) -> None:
     theta, columns = example(law)
     bound, natural = Bound(law, columns), law.outward(theta)
@@ -70,7 +86,6 @@ def test_a_law_is_what_its_linear_parameters_multiply(law: Law) -> None:
 def test_every_law_says_where_it_is_from_and_what_it_was_checked_against(law: Law) -> None:
     assert law.source
     assert law.checked or "unverified" in law.source
-    assert all(differentiated(text) for text in law.requirements)
 
 
 def test_dcpt_is_the_papers_formula() -> None:
@@ -152,9 +167,9 @@ def test_a_law_of_ones_own(tmp_path: Path) -> None:
         ("E + A*B*D", ("E", "A", "B"), {}, "not linear in E, A, B together"),
         ("E + A/D**", ("E", "A"), {}, "cannot be read"),
         ("E + A*(D", ("E", "A"), {}, "cannot be read"),
-        ("E + A*D.real", ("E", "A"), {}, "holds a attribute"),
-        ("E + A*[D][0]", ("E", "A"), {}, "holds a subscript"),
-        ("E + A*open(D)", ("E", "A"), {}, "holds a call"),
+        ("E + A*D.real", ("E", "A"), {}, "there are no attributes"),
+        ("E + A*[D][0]", ("E", "A"), {}, "has no place there"),
+        ("E + A*open(D)", ("E", "A"), {}, "there is no function open"),
     ],
 )
 def test_a_wrong_definition_is_told_why(
@@ -170,6 +185,43 @@ def test_a_linear_parameter_inside_a_sum() -> None:
     *factors, rest = Bound(law, {"N": sizes}).basis(law.inward(np.array([[1.0, 2.0, 0.5]])))
     np.testing.assert_allclose(factors[1][0], (sizes**-0.5).sum(1))
     assert not rest.any()
+
+
+@pytest.mark.parametrize("law", KINKED, ids=lambda law: law.name)
+def test_a_kink_has_a_value_and_derivatives(law: Law) -> None:
+    """At the kink itself the derivative is between those of its sides."""
+    theta, columns = example(law, 6)
+    theta[:, [law.parameters.index(name) for name in law.starts if name in ("a", "b")]] = 0.5
+    bound = Bound(law, {name: np.full_like(column, 0.5) for name, column in columns.items()})
+    value, gradient, hessian = bound.derivatives(theta)
+    np.testing.assert_array_equal(value, bound.value(theta))
+    assert np.isfinite(value).all()
+    assert np.isfinite(gradient).all()
+    assert all(np.isfinite(entry).all() for _, _, entry in hessian)
+    at, sides = law.parameters.index("a"), []
+    for step in (-1e-7, 1e-7):
+        moved = theta.copy()
+        moved[:, at] += step
+        sides.append((bound.value(moved) - value) / step)
+    assert (gradient[:, at] >= np.minimum(*sides) - 1e-5).all()
+    assert (gradient[:, at] <= np.maximum(*sides) + 1e-5).all()
+
+
+def test_a_term_without_the_variable_counts_once_for_each_of_a_sum() -> None:
+    law = Law("offset", "E + sum(a + x*b)", {"x": "changes"}, ("E", "a", "b"), {}, bounds=dict.fromkeys("ab", FREE))
+    bound = Bound(law, {"x": np.array([[1.0, 2.0, 4.0]])})
+    theta = law.inward(np.array([[1.0, 0.5, 2.0]]))
+    value, gradient, _ = bound.derivatives(theta)
+    assert value.tolist() == [[1 + 3 * 0.5 + 2 * 7.0]]
+    assert gradient[0].tolist() == [[1.0], [3.0], [7.0]]
+    assert [part.tolist() for part in bound.basis(theta)] == [[[1.0]], [[3.0]], [[7.0]], [[0.0]]]
+
+
+@pytest.mark.parametrize("text", ["max(E, A*D)", "E + abs(A - D)", "E + min(A, D)", "E + A*max(A, D)", "E + sqrt(A*D)"])
+def test_what_is_linear_is_not_linear_inside_a_kink(text: str) -> None:
+    law = Law("kinked", text, {"D": "tokens"}, ("E", "A") if "A" in text else ("E",), {})
+    with pytest.raises(InputError, match=r"is not linear in E, A together; declare fewer$"):
+        formula.basis(law.form)
 
 
 @pytest.mark.parametrize("requirement", ["d2L/dNdD > 0", "dL/dr < 0", "dL < 0", "N < 0"])
