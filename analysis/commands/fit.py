@@ -166,7 +166,7 @@ def fit_lines(fit: Fit) -> list[str]:
         f"{fit.law.name}: {fit.target} = {fit.law.formula}",
         f"{fit.n_points} rows{runs}; {fit.loss.kind}{corner} of {fit.loss.residuals} residuals, "
         f"summed: {fit.objective:.6g}; {agree}",
-        "" if fit.law.checked else "unverified law: no public table to check it against",
+        f"{fit.law.status} law: {'; '.join(fit.law.missing)}" if fit.law.missing else "",
         "" if fit.converged else "NOT CONVERGED: the best minimum found may not be the best there is",
         "",
         f"{'':10}  {'estimate':>12}  {f'{LEVEL:.0%} interval':>28}  {'se':>9}",

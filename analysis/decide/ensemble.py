@@ -20,6 +20,7 @@ import numpy.typing as npt
 from analysis.fitting.fit import Fit
 from analysis.laws import formula
 from analysis.laws.formula import Array
+from analysis.laws.law import Law
 from harness.core.errors import InputError
 
 POINTS = 1001  # of the first grid over a variable
@@ -38,9 +39,10 @@ class Ensemble:
     theta: Array
 
     def loss(self, columns: Mapping[str, Any], by: tuple[str, ...] = ()) -> Array:
-        """Losses (K, ...) at columns that broadcast to (1 or K, ...): each row at its own points. Columns that the law
-        has no variable for play no part. `by`: the derivative with respect to these variables instead."""
-        law = self.fit.law
+        """Losses (K, ...) at columns that broadcast to (1 or K, ...): each row at its own points. r is the share of the
+        law's own corpus, whatever its variable is called. Columns that the law has no variable for play no part. `by`:
+        the derivative with respect to these variables instead."""
+        law, columns = self.fit.law, named(self.fit.law, columns)
         if missing := [name for name in law.variables if name not in columns]:
             raise InputError(
                 "law",
@@ -55,6 +57,12 @@ class Ensemble:
         with np.errstate(all="ignore"):  # draws far off may overflow; what is not finite is never chosen
             found = function(*formula.arguments(self.theta, formula.columns_of(law.form, flat)))
         return np.broadcast_to(found, (len(self.theta), math.prod(shape[1:]))).reshape(-1, *shape[1:])
+
+
+def named(law: Law, columns: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Columns in which r, the share of a law's own corpus, has the name that the law gives it."""
+    share = law.own_share
+    return columns if not share or share in columns or "r" not in columns else {**columns, share: columns["r"]}
 
 
 def ensembles(fits: Sequence[Fit], independent: bool = False) -> tuple[list[Ensemble], bool | None]:
@@ -135,9 +143,9 @@ def status_of(best: float, objective: Curve, excess: Curve | None = None, low: f
 
 def extrapolation(fit: Fit, point: Mapping[str, float]) -> dict[str, float]:
     """Variable -> how far a point lies outside the fit's data: x/high or low/x; at a zero 1 + distance/range."""
-    found = {}
+    found, given = {}, named(fit.law, point)
     for name, (low, high) in fit.range.items():
-        x = point.get(name, math.nan)
+        x = given.get(name, math.nan)
         if x < low * (1 - EDGE) or x > high * (1 + EDGE):
             near, far = (x, low) if x < low else (high, x)
             found[name] = float(far / near if near > 0 else 1 + (far - near) / max(high - low, 1e-300))

@@ -46,7 +46,7 @@ def domain_ability(
     for draws that are not paired, unless they are `independent`.
     """
     check_amounts(N=N, D=D)
-    _check_laws(("r",), general, domain)
+    _check_own_share(general, domain)
     limit = limit_of(base_loss, tolerance)
     (general_loss, domain_loss), paired = ensembles([general, domain], independent)
     r, found = _best_share(general_loss, domain_loss, limit, N, lambda r: np.full_like(r, D))
@@ -73,7 +73,7 @@ def limited_domain(
     if any(asked) and not all(asked):
         raise InputError("tolerance", tolerance, "goes with a general fit and its base loss", "give all or none")
     fits = {"domain": domain, **({} if general is None else {"general": general})}
-    _check_laws(("r",), *fits.values())
+    _check_own_share(*fits.values())
     limit = None if base_loss is None or tolerance is None else limit_of(base_loss, tolerance)
     losses, paired = ensembles(list(fits.values()), independent)
     general_loss = None if general is None else losses[1]
@@ -91,9 +91,10 @@ def compute_allocation(
     `role`: what the answer's loss is named by. Raises InputError.
     """
     check_amounts(flops=flops)
-    _check_laws(("N", "D"), fit)
+    if missing := [name for name in ("N", "D") if name not in fit.law.variables]:
+        raise InputError("law", fit.law.name, f"has no {', '.join(missing)}", "fit one that has, such as chinchilla")
     held = {name: value for name, value in {"r": r}.items() if value is not None}
-    if ("r" in fit.law.variables) != (r is not None):
+    if bool(fit.law.own_share) != (r is not None):
         why = f"{fit.law.name} {'depends' if r is None else 'does not depend'} on a share"
         raise InputError("r", r, why, "give one to a law that does, and to no other")
     if r is not None:
@@ -142,7 +143,7 @@ def critical_share(
     """
     given = {name: value for name, value in (("N", N), ("D", D)) if value is not None}
     check_amounts(**given)
-    _check_laws(("r",), general)
+    _check_own_share(general)
     if increase is not None and tolerance:
         raise InputError("increase", increase, "there is a relative tolerance too", "give one of the two")
     if increase is not None and not (math.isfinite(increase) and increase >= 0):
@@ -236,7 +237,8 @@ def _out_of_reach(best: float, excess: Curve, limit: float, low: float = 0.0) ->
     return [f"the general loss stays at or above {least:.4f}, its limit is {limit:.4f}"]
 
 
-def _check_laws(wanted: Sequence[str], *fits: Fit) -> None:
+def _check_own_share(*fits: Fit) -> None:
     for fit in fits:
-        if missing := [name for name in wanted if name not in fit.law.variables]:
-            raise InputError("law", fit.law.name, f"has no {', '.join(missing)}", "fit one that has, such as dcpt")
+        if not fit.law.own_share:
+            why = f"does not say which of its variables ({', '.join(fit.law.variables)}) is the share of its corpus"
+            raise InputError("law", fit.law.name, why, 'fit one that says so: dcpt, or your own with shares=("r",)')

@@ -29,6 +29,8 @@ BARRIERS = np.concatenate([np.geomspace(0.1, 1e-11, 24), np.full(4, 1e-11)])  # 
 HALVINGS = 10  # of a step that is too long
 NEAR = 0.9  # of the way from the middle to a corner: the barrier wants starts inside
 ZERO = 1e-6  # a share this near to zero or to its cap is there
+PROBES = 256  # points at which the curvature is looked at
+ROUNDING = 1e-9  # of the largest curvature
 MOST_FACES = 8  # domains up to which all 2^k - 1 faces are looked at
 
 
@@ -44,13 +46,18 @@ class _Blend:
 
     def columns(self, target: str, shares: Array) -> dict[str, Any]:
         """The variables of a target's law: the shares by name, and r, that of the target itself."""
-        named = {name: shares[..., i] for i, name in enumerate(self.domains)}
-        return {**self.given, **named, **({"r": named[target]} if target in named else {})}
+        by_name = {name: shares[..., i] for i, name in enumerate(self.domains)}
+        own = {"r": by_name[target]} if target in by_name else {}
+        return {**self.given, **own, **by_name}
 
     def loss(self, shares: Array) -> Array:
         """(K, ...)."""
         parts = zip(self.weights, self.laws, self.targets, strict=True)
         return np.asarray(sum(weight * law.loss(self.columns(target, shares)) for weight, law, target in parts))
+
+    def repeated(self, count: int) -> _Blend:
+        """The same with all draws `count` times, one after the other."""
+        return replace(self, laws=tuple(replace(law, theta=np.tile(law.theta, (count, 1))) for law in self.laws))
 
     def derivatives(self, shares: Array) -> tuple[Array, Array]:
         """Gradient (K, k) and Hessian (K, k, k) at shares (K, k). A domain that a formula does not name, because the
@@ -60,7 +67,7 @@ class _Blend:
         for weight, law, target in zip(self.weights, self.laws, self.targets, strict=True):
             columns = self.columns(target, shares[:, None])
             place = {
-                name: self.domains.index(target if name == "r" else name)
+                name: self.domains.index(name if name in self.domains else target)
                 for name in law.fit.law.variables
                 if name not in self.given
             }
@@ -87,9 +94,9 @@ def best_mixture(
 ) -> Answer:
     """argmin over the shares h, sum h = 1, of sum_t w_t L_t(h), with h_j <= `most_epochs` available_j / tokens.
 
-    `fits`: corpus whose loss it is -> fit of a law whose variables are shares (named by the domains, or r: that of the
-    corpus itself), N and D; D is `tokens`, those of the run. `domains`: what is mixed, by default as the laws' names
-    list it (`mixing:docs,python`), else the fits' corpora. `available`: tokens of the domains that are scarce. Status
+    `fits`: corpus whose loss it is -> fit of a law of shares (`Law.shares`: those of all domains by name, or that of the
+    corpus itself), N and D; D is `tokens`, those of the run. `domains`: what is mixed, by default what the laws say,
+    else the fits' corpora. `available`: tokens of the domains that are scarce. Status
     on_limit: a cap holds; on_bound: a share is zero. The answer's losses are those of each corpus. Raises InputError.
     """
     check_amounts(tokens=tokens, **({} if N is None else {"N": N}))
@@ -127,7 +134,7 @@ def _minimum(blend: _Blend, caps: Array) -> Array:
     estimate = replace(blend, laws=tuple(replace(law, theta=law.theta[:1]) for law in blend.laws))
     found = _best_end(estimate, corners, corners, caps)
     best = _best_end(blend, list(found), corners, caps)
-    if not all(_is_convex(law.fit) for law in blend.laws):
+    if not _is_convex(blend, estimate):
         best = _better(blend, [best, *_face_ends(blend, estimate, caps)])
     best[best < ZERO] = 0.0
     return np.asarray(best / best.sum(-1, keepdims=True))
@@ -147,9 +154,20 @@ def _better(blend: _Blend, ends: Sequence[Array]) -> Array:
     return np.asarray(shares[np.arange(len(shares)), np.where(np.isnan(losses), np.inf, losses).argmin(-1)])
 
 
-def _is_convex(fit: Fit) -> bool:
-    """Whether it is the mixing law: a minimum on a face is then one that the descent from inside reaches."""
-    return fit.law.name.partition(":")[0] == "mixing"
+def _is_convex(blend: _Blend, estimate: _Blend) -> bool:
+    """Whether no curvature along the simplex is negative, at PROBES points of the estimate and one of each draw: a
+    minimum on a face is then one that the descent from inside reaches."""
+    k, random = len(blend.domains), np.random.default_rng(0)
+    along = np.eye(k) - 1 / k
+    for one in (estimate.repeated(PROBES), blend):
+        shares = np.maximum(random.dirichlet(np.full(k, 0.5), len(one.laws[0].theta)), ZERO)  # also near the faces
+        _, hessian = one.derivatives(shares / shares.sum(-1, keepdims=True))
+        if not np.isfinite(hessian).all():
+            return False
+        curvature = np.linalg.eigvalsh(along @ hessian @ along)
+        if (curvature[:, 0] < -ROUNDING * np.abs(curvature).max(-1)).any():
+            return False
+    return True
 
 
 def _face_ends(blend: _Blend, estimate: _Blend, caps: Array) -> list[Array]:
@@ -180,8 +198,7 @@ def _end_on(blend: _Blend, face: Array, near: Sequence[Array]) -> Array:
     if face.sum() <= 1 + ZERO:
         return np.tile(middle, (rows, 1))
     starts = np.stack([middle, *(middle + NEAR * (point - middle) for point in near)])
-    each = replace(blend, laws=tuple(replace(law, theta=np.tile(law.theta, (len(starts), 1))) for law in blend.laws))
-    ends = _descended(each, np.repeat(starts, rows, axis=0), face)
+    ends = _descended(blend.repeated(len(starts)), np.repeat(starts, rows, axis=0), face)
     return _better(blend, list(ends.reshape(len(starts), rows, -1)))
 
 
@@ -253,12 +270,15 @@ def _caps(
 
 
 def _domains(fits: Mapping[str, Fit]) -> list[str]:
-    """What the laws' names say is mixed."""
-    listed = {fit.law.name.partition(":")[2] for fit in fits.values()}
-    if len(listed) != 1:
-        raise InputError("domains", "; ".join(sorted(listed)), "the fits are of different mixtures", "give the domains")
-    text = listed.pop()
-    return text.split(",") if text else list(fits)
+    """What the laws say is mixed; of laws of the share of their own corpus, these corpora."""
+    if silent := [fit.law.name for fit in fits.values() if not fit.law.shares]:
+        why = "does not say that it is a law of shares"
+        raise InputError("law", silent[0], why, 'fit one that says so, such as mixing:..., or yours with shares=(...)')
+    listed = {fit.law.shares for fit in fits.values() if not fit.law.own_share}
+    if len({frozenset(names) for names in listed}) > 1:
+        mixtures = "; ".join(sorted(",".join(names) for names in listed))
+        raise InputError("domains", mixtures, "the fits are of different mixtures", "give the domains")
+    return list(min(listed)) if listed else list(fits)
 
 
 def _check_weights(fits: Mapping[str, Fit], weights: Mapping[str, float]) -> None:
@@ -271,7 +291,7 @@ def _check_weights(fits: Mapping[str, Fit], weights: Mapping[str, float]) -> Non
 def _check_variables(fits: Mapping[str, Fit], names: Sequence[str], given: Mapping[str, float]) -> None:
     """InputError unless each law's variables are shares of the mixture, or given."""
     for target, fit in fits.items():
-        known = {*names, *given, *(["r"] if target in names else [])}
+        known = {*names, *given, *([fit.law.own_share] if target in names else [])}
         if unknown := [name for name in fit.law.variables if name not in known]:
             why = f"its {unknown[0]} is neither a share of {', '.join(names)} nor given"
             raise InputError("law", fit.law.name, why, "give the domains and N")

@@ -104,7 +104,7 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
                 **law,
                 "bounds": pairs,
                 "starts": _pairs(law["starts"]),
-                **{key: tuple(law[key]) for key in ("linear", "log", "requirements")},
+                **{key: tuple(law[key]) for key in ("linear", "log", "requirements", "shares")},
             }
         )
         loss = {key: value for key, value in given["loss"].items() if key != "reduction"}

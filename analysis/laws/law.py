@@ -52,10 +52,15 @@ class Law:
     """Parameters of `starts` whose range spans decades."""
     requirements: tuple[str, ...] = ()
     """What the law's paper demands on the data, written as `dL/dr < 0`."""
+    shares: tuple[str, ...] = ()
+    """The domains of a mixture, whose shares sum to one: variables of these names, where one may be left out of the
+    formula because the others imply it. A single one is the share of the corpus whose loss it is."""
     source: str = ""
     """Paper and equation."""
+    read: str = ""
+    """Where its form was read, in a primary source: the paper's text, or its authors' code. Empty: nowhere."""
     checked: str = ""
-    """The public table that its fit is tested against; a law without one is unverified."""
+    """The public tables that its fit is tested on, separated by commas. Empty: none."""
 
     def __post_init__(self) -> None:
         _check_roles(self)
@@ -63,6 +68,7 @@ class Law:
         wrong = [f"{name} is not declared" for name in used if name not in declared]
         wrong += [f"{name} does not occur" for name in sorted(declared - set(used))]
         wrong += [f"{name} is declared twice" for name in self.variables if name in {*self.linear, *self.starts}]
+        wrong += [] if not self.shares or set(self.shares) & set(self.variables) else ["no name of its shares is a variable"]
         if wrong:
             remedy = "every name is a variable, a linear parameter, or has starts"
             raise InputError(f"law {self.name}", self.formula, "; ".join(wrong), remedy)
@@ -78,6 +84,22 @@ class Law:
     def form(self) -> Form:
         log = frozenset(name for name in self.parameters if self.on_log_scale(name))
         return Form(self.formula, self.parameters, tuple(self.variables), self.linear, log)
+
+    @property
+    def own_share(self) -> str:
+        """The variable that is the share of the corpus whose loss the law is of; empty if there is no such."""
+        return self.shares[0] if len(self.shares) == 1 else ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What it lacks to be verified: a form read in a primary source, a public table fitted in a test."""
+        wanted = {"its form was not read in a primary source": self.read, "no public table is fitted": self.checked}
+        return tuple(why for why, there in wanted.items() if not there)
+
+    @property
+    def status(self) -> str:
+        """verified or unverified. A planted table proves only one's own form, so that it does not count."""
+        return "unverified" if self.missing else "verified"
 
     def bound(self, parameter: str) -> tuple[float, float]:
         return self.bounds.get(parameter, (0.0, np.inf))
@@ -128,6 +150,7 @@ class Law:
             bounds={name: ends for name, ends in self.bounds.items() if name in left},
             log=tuple(name for name in self.log if name in left),
             requirements=tuple(text for text in self.requirements if set(self._differentiated(text)) <= left),
+            shares=self.shares if left & set(self.shares) else (),
         )
 
     def trend(self, parameters: Mapping[str, float], columns: Mapping[str, Any], requirement: str) -> Array:

@@ -62,6 +62,7 @@ DCPT = Law(
     bounds={**_DCPT_BOUNDS, "eta": (0.0, 4.0), "gamma": (0.0, 6.0), "eps": (1e-6, 10.0)},
     log=("eps",),
     requirements=_DCPT_TRENDS,
+    shares=("r",),
     source="2406.01375, L3, the form the paper chose (eps keeps r = 0 finite; at fixed r it is Chinchilla's)",
     checked="mixinglaws_cpt70M",
 )
@@ -75,6 +76,7 @@ DCPT_SATURATING = Law(
     bounds=DCPT.bounds,
     log=("eps", "D_s"),
     requirements=("dL/dN < 0", "dL/dr < 0"),  # no longer dL/dD < 0: where little of a corpus is left, it is forgotten
+    shares=("r",),
     source="L3 of 2406.01375 with its last term growing over D_s tokens, so that a loss may rise before it falls; not "
     "in the paper",
     checked="mixinglaws_cpt70M",
@@ -89,6 +91,7 @@ DCPT_L1 = Law(
     bounds={**_DCPT_BOUNDS, "gamma": (0.0, 6.0), "eps": (1e-6, 10.0)},
     log=("eps",),
     requirements=_DCPT_TRENDS[:3],
+    shares=("r",),
     source=f"2406.01375, L1: no term of D and r, so it fails the implicit trend. {UNSEEN}",
 )
 
@@ -100,6 +103,7 @@ DCPT_L4 = Law(
     starts={**_DCPT_EXPONENTS, "b": (-2.0, 3.0), "c": (0.1, 10.0)},
     bounds={**_DCPT_BOUNDS, "b": (-20.0, 20.0), "c": (0.0, 100.0)},
     requirements=_DCPT_TRENDS,
+    shares=("r",),
     source=f"2406.01375, L4, exponential in r. {UNSEEN}",
 )
 
@@ -112,6 +116,7 @@ DCPT_L5 = Law(
     bounds={**_DCPT_BOUNDS, "sigma": (1e-9, 10.0)},
     log=("sigma",),
     requirements=_DCPT_TRENDS,
+    shares=("r",),
     source=f"2406.01375, L5: effective data, a token of other corpora counts sigma. {UNSEEN}",
 )
 
@@ -124,6 +129,7 @@ DCPT_CROSS = Law(
     bounds={**DCPT.bounds, "w": (0.0, 1e6), "mu": (0.0, 10.0)},
     log=("eps", "w"),
     requirements=_DCPT_TRENDS,
+    shares=("r",),
     source="2406.01375, cross-domain law with K3 = w1/k1 + w2 k2, w1 in F; known from two notes: unverified",
 )
 
@@ -134,6 +140,7 @@ CMR_RATIO = Law(
     linear=("a", "b"),
     starts={"s": (-1.5, 1.5)},
     bounds={"a": FREE, "b": FREE, "s": (-5.0, 5.0)},
+    shares=("R",),
     source="2407.17467, domain loss against its share; its table 2, known from a note",
     checked="the table's values in PAPERS.md 4.1",
 )
@@ -165,6 +172,7 @@ MIXING = Law(
     linear=("c", "k"),
     starts={"t": (-8.0, 8.0)},
     bounds={"t": (-100.0, 100.0)},
+    shares=("r",),
     source="2403.16952, data mixing law of two domains (published as c + exp(t r + log k))",
     checked="mixinglaws_2mix, mixinglaws_cpt70M",
 )
@@ -188,6 +196,7 @@ FORGETTING = Law(
     starts={"alpha": (0.05, 1.5), "beta": (0.05, 1.5), "B": (1.0, 1e5)},
     bounds={"alpha": EXPONENT, "beta": EXPONENT},
     log=("B",),
+    shares=("p",),
     source="2502.06042: upstream loss after fine-tuning with a share p of upstream injected; known from a note: "
     "unverified",
 )

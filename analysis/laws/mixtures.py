@@ -30,6 +30,7 @@ def mixing(domains: Sequence[str]) -> Law:
         linear=("c", "k"),
         starts={f"t_{name}": (-6.0, 6.0) for name in names},
         bounds={f"t_{name}": (-100.0, 100.0) for name in names},
+        shares=tuple(domains),
         source="2403.16952, data mixing law",
         checked="mixinglaws_2mix, for two domains",
     )
@@ -49,6 +50,7 @@ def shukor_additive(domains: Sequence[str]) -> Law:
         bounds={**BOUNDS, **{f"g_{n}": (0.0, 10.0) for n in names}},
         log=tuple(f"C_{n}" for n in names),
         requirements=("dL/dN < 0", "dL/dD < 0"),
+        shares=tuple(domains),
         source="2507.09404, additive law; unverified",
     )
 
@@ -70,6 +72,7 @@ def shukor_joint(domains: Sequence[str]) -> Law:
         bounds={**additive.bounds, "gA": (0.0, 10.0), "gB": (0.0, 10.0)},
         log=(*additive.log, *sizes),
         requirements=additive.requirements,
+        shares=tuple(domains),
         source="2507.09404, joint law; unverified",
     )
 

@@ -59,6 +59,7 @@ CPT_REPLAY_UPSTREAM = Law(
     starts={**CPT_DYNAMICS.starts, "a1": (-0.5, 0.5), "a2": (0.1, 8.0)},
     bounds={**CPT_DYNAMICS.bounds, "B": (0.0, float("inf")), "a1": (-20.0, 20.0), "a2": (0.0, 100.0)},
     log=("E",),
+    shares=("replay",),
     source="2505.07796, equation 8, upstream loss; unverified",
 )
 
