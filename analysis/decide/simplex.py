@@ -94,10 +94,10 @@ def best_mixture(
 ) -> Answer:
     """argmin over the shares h, sum h = 1, of sum_t w_t L_t(h), with h_j <= `most_epochs` available_j / tokens.
 
-    `fits`: corpus whose loss it is -> fit of a law of shares (`Law.shares`: those of all domains by name, or that of the
-    corpus itself), N and D; D is `tokens`, those of the run. `domains`: what is mixed, by default what the laws say,
-    else the fits' corpora. `available`: tokens of the domains that are scarce. Status
-    on_limit: a cap holds; on_bound: a share is zero. The answer's losses are those of each corpus. Raises InputError.
+    `fits`: corpus whose loss it is -> fit of a law of shares (`Law.shares`: those of all domains by name, or that of
+    the corpus itself), N and D; D is `tokens`, those of the run. `domains`: what is mixed, by default what the laws
+    say, else the fits' corpora. `available`: tokens of the domains that are scarce. Status on_limit: a cap holds;
+    on_bound: a share is zero. The answer's losses are those of each corpus. Raises InputError.
     """
     check_amounts(tokens=tokens, **({} if N is None else {"N": N}))
     names = tuple(domains or _domains(fits))
@@ -273,7 +273,7 @@ def _domains(fits: Mapping[str, Fit]) -> list[str]:
     """What the laws say is mixed; of laws of the share of their own corpus, these corpora."""
     if silent := [fit.law.name for fit in fits.values() if not fit.law.shares]:
         why = "does not say that it is a law of shares"
-        raise InputError("law", silent[0], why, 'fit one that says so, such as mixing:..., or yours with shares=(...)')
+        raise InputError("law", silent[0], why, "fit one that says so, such as mixing:..., or yours with shares=(...)")
     listed = {fit.law.shares for fit in fits.values() if not fit.law.own_share}
     if len({frozenset(names) for names in listed}) > 1:
         mixtures = "; ".join(sorted(",".join(names) for names in listed))

@@ -68,7 +68,9 @@ class Law:
         wrong = [f"{name} is not declared" for name in used if name not in declared]
         wrong += [f"{name} does not occur" for name in sorted(declared - set(used))]
         wrong += [f"{name} is declared twice" for name in self.variables if name in {*self.linear, *self.starts}]
-        wrong += [] if not self.shares or set(self.shares) & set(self.variables) else ["no name of its shares is a variable"]
+        wrong += (
+            [] if not self.shares or set(self.shares) & set(self.variables) else ["no name of its shares is a variable"]
+        )
         if wrong:
             remedy = "every name is a variable, a linear parameter, or has starts"
             raise InputError(f"law {self.name}", self.formula, "; ".join(wrong), remedy)

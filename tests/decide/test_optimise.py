@@ -398,7 +398,10 @@ CHINCHILLA = fit_of(LAWS["chinchilla"], {"E": 1.8, "A": 480.0, "B": 2100.0, "alp
         (lambda g, d: domain_ability(g, d, N=N, D=math.nan, tolerance=0.03, base_loss=BASE), "D=nan: is not"),
         (lambda g, d: domain_ability(g, d, N=N, D=D, tolerance=3, base_loss=BASE), "write 3 % as 0.03"),
         (lambda g, d: domain_ability(g, d, N=N, D=D, tolerance=0.03, base_loss=0.0), "base_loss=0.0: is not"),
-        (lambda _, d: domain_ability(CHINCHILLA, d, N=N, D=D, tolerance=0.03, base_loss=BASE), "chinchilla: does not say which of its variables"),
+        (
+            lambda _, d: domain_ability(CHINCHILLA, d, N=N, D=D, tolerance=0.03, base_loss=BASE),
+            "chinchilla: does not say which of its variables",
+        ),
         (lambda g, d: limited_domain(d, N=N, domain_tokens=5e9, general=g), "give all or none"),
         (lambda _, d: compute_allocation(d, flops=1e20), "dcpt depends on a share"),
         (lambda *_: compute_allocation(CHINCHILLA, flops=1e20, r=0.5), "chinchilla does not depend on a share"),

@@ -113,7 +113,12 @@ def test_one_share_goes_by_any_name_where_two_corpora_share_a_run() -> None:
             ]
         )
     for one, other in zip(*answers, strict=True):
-        assert (one.values, one.interval, one.status, one.loss) == (other.values, other.interval, other.status, other.loss)
+        assert (one.values, one.interval, one.status, one.loss) == (
+            other.values,
+            other.interval,
+            other.status,
+            other.loss,
+        )
     assert answers[0][2].extrapolated == {"r": 2.0}
     assert answers[1][2].extrapolated == {"own": 2.0}
 
