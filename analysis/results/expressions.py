@@ -1,78 +1,79 @@
 """What `--map` and `--where` say: arithmetic and conditions over the columns of a table, and their cells as numbers.
 
-Below `analysis.results.tables`.
+Below `analysis.results.tables`; `analysis.laws.grammar` reads the text, so it can do nothing but be worked out.
 
     evaluate("6 * params * tokens", table)                 # in floats: the product of integer columns does not wrap
     evaluate("run != 'NA' and isfinite(loss)", table)      # a condition: True or False for every row
 
 Names are columns (in backticks if they are no words), `and`, `or`, `not`, comparisons and `in [...]` make conditions,
-FUNCTIONS and the methods of a column (`run.str.startswith("a")`) can be called.
+and FUNCTIONS can be called.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import functools
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
+from analysis.laws import grammar
+from analysis.laws.grammar import Call, Chain, GrammarError, Name, Number, Text, Tree
 from harness.core.errors import InputError
 
-OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-    ast.UAdd: operator.pos,
-    ast.USub: operator.neg,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.And: operator.and_,
-    ast.Or: operator.or_,
+_OF_ONE: Any = (np.log, np.log2, np.log10, np.log1p, np.exp, np.expm1, np.sqrt, np.floor, np.ceil, np.isfinite)
+OF_NUMBERS: dict[str, Callable[..., Any]] = {"abs": np.abs, "round": np.rint} | {f.__name__: f for f in _OF_ONE}
+OF_SEVERAL: dict[str, Callable[..., Any]] = {"min": np.minimum, "max": np.maximum}
+OF_TEXTS: dict[str, Any] = {"startswith": str.startswith, "endswith": str.endswith, "contains": operator.contains}
+FUNCTIONS = {
+    **dict.fromkeys((*OF_NUMBERS, "isna", "notna", "lower"), (1, 1)),
+    **dict.fromkeys(OF_SEVERAL, (2, grammar.MANY)),
+    **dict.fromkeys(OF_TEXTS, (2, 2)),
 }
-OF_NUMBERS = ("abs", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "floor", "ceil", "round", "isfinite")
-FUNCTIONS = (*OF_NUMBERS, "isna", "notna")
-NAMED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|[&|]")  # texts; columns in backticks; `and` and `or` as pandas has them
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "and": operator.and_,
+    "or": operator.or_,
+}
+TRUTH = {"True": 1.0, "False": 0.0}
+METHOD = re.compile(r"(?<!\w)(\w+|`[^`]*`)\.(?:str\.)?([A-Za-z_]\w*)")  # as pandas has them; some are functions here
+METHODS = {"isin": "{0} in [...]", "between": "LOW <= {0} <= HIGH"}
 
 
 class UnknownColumnError(ValueError):
-    """A name that no column has."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"there is no column {name}")
+    """A name, its argument, that no column has."""
 
 
 def evaluate(expression: str, columns: pd.DataFrame | Mapping[str, pd.Series[Any]]) -> Any:
     """The value: a Series, or a number. Cells of a text column count as numbers in arithmetic, NaN if they are none.
 
-    Raises UnknownColumnError for a name that is no column, else whatever Python and numpy say.
+    Raises UnknownColumnError for a name that is no column, GrammarError for what is no expression, else ArithmeticError
+    and ValueError, as Python and numpy say.
     """
-    tree, quoted = _parsed(expression)
+    tree = grammar.parse(expression, FUNCTIONS)
     with np.errstate(all="ignore"):  # log(0), 1/0: whoever needs numbers refuses what is not finite
-        return _value(tree, columns, quoted)
+        return _Evaluation(columns).of(tree)
 
 
 def names_in(expression: str) -> set[str]:
-    """The names of columns that an expression speaks of. SyntaxError if it is none."""
-    tree, quoted = _parsed(expression)
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
-    return {quoted.get(name, name) for name in names}
+    """The names of columns that an expression speaks of. GrammarError if it is none."""
+    return set(grammar.names(grammar.parse(expression, FUNCTIONS))) - set(TRUTH)
 
 
 def evaluated(
@@ -83,23 +84,29 @@ def evaluated(
         return evaluate(expression, columns)
     except UnknownColumnError as error:
         known = [str(column) for column in columns]
-        near = difflib.get_close_matches(error.name, known) or known[:20]
-        raise InputError(field, value, f"{source} has no column {error.name}", f"it has {', '.join(near)}") from None
-    except Exception as error:  # whatever Python and numpy say about what a user wrote
-        remedy = {
+        name = str(error.args[0])
+        near = difflib.get_close_matches(name, known) or known[:20]
+        raise InputError(field, value, f"{source} has no column {name}", f"it has {', '.join(near)}") from None
+    except (ValueError, ArithmeticError, TypeError) as error:  # whatever Python and numpy say about what a user wrote
+        remedy = _said_otherwise(expression) or {
             "--where": "write a condition over columns, such as 'in_fit == 1'",
             "--map": "write arithmetic over columns, such as D=C/(6*N)",
-        }[field]
+        }.get(field, "write arithmetic or a condition over columns")
         raise InputError(field, value, f"it does not evaluate ({one_line(error)})", remedy) from None
 
 
 def parse_map(text: str) -> dict[str, str]:
-    """`N=params,D=C/(6*N)` as {name: expression}; commas inside parentheses separate nothing. Raises InputError."""
+    """`N=params,D=C/(6*N)` as {name: expression}; commas inside parentheses and texts separate nothing. InputError."""
     remedy = "write NAME=COLUMN, NAME=NUMBER or NAME=EXPRESSION, with commas between them"
-    parts, depth = [""], 0
+    parts, depth, closing = [""], 0, ""
     for character in text:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if character == "," and depth == 0:
+        if closing:
+            closing = "" if character == closing else closing
+        elif character in "'\"`":
+            closing = character
+        else:
+            depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(character, 0)
+        if character == "," and depth == 0 and not closing:
             parts.append("")
         else:
             parts[-1] += character
@@ -180,73 +187,112 @@ def _number(cell: Any) -> float:
         return np.nan
 
 
-def _parsed(expression: str) -> tuple[ast.expr, dict[str, str]]:
-    """The syntax tree, and what names in it stand for columns that are written in backticks."""
-    quoted: dict[str, str] = {}
-
-    def plain(match: re.Match[str]) -> str:
-        text = match[0]
-        if text[0] != "`":
-            return {"&": " and ", "|": " or "}.get(text, text)
-        name = f"_column_{len(quoted)}"
-        quoted[name] = text[1:-1]
-        return name
-
-    return ast.parse(NAMED.sub(plain, expression).strip(), mode="eval").body, quoted
+def _said_otherwise(expression: str) -> str:
+    """How to write the method of a column that was written in it; nothing if there is none."""
+    if (match := METHOD.search(expression)) is None or match[1][0].isdigit():
+        return ""
+    column, method = match[1], match[2]
+    if method in FUNCTIONS:
+        more = ", 'TEXT'" if method in OF_TEXTS else ""
+        return f"write {method}({column}{more})"
+    if method in METHODS:
+        return f"write {METHODS[method].format(column)}"
+    return f"write functions, such as startswith({column}, 'a'); there are {', '.join(FUNCTIONS)}"
 
 
-def _value(node: ast.expr, columns: pd.DataFrame | Mapping[str, pd.Series[Any]], quoted: Mapping[str, str]) -> Any:
-    def of(part: ast.expr) -> Any:
-        return _value(part, columns, quoted)
+class _Evaluation:
+    """On the columns of a table."""
 
-    match node:
-        case ast.Constant(value=value):
+    def __init__(self, columns: pd.DataFrame | Mapping[str, pd.Series[Any]]) -> None:
+        self.columns = columns
+        self.numbers: dict[str, Any] = {}  # columns as floats: those of texts take long
+
+    def of(self, node: Tree) -> Any:
+        match node:
+            case Number(value) | Text(value):
+                return value
+            case Name(name) if name in self.columns:
+                return self.columns[name]
+            case Name(name) if name in TRUTH:
+                return TRUTH[name]
+            case Name("None"):
+                raise GrammarError("None is no value; isna(COLUMN) says where a cell is missing")
+            case Name(name):
+                raise UnknownColumnError(name)
+            case Chain(parts, marks) if marks[0] in grammar.COMPARISONS:
+                sides = [self.of(part) for part in parts]
+                return functools.reduce(operator.and_, map(self._compared, marks, sides, sides[1:]))
+            case Chain(parts, marks):
+                total = self._number(parts[0])
+                for mark, part in zip(marks, parts[1:], strict=True):
+                    total = OPERATORS[mark](total, self._number(part))
+                return total
+            case Call("and" | "or" as word, parts):
+                return functools.reduce(OPERATORS[word], map(self._condition, parts))
+            case Call("not", (part,)):
+                return ~self._condition(part)
+            case Call("list", parts):
+                return [self.of(part) for part in parts]
+            case Call("neg", (part,)):
+                return -self._number(part)
+            case Call("**", (base, exponent)):
+                power = self._number(base) ** self._number(exponent)
+                return np.nan if isinstance(power, complex) else power
+            case Call("isna" | "notna" as name, (part,)):
+                return pd.isna(self.of(part)) if name == "isna" else pd.notna(self.of(part))
+            case Call("lower", (part,)):
+                return _of_texts("lower", self.of(part), str.lower, "str")
+            case Call(name, (part, wanted)) if name in OF_TEXTS:
+                if not isinstance(wanted, Text):
+                    raise GrammarError(f"{name} looks for a text in quotes, not for {grammar.written(wanted)[:40]}")
+                return _of_texts(name, self.of(part), lambda cell: OF_TEXTS[name](cell, wanted.value), "bool")
+            case Call(name, (part,)):
+                return OF_NUMBERS[name](self._number(part))
+            case Call(name, parts):
+                return functools.reduce(OF_SEVERAL[name], map(self._number, parts))
+
+    def _number(self, node: Tree) -> Any:
+        """Floats."""
+        if not isinstance(node, Name) or node.name not in self.columns:
+            return as_numbers(self.of(node))
+        if node.name not in self.numbers:
+            self.numbers[node.name] = as_numbers(self.columns[node.name])
+        return self.numbers[node.name]
+
+    def _condition(self, node: Tree) -> Any:
+        value = self.of(node)
+        if isinstance(value, pd.Series) and is_bool_dtype(value.dtype):
             return value
-        case ast.Name(id=name):
-            if quoted.get(name, name) not in columns:
-                raise UnknownColumnError(quoted.get(name, name))
-            return columns[quoted.get(name, name)]
-        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
-            return [of(item) for item in items]
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            return OPERATORS[type(op)](as_numbers(of(left)), as_numbers(of(right)))
-        case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):
-            return ~_condition(operand, of(operand))
-        case ast.UnaryOp(op=op, operand=operand):
-            return OPERATORS[type(op)](as_numbers(of(operand)))
-        case ast.BoolOp(op=op, values=parts):
-            return functools.reduce(OPERATORS[type(op)], [_condition(part, of(part)) for part in parts])
-        case ast.Compare(left=left, ops=ops, comparators=others):
-            sides = [of(part) for part in (left, *others)]
-            results = [_compared(*pair) for pair in zip(ops, sides, sides[1:], strict=False)]
-            return functools.reduce(operator.and_, results)
-        case ast.Call(func=ast.Name(id="isna" | "notna" as name), args=[part], keywords=[]):
-            return getattr(pd, name)(of(part))
-        case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in OF_NUMBERS:
-            return getattr(np, name)(*(as_numbers(of(part)) for part in parts))
-        case ast.Call(func=ast.Attribute() as method, args=parts, keywords=named):
-            return of(method)(*map(of, parts), **{str(one.arg): of(one.value) for one in named})
-        case ast.Attribute(value=part, attr=name) if not name.startswith("_"):
-            return getattr(of(part), name)
-        case ast.Call(func=ast.Name(id=name)):
-            raise ValueError(f"no function {name} of so many values; there are {', '.join(FUNCTIONS)}")
-    raise ValueError(f"{ast.unparse(node)} is no arithmetic and no condition")
+        raise GrammarError(f"{grammar.written(node)[:200]} is not a condition")
+
+    def _compared(self, mark: str, left: Any, right: Any) -> Any:
+        """Texts are compared with texts, all else as numbers; a text that is no number equals none."""
+        if isinstance(left, list) or (isinstance(right, list) and mark not in ("in", "not in", "==", "!=")):
+            raise GrammarError("a list can only be looked through, as in run in ['a', 'b']")
+        if isinstance(right, list):
+            found = _among(left, right)
+            return found if mark in ("in", "==") else ~found
+        as_they_are = any(isinstance(side, pd.Series) and is_datetime64_any_dtype(side.dtype) for side in (left, right))
+        if not (as_they_are or (is_text(left) and is_text(right))):
+            left, right = as_numbers(left), as_numbers(right)
+        return OPERATORS[mark](left, right)
 
 
-def _condition(node: ast.expr, value: Any) -> Any:
-    if isinstance(value, pd.Series) and is_bool_dtype(value.dtype):
-        return value
-    raise ValueError(f"{ast.unparse(node)} is not a condition")
+def _among(column: Any, items: list[Any]) -> Any:
+    """Which cells are one of the items."""
+    if not isinstance(column, pd.Series) or not all(isinstance(item, str | float) for item in items):
+        raise GrammarError("cells of a column can be looked for in a list of numbers and texts")
+    if is_datetime64_any_dtype(column.dtype):
+        return column.isin([pd.Timestamp(item) for item in items])
+    texts = [item for item in items if isinstance(item, str)] if is_text(column) else []
+    numbers = [float(item) for item in items if item not in texts]
+    found = column.isin(texts)
+    return found | as_numbers(column).isin(numbers) if numbers else found
 
 
-def _compared(op: ast.cmpop, left: Any, right: Any) -> Any:
-    """Texts are compared with texts, all else as numbers; a text that is no number equals none."""
-    if isinstance(op, (ast.In, ast.NotIn)) or (isinstance(right, list) and isinstance(op, (ast.Eq, ast.NotEq))):
-        if not isinstance(right, Collection) or isinstance(right, str):
-            raise ValueError("`in` needs a list, such as ['a', 'b']")
-        found = functools.reduce(operator.or_, [_compared(ast.Eq(), left, item) for item in right], False)
-        return found if isinstance(op, (ast.In, ast.Eq)) else ~found
-    as_they_are = any(isinstance(side, pd.Series) and is_datetime64_any_dtype(side.dtype) for side in (left, right))
-    if not (as_they_are or (is_text(left) and is_text(right))):
-        left, right = as_numbers(left), as_numbers(right)
-    return OPERATORS[type(op)](left, right)
+def _of_texts(name: str, column: Any, function: Callable[[str], Any], kind: Any) -> Any:
+    """A function of every text of a column; of a cell that is none, the cell, or False where it is a condition."""
+    if not isinstance(column, pd.Series) or (not is_text(column) and column.notna().any()):
+        raise GrammarError(f"{name} is of the texts of a column")
+    cells = [function(cell) if isinstance(cell, str) else None if kind == "str" else False for cell in column]
+    return pd.Series(cells, index=column.index, name=column.name, dtype=kind)

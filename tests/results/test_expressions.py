@@ -48,7 +48,18 @@ def test_the_product_of_parameters_and_tokens() -> None:
         ("run == ['NA', 'b']", [True, False]),
         ("params in [7, 8]", [False, True]),
         ("params == '7'", [False, True]),
-        ("run.str.startswith('0')", [False, True]),
+        ("startswith(run, '0')", [False, True]),
+        ("endswith(lower(run), 'na')", [True, False]),
+        ("contains(run, '.') or contains(run, '00')", [False, True]),  # plain text: a point is a point
+        ("startswith(`my name`, '0')", [False, True]),
+        ("model == '70M' and not model in ('160M', '410M')", [True, False]),
+        ("model < '200M'", [False, True]),
+        ("run in ['NA', 7]", [True, True]),
+        ("params not in {8, 9, 10}", [True, True]),
+        ("params not in (-7, 7)", [True, False]),
+        ("when in ['2026-02-01']", [False, True]),
+        ("max(params, tokens, 1e13) == 1e13", [True, True]),
+        ("min(abs(-params), 10) == 7", [False, True]),
         ("isfinite(run)", [False, True]),
         ("params > 1 and tokens < 10", [False, True]),
         ("params > 1 & tokens < 10 | run == 'NA'", [True, True]),
@@ -68,7 +79,8 @@ def test_the_product_of_parameters_and_tokens() -> None:
 )
 def test_conditions(condition: str, kept: list[bool]) -> None:
     times = pd.to_datetime(["2026-01-01", "2026-02-01"])
-    given = table(gap=[1.0, None], when=times, **{"my loss": [3.0, 2.0]})
+    texts = {"my name": [None, "07"], "model": ["70M", "160M"]}
+    given = table(gap=[1.0, None], when=times, **{"my loss": [3.0, 2.0]}, **texts)
     assert evaluate(condition, given).tolist() == kept
 
 
@@ -81,14 +93,32 @@ def test_functions_and_names() -> None:
 @pytest.mark.parametrize(
     ("expression", "why"),
     [
-        ("params +", "does not evaluate (invalid syntax"),
+        ("params +", "does not evaluate (a name or a number is due where the end is)"),
         ("logg(params)", "no function logg"),
         ("params > 'many'", "could not convert string to float: 'many'"),
         ("params and tokens > 1", "params is not a condition"),
-        ("__import__('os').getcwd()", "no function __import__"),
-        ("params.__class__", "params.__class__ is no arithmetic"),
-        ("[n for n in params]", "is no arithmetic and no condition"),
-        ("lambda: 1", "is no arithmetic and no condition"),
+        ("__import__('os').getcwd()", "no attributes and methods"),
+        ("params.__class__", "no attributes and methods); write functions, such as startswith(params, 'a')"),
+        ("run.str.startswith('a')", "write startswith(run, 'TEXT')"),
+        ("`my run`.str.contains('a')", "write contains(`my run`, 'TEXT')"),
+        ("run.isin(['a'])", "write run in [...]"),
+        ("params.between(1, 2)", "write LOW <= params <= HIGH"),
+        ("tokens.isna()", "write isna(tokens)"),
+        ("loss.to_csv('x')", "no attributes and methods"),
+        ("startswith(params, 'a')", "startswith is of the texts of a column"),
+        ("startswith(run, params)", "looks for a text in quotes, not for params"),
+        ("max(params)", "max takes 2 or more arguments, not 1"),
+        ("abs(params, 2)", "abs takes 1 argument, not 2"),
+        ("params in [tokens]", "in a list of numbers and texts"),
+        ("run < ['a']", "a list can only be looked through"),
+        ("params = 7", "write == for equality"),
+        ("params ^ 2", "write ** for powers"),
+        ("run == 'a", "the text is not closed"),
+        ("params[0]", "'[' at character 7 has no place there"),
+        ("[n for n in params]", ", is due where 'for' at character 4 is"),
+        ("lambda: 1", "':' at character 7"),
+        ("0x10 + params", "'0x' at character 1 is no number"),
+        ("(-1) ** 0.5 > params and params", "params is not a condition"),
         ("parms > 1", "t.csv has no column parms; it has params"),
         ("`my los` > 1", "t.csv has no column my los"),
         ("run < None", "does not evaluate"),
