@@ -1,13 +1,14 @@
-"""`python -m analysis runs | show | diff | fit | compare | mix | next`: from a store, or any table, to a decision.
+"""`python -m analysis runs | show | diff | fit | compare | isoflop | mix | next`: from a store, or any table, to a decision.
 
-The command line over the rooms of analysis: `fit`, `compare`, `mix` and `next` are modules of `analysis.commands`;
-`runs`, `show` and `diff` print what `analysis.results` reads.
+The command line over the rooms of analysis: `fit`, `compare`, `isoflop`, `mix` and `next` are modules of
+`analysis.commands`; `runs`, `show` and `diff` print what `analysis.results` reads.
 
 python -m analysis runs --sweep demo              members of a sweep, those not started too
 python -m analysis runs --sweep demo seed=0,1     with the overrides that the sweep was called with
 python -m analysis show docs_to_python-cosine     a run by name, folder or key, or the beginning of one
 python -m analysis fit dcpt --sweep dcpt --corpus python --bootstrap 1000 --json > python.json
 python -m analysis compare dcpt chinchilla --sweep dcpt --corpus python --by run
+python -m analysis isoflop --table runs.csv --map N=params,D=tokens --at 1e22
 python -m analysis mix --general docs.json --domain python.json --N 1e5 --D 6e5 --tolerance 0.05 --base-loss 3.66
 python -m analysis next ... --budget 1e13 > sweeps/next.yaml
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import cluster, fits, page, planning, ranks, refusals, speed, sweeps, table, tables
+from benchmarks import cluster, fits, isoflop, page, planning, ranks, refusals, speed, sweeps, table, tables
 from benchmarks.workload import Bench, corpora, planned, print_line
 from harness.store.store import Store
 from harness.workers.pool import ONE_THREAD
@@ -28,6 +28,7 @@ ALL = {
     "refusals": refusals.refusals,
     "tables": tables.tables,
     "fits": fits.fits,
+    "isoflop": isoflop.isoflop,
     "slurm": cluster.slurm,
     "infinite": sweeps.infinite,
     "demo": sweeps.demo,

@@ -12,6 +12,7 @@ from typing import Any
 from analysis.commands import compare as compare_command
 from analysis.commands import decide as decide_command
 from analysis.commands import fit as fit_command
+from analysis.commands import isoflop as isoflop_command
 from analysis.commands import next as next_command
 from analysis.results.facts import folder_name
 from analysis.results.runs import RunRecord, read_runs, summary
@@ -69,6 +70,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "diff": _diff,
     "fit": fit_command.run,
     "compare": compare_command.run,
+    "isoflop": isoflop_command.run,
     "mix": decide_command.mix,
     "next": next_command.propose,
 }
@@ -150,6 +152,14 @@ def _parser(description: str) -> Parser:
         formatter_class=PLAIN,
     )
     compare_command.add_compare_arguments(compared)
+    isoflop = commands.add_parser(
+        "isoflop",
+        parents=[output],
+        help="the best model size and tokens of a compute budget",
+        description=isoflop_command.__doc__,
+        formatter_class=PLAIN,
+    )
+    isoflop_command.add_isoflop_arguments(isoflop)
     mix = commands.add_parser(
         "mix",
         parents=[output],

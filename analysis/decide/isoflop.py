@@ -1,23 +1,27 @@
-"""IsoFLOP: the best size of a compute budget, read off parabolas, and how it grows with the budget.
+"""IsoFLOP: the best size of a compute budget, read off the valley of its losses, and how it grows with the budget.
 
     table = grid(sizes, budgets)                    # what to train: columns C, N, D
     minima(table)                                   # with a column loss: one row per budget
-    fit = optimal(table, of="N", bootstrap=1000)    # N*(C) = A C^alpha, a Fit of LAWS["compute_optimal"]
+    fit = optimal(table, of="N")                    # N*(C) = A C^alpha, a Fit of LAWS["compute_optimal"]
     fit.predict({"C": 1e21}), fit.interval["alpha"]
 
-Approach 2 of Hoffmann et al. (2203.15556; parabolas in log N) and of Llama 3 (2407.21783; in log D). Units: C FLOPs,
-N parameters, D tokens, loss in nats per token.
+Approach 2 of Hoffmann et al. (2203.15556) and of Llama 3 (2407.21783), but for the curve: not a parabola but one that
+may be skewed (`analysis.decide.valleys`), in a window narrowed while it does not fit. `form="parabola"` is theirs.
+Units: C FLOPs, N parameters, D tokens, loss in nats per token.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
+from analysis.decide.valleys import FORMS, LEAST, WINDOWS, Budget, Valleys, valleys
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
@@ -26,9 +30,14 @@ from analysis.laws.library import COMPUTE_OPTIMAL
 from analysis.results.checks import check
 from harness.core.errors import InputError
 
-LEAST = 4  # points of a budget from which its parabola has a standard error
-SURE = 2.0  # standard errors by which a curvature must exceed zero to count as convex
+DRAWS = 1000  # of the minima
 LEAST_BUDGETS = 3  # trusted minima of a power law
+MOST_WITHOUT = 0.05  # of the draws of a trusted minimum have none
+MISFIT = 0.01  # probability of residuals so alike below which a budget's minimum is not trusted
+STEADY = 2.0  # half intervals by which one point, left out, may move a trusted minimum
+NORMAL = 1.6449  # standard deviations from the middle of a normal distribution to an end of its interval at LEVEL
+ALIKE, APART = 0.05, 0.5  # how far a run may be off its budget: found among the runs, and given
+MOST = 300.0  # of log A: a draw whose law is steeper than any
 UNITS = {"N": "parameters", "D": "tokens"}
 
 
@@ -42,133 +51,255 @@ def grid(sizes: Sequence[float], budgets: Sequence[float]) -> pd.DataFrame:
     return pd.DataFrame({"C": C, "N": N, "D": C / (6 * N)})
 
 
-def minima(table: pd.DataFrame, of: str = "N", weights: str | None = None) -> pd.DataFrame:
-    """Per budget C the minimum of a parabola of loss in log `of` (N or D), by least squares with optional weights.
+def to_budgets(table: pd.DataFrame, budgets: Sequence[float] = ()) -> tuple[pd.DataFrame, float]:
+    """The table with C, the FLOPs of each run, replaced by the budget it was meant for, and the farthest departure.
 
-    Columns: C, `points`, the minimum under the name `of` (NaN if the parabola opens downwards), `se` of its logarithm
-    (delta method), `loss` there, `curvature` (second derivative of the loss by log `of`), `curvature_se`, `convex`
-    (curvature above zero by SURE standard errors), `inside` (minimum within the range of the points) and `trusted`
-    (LEAST points, convex and inside). Budgets are the distinct values of C. Raises InputError.
+    `budgets`: each run belongs to the nearest. Without them values of C that ALIKE separates at most are one budget,
+    named by its middle. The departure is a share of the budget; 0 where C holds budgets already. InputError for runs
+    that lie between budgets.
     """
-    _check(table, of, weights)
-    rows = []
-    for C, points in table.groupby("C", sort=True):
-        logs, loss, given = _arrays(points, of, weights)
-        centre = logs.mean()
-        x, free = logs - centre, int((given > 0).sum()) - 3
-        coefficients, inverse = parabolas(x, loss, given[None])
-        level, slope, half = coefficients[0]
-        squares = given @ (loss - (level + slope * x + half * x**2)) ** 2
-        covariance = inverse[0] * (squares / free if free > 0 else np.nan)
-        at = -slope / (2 * half) if half > 0 else np.nan  # the minimum, from the centre
-        by_slope, by_half = -1 / (2 * half), slope / (2 * half**2)  # how it moves with the coefficients
-        variance = (
-            by_slope**2 * covariance[1, 1] + 2 * by_slope * by_half * covariance[1, 2] + by_half**2 * covariance[2, 2]
-        )
-        curvature, curvature_se = 2 * half, 2 * np.sqrt(covariance[2, 2])
-        convex = bool(curvature > SURE * curvature_se)
-        inside = bool(x.min() <= at <= x.max())
-        rows.append(
-            {
-                "C": C,
-                "points": len(points),
-                of: np.exp(centre + at),
-                "se": np.sqrt(variance),
-                "loss": level + slope * at / 2,
-                "curvature": curvature,
-                "curvature_se": curvature_se,
-                "convex": convex,
-                "inside": inside,
-                "trusted": len(points) >= LEAST and convex and inside,
-            }
-        )
-    return pd.DataFrame(rows)
+    C = table.C.to_numpy(dtype=float)
+    known = np.sort(np.asarray(budgets, dtype=float))
+    if not len(known):
+        if pd.Series(C).groupby(C).transform("size").ge(LEAST).mean() > 0.5:  # most runs share their C with others
+            return table, 0.0
+        values = np.unique(C)
+        groups = np.split(values, np.flatnonzero(np.diff(np.log(values)) > math.log1p(ALIKE)) + 1)
+        known = np.array([float(f"{math.sqrt(group[0] * group[-1]):.3g}") for group in groups])
+    nearest = known[np.abs(np.log(C)[:, None] - np.log(known)).argmin(1)]
+    departure = float(np.abs(C / nearest - 1).max())
+    if departure > (APART if len(budgets) else ALIKE):
+        worst = int(np.abs(C / nearest - 1).argmax())
+        spent = f"run {worst + 1} of the table spent {C[worst]:.3g} FLOPs"
+        why = f"{spent}, {departure:.0%} off the nearest budget {nearest[worst]:.3g}"
+        remedy = "name the budgets meant: --budgets 1e19,3e19,...; or map C to a column of them"
+        raise InputError("C", f"{len(table)} rows", why, remedy)
+    return table.assign(C=nearest), departure
+
+
+@dataclass(frozen=True)
+class IsoFlop:
+    """The minima of a table, and what they were read off."""
+
+    of: str
+    """N or D."""
+    minima: pd.DataFrame
+    """One row for each budget, see `minima`."""
+    valleys: Valleys
+    """The curves of the budgets that have LEAST sizes, in log N or -log D."""
+    seed: int
+    """Of the draws; with one seed those of N and of D are paired."""
+
+    def curve(self, C: float, sizes: Array) -> Array:
+        """The losses of a budget's curve at sizes (k,)."""
+        return self.valleys.loss(self._number(C), _sign(self.of) * np.log(sizes))
+
+    def used(self, C: float) -> Array:
+        """The sizes of a budget's points inside of the window, ascending."""
+        return np.sort(np.exp(_sign(self.of) * self.valleys.budgets[self._number(C)].x))
+
+    def drawn(self, C: float) -> Array:
+        """Logarithms of a budget's minima in every draw, (B,); NaN where there is none."""
+        return np.asarray(_sign(self.of) * self.valleys.draws[:, self._number(C)])
+
+    def _number(self, C: float) -> int:
+        return [one.C for one in self.valleys.budgets].index(C)
+
+
+def read_off(
+    table: pd.DataFrame,
+    of: str = "N",
+    *,
+    weights: str | None = None,
+    form: str = "skewed",
+    bootstrap: int = DRAWS,
+    seed: int = 0,
+) -> IsoFlop:
+    """The minimum of every budget (each distinct value of C). `form`: skewed, or parabola (through all points).
+
+    `bootstrap`: curves drawn for the intervals. Each has a shape, drawn by how well it fits; an error variance of each
+    budget; and coefficients moved by such errors at the sizes that were trained: what a parametric bootstrap within the
+    budgets draws, for more than one shape. Raises InputError.
+    """
+    _check(table, of, weights, form)
+    budgets = {
+        C: _budget(C, table[table.C == C], of, weights) for C in map(float, np.unique(table.C.to_numpy(dtype=float)))
+    }
+    fitted = [one for one in budgets.values() if len(np.unique(one.x)) >= LEAST]
+    windows = WINDOWS if form == "skewed" else WINDOWS[:1]
+    found = valleys(fitted, FORMS[form], bootstrap, seed, windows)
+    rows = {one.C: _row(found, number, of) for number, one in enumerate(found.budgets)}
+    few = {of: np.nan, "low": np.nan, "high": np.nan, "se": np.nan, "loss": np.nan, "without": 1.0, "fits": np.nan}
+    for C, one in budgets.items():
+        if C not in rows:
+            sizes = len(np.unique(one.x))
+            rows[C] = {"used": 0, **few, "inside": False, "trusted": False, "why": f"{sizes} of {LEAST} sizes"}
+    entries = [{"C": C, "points": len(one.x), **rows[C]} for C, one in budgets.items()]
+    return IsoFlop(of, pd.DataFrame(entries), found, seed)
+
+
+def minima(table: pd.DataFrame, of: str = "N", weights: str | None = None, form: str = "skewed") -> pd.DataFrame:
+    """Per budget C where its curve is lowest.
+
+    Columns: C, `points`, those `used` (within the window around the minimum), the minimum under the name `of` (NaN if
+    there is none), its interval at LEVEL `low`, `high`, `se` of its logarithm, `loss` there, share of the draws
+    `without` a minimum, `fits` (probability of residuals as alike to their neighbours), `inside` (the minimum lies
+    within the range of the points), `trusted`, and `why` not: fewer than LEAST sizes, no minimum, an interval that
+    leaves the range, a minimum that rests on one point, or points that do not follow the curve. Raises InputError.
+    """
+    return read_off(table, of, weights=weights, form=form).minima
 
 
 def optimal(
-    table: pd.DataFrame, of: str = "N", *, weights: str | None = None, bootstrap: int = 0, seed: int = 0
+    table: pd.DataFrame,
+    of: str = "N",
+    *,
+    weights: str | None = None,
+    form: str = "skewed",
+    bootstrap: int = DRAWS,
+    seed: int = 0,
 ) -> Fit:
-    """The power law A C^alpha through the trusted minima, by least squares of the logarithms, as both papers do.
+    """The power law A C^alpha through the trusted minima, see `read_off` and `power_law`. Raises InputError."""
+    return power_law(read_off(table, of, weights=weights, form=form, bootstrap=bootstrap, seed=seed))
 
-    `bootstrap`: the points are resampled within each budget, the minima read and fitted again; a budget is left out of
-    a draw in which it has no minimum inside the range of its points. Fits of N and of D to one table with one seed are
-    paired. InputError for fewer than LEAST_BUDGETS trusted minima.
+
+def power_law(found: IsoFlop) -> Fit:
+    """A C^alpha through the trusted minima: least squares of the logarithms, each by its variance and the scatter.
+
+    The intervals are those of the draws, each with the scatter of the minima around the law added. Fits of N and of D
+    to one table with one seed are paired. InputError for fewer than LEAST_BUDGETS trusted minima.
     """
-    found = minima(table, of, weights)
-    trusted = found[found.trusted]
+    trusted = found.minima[found.minima.trusted]
     if len(trusted) < LEAST_BUDGETS:
-        why = f"{len(trusted)} of {len(found)} budgets have a convex parabola of {LEAST} points with its minimum inside"
-        raise InputError("table", f"{len(table)} rows", why, "give more sizes, on both sides of the minimum")
-    fit = fit_law(COMPUTE_OPTIMAL, trusted[["C", of]].reset_index(drop=True), target=of, loss=Loss("ls"))
-    if not bootstrap:
-        return fit
-    draws = _draws(table[table.C.isin(trusted.C)], of, weights, bootstrap, seed)
+        why = f"{len(trusted)} of {len(found.minima)} budgets have a minimum to be trusted {_reasons(found.minima)}"
+        raise InputError(
+            "table", f"{found.minima.points.sum()} rows", why, "give more sizes, on both sides of the minimum"
+        )
+    spread = scatter(found)
+    weight = 1 / (trusted.se.to_numpy() ** 2 + spread**2)
+    rows = trusted[["C", found.of]].reset_index(drop=True).assign(weight=weight / weight.max())
+    fit = fit_law(COMPUTE_OPTIMAL, rows, target=found.of, loss=Loss("ls"), weights="weight")
+    draws = _draws(found, weight, spread)
     low, high = np.nanquantile(draws.parameters, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    spread = np.nanstd(draws.parameters, axis=0, ddof=1)
     names = fit.law.parameters
     return replace(
         fit,
         draws=draws,
         profile={},
-        se={name: float(spread[i]) for i, name in enumerate(names)},
+        se={name: float(high[i] - low[i]) / (2 * NORMAL) for i, name in enumerate(names)},
         interval={name: (float(low[i]), float(high[i])) for i, name in enumerate(names)},
     )
 
 
-def parabolas(x: Array, loss: Array, weights: Array) -> tuple[Array, Array]:
-    """(K, 3) coefficients of 1, x, x² for K sets of weights (K, n), and the inverses (K, 3, 3) of X' W X.
+def scatter(found: IsoFlop) -> float:
+    """The standard deviation of the trusted minima's logarithms around a power law, beyond their own errors.
 
-    NaN for weights that leave fewer than three different x.
+    As in a meta-analysis of studies: so large that the weighted squares are as expected (Paule and Mandel 1982); zero
+    if they are that without it.
     """
-    powers = np.stack([np.ones_like(x), x, x**2])
-    gram = np.einsum("kn,in,jn->kij", weights, powers, powers)
-    distinct = np.array([len(np.unique(x[row > 0])) for row in weights])
-    inverse = np.full(gram.shape, np.nan)
-    inverse[distinct >= 3] = np.linalg.inv(gram[distinct >= 3])
-    return np.einsum("kij,jn,kn,n->ki", inverse, powers, weights, loss), inverse
+    trusted = found.minima[found.minima.trusted]
+    x, y, variance = np.log(trusted.C.to_numpy()), np.log(trusted[found.of].to_numpy()), trusted.se.to_numpy() ** 2
+    degrees, more = len(trusted) - 2, 0.0
+    if degrees < 1:
+        return 0.0
+    for _ in range(50):
+        weight = 1 / (variance + more)
+        slope, intercept = np.polyfit(x, y, 1, w=np.sqrt(weight))
+        rest = (y - slope * x - intercept) ** 2
+        excess = float((weight * rest).sum()) - degrees
+        if excess <= 1e-9:
+            break
+        more += excess / float((weight**2 * rest).sum())
+    return math.sqrt(more)
 
 
-def _draws(table: pd.DataFrame, of: str, weights: str | None, count: int, seed: int) -> Draws:
-    """The power law of `count` resamples; a line in the logarithms, so in closed form."""
-    random = np.random.default_rng(seed)
-    budgets, sizes = [], []  # log C of each budget, and log of its minimum in every draw
-    for _, points in table.groupby("C", sort=True):
-        logs, loss, given = _arrays(points, of, weights)
-        drawn = np.stack(
-            [np.bincount(row, minlength=len(points)) for row in random.integers(0, len(points), (count, len(points)))]
-        )
-        centre = logs.mean()
-        coefficients, _ = parabolas(logs - centre, loss, drawn * given)
-        half = np.where(coefficients[:, 2] > 0, coefficients[:, 2], np.nan)
-        at = centre - coefficients[:, 1] / (2 * half)
-        budgets.append(np.log(points["C"].to_numpy(dtype=float)[0]))
-        sizes.append(np.where((at >= logs.min()) & (at <= logs.max()), at, np.nan))
-    y, x = np.stack(sizes, axis=1), np.array(budgets)  # (count, budgets), (budgets,)
+def _draws(found: IsoFlop, weight: Array, spread: float) -> Draws:
+    """The power law of each draw of the minima; a line in the logarithms, so in closed form."""
+    trusted = found.minima[found.minima.trusted]
+    x = np.log(trusted.C.to_numpy())
+    y = np.stack([found.drawn(C) for C in trusted.C], axis=1)
+    random, degrees = np.random.default_rng(found.seed), len(x) - 2
+    size = spread * np.sqrt(degrees / chi2.rvs(degrees, size=(len(y), 1), random_state=random))
+    y = y + _sign(found.of) * size * random.normal(size=y.shape)
     there = np.isfinite(y)
-    number = there.sum(1)
-    usable = number >= LEAST_BUDGETS
-    total = np.where(usable, number, np.nan)
-    middle = (there * x).sum(1) / total
-    across = np.where(there, x - middle[:, None], 0.0)
-    alpha = (across * np.where(there, y, 0.0)).sum(1) / (across**2).sum(1)
-    log_A = np.where(there, y, 0.0).sum(1) / total - alpha * middle
-    parameters = np.stack([np.exp(log_A), alpha], axis=1)
-    digest = hashlib.sha256(table[["C", "loss"]].to_numpy(dtype=float).tobytes()).hexdigest()[:16]
-    return Draws(parameters, "points of each budget", digest, seed, int((~usable).sum()))
+    usable = there.sum(1) >= LEAST_BUDGETS
+    given, known = np.where(there, weight, 0.0), np.where(there, y, 0.0)
+    total = np.where(usable, given.sum(1), np.nan)
+    middle = (given * x).sum(1) / total
+    across = x - middle[:, None]
+    alpha = (given * across * known).sum(1) / (given * across**2).sum(1)
+    log_A = (given * known).sum(1) / total - alpha * middle
+    parameters = np.stack([np.exp(np.clip(log_A, -MOST, MOST)), alpha], axis=1)
+    losses = np.concatenate([np.concatenate([[one.C], np.sort(one.loss)]) for one in found.valleys.budgets])
+    digest = hashlib.sha256(losses.tobytes()).hexdigest()[:16]
+    return Draws(parameters, "points of each budget", digest, found.seed, int((~usable).sum()))
 
 
-def _arrays(points: pd.DataFrame, of: str, weights: str | None) -> tuple[Array, Array, Array]:
-    """Logarithms of the sizes, losses and weights of one budget."""
+def _row(found: Valleys, number: int, of: str) -> dict[str, object]:
+    """A budget's entry in `minima`, from `used` on."""
+    one, at, draws = found.budgets[number], float(found.at[number]), found.draws[:, number]
+    without, tail = float(np.isnan(draws).mean()), (1 - LEVEL) / 2
+    low, high = np.nanquantile(draws, [tail, 1 - tail]) if without < 1 else (np.nan, np.nan)
+    ends, fits = (one.x[0], one.x[-1]), float(found.lack_of_fits[number])
+    inside = bool(ends[0] <= at <= ends[1])
+    moved = found.left_out[number]
+    steady = np.isfinite(moved) & (moved > ends[0]) & (moved < ends[1])
+    steady &= np.abs(moved - at) <= STEADY * (high - low) / 2
+    first, last = sorted((math.exp(_sign(of) * low), math.exp(_sign(of) * high)))
+    why = ""
+    if not np.isfinite(at):
+        why = "no minimum"
+    elif not inside:
+        why = "the minimum lies outside of the sizes"
+    elif without > MOST_WITHOUT:
+        why = f"{without:.0%} of the draws have no minimum"
+    elif not (ends[0] < low and high < ends[1]):
+        why = "the interval leaves the sizes"
+    elif not steady.all():
+        why = "it rests on one point"
+    elif fits < MISFIT:
+        why = "the points do not follow the curve"
+    return {
+        "used": len(one.x),
+        of: math.exp(_sign(of) * at) if np.isfinite(at) else np.nan,
+        "low": first,
+        "high": last,
+        "se": float(high - low) / (2 * NORMAL),  # of the middle of the draws: their tails are long
+        "loss": float(found.loss(number, np.array([at]))[0]),
+        "without": without,
+        "fits": fits,
+        "inside": inside,
+        "trusted": not why,
+        "why": why,
+    }
+
+
+def _reasons(found: pd.DataFrame) -> str:
+    counts = found.why[~found.trusted].value_counts()
+    return f" ({', '.join(f'{count} times: {why}' for why, count in counts.items())})" if len(counts) else ""
+
+
+def _sign(of: str) -> int:
+    """What a logarithm is multiplied by: along -log D the curves of C = 6 N D are those along log N."""
+    return 1 if of == "N" else -1
+
+
+def _budget(C: float, points: pd.DataFrame, of: str, weights: str | None) -> Budget:
     given = np.ones(len(points)) if weights is None else points[weights].to_numpy(dtype=float)
-    return np.log(points[of].to_numpy(dtype=float)), points.loss.to_numpy(dtype=float), given
+    x, loss = _sign(of) * np.log(points[of].to_numpy(dtype=float)), points.loss.to_numpy(dtype=float)
+    order = np.argsort(x, kind="stable")
+    order = order[given[order] > 0]  # a point that weighs nothing is not there
+    return Budget(C, x[order], loss[order], given[order])
 
 
-def _check(table: pd.DataFrame, of: str, weights: str | None) -> None:
+def _check(table: pd.DataFrame, of: str, weights: str | None, form: str) -> None:
     if of not in UNITS:
         raise InputError("of", of, "is no size", "choose N (parameters) or D (tokens)")
+    if form not in FORMS:
+        raise InputError("form", form, "no such curve", f"choose of {', '.join(FORMS)}")
     variables = {"C": "FLOPs", of: UNITS[of], **({weights: "weight"} if weights else {})}
     check(table, variables, fixed=tuple(variables))
     widest = int(table.groupby("C")[of].nunique().max())
-    if widest < 3:
-        why = f"no budget has three different {of}: each of {table.C.nunique()} values of C counts as a budget"
+    if widest < LEAST:
+        why = f"no budget has {LEAST} different {of}: each of {table.C.nunique()} values of C counts as a budget"
         raise InputError("table", f"{len(table)} rows", why, "give a column C of the budgets meant, not 6 N D")

@@ -21,7 +21,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.decide.answer import Answer
-from analysis.decide.isoflop import minima, parabolas
+from analysis.decide.isoflop import IsoFlop
 from analysis.figures.style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, amount, ordered, percent, save
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.profile import Profile
@@ -30,7 +30,7 @@ from analysis.laws.formula import Array
 __all__ = (
     "compute_optimal",
     "fit_against_data",
-    "isoflop_parabolas",
+    "isoflop_curves",
     "lr_curves",
     "lr_schedules",
     "profile",
@@ -146,22 +146,26 @@ def ratio_family(
     return _legend(ax)
 
 
-def isoflop_parabolas(ax: Axes, table: pd.DataFrame, of: str = "N", weights: str | None = None) -> Axes:
-    """Losses against size for every budget C, their parabolas, and the minima: filled if they are to be trusted."""
-    found = minima(table, of, weights)
-    for look, (_, best) in zip(ordered(len(found)), found.iterrows(), strict=True):
-        points = table[table["C"] == best.C].sort_values(of)
-        ax.plot(points[of], points.loss, **look.plot(**POINTS), label=f"{best.C:.3g}")
-        if not np.isfinite(best[of]):
-            continue
-        x = np.log(points[of].to_numpy(dtype=float))
-        given = np.ones(len(x)) if weights is None else points[weights].to_numpy(dtype=float)
-        level, slope, half = parabolas(x - x.mean(), points.loss.to_numpy(dtype=float), given[None])[0][0]
-        along = np.linspace(x.min(), x.max(), 100)
-        ax.plot(np.exp(along), level + slope * (along - x.mean()) + half * (along - x.mean()) ** 2, color=look.color)
+def isoflop_curves(ax: Axes, table: pd.DataFrame, found: IsoFlop) -> Axes:
+    """Losses against size for every budget C, their curves, and the minima: filled if they are to be trusted.
+
+    Points outside of the window are faint; a curve ends where its window does. Budgets without one have points only.
+    """
+    curves = [one.C for one in found.valleys.budgets]
+    for look, (_, best) in zip(ordered(len(found.minima)), found.minima.iterrows(), strict=True):
+        points = table[table["C"] == best.C].sort_values(found.of)
+        inside = pd.Series(False, index=points.index)
+        if best.C in curves:
+            first, *_, last = found.used(best.C)
+            inside = points[found.of].between(first * (1 - 1e-9), last * (1 + 1e-9))
+            along = np.geomspace(first, last, 100)
+            ax.plot(along, found.curve(best.C, along), color=look.color)
+        used, rest = points[inside], points[~inside]
+        ax.plot(used[found.of], used.loss, **look.plot(**POINTS), label=f"{best.C:.3g}")
+        ax.plot(rest[found.of], rest.loss, **look.plot(**POINTS | {"alpha": 0.25}))
         if best.inside:
             ax.plot(
-                [best[of]],
+                [best[found.of]],
                 [best.loss],
                 "*",
                 markersize=7,
@@ -171,7 +175,7 @@ def isoflop_parabolas(ax: Axes, table: pd.DataFrame, of: str = "N", weights: str
                 markeredgewidth=0.5,
                 markerfacecolor=look.color if best.trusted else "white",
             )
-    _label(ax.xaxis, of, table[of])
+    _label(ax.xaxis, found.of, table[found.of])
     ax.set_ylabel(LOSS)
     return _legend(ax, "C")
 
@@ -179,8 +183,8 @@ def isoflop_parabolas(ax: Axes, table: pd.DataFrame, of: str = "N", weights: str
 def compute_optimal(ax: Axes, fit: Fit, found: pd.DataFrame, reach: float = 3.0) -> Axes:
     """The minima of `analysis.decide.isoflop.minima` against compute, with the power law through them and its band.
 
-    The law is drawn `reach` times beyond the budgets to each side. Bars: two standard errors of a trusted minimum to
-    each side; minima outside the range of their points are not drawn.
+    The law is drawn `reach` times beyond the budgets to each side. Bars: the interval of a trusted minimum; minima
+    outside the range of their points are not drawn.
     """
     C = np.geomspace(found.C.min() / reach, found.C.max() * reach, 50)
     A, alpha = fit.parameters["A"], fit.parameters["alpha"]
@@ -191,11 +195,11 @@ def compute_optimal(ax: Axes, fit: Fit, found: pd.DataFrame, reach: float = 3.0)
     for trusted, face, label in ((True, "black", "minimum"), (False, "white", "minimum, not trusted")):
         part = found[(found.trusted == trusted) & found.inside]
         if len(part):
-            at, width = part[fit.target], np.exp(2 * part.se)
+            at = part[fit.target]
             ax.errorbar(
                 part.C,
                 at,
-                [at - at / width, at * width - at] if trusted else None,
+                [(at - part.low).clip(0), (part.high - at).clip(0)] if trusted else None,
                 fmt="o",
                 color="black",
                 linewidth=0.8,

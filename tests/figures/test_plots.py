@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.decide.answer import Answer
-from analysis.decide.isoflop import grid, minima, optimal
+from analysis.decide.isoflop import grid, power_law, read_off
 from analysis.figures import plots
 from analysis.figures.style import ordered, save
 from analysis.fitting.fit import Fit, fit_law, objective_of
@@ -148,22 +148,23 @@ def test_a_family_is_told_apart_by_colour_and_line(ax: Axes) -> None:
     assert one.get_linestyle() != other.get_linestyle()
 
 
-def test_parabolas_go_through_their_minima(ax: Axes, table: pd.DataFrame) -> None:
-    plots.isoflop_parabolas(ax, table)
+def test_isoflop_curves_go_through_their_minima(ax: Axes, table: pd.DataFrame) -> None:
+    found = read_off(table)
+    plots.isoflop_curves(ax, table, found)
     stars = [line for line in ax.lines if line.get_marker() == "*"]
-    found = minima(table)
-    np.testing.assert_allclose([points(line)[0, 0] for line in stars], found.N)
+    np.testing.assert_allclose([points(line)[0, 0] for line in stars], found.minima.N)
     curves = [curve for line in ax.lines if len(curve := points(line)) == 100]
-    np.testing.assert_allclose([curve[:, 1].min() for curve in curves], found.loss, rtol=1e-5)
+    np.testing.assert_allclose([curve[:, 1].min() for curve in curves], found.minima.loss, rtol=1e-4)
     assert ax.get_xlabel() == "model size (parameters)"
 
 
 def test_the_power_law_and_its_minima(ax: Axes, table: pd.DataFrame) -> None:
-    power, found = optimal(table, bootstrap=50), minima(table)
-    plots.compute_optimal(ax, power, found)
+    found = read_off(table, "D")
+    power = power_law(found)
+    plots.compute_optimal(ax, power, found.minima)
     C, sizes = points(ax.lines[0]).T
     np.testing.assert_allclose(sizes, power.predict({"C": C}))
-    np.testing.assert_allclose(points(ax.lines[1])[:, 1], found.N)
+    np.testing.assert_allclose(points(ax.lines[1])[:, 1], found.minima.D)
     assert len(ax.collections) == 2  # the band and the bars
 
 

@@ -1,0 +1,118 @@
+"""`python -m analysis isoflop`: the verdict, the minima, and columns as people have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.__main__ import main
+from analysis.decide.isoflop import optimal
+from tests.called import document, refused
+from tests.reference import reference
+
+EXPONENT = 0.45
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five budgets of nine sizes around N* = 2e9 (C/1e20)^.45, skewed valleys, errors of .2 %."""
+    random, parts = np.random.default_rng(0), []
+    for C in np.geomspace(1e19, 1e21, 5):
+        x = np.linspace(-1.2, 1.2, 9)
+        loss = 1 + (C / 1e19) ** -0.08 * (np.exp(-0.3 * x) / 0.3 + np.exp(0.5 * x) / 0.5) / 3
+        N = 2e9 * (C / 1e20) ** EXPONENT * np.exp(x)
+        parts.append(pd.DataFrame({"params": N, "tokens": C / (6 * N), "val": loss, "Budget": C}))
+    table = pd.concat(parts, ignore_index=True)
+    table["val"] *= np.exp(random.normal(0, 2e-3, len(table)))
+    path = tmp_path_factory.mktemp("isoflop") / "runs.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+MAP = ("--map", "N=params,D=tokens,loss=val")
+
+
+def test_the_power_laws_of_both_sizes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "isoflop", "--table", str(runs), *MAP, "--at", "1e22")
+    assert found["schema"] == "rewarm.isoflop/1"
+    assert found["supported"] is True
+    assert found["notes"] == ["C is the column Budget"]
+    for of, exponent, best in (("N", EXPONENT, 2e9 * 100**EXPONENT), ("D", 1 - EXPONENT, None)):
+        low, high = found["sizes"][of]["law"]["alpha"]["interval"]
+        assert low < exponent < high
+        if best is not None:
+            assert found["sizes"][of]["best"]["interval"][0] < best < found["sizes"][of]["best"]["interval"][1]
+    table = pd.read_csv(runs).rename(columns={"params": "N", "tokens": "D", "val": "loss", "Budget": "C"})
+    assert found["sizes"]["N"]["law"]["alpha"]["estimate"] == optimal(table).parameters["alpha"]
+
+
+def test_the_verdict_comes_first_and_minima_say_why_not(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["isoflop", "--table", str(runs), *MAP, "--of", "N", "--at", "1e22"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("N* = ")
+    assert "5 of 5 budgets" in lines[0]
+    assert any("EXTRAPOLATED by a factor of 10" in line for line in lines[:4])
+    assert max(map(len, lines)) <= 110
+    table = pd.read_csv(runs)
+    small = table[table.params < table.groupby("Budget").params.transform("median")]
+    path = tmp_path / "small.csv"
+    small.to_csv(path, index=False)
+    assert main(["isoflop", "--table", str(path), *MAP, "--of", "N", "--plot", str(tmp_path / "a.png")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("NO POWER LAW of N*: 0 of 5 budgets have a minimum to be trusted")
+    assert sum("not trusted: " in line for line in lines) == 5
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_budgets_are_computed_where_no_column_says_them(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """6 N D of runs that stop up to 2 % early or late; or N and a budget alone."""
+    table = pd.read_csv(runs)
+    random = np.random.default_rng(0)
+    table["tokens"] *= random.uniform(0.98, 1.02, len(table))
+    path = tmp_path / "achieved.csv"
+    table.drop(columns="Budget").to_csv(path, index=False)
+    found = document(capsys, "isoflop", "--table", str(path), *MAP)
+    assert found["notes"][0] == "C is 6 N D"
+    assert "5 budgets, from which runs depart by up to" in found["notes"][1]
+    assert [row["points"] for row in found["sizes"]["N"]["minima"]] == [9] * 5
+    table.drop(columns="tokens").to_csv(path, index=False)
+    found = document(capsys, "isoflop", "--table", str(path), "--map", "N=params,loss=val")
+    assert "D is C/(6 N)" in found["notes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--map", "N=params,D=tokens"], "loss: there is no such column"),
+        (["--map", "loss=val"], "N: there is no such column"),
+        ([*MAP, "--bootstrap", "3"], "too few for an interval"),
+        ([*MAP, "--budgets", "1e19,x"], "not positive numbers"),
+        ([*MAP, "--budgets", "1e19"], "off the nearest budget"),
+        ([*MAP, "--of", "r"], "no such choice"),
+        ([*MAP, "--map", "C=6*params*tokens*1.5", "--plot", "x.bmp"], "x.bmp"),
+        ([*MAP, "--at", "-3"], "-3"),
+        ([*MAP, "--seed", "-3"], "a negative number"),
+        (["--map", "N=params/1e9,D=tokens,loss=val"], "in units of 1e9"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert message in refused(monkeypatch, capsys, "isoflop", "--table", str(runs), *arguments)
+
+
+def test_llama_3_in_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = reference("isoflops_openathena")
+    path = tmp_path / "isoflops.csv"
+    table.to_csv(path, index=False)
+    arguments = ("--map", "N=params,D=tokens", "--where", "experiment == 'llama_3__raw_loss'", "--at", "3.8e25")
+    best = document(capsys, "isoflop", "--table", str(path), *arguments)["sizes"]
+    assert best["D"]["best"]["interval"][0] < 16.55e12 < best["D"]["best"]["interval"][1]
+    assert best["N"]["best"]["interval"][0] < 402e9 < best["N"]["best"]["interval"][1]
