@@ -1,4 +1,4 @@
-"""`python -m analysis runs | show | diff | fit | compare | isoflop | mix | next`: from a store, or any table, to a decision.
+"""`python -m analysis runs | show | diff | fit | compare | isoflop | mix | next`: from results to a decision.
 
 The command line over the rooms of analysis: `fit`, `compare`, `isoflop`, `mix` and `next` are modules of
 `analysis.commands`; `runs`, `show` and `diff` print what `analysis.results` reads.
