@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.decide.isoflop import DRAWS, LEAST_BUDGETS, IsoFlop, power_law, read_off, scatter, to_budgets
-from analysis.decide.valleys import ACCEPTED, FORMS
+from analysis.decide.isoflop import DRAWS, LEAST_BUDGETS, IsoFlop, power_law, read_off, scatter
+from analysis.decide.valleys import ACCEPTED, FORMS, LEAST
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.results.expressions import parse_map
 from analysis.results.tables import read
@@ -27,6 +27,7 @@ from harness.core.options import amount, path
 
 NAMES = ("budget", "flops", "compute", "c")  # of columns that hold C, in any case
 FEWEST_DRAWS = 100
+ALIKE, APART = 0.05, 0.5  # how far a run may be off its budget: found among the runs, and given
 SMALLEST, LARGEST = 1e10, 1e32  # FLOPs
 
 
@@ -111,6 +112,32 @@ def table_of(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
     if departure > 0:
         notes.append(f"{table.C.nunique()} budgets, from which runs depart by up to {departure:.1%}")
     return table, notes
+
+
+def to_budgets(table: pd.DataFrame, budgets: Sequence[float] = ()) -> tuple[pd.DataFrame, float]:
+    """The table with C, the FLOPs of each run, replaced by the budget it was meant for, and the farthest departure.
+
+    `budgets`: each run belongs to the nearest. Without them values of C that ALIKE separates at most are one budget,
+    named by its middle. The departure is a share of the budget; 0 where C holds budgets already. InputError for runs
+    that lie between budgets.
+    """
+    C = table.C.to_numpy(dtype=float)
+    known = np.sort(np.asarray(budgets, dtype=float))
+    if not len(known):
+        if pd.Series(C).groupby(C).transform("size").ge(LEAST).mean() > 0.5:  # most runs share their C with others
+            return table, 0.0
+        values = np.unique(C)
+        groups = np.split(values, np.flatnonzero(np.diff(np.log(values)) > math.log1p(ALIKE)) + 1)
+        known = np.array([float(f"{math.sqrt(group[0] * group[-1]):.3g}") for group in groups])
+    nearest = known[np.abs(np.log(C)[:, None] - np.log(known)).argmin(1)]
+    departure = float(np.abs(C / nearest - 1).max())
+    if departure > (APART if len(budgets) else ALIKE):
+        worst = int(np.abs(C / nearest - 1).argmax())
+        spent = f"run {worst + 1} of the table spent {C[worst]:.3g} FLOPs"
+        why = f"{spent}, {departure:.0%} off the nearest budget {nearest[worst]:.3g}"
+        remedy = "name the budgets meant: --budgets 1e19,3e19,...; or map C to a column of them"
+        raise InputError("C", f"{len(table)} rows", why, remedy)
+    return table.assign(C=nearest), departure
 
 
 def law_lines(found: IsoFlop, law: Fit | None, at: float | None) -> list[str]:

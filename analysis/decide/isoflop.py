@@ -36,7 +36,6 @@ MOST_WITHOUT = 0.05  # of the draws of a trusted minimum have none
 MISFIT = 0.01  # probability of residuals so alike below which a budget's minimum is not trusted
 STEADY = 2.0  # half intervals by which one point, left out, may move a trusted minimum
 NORMAL = 1.6449  # standard deviations from the middle of a normal distribution to an end of its interval at LEVEL
-ALIKE, APART = 0.05, 0.5  # how far a run may be off its budget: found among the runs, and given
 MOST = 300.0  # of log A: a draw whose law is steeper than any
 UNITS = {"N": "parameters", "D": "tokens"}
 
@@ -49,32 +48,6 @@ def grid(sizes: Sequence[float], budgets: Sequence[float]) -> pd.DataFrame:
             raise InputError(name, text, "not one or more positive numbers", "give some, such as 1e8,1e9")
     C, N = (part.reshape(-1).astype(float) for part in np.meshgrid(budgets, sizes, indexing="ij"))
     return pd.DataFrame({"C": C, "N": N, "D": C / (6 * N)})
-
-
-def to_budgets(table: pd.DataFrame, budgets: Sequence[float] = ()) -> tuple[pd.DataFrame, float]:
-    """The table with C, the FLOPs of each run, replaced by the budget it was meant for, and the farthest departure.
-
-    `budgets`: each run belongs to the nearest. Without them values of C that ALIKE separates at most are one budget,
-    named by its middle. The departure is a share of the budget; 0 where C holds budgets already. InputError for runs
-    that lie between budgets.
-    """
-    C = table.C.to_numpy(dtype=float)
-    known = np.sort(np.asarray(budgets, dtype=float))
-    if not len(known):
-        if pd.Series(C).groupby(C).transform("size").ge(LEAST).mean() > 0.5:  # most runs share their C with others
-            return table, 0.0
-        values = np.unique(C)
-        groups = np.split(values, np.flatnonzero(np.diff(np.log(values)) > math.log1p(ALIKE)) + 1)
-        known = np.array([float(f"{math.sqrt(group[0] * group[-1]):.3g}") for group in groups])
-    nearest = known[np.abs(np.log(C)[:, None] - np.log(known)).argmin(1)]
-    departure = float(np.abs(C / nearest - 1).max())
-    if departure > (APART if len(budgets) else ALIKE):
-        worst = int(np.abs(C / nearest - 1).argmax())
-        spent = f"run {worst + 1} of the table spent {C[worst]:.3g} FLOPs"
-        why = f"{spent}, {departure:.0%} off the nearest budget {nearest[worst]:.3g}"
-        remedy = "name the budgets meant: --budgets 1e19,3e19,...; or map C to a column of them"
-        raise InputError("C", f"{len(table)} rows", why, remedy)
-    return table.assign(C=nearest), departure
 
 
 @dataclass(frozen=True)

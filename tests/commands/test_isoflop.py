@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
+from analysis.commands.isoflop import to_budgets
 from analysis.decide.isoflop import optimal
+from harness.core.errors import InputError
 from tests.called import document, refused
 from tests.reference import reference
 
@@ -85,6 +87,27 @@ def test_budgets_are_computed_where_no_column_says_them(
     table.drop(columns="tokens").to_csv(path, index=False)
     found = document(capsys, "isoflop", "--table", str(path), "--map", "N=params,loss=val")
     assert "D is C/(6 N)" in found["notes"]
+
+
+def test_a_budget_is_what_runs_meant(runs: Path) -> None:
+    """Achieved FLOPs are put together within 5 %; what lies between budgets is refused, unless they are named."""
+    table = pd.read_csv(runs).rename(columns={"Budget": "C"})
+    budgets = np.unique(table.C)
+    random = np.random.default_rng(0)
+    achieved = table.assign(C=table.C * np.exp(random.uniform(-0.02, 0.02, len(table))))
+    grouped, departure = to_budgets(achieved)
+    assert grouped.groupby("C").size().tolist() == [9] * 5
+    np.testing.assert_allclose(np.sort(grouped.C.unique()), budgets, rtol=0.02)
+    assert 0.01 < departure < 0.05
+    assert to_budgets(table)[1] == 0.0
+    wild = table.assign(C=table.C * np.exp(random.uniform(-0.3, 0.3, len(table))))
+    with pytest.raises(InputError, match=r"off the nearest budget .*name the budgets meant: --budgets"):
+        to_budgets(wild)
+    grouped, departure = to_budgets(wild, [float(C) for C in budgets])
+    pd.testing.assert_series_equal(grouped.C, table.C)
+    assert 0.2 < departure < 0.5
+    with pytest.raises(InputError, match="off the nearest budget"):
+        to_budgets(wild, [1e19])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.decide.isoflop import grid, minima, optimal, power_law, read_off, scatter, to_budgets
+from analysis.decide.isoflop import grid, minima, optimal, power_law, read_off, scatter
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.laws.library import LAWS
@@ -169,26 +169,6 @@ def test_minima_that_scatter_widen_the_interval() -> None:
     low, high = power_law(found).interval["alpha"]
     exact = 2 * 1.645 * off.std(ddof=2) / (np.log(BUDGETS).std() * np.sqrt(len(BUDGETS)))
     assert exact < high - low < 2.5 * exact  # wider than a normal's: three degrees of freedom
-
-
-def test_a_budget_is_what_runs_meant() -> None:
-    """Achieved FLOPs are put together within 5 %; what lies between budgets is refused, unless they are named."""
-    table = simulated()
-    random = np.random.default_rng(0)
-    achieved = table.assign(C=table.C * np.exp(random.uniform(-0.02, 0.02, len(table))))
-    grouped, departure = to_budgets(achieved)
-    assert grouped.groupby("C").size().tolist() == [9] * 5
-    np.testing.assert_allclose(np.sort(grouped.C.unique()), BUDGETS, rtol=0.02)
-    assert 0.01 < departure < 0.05
-    assert to_budgets(table)[1] == 0.0
-    wild = table.assign(C=table.C * np.exp(random.uniform(-0.3, 0.3, len(table))))
-    with pytest.raises(InputError, match=r"off the nearest budget .*name the budgets meant: --budgets"):
-        to_budgets(wild)
-    grouped, departure = to_budgets(wild, [float(C) for C in BUDGETS])
-    pd.testing.assert_series_equal(grouped.C, table.C)
-    assert 0.2 < departure < 0.5
-    with pytest.raises(InputError, match="off the nearest budget"):
-        to_budgets(wild, [1e19])
 
 
 @pytest.mark.slow
