@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from analysis.fitting.resampling import clusters_of, resamples
+from analysis.fitting.resampling import grouping_of, resamples
 from analysis.laws.formula import Array
 from analysis.laws.library import LAWS
 from analysis.results.expressions import parse_map
@@ -216,7 +216,7 @@ def _bootstraps(bench: Bench, problem: Problem, us: ProcessPoolExecutor, them: P
     """`fit_law` with its bootstrap, against as many refits by tuned scipy from the optimum."""
     draws = QUICK_DRAWS if bench.quick else DRAWS[problem.name]
     few = min(REFITS, draws)
-    clusters = clusters_of(problem.table, "run")
+    clusters = grouping_of(problem.table, problem.law.variables).clusters
     weights = resamples(clusters, len(problem.table), draws, seed=0)[:few].astype(float)
     origin = _ask(us, fitters.ours, problem).ends[0]
     ours, theirs = [], []

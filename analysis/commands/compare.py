@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.commands.fit import add_rows, check_columns, columns_of, rows_of
+from analysis.commands.fit import add_rows, check_columns, columns_of, group_of, rows_of
 from analysis.commands.progress import bar
 from analysis.decide.compare import Comparison, compare
 from analysis.fitting.crossval import FOLDS, LEAVE
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
             folds=options.folds,
             loss=parse_loss(options.loss, options.residuals),
             target=options.target,
-            group=options.group,
+            group=group_of(options),
             seed=options.seed,
             weights=options.weights,
             progress=progress,
@@ -88,6 +88,7 @@ def document(found: Comparison) -> dict[str, Any]:
         "leave": found.leave,
         "n_points": found.n_points,
         "n_runs": found.n_runs,
+        "warnings": list(found.warnings),
         "unused": found.unused,
         "laws": [{**law, "folds": folds[law["law"]]} for law in _records(found.laws.drop(columns="folds"))],
     }
@@ -107,6 +108,7 @@ def comparison_lines(found: Comparison) -> list[str]:
     first = found.folds.law == found.folds.law.iloc[0]
     what = {"each": found.by, "largest": f"{found.by}, each value predicted from the smaller ones"}[found.leave]
     lines = [found.verdict, f"{found.n_points} rows{runs}, {first.sum()} folds by {what}"]
+    lines += [f"warning: {text}" for text in found.warnings]
     if found.unused:
         lines.append(f"{found.unused} rows are left out, at which a law has no value of a variable")
     width = min(max(len("law"), *map(len, found.laws.law)), WIDEST)

@@ -156,23 +156,8 @@ def answer_lines(answer: Answer, within: float = FARTHEST) -> list[str]:
 
 
 def warning_lines(fits: dict[str, Fit]) -> list[str]:
-    """What weakens a decision, beside what its verdict says."""
-    lines = []
-    for name, fit in fits.items():
-        if fit.unidentified:
-            lines.append(f"warning: the data of {name} do not identify {', '.join(fit.unidentified)}")
-        if fit.on_bound:
-            lines.append(f"warning: in the fit of {name}, {', '.join(fit.on_bound)} lies on a bound")
-        if fit.draws is not None and fit.draws.failed:
-            count = f"{fit.draws.failed} of {len(fit.draws.parameters)}"
-            lines.append(f"warning: {count} resamples of {name} have no fit and are left out")
-        failing = [text for text, share in fit.requirements.items() if share < 1]
-        if failing:
-            lines.append(f"warning: in the fit of {name}, {', '.join(failing)} does not hold at all rows")
-        if fit.r2_within_run is not None and fit.r2_within_run < 0.5:
-            share = max(fit.r2_within_run, 0)
-            lines.append(f"warning: the fit of {name} explains {share:.0%} of what happens along the runs")
-    return lines
+    """What a decision should not be built on: what each fit says of itself."""
+    return [f"warning: the fit of {name}: {text}" for name, fit in fits.items() for text in fit.warnings]
 
 
 def _plot(path: Path, options: argparse.Namespace, answer: Answer, fits: dict[str, Fit]) -> None:

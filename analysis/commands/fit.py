@@ -17,6 +17,7 @@ from analysis.commands.progress import bar
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.fit_file import to_document
 from analysis.fitting.objective import parse_loss
+from analysis.fitting.resampling import GUESS
 from analysis.laws.library import LAWS, find
 from analysis.results.curves import add_schedules
 from analysis.results.expressions import parse_map, parse_numbers
@@ -78,7 +79,10 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--target", default="loss", metavar="COLUMN", help="what the law says: loss, or another amount")
     how.add_argument("--weights", metavar="COLUMN", help="weights of the rows")
     how.add_argument(
-        "--group", default="run", metavar="COLUMN", help="rows that err together: resampled, and left out, as one (run)"
+        "--group",
+        default=GUESS,
+        metavar="COLUMN,...",
+        help="what the rows of a run share, for they err together (run, else a guess); none: each row is a run",
     )
     how.add_argument("--seed", type=int, default=0, help="of resamples and starts; fits with equal ones are paired (0)")
 
@@ -100,7 +104,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
             loss=loss,
             fixed=fixed,
             target=options.target,
-            group=options.group,
+            group=group_of(options),
             bootstrap=options.bootstrap,
             seed=options.seed,
             weights=options.weights,
@@ -121,9 +125,14 @@ def check_columns(options: argparse.Namespace, table: pd.DataFrame) -> None:
     """InputError for a seed below zero, or a column that is named and not there."""
     if options.seed < 0:
         raise InputError("seed", options.seed, "a negative number", "give 0 or more")
-    for name, column in (("weights", options.weights), ("group", options.group if options.group != "run" else None)):
-        if column is not None and column not in table:
-            raise InputError(name, column, "no such column", f"there are {', '.join(map(str, table.columns))}")
+    if options.weights is not None and options.weights not in table:
+        have = ", ".join(map(str, table.columns))
+        raise InputError("weights", options.weights, "no such column", f"there are {have}")
+
+
+def group_of(options: argparse.Namespace) -> str | None:
+    """What `--group` says; None: rows are independent."""
+    return None if options.group == "none" else str(options.group)
 
 
 def rows_of(
@@ -158,18 +167,21 @@ def rows_of(
 
 
 def fit_lines(fit: Fit) -> list[str]:
-    """A fit for a terminal."""
-    runs = "" if fit.n_runs is None else f" of {fit.n_runs} runs"
+    """A fit for a terminal: what speaks against it before its numbers."""
+    runs = ", each of them a run" if fit.n_runs is None else f" of {fit.n_runs} runs ({fit.group})"
+    if fit.grouped == "unknown":
+        runs = ", counted as independent"
     corner = {"huber": f" {fit.loss.delta:g}", "asymmetric": f" {fit.loss.tau:g}"}.get(fit.loss.kind, "")
     agree = f"{fit.starts['agree']} of {fit.starts['tried']} starts agree"
+    width = max(len(name) for name in fit.parameters)
     lines = [
         f"{fit.law.name}: {fit.target} = {fit.law.formula}",
         f"{fit.n_points} rows{runs}; {fit.loss.kind}{corner} of {fit.loss.residuals} residuals, "
         f"summed: {fit.objective:.6g}; {agree}",
-        f"{fit.law.status} law: {'; '.join(fit.law.missing)}" if fit.law.missing else "",
-        "" if fit.converged else "NOT CONVERGED: the best minimum found may not be the best there is",
+        *([f"{fit.law.status} law: {'; '.join(fit.law.missing)}"] if fit.law.missing else []),
+        *(f"warning: {text}" for text in fit.warnings),
         "",
-        f"{'':10}  {'estimate':>12}  {f'{LEVEL:.0%} interval':>28}  {'se':>9}",
+        f"{'':{width}}  {'estimate':>12}  {f'{LEVEL:.0%} interval':>28}  {'se':>9}",
     ]
     for name, value in fit.parameters.items():
         low, high = fit.interval[name]
@@ -179,7 +191,7 @@ def fit_lines(fit: Fit) -> list[str]:
             ends = ["open" if end is None else f"{end:.4g}" for end in fit.profile[name]]
             note += f"{'; ' if note else ''}profile {ends[0]} to {ends[1]}"
         span = f"{low:.5g} to {high:.5g}"
-        lines.append(f"{name:10}  {value:>12.6g}  {span:>28}  {fit.se[name]:>9.3g}  {note}".rstrip())
+        lines.append(f"{name:{width}}  {value:>12.6g}  {span:>28}  {fit.se[name]:>9.3g}  {note}".rstrip())
     within = "" if fit.r2_within_run is None else f" (within runs {fit.r2_within_run:.4f})"
     lines += [
         "",
@@ -192,7 +204,7 @@ def fit_lines(fit: Fit) -> list[str]:
         lines.append(f"intervals from {len(fit.draws.parameters)} resamples by {fit.draws.group}{failed}")
     else:
         lines.append("intervals from standard errors (--bootstrap N for resampled ones)")
-    return [line for i, line in enumerate(lines) if line or i > 3]
+    return lines
 
 
 def _plot(path: Path, fit: Fit, table: pd.DataFrame) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.fitting.crossval import FOLDS, Fold, Predictor, Tried, cross_validate, folds_of
-from analysis.fitting.fit import LEVEL, check_rows, row_weights
-from analysis.fitting.objective import Loss
-from analysis.fitting.resampling import clusters_of
+from analysis.fitting.fit import LEVEL, check_rows
+from analysis.fitting.objective import Loss, row_weights
+from analysis.fitting.resampling import GUESS, grouping_of
 from analysis.fitting.search import Progress
 from analysis.laws.formula import Array
 from analysis.laws.law import Law
@@ -38,7 +38,9 @@ class Comparison:
     n_points: int
     """Rows that all laws can use."""
     n_runs: int | None
-    """Their runs; None if the table names none."""
+    """Their runs; None if rows count as independent."""
+    warnings: tuple[str, ...]
+    """How runs were told apart, if nobody said it."""
     unused: int
     """Rows at which some law has no value of a variable."""
     laws: pd.DataFrame
@@ -72,18 +74,18 @@ def compare(
     folds: int = FOLDS,
     loss: Loss | None = None,
     target: str = "loss",
-    group: str = "run",
+    group: str | Sequence[str] | None = GUESS,
     seed: int = 0,
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Fit every law without a part of the rows, predict them, for every part, and say whose errors are smaller.
 
-    `by`, `leave`, `folds`, `group`: see `analysis.fitting.crossval.folds_of`. Rows at which a law lacks a variable that
-    others do without play no part for any law, nor do rows of weight 0 (`weights`: a column). Two laws differ if the
-    mean over the folds of the difference of their errors is further from zero than its standard error allows (Student's
-    t; folds share most of what they are fitted to, for which the variance is raised as by Nadeau and Bengio, Machine
-    Learning 52, 2003, section 5). Raises InputError.
+    `by`, `leave`, `folds`: see `analysis.fitting.crossval.folds_of`; `group`: what the rows of a run share, see
+    `fit_law`. Rows at which a law lacks a variable that others do without play no part for any law, nor do rows of
+    weight 0 (`weights`: a column). Two laws differ if the mean over the folds of the difference of their errors is
+    further from zero than its standard error allows (Student's t; folds share most of what they are fitted to, for
+    which the variance is raised as by Nadeau and Bengio, Machine Learning 52, 2003, section 5). Raises InputError.
     """
     names = [law.name for law in laws]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -93,7 +95,9 @@ def compare(
         if isinstance(law, Law):
             check_rows(law, table, target)
     counted = row_weights(table, weights) > 0
-    found = folds_of(table, by, leave=leave, count=folds, group=group, seed=seed)
+    variables = {name: unit for law in laws for name, unit in law.variables.items() if name in table}
+    grouping = grouping_of(table, variables, group)
+    found = folds_of(table, by, leave=leave, count=folds, grouping=grouping, seed=seed)
     parts = [Fold(one.name, one.out & counted, one.kept & counted) for one in found]
     parts = [one for one in parts if one.out.any()]
     tried = {}
@@ -106,9 +110,8 @@ def compare(
     if not ranked.folds.iloc[0]:
         reasons = "; ".join(dict.fromkeys(scores.why))
         raise InputError("by", by, f"no law can be fitted on what is left ({reasons})", "leave out by something else")
-    clusters = clusters_of(table, group)
-    runs = None if clusters is None else len(np.unique(clusters[counted]))
-    return Comparison(by, leave, int(counted.sum()), runs, whole - len(table), ranked, scores)
+    runs = None if grouping.clusters is None else len(np.unique(grouping.clusters[counted]))
+    return Comparison(by, leave, int(counted.sum()), runs, grouping.warnings, whole - len(table), ranked, scores)
 
 
 def _usable(laws: Sequence[Law | Predictor], table: pd.DataFrame) -> pd.DataFrame:

@@ -151,7 +151,7 @@ def power_law(found: IsoFlop) -> Fit:
     spread = scatter(found)
     weight = 1 / (trusted.se.to_numpy() ** 2 + spread**2)
     rows = trusted[["C", found.of]].reset_index(drop=True).assign(weight=weight / weight.max())
-    fit = fit_law(COMPUTE_OPTIMAL, rows, target=found.of, loss=Loss("ls"), weights="weight")
+    fit = fit_law(COMPUTE_OPTIMAL, rows, target=found.of, loss=Loss("ls"), weights="weight", group=None)
     draws = _draws(found, weight, spread)
     low, high = np.nanquantile(draws.parameters, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     names = fit.law.parameters

@@ -18,7 +18,7 @@ from analysis.decide.questions import Question
 from analysis.design.candidates import Candidate, checkpoints
 from analysis.design.information import Noise, estimate_of, information, inside, noise_of, slopes_of
 from analysis.fitting.fit import Fit
-from analysis.fitting.resampling import clusters_of
+from analysis.fitting.resampling import grouping_of
 from analysis.fitting.search import inward_bounds
 from analysis.fitting.standard_errors import SINGULAR
 from analysis.laws.formula import Array
@@ -84,7 +84,7 @@ class Space:
 def space_of(role: str, evidence: Evidence, gradient: Array, question: Question) -> Space:
     """The space of a fit. Raises InputError where its data do not determine the answer."""
     fit, table = evidence.fit, evidence.table
-    clusters = clusters_of(table, "run")
+    clusters = grouping_of(table, fit.law.variables, fit.group).clusters
     runs = np.arange(len(table)) if clusters is None else clusters
     columns = {name: table[name] for name in fit.law.variables}
     slopes = slopes_of(fit, columns)

@@ -22,7 +22,7 @@ import pandas as pd
 
 from analysis.fitting.fit import objective_of
 from analysis.fitting.objective import Loss
-from analysis.fitting.resampling import clusters_of
+from analysis.fitting.resampling import Grouping, grouping_of
 from analysis.fitting.search import CONVERGED, refit, search
 from analysis.laws.formula import Array
 from analysis.laws.law import Law
@@ -86,56 +86,57 @@ def folds_of(
     *,
     leave: str = "each",
     count: int = FOLDS,
-    group: str = "run",
+    grouping: Grouping | None = None,
     seed: int = 0,
 ) -> list[Fold]:
     """The folds of a table, whichever laws can be fitted on them.
 
-    `by`: `run` (`count` random parts of the runs, which `group` names), or a variable: each of its values, or each of
-    `count` ranges if it has more than MOST_VALUES. `leave="largest"`: each value from the smaller ones. Raises
-    InputError.
+    `by`: `run` (`count` random parts of the runs of a `grouping`, or of the table's column of runs), or a variable:
+    each of its values, or each of `count` ranges if it has more than MOST_VALUES. `leave="largest"`: each value from
+    the smaller ones. Raises InputError.
     """
     if leave not in LEAVE:
         raise InputError("leave", leave, "is no way to leave out", f"choose of {', '.join(LEAVE)}")
     if count < 2:
         raise InputError("folds", count, "fewer than two", "give 2 or more")
-    column = group if by == "run" else by
-    if column not in table or (by != "run" and not pd.api.types.is_numeric_dtype(table[column])):
-        numbers = ", ".join(str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name]))
-        why = f"{column} is no column of numbers" if column in table else f"the table has no column {column}"
-        raise InputError("by", by, why, f"choose run, a column of the runs' names ({group}), or of {numbers}")
     if by == "run":
         if leave != "each":
             raise InputError("leave", leave, "runs have no order", "give --by a variable, such as N or D")
-        return _runs(table, group, count, seed)
-    values = numbers_of(table[column], "by", by).to_numpy(dtype=float)
+        return _runs(table, grouping or grouping_of(table, {}), count, seed)
+    if by not in table or not pd.api.types.is_numeric_dtype(table[by]):
+        numbers = ", ".join(str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name]))
+        why = f"{by} is no column of numbers" if by in table else f"the table has no column {by}"
+        raise InputError("by", by, why, f"choose run, or of {numbers}")
+    values = numbers_of(table[by], "by", by).to_numpy(dtype=float)
     distinct = np.unique(values)
     if len(distinct) < 3:
-        raise InputError("by", by, f"{column} has {len(distinct)} values", "leave out by something with three or more")
+        raise InputError("by", by, f"{by} has {len(distinct)} values", "leave out by something with three or more")
     parts = np.array_split(distinct, len(distinct) if len(distinct) <= MOST_VALUES else count)
     place = np.searchsorted([part[-1] for part in parts], values)
     digits = next(n for n in (4, 6, 9, 17) if n == 17 or len({f"{part[0]:.{n}g}" for part in parts}) == len(parts))
     folds = []
     for k, part in enumerate(parts):
         low, high = (f"{end:.{digits}g}" for end in (part[0], part[-1]))
-        name = f"{column} = {low}" if len(part) == 1 else f"{column} from {low} to {high}"
+        name = f"{by} = {low}" if len(part) == 1 else f"{by} from {low} to {high}"
         kept = place < k if leave == "largest" else place != k
         if kept.any():  # nothing is smaller than the smallest
             folds.append(Fold(name, place == k, kept))
     return folds
 
 
-def _runs(table: pd.DataFrame, group: str, count: int, seed: int) -> list[Fold]:
-    clusters = clusters_of(table, group)
-    assert clusters is not None
-    runs = int(clusters.max()) + 1
-    if runs < 3:
-        raise InputError("by", "run", f"there are {runs} runs", "leave out by something with three or more")
-    part = (np.random.default_rng(seed).permutation(runs) % min(count, runs))[clusters]
+def _runs(table: pd.DataFrame, grouping: Grouping, count: int, seed: int) -> list[Fold]:
+    if grouping.clusters is None or grouping.runs is None:
+        why = "the table has no column run, and nothing else says which rows are of one run"
+        raise InputError("by", "run", why, "say it: --group COLUMN,...; or leave out by a variable, such as N")
+    if grouping.runs < 3:
+        raise InputError("by", "run", f"there are {grouping.runs} runs", "leave out by something with three or more")
+    count = min(count, grouping.runs)
+    part = (np.random.default_rng(seed).permutation(grouping.runs) % count)[grouping.clusters]
     folds = []
-    for k in range(min(count, runs)):
-        names = table[group][part == k].unique()
-        name = f"run {names[0]}" if len(names) == 1 else f"part {k + 1} of the runs, {len(names)}"
+    for k in range(count):
+        names = table.loc[part == k, list(grouping.columns)].drop_duplicates()
+        one = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in names.iloc[0])
+        name = f"run {one}" if len(names) == 1 else f"part {k + 1} of the runs, {len(names)}"
         folds.append(Fold(name, part == k, part != k))
     return folds
 

@@ -18,19 +18,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.fitting.objective import Loss, Objective
+from analysis.fitting.objective import Loss, Objective, columns_of, row_weights
 from analysis.fitting.profile import profile_interval
-from analysis.fitting.resampling import Draws, clusters_of, draws_of
+from analysis.fitting.resampling import GUESS, Draws, Grouping, draws_of, grouping_of, grouping_warnings
 from analysis.fitting.search import Found, Progress, search
-from analysis.fitting.standard_errors import Information, inform
-from analysis.laws.formula import Array, Integers
+from analysis.fitting.standard_errors import Information, inform, intervals, quality, requirements
+from analysis.laws.formula import Array
 from analysis.laws.law import Bound, Law, remedy_of
-from analysis.results.checks import check
-from analysis.results.expressions import quote
+from analysis.results.checks import POSITIVE, check
 from harness.core.errors import InputError
 
 LEVEL = 0.9  # of every interval
 FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled
+# A fit warns of itself from here on.
+WITHIN = 0.5  # of what happens along the runs is explained
+MISSED = 0.05  # mean relative error of losses: laws of losses are wrong by a percent, and this is decades of compute
+OUTLIER = 10.0  # robust standard deviations: no noise reaches as far
+BLURRED = 1e7  # condition: its square, which standard errors are divided by, leaves them two digits
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,56 @@ class Fit:
     """Of the bootstrap, (B, P)."""
     rows: pd.DataFrame | None = field(default=None, compare=False)
     """What was fitted; None for laws with sums."""
+    group: str | None = None
+    """The columns that the rows of a run share, with commas between them; None: rows count as independent."""
+    grouped: str = "given"
+    """Who says so: given, guessed, distinct (no two rows can be of one run), or unknown, see `Grouping`."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What speaks against this fit, or against its intervals: to be read before its numbers."""
+        parameters, found = len(self.parameters), []
+        if not self.converged:
+            found.append("NOT CONVERGED: the best minimum found may not be the best there is")
+        found += grouping_warnings(self.grouped, self.group, self.n_runs)
+        if self.n_runs is not None and self.n_runs <= parameters + 1 < self.n_points:
+            found.append(f"{self.n_runs} runs for {parameters} parameters are too few to say how far runs differ")
+        if self.n_points < 2 * parameters:
+            found.append(f"{self.n_points} rows for {parameters} parameters: nearly any law would run through them")
+        if self.r2 < 0:
+            found.append(f"R² is {self.r2:.2f}: the mean of all losses is closer to them than this law")
+        if self.r2_within_run is not None and self.r2_within_run < WITHIN:
+            found.append(f"it explains {max(self.r2_within_run, 0):.0%} of what happens along the runs")
+        if self.target == "loss" and self.mre > MISSED:
+            found.append(f"it misses the losses by {self.mre:.0%} on average")
+        if self.max_abs_z > OUTLIER:
+            found.append(f"a row lies {self.max_abs_z:.0f} robust standard deviations from the law")
+        for text, share in self.requirements.items():
+            if share < 1:
+                found.append(f"{text}, as its paper demands, holds at {share:.0%} of the rows")
+        if self._negative():
+            found.append(f"it predicts a {self.target} below zero inside the range of the data")
+        if self.unidentified:
+            found.append(f"the data do not identify {', '.join(self.unidentified)}")
+        elif self.condition > BLURRED:
+            found.append(f"condition {self.condition:.1g}: the data hardly tell the parameters apart")
+        if self.on_bound:
+            found.append(f"on a bound, where intervals are not what they say: {', '.join(self.on_bound)}")
+        if self.draws is not None and self.draws.failed:
+            found.append(f"{self.draws.failed} of {len(self.draws.parameters)} resamples have no fit and are left out")
+        return found
+
+    def _negative(self) -> bool:
+        """Whether it does at a row, or at one with the smallest or largest size or tokens of all."""
+        if self.rows is None:
+            return False
+        columns = {name: self.rows[name].to_numpy(dtype=float) for name in self.law.variables}
+        for name, unit in self.law.variables.items():
+            if unit in POSITIVE:
+                ends = np.array(self.range[name])
+                columns = {other: np.tile(column, 2) for other, column in columns.items()}
+                columns[name] = np.repeat(ends, len(columns[name]) // 2)
+        return bool((self.predict(columns) <= 0).any())
 
     def predict(self, columns: Mapping[str, Any] | pd.DataFrame) -> Array:
         """Losses at columns that broadcast to one shape, or at the rows of a DataFrame."""
@@ -111,7 +165,7 @@ def fit_law(
     loss: Loss | None = None,
     fixed: Mapping[str, float] | None = None,
     target: str = "loss",
-    group: str | None = "run",
+    group: str | Sequence[str] | None = GUESS,
     bootstrap: int = 0,
     seed: int = 0,
     weights: str | None = None,
@@ -119,20 +173,23 @@ def fit_law(
 ) -> Fit:
     """The law's best parameters on the table's columns (the law's variables and `target`).
 
-    `group`: the column that says which rows belong to one run (runs err as one: they are what the bootstrap resamples);
-    if the table has none, rows count as independent. `weights`: a column of row weights. Raises InputError for a table
-    that cannot be fitted; a design that cannot tell parameters apart gives a fit that says so.
+    `group`: the columns that the rows of a run share (runs err as one: they are what the bootstrap resamples), None if
+    every row is independent; by default the column `run`, or a guess, which the fit's warnings say, see `grouping_of`.
+    `weights`: a column of row weights. Raises InputError for a table that cannot be fitted; a design that cannot tell
+    parameters apart gives a fit that says so.
     """
     loss, fixed = loss or Loss(), dict(fixed or {})
     law = law.fixed(fixed)
+    if weights is not None:  # rows of no weight play no part: not in checks, counts, ranges or figures
+        table = table[row_weights(table, weights) > 0]
     check_rows(law, table, target)
     objective = objective_of(law, table, loss, target, weights)
-    clusters = clusters_of(table, group)
+    grouping = grouping_of(table, law.variables, group)
     found = search(objective, seed)
-    known = inform(objective, found, clusters)
-    draws = draws_of(objective, found, table, group, clusters, bootstrap, seed, progress) if bootstrap else None
-    rows = None if any(table[name].dtype == object for name in law.variables) else _kept(table, law, target, group)
-    return _report(objective, found, known, clusters, fixed, target, draws, rows)
+    known = inform(objective, found, grouping.clusters)
+    draws = draws_of(objective, found, table, grouping, bootstrap, seed, progress) if bootstrap else None
+    rows = None if any(table[name].dtype == object for name in law.variables) else _kept(table, law, target, grouping)
+    return _report(objective, found, known, grouping, fixed, target, draws, rows)
 
 
 def check_rows(law: Law, table: pd.DataFrame, target: str) -> None:
@@ -154,30 +211,9 @@ def objective_of(
     return Objective(Bound(law, columns_of(law, table)), table[target].to_numpy(dtype=float), loss, given)
 
 
-def row_weights(table: pd.DataFrame, name: str | None) -> Array:
-    """The weights in a column; ones without. Raises InputError."""
-    if name is None:
-        return np.ones(len(table))
-    values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
-    if not (np.isfinite(values).all() and (values >= 0).all() and (values > 0).any()):
-        why, column = "not numbers of zero or more, some of them positive", quote(name)
-        remedy = f"give such weights, or leave the other rows out: --where 'isfinite({column}) and {column} >= 0'"
-        raise InputError("weights", name, why, remedy)
-    return values
-
-
-def columns_of(law: Law, table: pd.DataFrame) -> dict[str, Array]:
-    """The law's variables: (n,), or (n, m) where every cell is an array."""
-    columns = {name: table[name] for name in law.variables}
-    return {
-        name: np.stack(list(column)) if column.dtype == object else column.to_numpy(dtype=float)
-        for name, column in columns.items()
-    }
-
-
-def _kept(table: pd.DataFrame, law: Law, target: str, group: str | None) -> pd.DataFrame:
+def _kept(table: pd.DataFrame, law: Law, target: str, grouping: Grouping) -> pd.DataFrame:
     """The columns of the table that a fit's plots and the choice of further runs look at."""
-    names = dict.fromkeys([*law.variables, target, *([group] if group else []), "run", "model", "seed"])
+    names = dict.fromkeys([*law.variables, target, *grouping.columns, "run", "model", "seed"])
     return table[[name for name in names if name in table]].reset_index(drop=True)
 
 
@@ -185,7 +221,7 @@ def _report(
     objective: Objective,
     found: Found,
     known: Information,
-    clusters: Integers | None,
+    grouping: Grouping,
     fixed: dict[str, float],
     target: str,
     draws: Draws | None,
@@ -202,8 +238,6 @@ def _report(
     if draws is not None:
         se = np.nanstd(draws.parameters, axis=0, ddof=1)
     predicted = objective.bound.value(found.theta[None])[0]
-    used = objective.weights > 0
-    actual, expected = objective.observed[used], predicted[used]
     profile = {name: profile_interval(objective, found, known, name, LEVEL) for name in _flat(law, known)}
     return Fit(
         law=law,
@@ -213,11 +247,11 @@ def _report(
         parameters=parameters,
         se=dict(zip(names, map(float, se), strict=True)),
         cramer_rao=dict(zip(names, map(float, cramer_rao), strict=True)),
-        interval=_intervals(law, found, known, draws, profile),
+        interval=intervals(law, found, known, draws, profile, LEVEL),
         profile=profile,
         objective=found.value,
         n_points=len(predicted),
-        n_runs=None if clusters is None else int(clusters.max()) + 1,
+        n_runs=grouping.runs,
         starts={"tried": found.tried, "agree": found.agree},
         converged=found.converged,
         on_bound=known.on_bound,
@@ -225,57 +259,15 @@ def _report(
         condition=known.condition,
         draws=draws,
         rows=rows,
-        **quality(actual, expected, objective.residuals(predicted)[used], None if clusters is None else clusters[used]),
-        requirements=_requirements(law, parameters, objective),
+        group=grouping.name,
+        grouped=grouping.origin,
+        **quality(objective, predicted, grouping.clusters),
+        requirements=requirements(law, parameters, objective),
         range={
             name: (float(column.min()), float(column.max()))
             for name, column in zip(law.variables, objective.bound.data, strict=False)
         },
     )
-
-
-def quality(observed: Array, predicted: Array, residuals: Array, clusters: Integers | None) -> dict[str, Any]:
-    """R² (whole, and within runs), mean relative error, and the largest residual over their robust spread."""
-    error = predicted - observed
-    spread = 1.4826 * float(np.median(np.abs(residuals)))
-    within = None
-    if clusters is not None and int(clusters.max()) + 1 < len(clusters):
-        size = np.bincount(clusters)
-        left, total = (v - (np.bincount(clusters, v) / size)[clusters] for v in (error, observed))
-        within = 1 - float((left**2).sum()) / max(float((total**2).sum()), 1e-300)
-    return {
-        "r2": 1 - float((error**2).sum()) / max(float(((observed - observed.mean()) ** 2).sum()), 1e-300),
-        "r2_within_run": within,
-        "mre": float(np.abs(error / observed).mean()),
-        "max_abs_z": float(np.abs(residuals).max() / spread) if spread > 0 else 0.0,
-    }
-
-
-def _intervals(
-    law: Law,
-    found: Found,
-    known: Information,
-    draws: Draws | None,
-    profile: Mapping[str, tuple[float | None, float | None]],
-) -> dict[str, tuple[float, float]]:
-    """From draws or standard errors; of a parameter that is not identified from its profile, open to its bounds (draws
-    stay where they began along a flat direction)."""
-    tail = (1 - LEVEL) / 2
-    if draws is not None:
-        low, high = np.nanquantile(draws.parameters, [tail, 1 - tail], axis=0)
-    else:
-        from scipy.stats import t
-
-        reach = float(t.ppf(1 - tail, known.degrees))
-        low, high = (law.outward(found.theta + sign * reach * known.se) for sign in (-1, 1))
-        bounds = np.array([law.bound(name) for name in law.parameters])
-        low, high = np.clip(low, bounds[:, 0], None), np.clip(high, None, bounds[:, 1])
-    found_ends = {name: (float(a), float(b)) for name, a, b in zip(law.parameters, low, high, strict=True)}
-    for name in known.unidentified:
-        ends = zip(profile[name], law.bound(name), strict=True)
-        first, last = (bound if end is None else end for end, bound in ends)
-        found_ends[name] = (float(first), float(last))
-    return found_ends
 
 
 def _flat(law: Law, known: Information) -> Sequence[str]:
@@ -286,11 +278,3 @@ def _flat(law: Law, known: Information) -> Sequence[str]:
         if name in known.unidentified or not se <= FLAT * (1.0 if law.on_log_scale(name) else high - low):
             found.append(name)
     return found
-
-
-def _requirements(law: Law, parameters: Mapping[str, float], objective: Objective) -> dict[str, float]:
-    """Share of the rows at which each of the law's requirements holds; rows with a variable of zero are left out."""
-    columns = dict(zip(law.variables, objective.bound.data, strict=False))
-    inside = np.all([column > 0 for column in columns.values() if column.ndim == 1], axis=0)
-    columns = {name: column[inside] for name, column in columns.items()}
-    return {text: float((law.trend(parameters, columns, text) < 0).mean()) for text in law.requirements if inside.any()}

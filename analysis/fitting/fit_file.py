@@ -20,7 +20,7 @@ import pandas as pd
 
 from analysis.fitting.fit import Fit
 from analysis.fitting.objective import Loss
-from analysis.fitting.resampling import Draws
+from analysis.fitting.resampling import ORIGINS, Draws
 from analysis.laws.law import Law
 from analysis.results.expressions import one_line
 from harness.core.errors import InputError
@@ -72,6 +72,9 @@ def to_document(fit: Fit, columns: Mapping[str, str] | None = None) -> dict[str,
             "on_bound": list(fit.on_bound),
             "unidentified": list(fit.unidentified),
             "range": {name: list(ends) for name, ends in fit.range.items()},
+            "group": fit.group,
+            "grouped": fit.grouped,
+            "warnings": fit.warnings,
             "bootstrap": None
             if draws is None
             else {
@@ -130,6 +133,8 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
             range=_pairs(given["range"]),
             on_bound=tuple(given["on_bound"]),
             unidentified=tuple(given["unidentified"]),
+            group=given.get("group", "run" if given["n_runs"] else None),  # files of before had no other
+            grouped=given.get("grouped", "given" if given["n_runs"] else "unknown"),
             **{key: given[key] for key in _SIMPLE},
         )
         _check(fit)
@@ -168,6 +173,8 @@ def _check(fit: Fit) -> None:
         slack = ROUNDING * abs(value or 0.0)
         if value is None or not (math.isfinite(value) and low - slack <= value <= high + slack):
             raise ValueError(f"{name} = {value} is not inside [{low:g}, {high:g}]")
+    if not isinstance(fit.group, str | None) or fit.grouped not in ORIGINS:
+        raise ValueError(f"group is {fit.group!r}, {fit.grouped!r}")
     if set(fit.range) != variables:
         raise ValueError(f"range is of {', '.join(fit.range) or 'nothing'}")
     for name, (least, most) in fit.range.items():

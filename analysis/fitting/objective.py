@@ -12,9 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from analysis.laws.formula import Array, Integers
-from analysis.laws.law import Bound
+from analysis.laws.law import Bound, Law
+from analysis.results.expressions import quote
 from harness.core.errors import InputError
 
 KINDS = ("ls", "huber", "lad", "asymmetric")
@@ -143,3 +145,24 @@ class Objective:
             majorizer = np.matmul(gradient * np.broadcast_to(flat, residuals.shape)[:, None], turned)
             slope = np.matmul(gradient, pull[:, :, None])[:, :, 0]
         return np.where(np.isfinite(value), value, np.inf), slope, H, majorizer
+
+
+def columns_of(law: Law, table: pd.DataFrame) -> dict[str, Array]:
+    """The law's variables: (n,), or (n, m) where every cell is an array."""
+    columns = {name: table[name] for name in law.variables}
+    return {
+        name: np.stack(list(column)) if column.dtype == object else column.to_numpy(dtype=float)
+        for name, column in columns.items()
+    }
+
+
+def row_weights(table: pd.DataFrame, name: str | None) -> Array:
+    """The weights in a column, (n,); ones without. Raises InputError."""
+    if name is None:
+        return np.ones(len(table))
+    values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
+    if not (np.isfinite(values).all() and (values >= 0).all() and (values > 0).any()):
+        why, column = "not numbers of zero or more, some of them positive", quote(name)
+        remedy = f"give such weights, or leave the other rows out: --where 'isfinite({column}) and {column} >= 0'"
+        raise InputError("weights", name, why, remedy)
+    return values

@@ -8,12 +8,15 @@ with the runs' scores s = J' psi where the rows of a run err together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.fitting.objective import Loss, Objective
+from analysis.fitting.resampling import Draws
 from analysis.fitting.search import Found, inward_bounds
 from analysis.laws.formula import Array, Integers
 from analysis.laws.law import Law
@@ -70,6 +73,60 @@ def inform(objective: Objective, found: Found, clusters: Integers | None) -> Inf
         _unidentified(law, se, singular, found),
         _on_bound(objective, theta, predicted[0]),
     )
+
+
+def intervals(
+    law: Law,
+    found: Found,
+    known: Information,
+    draws: Draws | None,
+    profile: Mapping[str, tuple[float | None, float | None]],
+    level: float,
+) -> dict[str, tuple[float, float]]:
+    """From draws or standard errors; of a parameter that is not identified from its profile, open to its bounds (draws
+    stay where they began along a flat direction)."""
+    tail = (1 - level) / 2
+    if draws is not None:
+        low, high = np.nanquantile(draws.parameters, [tail, 1 - tail], axis=0)
+    else:
+        from scipy.stats import t
+
+        reach = float(t.ppf(1 - tail, known.degrees))
+        low, high = (law.outward(found.theta + sign * reach * known.se) for sign in (-1, 1))
+        bounds = np.array([law.bound(name) for name in law.parameters])
+        low, high = np.clip(low, bounds[:, 0], None), np.clip(high, None, bounds[:, 1])
+    found_ends = {name: (float(a), float(b)) for name, a, b in zip(law.parameters, low, high, strict=True)}
+    for name in known.unidentified:
+        ends = zip(profile[name], law.bound(name), strict=True)
+        first, last = (bound if end is None else end for end, bound in ends)
+        found_ends[name] = (float(first), float(last))
+    return found_ends
+
+
+def quality(objective: Objective, predicted: Array, clusters: Integers | None) -> dict[str, Any]:
+    """R² (whole, and within runs), mean relative error, and the largest residual over their robust spread."""
+    observed, residuals = objective.observed, objective.residuals(predicted)
+    error = predicted - observed
+    spread = 1.4826 * float(np.median(np.abs(residuals)))
+    within = None
+    if clusters is not None and int(clusters.max()) + 1 < len(clusters):
+        size = np.bincount(clusters)
+        left, total = (v - (np.bincount(clusters, v) / size)[clusters] for v in (error, observed))
+        within = 1 - float((left**2).sum()) / max(float((total**2).sum()), 1e-300)
+    return {
+        "r2": 1 - float((error**2).sum()) / max(float(((observed - observed.mean()) ** 2).sum()), 1e-300),
+        "r2_within_run": within,
+        "mre": float(np.abs(error / observed).mean()),
+        "max_abs_z": float(np.abs(residuals).max() / spread) if spread > 0 else 0.0,
+    }
+
+
+def requirements(law: Law, parameters: Mapping[str, float], objective: Objective) -> dict[str, float]:
+    """Share of the rows at which each of the law's requirements holds; rows with a variable of zero are left out."""
+    columns = dict(zip(law.variables, objective.bound.data, strict=False))
+    inside = np.all([column > 0 for column in columns.values() if column.ndim == 1], axis=0)
+    columns = {name: column[inside] for name, column in columns.items()}
+    return {text: float((law.trend(parameters, columns, text) < 0).mean()) for text in law.requirements if inside.any()}
 
 
 def _score(loss: Loss, residuals: Array, parameters: int) -> tuple[Array, float]:

@@ -131,9 +131,13 @@ class Law:
 
     def fixed(self, values: Mapping[str, float]) -> Law:
         """This law with some parameters set for good; names that play no part any more drop out."""
-        for name in values:
+        for name, value in values.items():
             if name not in self.parameters:
                 raise InputError("fix", name, f"no parameter of {self.name}", f"choose of {', '.join(self.parameters)}")
+            low, high = self.bound(name)
+            if not low <= value <= high:
+                why = f"outside of its bounds in {self.name}, {low:g} to {high:g}"
+                raise InputError("fix", f"{name}={value:g}", why, "fix it inside of them")
         if not values:
             return self
         given, remedy = ",".join(f"{k}={v:g}" for k, v in values.items()), "fix fewer parameters, or at other values"

@@ -57,7 +57,7 @@ def test_a_law_that_cannot_be_judged_is_said(table: str, capsys: pytest.CaptureF
         (["dcpt", "--fix", "kappa=1"], "no law has this parameter"),
         (["dcpt", "--seed", "-1"], "a negative number"),
         (["dcpt", "lr=1"], "give either --table or --sweep"),
-        (["dcpt", "--group", "runn"], "no such column"),
+        (["dcpt", "--group", "runn"], "there is no column runn"),
     ],
 )
 def test_what_cannot_be_compared_is_told_in_one_line(

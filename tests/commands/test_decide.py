@@ -116,7 +116,7 @@ def test_fit_for_a_reader(tables: Path, capsys: pytest.CaptureFixture[str], tmp_
     assert captured.err == ""
     for expected in (
         "dcpt: loss = E + A/N**alpha",
-        "144 rows of 18 runs; huber 0.001 of log residuals",
+        "144 rows of 18 runs (run); huber 0.001 of log residuals",
         "90% interval",
         "dL/dr < 0 at ",
         "not identified",
@@ -236,7 +236,7 @@ def test_bad_tables_are_refused_in_one_line(
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--fix", "delta=1"], "no parameter of dcpt"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--fix", "A"], "write --fix NAME=NUMBER"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--bootstrap", "-1"], "fewer than 20 resamples"),
-        (["fit", "dcpt", "--table", "T", "--map", MAP, "--group", "runn"], "no such column"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "--group", "runn"], "group=runn: there is no column runn"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--plot", "fit.jpeg"], "no kind of file for it"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "lr=1"], "give either --table or --sweep"),
         (["fit", "dcpt", "--root", "nowhere"], "there is no store"),
@@ -388,9 +388,9 @@ def test_a_decision_warns_of_what_it_is_built_on(fits: Path) -> None:
     assert warning_lines({"domain": sure}) == []
     unsure = replace(fit, unidentified=("A", "alpha"), on_bound=("C",), draws=replace(fit.draws, failed=3))
     assert warning_lines({"domain": unsure}) == [
-        "warning: the data of domain do not identify A, alpha",
-        "warning: in the fit of domain, C lies on a bound",
-        "warning: 3 of 40 resamples of domain have no fit and are left out",
+        "warning: the fit of domain: the data do not identify A, alpha",
+        "warning: the fit of domain: on a bound, where intervals are not what they say: C",
+        "warning: the fit of domain: 3 of 40 resamples have no fit and are left out",
     ]
 
 

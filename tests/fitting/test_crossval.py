@@ -83,7 +83,7 @@ def test_why_a_law_cannot_be_fitted_is_said() -> None:
 
 def test_what_cannot_be_left_out_is_refused() -> None:
     table = losses_of(4, 4).assign(corpus="docs")
-    with pytest.raises(InputError, match=r"corpus is no column of numbers; choose run, .*\(run\), or of N, D, loss"):
+    with pytest.raises(InputError, match=r"corpus is no column of numbers; choose run, or of N, D, loss"):
         folds_of(table, "corpus")
     with pytest.raises(InputError, match="the table has no column run"):
         folds_of(table.drop(columns="run"), "run")

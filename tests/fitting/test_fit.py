@@ -141,9 +141,10 @@ def test_every_law_finds_its_own_truth_again(name: str) -> None:
 
 @pytest.mark.parametrize("loss", ["ls", "huber:1e-3", "lad"])  # the noise is three times the corner, or a million
 def test_standard_errors_are_those_of_repeated_experiments(loss: str) -> None:
-    fits = [fit_law(CHINCHILLA, chinchilla_table(seed), loss=parse_loss(loss)) for seed in range(60)]
+    kind = parse_loss(loss)
+    fits = [fit_law(CHINCHILLA, chinchilla_table(seed), loss=kind, group=None) for seed in range(60)]
     estimates = np.array([list(fit.parameters.values()) for fit in fits])
-    boot = fit_law(CHINCHILLA, chinchilla_table(0), loss=parse_loss(loss), bootstrap=300).se
+    boot = fit_law(CHINCHILLA, chinchilla_table(0), loss=kind, group=None, bootstrap=300).se
     for i, (name, spread) in enumerate(zip(CHINCHILLA.parameters, estimates.std(axis=0, ddof=1), strict=True)):
         assert 0.75 < np.median([fit.se[name] for fit in fits]) / spread < 1.35
         assert 0.6 < boot[name] / spread < 1.6
@@ -237,7 +238,8 @@ def test_few_runs_are_not_resampled() -> None:
 
 def test_rows_without_runs_are_no_pairs() -> None:
     table = losses(design(8), TRUTH, 0, row_noise=0.005).drop(columns="run")
-    a, b = (fit_law(DCPT, t, bootstrap=20).draws for t in (table, table.sample(frac=1, random_state=0)))
+    shuffled = table.sample(frac=1, random_state=0)
+    a, b = (fit_law(DCPT, t, bootstrap=20, group=None).draws for t in (table, shuffled))
     assert a is not None
     assert b is not None
     assert not a.paired(b)

@@ -135,7 +135,21 @@ def test_fixing_a_parameter_drops_what_plays_no_part_any_more() -> None:
     with pytest.raises(InputError, match="no parameter of dcpt; choose of E, A"):
         DCPT.fixed({"delta": 1.0})
     with pytest.raises(InputError, match="fix fewer parameters"):
-        LAWS["kaplan"].fixed({"alpha_D": 0.0})
+        LAWS["mixing"].fixed({"c": 1.0, "k": 1.0, "t": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("law", "name", "value", "bounds"),
+    [
+        ("kaplan", "alpha_D", 0.0, "0.001 to 3"),
+        ("chinchilla", "A", -1.0, "0 to inf"),
+        ("dcpt", "gamma", 6.5, "0 to 6"),
+        ("dcpt", "E", float("nan"), "0 to inf"),
+    ],
+)
+def test_a_parameter_is_fixed_inside_of_its_bounds(law: str, name: str, value: float, bounds: str) -> None:
+    with pytest.raises(InputError, match=f"fix={name}=.*: outside of its bounds in {law}, {bounds}; fix it inside"):
+        LAWS[law].fixed({name: value})
 
 
 def test_a_law_of_ones_own(tmp_path: Path) -> None:
