@@ -173,7 +173,7 @@ def _plot(path: Path, options: argparse.Namespace, answer: Answer, fits: dict[st
         domain_tokens=options.domain_tokens,
         independent=options.independent,
     )
-    save(path, lambda ax: ratio_family(ax, {"": family}, answer))
+    save(path, lambda ax: ratio_family(ax, {"": family}, answer, within=within_of(options)))
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:

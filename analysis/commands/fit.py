@@ -30,7 +30,6 @@ from harness.plan.recorded_runs import program_of
 
 LAW_NAMES = ", ".join(LAWS)
 FEWEST_DRAWS = 20  # of a bootstrap
-MOST_LOOKS = 10  # values of a variable that a figure tells apart
 SCHEDULED = ("S1", "S2", "S1_base", "S1_cpt", "S2_base", "S2_cpt", "drop", "drop_lr", "drop_S")
 
 
@@ -208,12 +207,10 @@ def fit_lines(fit: Fit) -> list[str]:
 
 
 def _plot(path: Path, fit: Fit, table: pd.DataFrame) -> None:
-    """Losses along the variable with most values, a look for each value of the one with fewest; and residuals."""
-    from analysis.figures.plots import fit_against_data, residuals, save
+    """Losses along the variable that most rows lie on lines of, or predicted against observed; and residuals."""
+    from analysis.figures.fits import fit_against_data, lines_along, residuals, told_apart_by
+    from analysis.figures.style import save
 
-    values = {name: table[name].nunique() for name in fit.law.variables if table[name].dtype != object}
-    x: str | None = max(values, key=lambda name: values[name])
-    by = min(values, key=lambda name: values[name]) if len(values) > 1 else None
-    if by is not None and values[by] > MOST_LOOKS:  # every row its own size: predicted against observed
-        x = by = None
+    x = next(iter(lines_along(fit, table)), None)
+    by = told_apart_by(fit, table, x)
     save(path, lambda ax: fit_against_data(ax, fit, table, x=x, by=by), lambda ax: residuals(ax, fit, table, by=by))

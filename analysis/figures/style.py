@@ -44,6 +44,7 @@ _RC: Any = {
     "legend.frameon": False,
     "legend.handlelength": 3.2,
     "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,  # 2.341 on every tick, no sum to be done with a number at the corner
     "pdf.fonttype": 42,
     "savefig.dpi": DPI,
     "figure.dpi": 100,
@@ -126,10 +127,10 @@ def token_unit(tokens: float) -> tuple[float, str]:
     return unit_of(max(tokens, 1e3))
 
 
-def amount(number: float) -> str:
+def amount(number: float, digits: int = 3) -> str:
     """`362 k`, `405 M`, `299 B`, without a line break inside."""
     size, unit = token_unit(number)
-    return f"{number / size:.3g}\N{NO-BREAK SPACE}{unit}"
+    return f"{number / size:.{digits}g}\N{NO-BREAK SPACE}{unit}"
 
 
 def percent(share: float) -> str:

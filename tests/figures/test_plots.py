@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,13 @@ def labels(ax: Axes) -> list[str]:
     return ax.get_legend_handles_labels()[1]
 
 
+def above(ax: Axes) -> str:
+    """The title of the legend, which stands above it, as one line."""
+    legend = ax.get_legend()
+    assert legend is not None
+    return " ".join(legend.get_title().get_text().split())
+
+
 def test_predicted_against_observed(ax: Axes, fit: Fit, table: pd.DataFrame) -> None:
     assert plots.fit_against_data(ax, fit, table, by="budget") is ax
     x, y = np.concatenate([points(line) for line in ax.lines]).T
@@ -69,7 +77,10 @@ def test_loss_along_a_run_has_one_line_of_the_law_a_run(ax: Axes, fit: Fit) -> N
     measured, law = ax.lines[0], ax.lines[1]
     assert len(ax.lines) == 4
     np.testing.assert_allclose(points(measured)[:, 1], runs.loss[:5])
-    np.testing.assert_allclose(points(law)[:, 1], runs.loss[:5] / 1.01)
+    between = pd.DataFrame({"N": 1e8, "D": points(law)[:, 0]})
+    assert len(between) == 100  # no straight lines from point to point
+    np.testing.assert_allclose(between.D.iloc[[0, -1]], runs.D.iloc[[0, 4]])
+    np.testing.assert_allclose(points(law)[:, 1], fit.predict(between))
     assert ax.get_xscale() == "log"
     assert labels(ax) == ["100\N{NO-BREAK SPACE}M", "1\N{NO-BREAK SPACE}B"]
 
@@ -78,7 +89,7 @@ def test_across_runs_lines_join_equal_values_of_the_other_variables(ax: Axes, fi
     runs = pd.DataFrame([{"run": str(N), "N": N, "D": D} for N in (1e8, 1e9, 1e10) for D in (1e9, 1e10)])
     plots.fit_against_data(ax, fit, runs.assign(loss=fit.predict(runs)), x="N")
     lines = [line for line in ax.lines if line.get_linestyle() != "None"]
-    assert [len(points(line)) for line in lines] == [3, 3]
+    assert [points(line)[[0, -1], 0].tolist() for line in lines] == [[1e8, 1e10]] * 2
 
 
 def test_residuals_are_relative_errors(ax: Axes, fit: Fit, table: pd.DataFrame) -> None:
@@ -138,6 +149,15 @@ def test_an_infeasible_answer_has_no_share(ax: Axes) -> None:
     plots.ratio_family(ax, {"": family()}, answer(float("nan"), None, "infeasible"))
     assert labels(ax) == ["general loss", "domain loss", "limit of the general loss, 2.950"]
     assert not ax.patches
+    assert above(ax) == "NO ANSWER: nothing satisfies the limit"
+
+
+def test_an_answer_far_outside_the_data_says_so_in_its_title(ax: Axes) -> None:
+    far = replace(answer(0.833, (0.8, 0.85), "on_limit"), extrapolated={"N": 50.0})
+    plots.ratio_family(ax, {"": family()}, far)
+    assert above(ax) == "NOT SUPPORTED: N lies outside the fitted range by a factor of 50"
+    plots.ratio_family(ax, {"": family()}, far, within=60)
+    assert above(ax).startswith("EXTRAPOLATED")
 
 
 def test_a_family_is_told_apart_by_colour_and_line(ax: Axes) -> None:
