@@ -14,12 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.fitting.objective import Objective
 from analysis.laws.formula import Array
 
+Booleans = npt.NDArray[np.bool_]
 FLOOR = 1e-3  # curvature counts as too small, or negative, below this share of the majorizer's
 WILD = 1e30  # and an entry above this, in units of the majorizer's, is overflow far from the data
+LEAST_FACTOR = 1e-6  # of a small term that goes to zero, in one step
+NOTHING = 1e-13  # of every prediction: a term this small is zero
+RIDGE = 1e-14  # of the trace of a matrix: rounding leaves some singular
 BACK = 3  # steps in which one that led uphill may come back down below where it began
 
 
@@ -64,6 +69,7 @@ def _stage(
     theta = theta.copy()
     members = len(theta)
     noise = 1e-15 * np.broadcast_to(objective.weights.sum(-1), members)  # an exact fit has no value to be relative to
+    log, nothing = objective.logarithms, np.broadcast_to(NOTHING**2 * objective.scale, members)
     damping, gap = np.full(members, 1e-3), np.full(members, np.inf)
     state = objective.derivatives(theta, delta)
     active = np.flatnonzero(np.isfinite(state[0]))
@@ -72,7 +78,7 @@ def _stage(
         taken += 1
         held = [part[active] for part in state]
         bounds = low[active], high[active]
-        tried, promise = _step(theta[active], held, damping[active], *bounds)
+        tried, promise = _step(theta[active], held, damping[active], *bounds, log=log, nothing=nothing[active])
         new = objective.taking(active).derivatives(tried, delta)
         better = new[0] <= held[0] * (1 + 1e-15)
         for _ in range(BACK):
@@ -80,10 +86,11 @@ def _stage(
             again = np.flatnonzero(~better & np.isfinite(new[0]))
             if not again.size:
                 break
-            own = [bound[again] for bound in bounds]
-            further, _ = _step(tried[again], [part[again] for part in new], damping[active[again]], *own)
+            own, whose = [bound[again] for bound in bounds], active[again]
+            there = [part[again] for part in new]
+            further, _ = _step(tried[again], there, damping[whose], *own, log=log, nothing=nothing[whose])
             tried[again] = further
-            for part, fresh in zip(new, objective.taking(active[again]).derivatives(further, delta), strict=True):
+            for part, fresh in zip(new, objective.taking(whose).derivatives(further, delta), strict=True):
                 part[again] = fresh
             better = new[0] <= held[0] * (1 + 1e-15)
         gap[active] = promise / (np.abs(held[0]) + noise[active])
@@ -98,12 +105,29 @@ def _stage(
     return Minimum(theta, state[0], gap, taken)
 
 
-def _step(theta: Array, state: Sequence[Array], damping: Array, low: Array, high: Array) -> tuple[Array, Array]:
-    """Where a downhill step leads each member, and what the quadratic model promises of the undamped one."""
+def _step(
+    theta: Array, state: Sequence[Array], damping: Array, low: Array, high: Array, *, log: Booleans, nothing: Array
+) -> tuple[Array, Array]:
+    """Where a downhill step leads each member, and what the quadratic model promises of the undamped one.
+
+    The model is minimised inside the bounds. A parameter on its bound is held there while the slope points outward.
+    Of the parameters that are logarithms (`log`), one whose term has less curvature than slope moves by a factor in
+    place of a sum: the model is then that of the term itself, which can be zero. It is held where no more than
+    `nothing` (K,) of the term is left and the slope points to less: -inf is a bound too.
+    """
     _, gradient, hessian, majorizer = state
-    held = (low >= high) | ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
-    free = (~held).astype(float)
     gradient, hessian, majorizer = (_finite(part) for part in (gradient, hessian, majorizer))
+    size = np.einsum("kii->ki", majorizer)
+    held = (low >= high) | ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+    held |= log & (gradient > 0) & (size <= nothing[:, None])
+    least, most = low - theta, high - theta
+    factor = log & (np.abs(gradient) > size)
+    if factor.any():
+        hessian = hessian - np.where(factor, gradient, 0.0)[:, :, None] * np.eye(theta.shape[1])
+        with np.errstate(over="ignore"):
+            least = np.where(factor, np.maximum(np.expm1(least), LEAST_FACTOR - 1), least)
+            most = np.where(factor, np.expm1(most), most)
+    free = (~held).astype(float)
     gradient = gradient * free
     both = free[:, :, None] * free[:, None, :]
     identity = held[:, :, None] * np.eye(theta.shape[1])
@@ -120,9 +144,62 @@ def _step(theta: Array, state: Sequence[Array], damping: Array, low: Array, high
     usual = np.maximum((axes * (majorizer @ axes)).sum(1), 1e-12)
     bold = np.where(curvature > FLOOR * usual, curvature, np.maximum(np.abs(curvature), 0.1 * usual))
     slope = np.einsum("kpi,kp->ki", axes, gradient * scale)
-    along = -slope / (bold + damping[:, None] * usual)
-    step = np.einsum("kpi,ki->kp", axes, along) * scale
-    return np.clip(theta + step, low, high), 0.5 * (slope**2 / bold).sum(-1)
+    damped = bold + damping[:, None] * usual
+    step = np.einsum("kpi,ki->kp", axes, -slope / damped) * scale
+    promise = 0.5 * (slope**2 / bold).sum(-1)
+    on_low, on_high = np.zeros_like(held), np.zeros_like(held)
+    out = np.flatnonzero((((step < least) | (step > most)) & ~held).any(-1))
+    if out.size:
+        ends = [np.where(held[out], 0.0, end[out] / scale[out]) for end in (least, most)]
+        slopes, turned = (gradient * scale)[out], axes[out].transpose(0, 2, 1)
+        models = [(axes[out] * of_axes[out, None]) @ turned for of_axes in (damped, bold)]
+        found = within(np.concatenate(models), np.tile(slopes, (2, 1)), *(np.tile(end, (2, 1)) for end in ends))
+        short, full = np.split(found, 2)
+        step[out] = short * scale[out]
+        promise[out] = -(slopes * full).sum(-1) - 0.5 * np.einsum("kp,kpq,kq->k", full, models[1], full)
+        movable = ~(held | factor)[out]
+        on_low[out], on_high[out] = (short <= ends[0]) & movable, (short >= ends[1]) & movable
+    step = np.where(factor, np.log1p(np.maximum(step, LEAST_FACTOR - 1)), step)
+    led = np.clip(theta + step, low, high)
+    return np.where(on_low, low, np.where(on_high, high, led)), promise
+
+
+def within(matrix: Array, slope: Array, low: Array, high: Array) -> Array:
+    """The z (K, P) that minimise z'Mz/2 + g'z in a box around zero, for positive definite M (K, P, P) and g (K, P).
+
+    An active set for each: from zero towards the free minimum until a bound stops one unknown, on with the others; in
+    the end the one that is held most against its slope is let go.
+    """
+    count, size = slope.shape
+    unit = np.eye(size)
+    matrix = matrix + RIDGE * np.einsum("kii->k", matrix)[:, None, None] * unit
+    z, fixed = np.zeros((count, size)), low >= high
+    stopped = fixed.copy()
+    busy = np.arange(count)
+    for _ in range(4 * size + 4):
+        M, at, free = matrix[busy], z[busy], ~stopped[busy]
+        pull = slope[busy] + (M @ at[:, :, None])[:, :, 0]
+        reduced = np.where(free[:, :, None] & free[:, None, :], M, unit)
+        move = np.linalg.solve(reduced, np.where(free, -pull, 0.0)[:, :, None])[:, :, 0]
+        bound = np.where(move < 0, low[busy], high[busy])
+        share = np.divide(bound - at, move, out=np.full(at.shape, np.inf), where=free & (move != 0))
+        first, own = share.argmin(-1), np.arange(len(busy))
+        reach = np.minimum(share[own, first], 1.0)
+        hit = reach < 1
+        at = np.clip(at + reach[:, None] * move, low[busy], high[busy])
+        at[own[hit], first[hit]] = bound[own[hit], first[hit]]
+        z[busy] = at
+        stopped[busy[hit], first[hit]] = True
+        # Of those that went all the way: which unknown would rather go back inside?
+        pull = slope[busy] + (M @ at[:, :, None])[:, :, 0]
+        against = np.where(stopped[busy] & ~fixed[busy], np.where(at >= high[busy], pull, -pull), 0.0)
+        worst = against.argmax(-1)
+        back = ~hit & (against[own, worst] > 1e-12 * np.abs(slope[busy]).max(-1))
+        stopped[busy[back], worst[back]] = False
+        busy = busy[hit | back]
+        if not busy.size:
+            break
+    return z
 
 
 def _finite(values: Array) -> Array:

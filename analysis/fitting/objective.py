@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.laws.formula import Array, Integers
@@ -89,6 +90,17 @@ class Objective:
     observed: Array
     loss: Loss
     weights: Array
+
+    @property
+    def logarithms(self) -> npt.NDArray[np.bool_]:
+        """Which parameters of theta are logarithms of the law's, (P,)."""
+        law = self.bound.law
+        return np.array([law.on_log_scale(name) for name in law.parameters], dtype=bool)
+
+    @property
+    def scale(self) -> Array:
+        """What the majorizer of a term as large as every prediction is without outliers: () or (K,)."""
+        return np.asarray((self.weights * (1.0 if self.loss.residuals == "log" else self.observed**2)).sum(-1))
 
     def taking(self, members: Integers) -> Objective:
         """The objective of these members of the batch."""

@@ -43,7 +43,14 @@ def starts(objective: Objective, batch: int, seed: int = 0) -> Iterator[Array]:
     for number in itertools.count():
         if number * batch < min(len(ranked), DEEPEST * batch):
             yield ranked[number * batch : (number + 1) * batch]
-        yield _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed + number))[:batch]
+        yield sampled(objective, seed + number)[:batch]
+
+
+def sampled(objective: Objective, seed: int) -> Array:
+    """Quasi-random points of the start ranges with their best linear parameters, (T, P), the best first."""
+    law = objective.bound.law
+    nonlinear = [name for name in law.parameters if name not in law.linear]
+    return _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed))
 
 
 def _axis(law: Law, name: str, count: int) -> Array:
