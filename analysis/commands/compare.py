@@ -24,7 +24,7 @@ from analysis.fitting.crossval import FOLDS, LEAVE
 from analysis.fitting.fit import LEVEL
 from analysis.fitting.objective import parse_loss
 from analysis.laws.law import Law
-from analysis.laws.library import find
+from analysis.laws.library import find_all
 from analysis.results.expressions import parse_numbers
 from harness.core.errors import InputError
 
@@ -33,7 +33,9 @@ SHOWN = 4  # laws whose folds are shown on a terminal
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("law", metavar="LAW", nargs="+", help="as for fit; one alone is judged, not ranked")
+    parser.add_argument(
+        "law", metavar="LAW", nargs="+", help="as for fit, FILE.toml for all of a file; one alone is judged"
+    )
     add_rows(parser)
     how = parser.add_argument_group("what is left out")
     how.add_argument("--by", default="run", metavar="BY", help="run, or a variable, each of its values in turn (run)")
@@ -46,7 +48,8 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `compare`, and its lines for a terminal. Raises InputError."""
     overrides = [*overrides, *(word for word in options.law if "=" in word)]
-    laws = _laws([word for word in options.law if "=" not in word], parse_numbers(options.fix, "fix"))
+    laws = [law for word in options.law if "=" not in word for law in find_all(word, options.trust)]
+    laws = _fixed(laws, parse_numbers(options.fix, "fix"))
     if options.leave not in LEAVE:
         raise InputError("leave", options.leave, "is no way to leave out", f"choose of {', '.join(LEAVE)}")
     variables = {name: unit for law in laws for name, unit in law.variables.items()}
@@ -69,9 +72,8 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     return document(found), comparison_lines(found)
 
 
-def _laws(names: Sequence[str], fixed: dict[str, float]) -> list[Law]:
+def _fixed(laws: Sequence[Law], fixed: dict[str, float]) -> list[Law]:
     """The laws, each with those of the fixed parameters that it has."""
-    laws = [find(name) for name in names]
     for name in fixed:
         if not any(name in law.parameters for law in laws):
             known = dict.fromkeys(parameter for law in laws for parameter in law.parameters)

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "law",
         metavar="LAW",
-        help=f"{LAW_NAMES}; mixing:DOMAINS, shukor_additive:DOMAINS, shukor_joint:DOMAINS; or FILE.py:NAME of your own",
+        help=f"{LAW_NAMES}; mixing:DOMAINS, shukor_additive:DOMAINS, shukor_joint:DOMAINS; or your FILE.toml:NAME",
     )
     add_rows(parser)
     how = parser.add_argument_group("errors")
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_rows(parser: argparse.ArgumentParser) -> None:
     """The options of what is fitted, and how, that `fit` and `compare` share."""
+    parser.add_argument("--trust", action="store_true", help="take laws from FILE.py:NAME too, which is run as Python")
     source = parser.add_argument_group("rows: a table, or the runs of a store (after the base, see --root)")
     source.add_argument("--table", type=path, metavar="FILE", help="a CSV or Parquet file")
     source.add_argument(
@@ -88,7 +89,7 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `fit`, and its lines for a terminal. Raises InputError."""
-    law, fixed = find(options.law), parse_numbers(options.fix, "fix")
+    law, fixed = find(options.law, options.trust), parse_numbers(options.fix, "fix")
     columns = columns_of(options)
     if options.bootstrap and options.bootstrap < FEWEST_DRAWS:
         why = f"fewer than {FEWEST_DRAWS} resamples give no interval"

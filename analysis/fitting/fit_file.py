@@ -22,6 +22,7 @@ from analysis.fitting.fit import Fit
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import ORIGINS, Draws
 from analysis.laws.law import Law
+from analysis.laws.law_file import definition
 from analysis.results.expressions import one_line
 from harness.core.errors import InputError
 from harness.core.regular import require_regular
@@ -95,21 +96,9 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
     if document.get("schema") != SCHEMA:
         schema = document.get("schema", "no schema")
         raise InputError(name, schema, f"is not a fit ({SCHEMA})", "write one with `python -m analysis fit ... --json`")
+    law = _law(document.get("definition"), name)
     try:
         given = dict(document)
-        law = given["definition"]
-        pairs = {
-            key: (-math.inf if low is None else low, math.inf if high is None else high)
-            for key, (low, high) in law["bounds"].items()
-        }
-        read = Law(
-            **{
-                **law,
-                "bounds": pairs,
-                "starts": _pairs(law["starts"]),
-                **{key: tuple(law[key]) for key in ("linear", "log", "requirements", "shares")},
-            }
-        )
         loss = {key: value for key, value in given["loss"].items() if key != "reduction"}
         bootstrap = given["bootstrap"]
         draws = (
@@ -124,7 +113,7 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
             )
         )
         fit = Fit(
-            law=read,
+            law=law,
             loss=Loss(**loss),
             draws=draws,
             rows=None if given["rows"] is None else pd.DataFrame(given["rows"]),
@@ -139,7 +128,7 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
         )
         _check(fit)
         return fit
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(name, SCHEMA, f"not as this version writes it ({error!r})", "fit again") from None
 
 
@@ -155,6 +144,12 @@ def read_fit(path: str | Path, field: str = "fit") -> Fit:
     if not isinstance(document, dict):
         raise InputError(field, path, "is not a fit", "give a file of `fit ... --json`")
     return from_document(document, field)
+
+
+def _law(given: Any, name: str) -> Law:
+    if not isinstance(given, dict):
+        raise InputError(name, SCHEMA, "has no definition of its law", "fit again")
+    return definition({key: value for key, value in given.items() if key != "name"}, given.get("name"), name)
 
 
 def _check(fit: Fit) -> None:

@@ -11,12 +11,10 @@ numerically (`analysis.laws.formula`).
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,6 @@ import pandas as pd
 from analysis.laws import formula, grammar
 from analysis.laws.formula import Array, Form, Integers
 from harness.core.errors import InputError
-from harness.core.regular import require_regular
 
 EXPONENT = (0.0, 3.0)  # bounds of an exponent
 FREE = (-float("inf"), float("inf"))
@@ -237,8 +234,11 @@ def _check_roles(law: Law) -> None:
     for name in (*law.bounds, *law.log):
         if name not in law.starts and (name in law.log or name not in law.linear):
             raise InputError(field, name, "has bounds or a scale, but is no parameter with starts", "mend its name")
+    for name, (low, high) in law.bounds.items():
+        if not low < high or (name in law.log and low < 0):
+            raise InputError(field, f"bounds of {name} = {(low, high)}", "no range of it", "give (low, high)")
     for name, span in law.starts.items():
-        if not (isinstance(span, tuple | list) and len(span) == 2 and span[0] < span[1]):
+        if not (isinstance(span, tuple | list) and len(span) == 2 and -np.inf < span[0] < span[1] < np.inf):
             raise InputError(field, f"starts of {name} = {span}", "no range", "give (low, high)")
         if name in law.log and not span[0] > 0:
             raise InputError(field, f"starts of {name} = {span}", "has no logarithm", "begin above zero")
@@ -251,24 +251,3 @@ def remedy_of(law: Law, variable: str) -> str:
             if set(law.fixed(dict.fromkeys(names, 0.0)).variables) == set(law.variables) - {variable}:
                 return f"give rows with other values, or leave it out: --fix {','.join(f'{name}=0' for name in names)}"
     return "give rows with other values"
-
-
-def load_law(text: str, known: Mapping[str, Law]) -> Law:
-    """A law by its name in `known`, or a user's own as `my.py:NAME`. Raises InputError."""
-    if text in known:
-        return known[text]
-    path, _, name = text.rpartition(":")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path) if path.endswith(".py") else None
-    if spec is None or spec.loader is None:
-        raise InputError("law", text, "no such law", f"known: {', '.join(known)}; or FILE.py:NAME")
-    if Path(path).exists():
-        require_regular("law", Path(path))
-    try:
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        law = getattr(module, name)
-    except (Exception, SystemExit) as error:  # whatever a user's file does
-        raise InputError("law", text, f"cannot be loaded ({error})", "give FILE.py:NAME of a Law") from None
-    if not isinstance(law, Law):
-        raise InputError("law", text, f"is a {type(law).__name__}, not a Law", "give FILE.py:NAME of a Law")
-    return law

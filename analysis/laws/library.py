@@ -2,7 +2,7 @@
 
     LAWS["dcpt"]                      # by name
     find("mixing:docs,python,cpp")    # for the domains of a mixture
-    find("my.py:mine")                # a user's own
+    find("my.toml:mine")              # a user's own
 
 Units: loss in nats per token, N parameters outside the embeddings, D tokens of continual pre-training, r the share of
 the corpus whose loss it is. To add a law, add a definition; to use one of your own, put it into a file.
@@ -10,9 +10,12 @@ the corpus whose loss it is. To add a law, add a definition; to use one of your 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 
-from analysis.laws.law import EXPONENT, FREE, Law, load_law
+from analysis.laws.grammar import LONGEST_NAME
+from analysis.laws.law import EXPONENT, FREE, Law
+from analysis.laws.law_file import laws_of
 from analysis.laws.mixtures import mixing, shukor_additive, shukor_joint
 from analysis.laws.schedules import (
     ANNEALING,
@@ -21,6 +24,7 @@ from analysis.laws.schedules import (
     CPT_REPLAY_UPSTREAM,
     MULTI_POWER,
 )
+from harness.core.errors import InputError
 
 N, D, R = {"N": "parameters"}, {"D": "tokens"}, {"r": "share"}
 UNSEEN = "The form is recalled, not read in the paper: unverified."
@@ -247,9 +251,27 @@ FAMILIES: dict[str, Callable[[Sequence[str]], Law]] = {
 }
 
 
-def find(text: str) -> Law:
-    """A law by name, `FAMILY:domain,domain,...`, or a user's own `FILE.py:NAME`. Raises InputError."""
+def find(text: str, trust: bool = False) -> Law:
+    """A law by name, `FAMILY:domain,domain,...`, or one of a user's own: `FILE.toml:NAME`, or `FILE.py:NAME`, which is
+    run, if it is to be trusted. Raises InputError."""
+    laws = find_all(text, trust)
+    if len(laws) > 1:
+        names = ", ".join(law.name for law in laws[:20])
+        raise InputError(
+            "law", text, f"has {len(laws)} laws", f"name one of them, as in {text}:{laws[0].name}: {names}"
+        )
+    return laws[0]
+
+
+def find_all(text: str, trust: bool = False) -> list[Law]:
+    """As `find`; of a file without a name, all its laws."""
     family, _, domains = text.partition(":")
     if domains and family in FAMILIES:
-        return FAMILIES[family](domains.split(","))
-    return load_law(text, LAWS)
+        return [FAMILIES[family](domains.split(","))]
+    if text in LAWS:
+        return [LAWS[text]]
+    if not (laws := laws_of(text, trust)):
+        near = difflib.get_close_matches(text[:LONGEST_NAME], [*LAWS, *FAMILIES], n=1)
+        remedy = f"did you mean {near[0]}? " if near else ""
+        raise InputError("law", text, "no such law", f"{remedy}known: {', '.join(LAWS)}; or FILE.toml:NAME")
+    return laws

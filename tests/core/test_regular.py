@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from analysis.fitting.fit_file import read_fit
-from analysis.laws.law import load_law
+from analysis.laws.library import find
 from analysis.results.table_files import read_file
 from harness.core import regular
 from harness.core.errors import CorruptError, InputError
@@ -95,6 +95,6 @@ def test_a_lease_that_is_no_file_is_taken_over(tmp_path: Path, no_file: Callable
 def test_files_of_a_user(tmp_path: Path, no_file: Callable[[Path], None]) -> None:
     path = tmp_path / "file.py"
     no_file(path)
-    for read in (lambda: read_fit(path), lambda: load_law(f"{path}:MINE", {}), lambda: read_file(path)):
+    for read in (lambda: read_fit(path), lambda: find(f"{path}:MINE", trust=True), lambda: read_file(path)):
         with pytest.raises(InputError):
             read()

@@ -28,17 +28,14 @@ from tests.tiny import KNOBS, write_texts
 
 CALLS = {"store": 30, "parent": 12, "reading": 15, "texts": 18, "checkpoint": 12, "table": 13}
 MODULE = "harness.__main__"
-LAW = """from analysis.laws.law import Law
-
-MINE = Law(
-    name="mine",
-    formula="E + B/D**beta",
-    variables={"D": "tokens"},
-    linear=("E", "B"),
-    starts={"beta": (0.05, 0.9)},
-    bounds={"beta": (1e-3, 3.0)},
-    source="a test",
-)
+LAW = """
+[MINE]
+formula = "E + B/D**beta"
+variables = {D = "tokens"}
+linear = ["E", "B"]
+starts = {beta = [0.05, 0.9]}
+bounds = {beta = [1e-3, 3.0]}
+source = "a test"
 """
 
 
@@ -126,8 +123,8 @@ def _write_tables(folder: Path) -> None:
             ",".join(map(str, row)) for row in [table.column_names, *zip(*table.to_pydict().values(), strict=True)]
         )
     )
-    (folder / "mine.py").write_text(LAW)
-    fit = ("fit", f"{folder}/mine.py:MINE", "--table", f"{folder}/t.csv", "--json")
+    (folder / "mine.toml").write_text(LAW)
+    fit = ("fit", f"{folder}/mine.toml:MINE", "--table", f"{folder}/t.csv", "--json")
     ((_, answer),) = attacked([Attack("analysis.__main__", fit, folder / "made")])
     assert answer.status == 0, answer.err
     (folder / "fit.json").write_text(answer.out)
@@ -295,9 +292,9 @@ def _in_a_table(draw: random.Random, world: Path, folder: Path) -> tuple[Attack,
     shutil.copytree(world / "tables", tables)
     name, arguments = draw.choice(
         (
-            ("t.csv", ("fit", f"{tables}/mine.py:MINE", "--table", f"{tables}/t.csv")),
-            ("t.parquet", ("fit", f"{tables}/mine.py:MINE", "--table", f"{tables}/t.parquet")),
-            ("mine.py", ("fit", f"{tables}/mine.py:MINE", "--table", f"{tables}/t.csv")),
+            ("t.csv", ("fit", f"{tables}/mine.toml:MINE", "--table", f"{tables}/t.csv")),
+            ("t.parquet", ("fit", f"{tables}/mine.toml:MINE", "--table", f"{tables}/t.parquet")),
+            ("mine.toml", ("fit", f"{tables}/mine.toml:MINE", "--table", f"{tables}/t.csv")),
             ("fit.json", ("mix", "--fit", f"a={tables}/fit.json", "--tokens", "1e9")),
             ("fit.json", ("mix", "--general", f"{tables}/fit.json", "--N", "1e8", "--D", "1e9", "--base-loss", "3")),
             ("fit.json", ("next", "--domain", f"{tables}/fit.json", "--N", "1e8", "--D", "1e9", "--budget", "1e13")),

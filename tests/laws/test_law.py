@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -152,25 +150,17 @@ def test_a_parameter_is_fixed_inside_of_its_bounds(law: str, name: str, value: f
         LAWS[law].fixed({name: value})
 
 
-def test_a_law_of_ones_own(tmp_path: Path) -> None:
-    file = tmp_path / "my.py"
-    file.write_text(
-        'from analysis.laws.law import Law\nmine = Law("mine", "E + A*exp(-k*D)", {"D": "tokens"}, ("E", "A"), '
-        '{"k": (1e-12, 1e-6)}, log=("k",))\nother = 3\n'
-    )
-    law = find(f"{file}:mine")
-    assert law.parameters == ("E", "A", "k")
-    assert formula.derivatives(law.form)[1]
-    for text, why in [
-        (f"{file}:other", "is a int, not a Law"),
-        (f"{file}:nothing", "cannot be loaded"),
-        (f"{tmp_path}/none.py:mine", "cannot be loaded"),
-        ("dcptt", "no such law; known: chinchilla"),
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("dcptt", "no such law; did you mean dcpt"),
         ("mixing:a", "not 2 or more"),
         ("mixing:c,d", "c is declared twice"),
-    ]:
-        with pytest.raises(InputError, match=why):
-            find(text)
+    ],
+)
+def test_a_law_that_there_is_not_is_told_why(text: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        find(text)
 
 
 @pytest.mark.parametrize(
