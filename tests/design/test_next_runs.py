@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,14 @@ from analysis.design.candidates import (
     SHARES,
     Candidate,
     Proposed,
-    checkpoints,
+    candidates,
     models,
     models_near,
     numbered,
     sweep_file,
     token_grid,
 )
+from analysis.design.costs import run_cost
 from analysis.design.information import Noise, estimate_of, information, noise_of, slopes_of
 from analysis.design.next_runs import next_runs
 from analysis.design.selection import Choice, best_set, ordered
@@ -38,10 +42,13 @@ from analysis.laws.library import DCPT
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
 from harness.core.errors import InputError
+from harness.core.files import seal
 from harness.core.shipped import SWEEPS
 from harness.plan.plan import compile_points
-from harness.program.shape import flops_per_token, non_embedding
+from harness.program.shape import flops_per_token, non_embedding, parameters
+from harness.store.store import Store
 from tests.known_fits import fit_of
+from tests.synthetic_store import points_of, write
 
 TRUTH = {
     "general": {
@@ -118,9 +125,36 @@ def fits_of(evidence: Mapping[str, Evidence]) -> dict[str, Fit]:
     return {role: one.fit for role, one in evidence.items()}
 
 
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep file whose runs are measured every EVERY tokens."""
+    return written(tmp_path_factory.mktemp("sweeps"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _composed_once() -> Iterator[None]:
+    """The candidates of one call are those of the next: Hydra takes half a second to compose them."""
+    known: dict[str, list[Candidate]] = {}
+
+    def remembered(*asked: Any) -> list[Candidate]:
+        key = repr(asked)
+        return known[key] if key in known else known.setdefault(key, candidates(*asked))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.design.next_runs.candidates", remembered)
+        yield
+
+
+def written(folder: Path) -> Path:
+    base = yaml.safe_load((SWEEPS / "dcpt.yaml").read_text(encoding="utf-8"))
+    path = folder / "first.yaml"
+    path.write_text(yaml.safe_dump({**base, "evaluate": {"every": EVERY, "early": []}}), encoding="utf-8")
+    return path
+
+
 def refusal(*arguments: Any, **options: Any) -> str:
     with pytest.raises(InputError) as refused:
-        next_runs(*arguments, **options)
+        next_runs(*arguments, **{"cost": "0", **options})
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -214,14 +248,14 @@ def test_the_gradient_foretells_refits_of_perturbed_data() -> None:
     ],
     ids=["loss", "parameter", "limited domain"],
 )
-def test_other_questions_are_narrowed_too(evidence: dict[str, Evidence], question: Question) -> None:
+def test_other_questions_are_narrowed_too(evidence: dict[str, Evidence], sweep: Path, question: Question) -> None:
     if question.share:  # a domain loss that rises with its share somewhere: fewer domain tokens, read more thinly
         law = {**TRUTH["domain"], "eta": 1.2, "C": 0.05}
         table = evidence["domain"].table
         noise = ROW * np.random.default_rng(0).standard_normal(len(table))
         table = table.assign(loss=DCPT.value(law, columns_of(table)) * np.exp(noise))
         evidence = {"domain": Evidence(fit_law(DCPT, table, loss=Loss("ls")), table)}
-    proposal = next_runs(evidence, question, 2e13)
+    proposal = next_runs(evidence, question, 2e13, sweep=sweep)
     assert 0 < proposal.se_predicted < proposal.se_now
     assert proposal.interval_now[0] < proposal.value < proposal.interval_now[1]
 
@@ -229,33 +263,42 @@ def test_other_questions_are_narrowed_too(evidence: dict[str, Evidence], questio
 # --- the choice ------------------------------------------------------------------------------------------------------
 
 
-def choice_of(seed: int, budget: float) -> Choice:
+def choice_of(seed: int, budget: float, *, runs: int = 7, fixed: float = 0.0, most: float = math.inf) -> Choice:
+    """Of cells of two runs whose information is alike, the last of one run if their number is odd."""
     random = np.random.default_rng(seed)
-    slopes = random.standard_normal((7, 3, 2))
-    costs = random.uniform(1, 4, 7)
+    cells = np.arange(runs) // 2
+    alike = random.standard_normal((cells.max() + 1, 3, 2))[cells]
+    slopes = alike + 0.5 * random.standard_normal((runs, 3, 2))
     return Choice(
         slopes @ slopes.transpose(0, 2, 1),
-        costs,
-        np.array([0, 0, 1, 1, 2, 2, 3]),
-        np.array([2, 1, 1, 1]),
+        fixed + random.uniform(1, 4, runs),
+        cells,
+        random.integers(1, 3, cells.max() + 1),
         random.standard_normal(3),
         budget,
+        most,
     )
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_the_choice_is_close_to_the_best_of_all_sets(seed: int) -> None:
-    choice = choice_of(seed, budget=7.0)
-    best = np.inf
-    for size in range(1, 6):
-        for some in itertools.combinations_with_replacement(range(7), size):
-            used = np.bincount(choice.cells[list(some)], minlength=4)
-            if choice.costs[list(some)].sum() <= choice.budget and (used <= choice.room).all():
-                best = min(best, choice.variance(some))
-    chosen = best_set(choice)
-    assert choice.costs[chosen].sum() <= choice.budget
-    assert (np.bincount(choice.cells[chosen], minlength=4) <= choice.room).all()
-    assert best * (1 - 1e-9) <= choice.variance(chosen) <= best * 1.1
+@pytest.mark.parametrize(
+    ("runs", "fixed", "budget", "most"),
+    [(7, 0.0, 7.0, math.inf), (7, 3.0, 16.0, math.inf), (7, 3.0, 16.0, 2), (24, 2.0, 14.0, 3)],
+)
+def test_the_choice_is_as_good_as_the_best_of_all_sets(runs: int, fixed: float, budget: float, most: float) -> None:
+    """Within 1 % of its variance; where runs have a fixed cost, where only so many may be taken, and both."""
+    for seed in range(6):
+        choice = choice_of(seed, budget, runs=runs, fixed=fixed, most=most)
+        best = np.inf
+        for size in range(1, int(min(most, 5)) + 1):
+            for some in itertools.combinations_with_replacement(range(runs), size):
+                used = np.bincount(choice.cells[list(some)], minlength=len(choice.room))
+                if choice.costs[list(some)].sum() <= choice.budget and (used <= choice.room).all():
+                    best = min(best, choice.variance(some))
+        chosen = best_set(choice)
+        assert choice.costs[chosen].sum() <= choice.budget
+        assert len(chosen) <= most
+        assert (np.bincount(choice.cells[chosen], minlength=len(choice.room)) <= choice.room).all()
+        assert best * (1 - 1e-9) <= choice.variance(chosen) <= best * 1.01
 
 
 def test_one_dear_run_is_preferred_to_many_cheap_ones_where_it_does_more() -> None:
@@ -274,14 +317,17 @@ def test_gains_are_told_in_the_order_of_gain_for_a_flop() -> None:
     assert alone.argmax() == 0
 
 
-@pytest.mark.parametrize("budget", [2e11, 3e12, 3e13])
-def test_a_proposal_keeps_to_its_budget_and_repeats_no_run(evidence: dict[str, Evidence], budget: float) -> None:
-    proposal = next_runs(evidence, QUESTION, budget)
+@pytest.mark.parametrize("budget", [6e11, 3e12, 3e13])
+def test_a_proposal_keeps_to_its_budget_and_repeats_no_run(
+    evidence: dict[str, Evidence], sweep: Path, budget: float
+) -> None:
+    proposal = next_runs(evidence, QUESTION, budget, sweep=sweep, cost="2e10")
     assert 0 < proposal.flops <= budget
     assert proposal.flops == pytest.approx(sum(point.flops for point in proposal.points))
     for point in proposal.points:
         assert non_embedding(models()[point.model]) == point.N
-        assert point.flops == pytest.approx(flops_per_token(models()[point.model], 128) * point.D)
+        tokens = point.D * (1 + 2 * 64 * 128 / 3 / EVERY)  # two corpora, 64 windows, a third of a trained token's
+        assert point.flops == pytest.approx(2e10 + flops_per_token(models()[point.model], 128) * tokens, rel=0.03)
         existing = any(name == point.model and r == point.r for name, r, _ in START)
         assert point.seed >= (1 if existing else 0)
         assert point.gain_per_flop > 0
@@ -291,21 +337,25 @@ def test_a_proposal_keeps_to_its_budget_and_repeats_no_run(evidence: dict[str, E
     assert low < proposal.interval_predicted[0] < proposal.value < proposal.interval_predicted[1] < high
 
 
-def test_what_restricts_the_runs_is_kept(evidence: dict[str, Evidence]) -> None:
-    proposal = next_runs(evidence, QUESTION, 2e13, models=["mini"], shares=[0.3, 0.7], most_tokens=3e5, most_seeds=2)
+def test_what_restricts_the_runs_is_kept(evidence: dict[str, Evidence], sweep: Path) -> None:
+    kept: dict[str, Any] = {"models": ["mini"], "shares": [0.3, 0.7], "most_tokens": 3e5, "most_seeds": 2}
+    proposal = next_runs(evidence, QUESTION, 2e13, sweep=sweep, **kept)
     assert {point.model for point in proposal.points} == {"mini"}
     assert {point.r for point in proposal.points} <= {0.3, 0.7}
     assert max(point.D for point in proposal.points) <= 3e5
     assert len(proposal.points) <= 4
+    assert len(next_runs(evidence, QUESTION, 2e13, sweep=sweep, most_runs=2, **kept).points) == 2
 
 
-def test_the_interval_now_is_that_of_the_draws_or_of_the_linearised_variance(evidence: dict[str, Evidence]) -> None:
-    drawn = next_runs(evidence, QUESTION, 3e12)
+def test_the_interval_now_is_that_of_the_draws_or_of_the_linearised_variance(
+    evidence: dict[str, Evidence], sweep: Path
+) -> None:
+    drawn = next_runs(evidence, QUESTION, 3e12, sweep=sweep)
     answer = domain_ability(evidence["general"].fit, evidence["domain"].fit, **ASKED)
     assert answer.interval is not None
     assert drawn.interval_now == pytest.approx(answer.interval["r"], abs=1e-5)
     without = {role: replace(one, fit=replace(one.fit, draws=None)) for role, one in evidence.items()}
-    linear = next_runs(without, QUESTION, 3e12)
+    linear = next_runs(without, QUESTION, 3e12, sweep=sweep)
     assert linear.points == drawn.points
     assert linear.interval_now[1] - linear.interval_now[0] == pytest.approx(2 * 1.6449 * linear.se_now, rel=1e-3)
 
@@ -320,22 +370,134 @@ def test_models_near_the_data_share_vocabulary_and_length() -> None:
         models_near([1e5], ["tiny"])
 
 
-def test_lengths_and_checkpoints() -> None:
+def test_lengths_go_down_by_roots_of_two() -> None:
     assert token_grid(1e5, 4e5) == [4e5, 2.83e5, 2e5, 1.41e5, 1e5]
-    table = pd.DataFrame({"run": ["a"] * 3 + ["b"] * 3, "D": [1e5, 2e5, 3e5] * 2})
-    np.testing.assert_allclose(checkpoints(table, 4.5e5), [4.5e5, 3.5e5, 2.5e5, 1.5e5])
-    np.testing.assert_allclose(checkpoints(table, 5e4), [5e4])
-    np.testing.assert_allclose(checkpoints(table[table.D == 3e5], 4e5), [4e5])
+
+
+# --- what a run costs, and which runs there are ----------------------------------------------------------------------
+
+
+def test_a_candidate_is_measured_where_the_planner_says(sweep: Path) -> None:
+    runs = candidates(sweep, models_near([SIZES["mini"]]), [3e5, 4.24e5], [0.5, 1.0], 7.5e4)
+    assert [(run.model, run.D, run.r) for run in runs] == [("mini", D, r) for D in (3e5, 4.24e5) for r in (0.5, 1.0)]
+    np.testing.assert_allclose(runs[0].at, [7.5e4, 1.5e5, 2.25e5, 3e5], atol=512)  # a step has 512 tokens
+    np.testing.assert_allclose(runs[2].at, [7.5e4, 1.5e5, 2.25e5, 3e5, 3.75e5, 4.24e5], atol=512)
+    assert len(candidates(sweep, models_near([SIZES["mini"]]), [3e5], [0.5], 1.4e5)[0].at) == 3
+
+
+def test_no_run_is_too_short_for_its_warm_up_and_three_measurements(sweep: Path, tmp_path: Path) -> None:
+    """A final loss is the mean of the last three."""
+    tokens = token_grid(1e4, 6e5)
+    assert min(run.D for run in candidates(sweep, models_near([SIZES["mini"]]), tokens, [0.5], 1e4)) == 300_000
+    base = yaml.safe_load(sweep.read_text(encoding="utf-8"))
+    long = tmp_path / "long.yaml"
+    early = {"every": EVERY, "early": [1e3, 2e3, 3e3, 4e3]}  # early ones make no run long enough
+    long.write_text(yaml.safe_dump({**base, "warmup_tokens": 190_000, "evaluate": early}), encoding="utf-8")
+    assert min(run.D for run in candidates(long, models_near([SIZES["mini"]]), tokens, [0.5], 1e4)) == 424_000
+
+
+def test_the_fixed_cost_of_a_run_makes_them_fewer_and_larger(evidence: dict[str, Evidence], sweep: Path) -> None:
+    free, dear = (next_runs(evidence, QUESTION, 3e13, sweep=sweep, cost=cost) for cost in ("0", "3e12"))
+    assert len(free.points) > len(dear.points)
+    trained = [np.mean([point.flops for point in one.points]) - each for one, each in ((free, 0), (dear, 3e12))]
+    assert trained[0] < trained[1]
+    assert 3e12 * len(dear.points) < dear.flops <= 3e13
+
+
+def test_seconds_are_flops_that_could_have_been_trained(evidence: dict[str, Evidence], sweep: Path) -> None:
+    seconds = next_runs(evidence, QUESTION, 3e13, sweep=sweep, cost="10s")
+    flops = next_runs(evidence, QUESTION, 3e13, sweep=sweep, cost="4.5e11")
+    assert seconds.points == flops.points
+    assert seconds.cost.source == "10 s a run, as given, at the 4.5e+10 FLOP/s that scale=mini assumes"
+    assert flops.cost.source == "4.5e+11 FLOPs a run, as given"
+    assumed = next_runs(evidence, QUESTION, 3e13, sweep=sweep)
+    sizes = [parameters(models()[name]) for name in ("mini", "mini_3m")]
+    low, high = (5 + 12 * size / 2e8 for size in sizes)
+    assert assumed.cost.source.startswith(
+        f"assumed {low:.3g} to {high:.3g} s a run to start (5 s) and to load, for no store"
+    )
+    for wrong in ("fast", "-1", "nan", "5 minutes", "s", ""):
+        assert "neither FLOPs nor seconds" in refusal(evidence, QUESTION, 3e13, sweep=sweep, cost=wrong)
+
+
+def timed_store(root: Path, sweep: Path, seconds: float, loading: float | None, per_token: float) -> Store:
+    """A store of runs that took `seconds` to begin a phase, and so much to load (None: nobody timed it)."""
+    points = points_of(["first"], ["grids=[{model:[mini,mini_3m],replay:[0.2,0.5]}]"], sweep.parent)
+    plan = write(root, points, lambda *_: 3.0)
+    for point in plan.points:
+        program, base = point.program, point.base_position or 0
+        ends = [stop for stop in np.cumsum([phase.steps for phase in program.phases]).tolist() if stop > base]
+        lines = [] if loading is None else [{"from": base, "to": base, "seconds": loading}]
+        for start, stop in zip([base, *ends], ends, strict=False):
+            rows = sum(1 for position, _ in point.request.rows if start < position <= stop)
+            tokens = program.tokens(stop) - program.tokens(start) + rows * 64 * 128 / 3
+            lines.append({"from": start, "to": stop, "seconds": seconds + per_token * tokens})
+        folder = root / "states" / program.address()
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        (folder / "timing.jsonl").write_bytes(content)
+        meta = json.loads((folder / "state.json").read_text())
+        meta.pop("sha256")
+        meta["files"]["timing.jsonl"] = hashlib.sha256(content).hexdigest()
+        (folder / "state.json").write_bytes(seal(meta))
+    return Store(root)
+
+
+def test_what_a_run_costs_is_measured_in_the_store(evidence: dict[str, Evidence], sweep: Path, tmp_path: Path) -> None:
+    """Two phases of 3 s after 4 s of loading, at 1e-4 s a token."""
+    store = timed_store(tmp_path / "now", sweep, 3.0, 4.0, 1e-4)
+    found = next_runs(evidence, QUESTION, 3e14, sweep=sweep, store=store)
+    rates = {N: flops_per_token(models()[name], 128) / 1e-4 for name, N in SIZES.items() if name != "mini_1m"}
+    assert found.cost.source == (
+        f"10 s a run to load and to begin, at {min(rates.values()):.3g} to {max(rates.values()):.3g} FLOP/s, measured "
+        "over 4 runs"
+    )
+    for N, rate in rates.items():
+        assert found.cost.flops(int(N)) == pytest.approx(10 * rate, rel=1e-3)
+    given = next_runs(evidence, QUESTION, 3e14, sweep=sweep, store=store, cost="20s")
+    assert given.cost.flops(int(LARGEST)) == pytest.approx(20 * rates[LARGEST], rel=1e-3)
+    before = timed_store(tmp_path / "before", sweep, 3.0, None, 1e-4)
+    untimed = run_cost(None, before, models_near([LARGEST], ["mini_3m"]), sweep)
+    assert "to load, which its version did not time, and 6 s to begin, at" in untimed.source
+    assert untimed.seconds[int(LARGEST)] == pytest.approx(6 + 5 + 12 * parameters(models()["mini_3m"]) / 2e8)
+
+
+def test_a_store_without_times_of_such_runs_says_so(evidence: dict[str, Evidence], sweep: Path, tmp_path: Path) -> None:
+    found = next_runs(evidence, QUESTION, 3e13, sweep=sweep, store=Store(tmp_path))
+    assert "the store has no times of such runs" in found.cost.source
+
+
+def test_nothing_is_proposed_outside_of_what_the_data_support(evidence: dict[str, Evidence], sweep: Path) -> None:
+    inner = {
+        role: Evidence(one.fit, one.table[(one.table.r > 0.1) & (one.table.r < 0.9)]) for role, one in evidence.items()
+    }
+    proposal = next_runs(inner, loss_at("general", N=LARGEST, D=TOKENS, r=0.5), 3e13, sweep=sweep)
+    assert {point.r for point in proposal.points} <= {0.2, 0.33, 0.5, 0.67, 0.8}
+    assert "is not believed beyond 4 times" in refusal(evidence, QUESTION, 3e13, sweep=sweep, most_tokens=3e6)
+    far = next_runs(evidence, loss_at("general", N=LARGEST, D=5 * TOKENS, r=0.4), 3e13, sweep=sweep)
+    assert far.verdict().line == "NOT SUPPORTED: D lies outside the fitted range by a factor of 5"
+    assert list(far.document())[:3] == ["verdict", "supported", "why"]
+
+
+def test_what_the_planner_refuses_is_not_proposed(evidence: dict[str, Evidence], tmp_path: Path) -> None:
+    """Its reason is told where nothing is left."""
+    base = yaml.safe_load((SWEEPS / "dcpt.yaml").read_text(encoding="utf-8"))
+    dense = tmp_path / "dense.yaml"
+    dense.write_text(yaml.safe_dump({**base, "evaluate": {"every": 1}}), encoding="utf-8")
+    assert "evaluate.every=1: " in refusal(evidence, QUESTION, 3e13, sweep=dense)
+    rare = tmp_path / "rare.yaml"
+    rare.write_text(yaml.safe_dump({**base, "evaluate": {"every": 3e5, "early": []}}), encoding="utf-8")
+    assert "is measured fewer than 3 times after its warm-up" in refusal(evidence, QUESTION, 3e13, sweep=rare)
+    assert "cannot be read" in refusal(evidence, QUESTION, 3e13, sweep=tmp_path / "none.yaml")
 
 
 # --- the sweep file --------------------------------------------------------------------------------------------------
 
 
-def test_the_sweep_file_plans_the_proposed_runs(evidence: dict[str, Evidence], tmp_path: Path) -> None:
-    base = yaml.safe_load((SWEEPS / "dcpt.yaml").read_text(encoding="utf-8"))
-    proposal = next_runs(evidence, QUESTION, 1e13)
-    document = proposal.document(base)
-    assert set(document) == {"points", "flops", "interval_now", "interval_predicted", "sweep_file"}
+def test_the_sweep_file_plans_the_proposed_runs(evidence: dict[str, Evidence], sweep: Path, tmp_path: Path) -> None:
+    proposal = next_runs(evidence, QUESTION, 1e13, sweep=sweep)
+    document = proposal.document()
+    numbers = {"points", "flops", "run_cost", "interval_now", "interval_predicted", "extrapolated", "sweep_file"}
+    assert set(document) == {"verdict", "supported", "why", *numbers}
     (tmp_path / "next.yaml").write_text(document["sweep_file"], encoding="utf-8")
     runs = [read_run(point.config) for point in sweep_points(["next"], [], tmp_path)]
     assert len(compile_points((run.name, run) for run in runs)) == len(runs), "no two points are one run"
@@ -362,7 +524,7 @@ def test_a_sweep_that_sets_its_base_keeps_it() -> None:
 
 
 def test_seeds_are_the_smallest_that_are_free() -> None:
-    run = Candidate("mini", 100096, 1e5, 0.5, 1.0)
+    run = Candidate("mini", 100096, 1e5, 0.5, 1.0, (1e5,))
     points = numbered([run, run, replace(run, r=0.2)], [3.0, 2.0, 1.0], {(100096, 0.5): {0, 2}})
     assert [point.seed for point in points] == [1, 3, 0]
 
@@ -372,7 +534,9 @@ def test_seeds_are_the_smallest_that_are_free() -> None:
 
 def test_what_cannot_be_answered_is_refused(evidence: dict[str, Evidence]) -> None:
     assert "cheapest run costs" in refusal(evidence, QUESTION, 1e9)
-    assert "cheapest run costs" in refusal(evidence, QUESTION, float("nan"))
+    assert "budget=nan: is not a positive" in refusal(evidence, QUESTION, float("nan"))
+    assert "no training run has so few FLOPs" in refusal(evidence, QUESTION, 1.0)
+    assert "runs=0: is no number of runs" in refusal(evidence, QUESTION, 1e13, most_runs=0)
     assert "needs the domain fit" in refusal({"general": evidence["general"]}, QUESTION, 1e13)
     assert "no answer" in refusal(evidence, share_under_tolerance(**{**ASKED, "base_loss": 1.0}), 1e13)
     assert "on a bound" in refusal(evidence, share_under_tolerance(**{**ASKED, "base_loss": 9.0}), 1e13)
@@ -404,13 +568,13 @@ def test_seeds_that_are_no_whole_numbers_are_refused(evidence: dict[str, Evidenc
     assert "seed=" in refusal(wrong, QUESTION, 1e13)
 
 
-def test_what_the_data_do_not_determine_is_refused(evidence: dict[str, Evidence]) -> None:
+def test_what_the_data_do_not_determine_is_refused(evidence: dict[str, Evidence], sweep: Path) -> None:
     """One share of each corpus: nothing tells how the loss depends on it, while the loss there is known."""
     one = evidence["general"]
     table = one.table[one.table.r == 0.5]
     single = {"general": Evidence(replace(one.fit, draws=None), table)}
     assert "do not determine it" in refusal(single, loss_at("general", N=LARGEST, D=TOKENS, r=0.9), 1e13)
-    assert next_runs(single, loss_at("general", N=LARGEST, D=TOKENS, r=0.5), 1e13).points
+    assert next_runs(single, loss_at("general", N=LARGEST, D=TOKENS, r=0.5), 1e13, sweep=sweep).points
 
 
 @pytest.mark.parametrize(
@@ -444,17 +608,18 @@ def grids_of(budget: float) -> dict[str, list[tuple[str, float, float]]]:
     }
 
 
-def simulated(replications: int, budget: float = 3e13) -> pd.DataFrame:
+def simulated(replications: int, sweep: Path, budget: float = 3e13) -> pd.DataFrame:
     """What r* of usage 1 is after a first sweep (arm `start`), and with the runs of the proposal or of a uniform grid
     of equal cost: columns replication, arm, r, low, high, width, and the narrowing that the proposal foretold."""
     rows = []
     for number in range(replications):
         start = trained(START, seed=number, name="start")
         evidence = fitted(start, bootstrap=100)
-        proposal = next_runs(evidence, QUESTION, budget)
+        proposal = next_runs(evidence, QUESTION, budget, sweep=sweep, cost="0")
         proposed = [(point.model, point.r, point.D) for point in proposal.points]
         rows.append({"replication": number, "arm": "start", **found(evidence)})
-        for arm, runs in {"proposed": proposed, **grids_of(budget)}.items():
+        tokens = budget / (1 + 2 * 64 * 128 / 3 / EVERY)  # what measuring leaves of it
+        for arm, runs in {"proposed": proposed, **grids_of(tokens)}.items():
             more = trained(runs, seed=1000 + number, name=arm)
             both = {role: pd.concat([start[role], more[role]], ignore_index=True) for role in start}
             rows.append(
@@ -477,8 +642,8 @@ def found(evidence: Mapping[str, Evidence]) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_proposed_runs_narrow_the_answer_more_than_a_uniform_grid_of_equal_cost() -> None:
-    table = simulated(20)
+def test_proposed_runs_narrow_the_answer_more_than_a_uniform_grid_of_equal_cost(sweep: Path) -> None:
+    table = simulated(20, sweep)
     exact = QUESTION.value(
         {
             role: Ensemble(fit_of(DCPT, truth), DCPT.inward(np.array([[truth[name] for name in DCPT.parameters]])))

@@ -63,6 +63,11 @@ def test_a_stored_run_is_complete(texts: Path, undisturbed: Store) -> None:
     assert state is not None
     assert state.meta["drawn"][point.run.recipes["upstream"].key]["sequences"] == 240 + 40
     assert state.meta["drawn"][point.run.recipes["downstream"].key]["sequences"] == 120
+    timing = [json.loads(line) for line in (state.folder / "timing.jsonl").read_text().splitlines()]
+    stretches = [(line["from"], line["to"]) for line in timing if line["from"] < line["to"]]
+    assert [start for start, _ in stretches] == [0, *(stop for _, stop in stretches[:-1])]  # none is left out
+    assert timing[0]["from"] == timing[0]["to"] == 0  # what it took to load
+    assert stretches[-1][1] == point.program.steps
 
 
 @pytest.mark.parametrize("at", [4, 5, 6, 17, 31, 59])
