@@ -1,6 +1,6 @@
-"""`python -m analysis runs | show | diff | fit | compare | isoflop | mix | next`: from results to a decision.
+"""`python -m analysis runs | show | diff | fit | compare | isoflop | mix | schedule | next`: results and decisions.
 
-The command line over the rooms of analysis: `fit`, `compare`, `isoflop`, `mix` and `next` are modules of
+The command line over the rooms of analysis: `fit`, `compare`, `isoflop`, `mix`, `schedule` and `next` are modules of
 `analysis.commands`; `runs`, `show` and `diff` print what `analysis.results` reads.
 
 python -m analysis runs --sweep demo              members of a sweep, those not started too

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.commands import best_schedule as best_schedule_command
 from analysis.commands import compare as compare_command
 from analysis.commands import decide as decide_command
 from analysis.commands import fit as fit_command
@@ -72,6 +73,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "compare": compare_command.run,
     "isoflop": isoflop_command.run,
     "mix": decide_command.mix,
+    "schedule": best_schedule_command.run,
     "next": next_command.propose,
 }
 
@@ -168,6 +170,14 @@ def _parser(description: str) -> Parser:
         formatter_class=PLAIN,
     )
     decide_command.add_mix_arguments(mix)
+    best = commands.add_parser(
+        "schedule",
+        parents=[output],
+        help="the best peak, length and replay of continual pre-training",
+        description=best_schedule_command.__doc__,
+        formatter_class=PLAIN,
+    )
+    best_schedule_command.add_best_schedule_arguments(best)
     further = commands.add_parser(
         "next",
         parents=[output],

@@ -14,6 +14,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.commands.progress import bar
+from analysis.commands.schedules import (
+    VARIABLES,
+    add_schedule_arguments,
+    asked,
+    check_decay,
+    refuse_curves,
+    with_schedules,
+)
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.fit_file import to_document
 from analysis.fitting.objective import parse_loss
@@ -30,7 +38,6 @@ from harness.plan.recorded_runs import program_of
 
 LAW_NAMES = ", ".join(LAWS)
 FEWEST_DRAWS = 20  # of a bootstrap
-SCHEDULED = ("S1", "S2", "S1_base", "S1_cpt", "S2_base", "S2_cpt", "drop", "drop_lr", "drop_S")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +74,7 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
     )
     source.add_argument("--sweep", action="append", metavar="NAME", help="members of sweeps/NAME.yaml (KNOB=VALUE ...)")
     source.add_argument("--corpus", metavar="NAME", help="of a store: whose loss to fit; r is its share")
+    add_schedule_arguments(parser)
     how = parser.add_argument_group("the fit")
     how.add_argument(
         "--loss",
@@ -113,7 +121,10 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     document = to_document(fit, columns)
     if options.plot:
         _plot(options.plot, fit, table)
-    return document, fit_lines(fit)
+    if set(law.variables) & set(VARIABLES):
+        document["decay"] = options.decay
+    notes = table.attrs.get("notes", [])
+    return {**document, "notes": notes}, [*fit_lines(fit), *notes]
 
 
 def columns_of(options: argparse.Namespace) -> dict[str, str]:
@@ -145,7 +156,13 @@ def rows_of(
         if options.sweep or options.corpus or overrides:
             given = options.sweep or options.corpus or overrides
             raise InputError("arguments", given, "is for the runs of a store", "give either --table or --sweep")
-        return read(options.table, columns, where)
+        table = read(options.table, columns, where)
+        if asked(options, table, variables):
+            table, notes = with_schedules(options, table, columns, variables)
+            table.attrs |= {"map": dict(columns), "notes": notes}
+        return table
+    refuse_curves(options)
+    check_decay(options)
     if columns:
         why = "is for a table: the runs of a store have N, D, r and their own losses"
         raise InputError("map", ",".join(options.map), why, "leave it out")
@@ -157,10 +174,10 @@ def rows_of(
         why = "whose loss?" if options.corpus is None else "not among those measured"
         raise InputError("corpus", options.corpus, why, f"choose of {', '.join(known) or 'none: nothing is measured'}")
     table = table[(table.corpus == options.corpus) & (table.D > 0)].reset_index(drop=True)
-    if set(variables) & set(SCHEDULED):
+    if set(variables) & set(VARIABLES):
         schedules = {one.facts.run: lr_curve(program_of(one.document)) for one in runs}
         start = {one.facts.run: one.base_position for one in runs}
-        table = add_schedules(table.assign(step=table.position), schedules, start=start)
+        table = add_schedules(table.assign(step=table.position), schedules, start=start, decay=options.decay)
     if where:
         table = keep(table, where, str(options.root))
     return table

@@ -155,7 +155,7 @@ def choose_schedule(
 
 def lr_curve(schedule: str, peak: float, horizon: int, *, warmup: float, min_ratio: float, anneal: float) -> Array:
     """The learning rate of every update of a schedule of `horizon` updates, (horizon,)."""
-    drawn = Schedule(
+    named = Schedule(
         schedule,
         max_lr=peak,
         min_lr=min_ratio * peak,
@@ -163,7 +163,12 @@ def lr_curve(schedule: str, peak: float, horizon: int, *, warmup: float, min_rat
         horizon_steps=horizon,
         anneal_steps=round(anneal * horizon),
     )
-    return np.concatenate([lr_at(shape, np.arange(steps)) for shape, steps in pieces(drawn, horizon)])
+    return drawn(named, horizon)
+
+
+def drawn(schedule: Schedule, steps: int) -> Array:
+    """The learning rate of each of the first updates of a schedule, (steps,). Raises InputError."""
+    return np.concatenate([lr_at(shape, np.arange(length)) for shape, length in pieces(schedule, steps)])
 
 
 def _sums(lrs: Array, decay: float) -> tuple[float, float]:

@@ -71,10 +71,22 @@ def check(
         _check_zero(sum((numbers[name] for name in sums[1:]), numbers[sums[0]]), " + ".join(sums), SUM)
     _check_duplicates(table, variables, target)
     for name in variables:
-        if name in numbers and name not in fixed and numbers[name].nunique() == 1:
+        if (
+            name in numbers
+            and name not in fixed
+            and numbers[name].nunique() == 1
+            and not _beside(name, variables, numbers)
+        ):
             remedy = (remedies or {}).get(name, "fix its parameters")
             why = f"the same in all {len(table)} rows: its parameters cannot be told apart"
             raise InputError(name, f"{numbers[name].iloc[0]:g}", why, f"add rows with other values, or {remedy}")
+
+
+def _beside(name: str, variables: Mapping[str, str], numbers: Mapping[str, pd.Series[Any]]) -> bool:
+    """A learning-rate sum beside one that varies: laws add them up, and that of a single base is constant."""
+    return variables[name] == SUM and any(
+        unit == SUM and numbers[other].nunique() > 1 for other, unit in variables.items()
+    )
 
 
 def _finite(column: pd.Series[Any]) -> pd.Series[Any]:

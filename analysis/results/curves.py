@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.laws.formula import Array, Integers
 from harness.core.errors import InputError
 
 DECAY = 0.999  # lambda of S2: how fast the annealing's momentum fades, per step (2505.07796 sets it by hand)
+LARGEST = 1.0  # a learning rate
+JUMP, MOST_JUMPS = 0.2, 3  # of the peak: changes between logged steps that are told, unless there are many
 RATIO, PARTS = 1.5, 24  # which changes of the learning rate the multi-power law takes together, see `changes`
 
 
@@ -97,6 +100,94 @@ def interpolated(steps: Integers, lrs: Array, until: int, warmup: int | None = N
     rising = every < min(length, until)
     found[rising] = lrs[0] * every[rising] / max(length, 1)
     return np.asarray(found, dtype=float)
+
+
+def logged(log: pd.DataFrame, *, warmup: int | None = None) -> dict[str, Array]:
+    """The learning rate of every update of each run up to its last logged one, from columns run, step and lr.
+
+    lr is that of update `step` (the first is 0), linear between rows; a large change between two rows with constant
+    rates on its other sides is sudden, at the later one (`jumps` tells). `warmup`: see `interpolated`; a log that
+    begins later than 0 needs it. A step may be there twice with one rate (the losses of two corpora). InputError for
+    what would be another curve in silence: rates that are negative, all zero or too large to be any, steps that fall
+    or have two rates, and a beginning that is not known.
+    """
+    curves = {}
+    for run, rows in log.groupby("run", sort=False):
+        steps, lrs = rows.step.to_numpy(dtype=float), rows.lr.to_numpy(dtype=float)
+        _check_log(str(run), steps, lrs)
+        steps, first = np.unique(steps.astype(np.int64), return_index=True)
+        lrs = lrs[first]
+        begin = _begin(str(run), steps, warmup)
+        places, sudden = _jumps(steps, lrs)
+        at = places[sudden]
+        steps, lrs = np.insert(steps, at + 1, steps[at + 1] - 1), np.insert(lrs, at + 1, lrs[at])
+        curves[str(run)] = interpolated(steps, lrs, int(steps[-1]) + 1, begin)
+    return curves
+
+
+def _check_log(run: str, steps: Array, lrs: Array) -> None:
+    of = f"run {run}: " if run else ""
+    if not (np.isfinite(steps).all() and (steps >= 0).all() and (steps == np.rint(steps)).all()):
+        raise InputError(
+            "step", run, "not all whole numbers of zero or more", "give updates since the root: --map step=..."
+        )
+    if not (np.isfinite(lrs).all() and (lrs >= 0).all()):
+        raise InputError("lr", run, "not all of it is zero or more", "leave these rows out, or --map lr=...")
+    if not lrs.max() > 0:
+        raise InputError("lr", run, "the learning rate is zero throughout", "give that of every update: --map lr=...")
+    if lrs.max() > LARGEST:
+        why = f"{of}up to {lrs.max():g}, no learning rate per update: it looks like other units"
+        raise InputError("lr", f"{lrs.max():g}", why, "write it as it multiplies the update: --map lr=lr*1e-4")
+    fall = np.flatnonzero(np.diff(steps) < 0)
+    if len(fall):
+        why = f"{of}step {steps[fall[0] + 1]:.0f} comes after step {steps[fall[0]]:.0f}"
+        raise InputError("step", run, why, "sort the rows, or tell what are two runs apart: --map run=...")
+    twice = np.flatnonzero((np.diff(steps) == 0) & (np.diff(lrs) != 0))
+    if len(twice):
+        at = twice[0]
+        why = f"{of}step {steps[at]:.0f} has two learning rates, {lrs[at]:g} and {lrs[at + 1]:g}"
+        raise InputError("lr", run, why, "tell the runs apart: --map run=...")
+
+
+def _begin(run: str, steps: Integers, warmup: int | None) -> int:
+    """Over how many updates the rate rises to the first logged one."""
+    if steps[0] == 0:
+        return 0
+    spacing = int(np.diff(steps).max(initial=0))
+    if warmup is None:
+        why = f"the learning rate of run {run} is not known before step {steps[0]}: a warm-up?"
+        remedy = "--warmup STEPS (linear from zero; 0: none), or whole curves: --schedules FILE"
+        raise InputError("lr", f"from step {steps[0]}", why, remedy)
+    if steps[0] > warmup + spacing:
+        why = f"the learning rate of run {run} is not known between its warm-up and step {steps[0]}"
+        raise InputError("warmup", warmup, why, "give whole curves: --schedules FILE (run, step, lr)")
+    return min(warmup, int(steps[0]))
+
+
+def jumps(log: pd.DataFrame) -> list[str]:
+    """How a log's changes by more than JUMP between two steps that are not neighbours are read, a line a run."""
+    found = []
+    for run, rows in log.groupby("run", sort=False):
+        one = rows.drop_duplicates("step").sort_values("step")
+        steps, lrs = one.step.to_numpy(dtype=float), one.lr.to_numpy(dtype=float)
+        places, sudden = _jumps(steps, lrs)
+        if 0 < len(places) <= MOST_JUMPS:
+            at = places[0]
+            how = f"as sudden, at step {steps[at + 1]:.0f}: it is constant on both sides" if sudden[0] else "as a line"
+            found.append(
+                f"run {run}: the learning rate goes from {lrs[at]:g} to {lrs[at + 1]:g} between steps {steps[at]:.0f} "
+                f"and {steps[at + 1]:.0f}, read {how}"
+            )
+    return found
+
+
+def _jumps(steps: Array, lrs: Array) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """After which rows the rate changes by more than JUMP of the peak before the next one, and where it is constant
+    before and after."""
+    change = np.abs(np.diff(lrs)) / max(float(lrs.max()), 1e-300)
+    places = np.flatnonzero((change > JUMP) & (np.diff(steps) > 1))
+    flat = np.concatenate([[False], change < 1e-6, [False]])  # the stretch before each row, and after the last
+    return places, flat[places] & flat[places + 2]
 
 
 def add_schedules(
