@@ -138,7 +138,6 @@ def shukor_joint(domains: Sequence[str]) -> Law:
         shares=tuple(domains),
         source="2507.09404, joint law",
         read="the paper's text",
-        checked="mixinglaws_2mix",
     )
 
 

@@ -62,14 +62,14 @@ FARSEER = Law(
     formula="E*exp(a3*((N/1e9)**g3 - 1)) + B*exp(a2*((N/1e9)**g2 - 1))/D**(beta*exp(a1*((N/1e9)**g1 - 1)))",
     variables=N | D,
     linear=("E", "B"),
-    starts={
-        "a1": (-0.5, 0.5),
-        "g1": (-0.6, 0.6),
-        "a2": (-2.0, 2.0),
-        "g2": (-0.6, 0.6),
-        "a3": (-0.5, 0.5),
-        "g3": (-0.6, 0.6),
-        "beta": (0.05, 0.8),
+    starts={  # E, B and the exponent mostly fall with N: a above 0 where g is below
+        "a1": (-0.2, 0.8),
+        "g1": (-0.5, 0.3),
+        "a2": (-1.0, 3.0),
+        "g2": (-0.5, 0.3),
+        "a3": (-0.2, 1.0),
+        "g3": (-0.5, 0.3),
+        "beta": (0.1, 0.6),
     },
     bounds={
         **{f"a{i}": (-10.0, 10.0) for i in (1, 2, 3)},
