@@ -19,6 +19,7 @@ from analysis.laws.law import Law
 from analysis.laws.library import FAMILIES, LAWS, find_all
 
 WIDTH = 80  # columns of a terminal
+TIED = "\N{NO-BREAK SPACE}"
 EXAMPLE = "docs,python,cpp"  # domains that a family is shown for
 
 
@@ -68,7 +69,7 @@ def entry(law: Law, name: str = "") -> list[str]:
     """A law in the list: its name and status, its formula, its variables and its source."""
     name, status = name or law.name, f"{law.status}{': ' if law.missing else ''}{', '.join(law.missing)}"
     lines = [f"{name}  {status:>{max(WIDTH - len(name) - 2, 0)}}", *_wrapped(law.formula)]
-    lines += _wrapped(", ".join(f"{variable}: {unit}" for variable, unit in law.variables.items()))
+    lines += _wrapped(", ".join(f"{variable}: {unit}".replace(" ", TIED) for variable, unit in law.variables.items()))
     return [*lines, *_wrapped(law.source or "no source is given")]
 
 
@@ -97,9 +98,14 @@ def _listed(facts: Mapping[str, str]) -> Iterable[str]:
     width = max(map(len, facts), default=0)
     for name, text in facts.items():
         yield from textwrap.wrap(
-            text, WIDTH, initial_indent=f"  {name:<{width}}  ", subsequent_indent=" " * (width + 4), break_long_words=False
+            text,
+            WIDTH,
+            initial_indent=f"  {name:<{width}}  ",
+            subsequent_indent=" " * (width + 4),
+            break_long_words=False,
         )
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    lines = textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return [line.replace(TIED, " ") for line in lines]

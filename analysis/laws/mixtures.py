@@ -42,8 +42,8 @@ REPETITION_MIXTURE = Law(
     bounds={"alpha": EXPONENT, "delta": EXPONENT, "beta": EXPONENT, "gamma": FREE, "R": (1e-2, 1e6)},
     log=("R",),
     shares=("h",),
-    source="2605.12715: loss on a target of U tokens, of which the stream of D tokens has a share h, so that each is read "
-    "h D/U times; R as R_D of data_constrained. Known from an account of others",
+    source="2605.12715: loss on a target of U tokens, of which the stream of D tokens has a share h, so that each is "
+    "read h D/U times; R as R_D of data_constrained. Known from an account of others",
 )
 
 

@@ -53,7 +53,8 @@ DROPPO_ELIBOL = Law(
     bounds={"alpha": (0.02, 20.0), "alpha_N": EXPONENT, "alpha_D": EXPONENT},
     log=("N_c", "D_c"),
     requirements=_TRENDS,
-    source="2106.09488 (acoustic models): Chinchilla's at alpha = 1, Kaplan's without L_inf at alpha = alpha_D; recalled",
+    source="2106.09488 (acoustic models): Chinchilla's at alpha = 1, Kaplan's without L_inf at alpha = alpha_D; "
+    "recalled",
     checked="chinchilla_epoch",
 )
 
@@ -77,8 +78,8 @@ FARSEER = Law(
         "beta": EXPONENT,
     },
     requirements=_TRENDS,
-    source="2506.10972, equation 3, whose b1 to b3 are written as beta, B and E of a model of 1e9 parameters; known from "
-    "an account of others",
+    source="2506.10972, equation 3, whose b1 to b3 are written as beta, B and E of a model of 1e9 parameters; known "
+    "from an account of others",
     checked="chinchilla_epoch",
 )
 
@@ -108,8 +109,8 @@ DATA_CONSTRAINED = Law(
     log=("A", "B", "R_D", "R_N"),
     requirements=_TRENDS,
     source="2305.16264: of D tokens U are unique; repeats of them are worth ever less (after R_D of them 63 % "
-    "of all they can be), and so are parameters beyond those that U tokens call for (R_N). Its authors fix E, A, B, alpha "
-    "and beta = alpha at a fit of runs of one epoch",
+    "of all they can be), and so are parameters beyond those that U tokens call for (R_N). Its authors fix E, A, B, "
+    "alpha and beta = alpha at a fit of runs of one epoch",
     read="its authors' code, huggingface/datablations, README",
 )
 
@@ -145,8 +146,8 @@ BNSL = Law(
     starts={"c0": (0.0, 1.0), "d1": (1e2, 1e24), "c1": (-0.5, 1.5), "f1": (0.1, 2.0)},
     bounds={"c0": (-3.0, 3.0), "c1": (-5.0, 5.0), "f1": (0.02, 10.0)},
     log=("d1", "f1"),
-    source="2210.14891, one break, at d1; c0 the exponent before it, c0 + c1 after it, f1 how gradual it is. X: tokens, "
-    "parameters, steps or FLOPs",
+    source="2210.14891, one break, at d1; c0 the exponent before it, c0 + c1 after it, f1 how gradual it is. X: "
+    "tokens, parameters, steps or FLOPs",
     read="its authors' code, ethancaballero/broken_neural_scaling_laws",
     checked="multipowerlaw_curves",
 )
@@ -180,8 +181,8 @@ TRANSFER = Law(
     linear=("k",),
     starts={"alpha": (0.02, 1.0), "beta": (0.02, 1.0)},
     bounds={"alpha": EXPONENT, "beta": EXPONENT},
-    source="2102.01293, equation 1.1: what pre-training is worth, D_T, in tokens of fine-tuning (not a loss); known from "
-    "two notes",
+    source="2102.01293, equation 1.1: what pre-training is worth, D_T, in tokens of fine-tuning (not a loss); known "
+    "from two notes",
 )
 
 COMPUTE_OPTIMAL = Law(

@@ -149,7 +149,15 @@ def test_the_truth_is_found_in_a_planted_table(case: str) -> None:
 def test_data_constrained_has_its_authors_values() -> None:
     """The two models of figure 1 in the README of huggingface/datablations, with its coefficients of C4."""
     a, b, e, exponent, r_d, r_n = 6.255414, 7.3049974, 0.6254804, 0.3526596, 15.387756, 5.309743
-    fitted = {"A": np.exp(a), "B": np.exp(b), "E": np.exp(e), "alpha": exponent, "beta": exponent, "R_D": r_d, "R_N": r_n}
+    fitted = {
+        "A": np.exp(a),
+        "B": np.exp(b),
+        "E": np.exp(e),
+        "alpha": exponent,
+        "beta": exponent,
+        "R_D": r_d,
+        "R_N": r_n,
+    }
     law = find("data_constrained")
     for size, tokens, loss in ((6.34e9, 242e9, 2.2256440889984477), (8.67e9, 178e9, 2.2269634075087867)):
         assert law.value(fitted, {"N": size, "D": tokens, "U": 25e9}) == pytest.approx(loss, rel=1e-12)

@@ -105,7 +105,11 @@ CHECKS: dict[tuple[str, str], tuple[Callable[[], Fit], float, bool]] = {
     ("bnsl", "multipowerlaw_curves"): (of("bnsl", constant, **ALONE), 0.9999, True),
     ("compute_optimal", "isoflops_openathena"): (isoflop, 0.99, False),
     ("dcpt", "mixinglaws_cpt70M"): (of("dcpt", lambda: continued("python"), **NO_SIZES), 0.996, True),
-    ("dcpt_saturating", "mixinglaws_cpt70M"): (of("dcpt_saturating", lambda: continued("pile"), **NO_SIZES), 0.989, True),
+    ("dcpt_saturating", "mixinglaws_cpt70M"): (
+        of("dcpt_saturating", lambda: continued("pile"), **NO_SIZES),
+        0.989,
+        True,
+    ),
     ("dcpt_l1", "mixinglaws_cpt70M"): (of("dcpt_l1", lambda: continued("python"), **NO_SIZES), 0.99, True),
     ("dcpt_l4", "mixinglaws_cpt70M"): (of("dcpt_l4", lambda: continued("python"), **NO_SIZES), 0.996, True),
     ("dcpt_l5", "mixinglaws_cpt70M"): (of("dcpt_l5", lambda: continued("python"), **NO_SIZES), 0.95, True),

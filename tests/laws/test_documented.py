@@ -1,5 +1,6 @@
-"""docs/laws.md lists the laws that there are, and what each is known from. `python -m tests.laws.test_documented` prints
-the table anew."""
+"""docs/laws.md lists the laws that there are, and what each is known from.
+
+`python -m tests.laws.test_documented` prints the table anew."""
 
 from __future__ import annotations
 
@@ -24,9 +25,8 @@ def table() -> list[str]:
 
 def test_the_documentation_lists_every_law_with_its_status() -> None:
     text = (REPOSITORY / "docs" / "laws.md").read_text(encoding="utf-8")
-    shown = [line for line in text.splitlines() if line.startswith(f"| {HEAD[0]} |") or line.startswith("| `")]
     made = table()
-    assert shown == [made[0], *made[2:]]
+    assert "\n".join(["", *made, ""]) in text, "make it anew"
 
 
 if __name__ == "__main__":
