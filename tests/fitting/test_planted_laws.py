@@ -19,7 +19,8 @@ Truth = dict[str, float]
 
 
 def product(**axes: Array) -> pd.DataFrame:
-    return pd.MultiIndex.from_product(axes.values(), names=list(axes)).to_frame(index=False)
+    grids = np.meshgrid(*axes.values(), indexing="ij")
+    return pd.DataFrame({name: grid.reshape(-1) for name, grid in zip(axes, grids, strict=True)})
 
 
 def sizes_and_tokens(sizes: int, tokens: int) -> pd.DataFrame:
