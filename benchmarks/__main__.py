@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import cluster, fits, isoflop, page, planning, ranks, refusals, speed, sweeps, table, tables
+from benchmarks import cluster, fits, isoflop, page, planning, ranks, refusals, speed, sweeps, table, tables, verdicts
 from benchmarks.workload import Bench, corpora, planned, print_line
 from harness.store.store import Store
 from harness.workers.pool import ONE_THREAD
@@ -29,6 +29,7 @@ ALL = {
     "tables": tables.tables,
     "fits": fits.fits,
     "isoflop": isoflop.isoflop,
+    "verdicts": verdicts.verdicts,
     "slurm": cluster.slurm,
     "infinite": sweeps.infinite,
     "demo": sweeps.demo,

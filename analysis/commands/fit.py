@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("errors")
     how.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples, for intervals (0: none)")
     parser.add_argument("--plot", type=path, metavar="FILE", help="fit against data, and residuals: png, pdf or svg")
+    parser.add_argument("--report", type=path, metavar="FILE", help="all of it as a page to publish: html or md")
 
 
 def add_rows(parser: argparse.ArgumentParser) -> None:
@@ -123,8 +124,12 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         _plot(options.plot, fit, table)
     if set(law.variables) & set(VARIABLES):
         document["decay"] = options.decay
-    notes = table.attrs.get("notes", [])
-    return {**document, "notes": notes}, [*fit_lines(fit), *notes]
+    document["notes"] = notes = table.attrs.get("notes", [])
+    if options.report:
+        from analysis.commands.report import write_report  # matplotlib takes a second
+
+        write_report(options.report, fit, table, options, group_of(options), document)
+    return document, [*fit_lines(fit), *notes]
 
 
 def columns_of(options: argparse.Namespace) -> dict[str, str]:

@@ -44,7 +44,7 @@ def label_axis(axis: Axis, name: str, values: Sequence[float] | Array | pd.Serie
     axis.set_label_text(WORDS.get(name, f"{name} ({unit})" if unit else name))
     if not len(column):
         return
-    wide = unit in DECADES or column.max() > SPAN * column.min()
+    wide = unit in DECADES or (unit != "share" and column.max() > SPAN * column.min())
     if column.min() > 0 and wide:
         logarithmic(axis, column)
     _few_ticks(axis, column)
@@ -97,21 +97,23 @@ def groups(table: pd.DataFrame, by: str | None, unit: str = "") -> list[tuple[Lo
     return [(look, f"{low} to {high}", table[place == k]) for k, (look, (low, high)) in enumerate(looks)]
 
 
-def legend(ax: Axes, by: str | None = None, warning: str = "") -> Axes:
-    """A legend above the axes, if anything has a label, under its title; above that what a reader must not miss."""
+def legend(ax: Axes, by: str | None = None, warning: str = "", note: str = "") -> Axes:
+    """A legend above the axes, if anything has a label, under its title; above that what a reader must not miss, or
+    must know."""
     handles, labels = ax.get_legend_handles_labels()
-    if not handles:
+    if not handles and not note:
         return ax
     figure = ax.get_figure(root=True)
     assert figure is not None
     width = 72 * ax.get_position().width * figure.get_size_inches()[0]  # points
-    columns = int(width / (4 * max(len(label) for label in labels) + 36))  # a letter of 7 points is 4 wide
+    columns = int(width / (4 * max(map(len, labels), default=0) + 36))  # a letter of 7 points is 4 wide
     title = TITLES.get(by or "", by)
     drawn = ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
         ncols=max(columns, 1),
-        title="\n".join([*textwrap.wrap(warning, max(int(width / 3.6), 20)), *([title] if title else [])]) or None,
+        title="\n".join([*textwrap.wrap(warning or note, max(int(width / 3.6), 20)), *([title] if title else [])])
+        or None,
         title_fontsize="small",
         borderaxespad=0.2,
         columnspacing=1.2,

@@ -20,6 +20,7 @@ from analysis.laws.formula import Array
 
 POINTS = {"linestyle": "", "markersize": 2.8, "alpha": 0.8, "markeredgewidth": 0}
 DENSE = 100  # points of a curve of the law
+MOST_LINES = 30  # curves of a figure
 SHORTEST = 3  # values of x that make a line
 
 
@@ -28,16 +29,20 @@ def fit_against_data(ax: Axes, fit: Fit, table: pd.DataFrame, x: str | None = No
     right. With `x` (D, N, r, step, ...): losses along it; a curve of the law for every run, or, where `x` is the same
     all through a run, for every combination of the other variables.
 
-    `by`: a column whose values get looks of their own.
+    `by`: a column whose values get looks of their own. Of more than MOST_LINES curves some are drawn, which is said.
     """
-    data, units = table.assign(predicted=fit.predict(table)), fit.law.variables
-    for look, text, part in groups(data, by, units.get(by or "", "")):
+    data, units, counts = table.assign(predicted=fit.predict(table)), fit.law.variables, [0, 0]
+    looks = groups(data, by, units.get(by or "", ""))
+    for look, text, part in looks:
         if x is None:
             ax.plot(part[fit.target], part.predicted, **look.plot(**POINTS), label=text)
             continue
         ax.plot(part[x], part[fit.target], **look.plot(**POINTS))
-        for number, (_, rows) in enumerate(part.groupby(lines_of(fit, part, x))):
-            ax.plot(*_curve(fit, rows, x), **look.plot(marker=""), label=text if number == 0 else None)
+        lines = [rows for _, rows in part.groupby(lines_of(fit, part, x))]
+        shown = np.unique(np.linspace(0, len(lines) - 1, max(MOST_LINES // len(looks), 1)).round().astype(int))
+        counts = [counts[0] + len(shown), counts[1] + len(lines)]
+        for number in shown:
+            ax.plot(*_curve(fit, lines[number], x), **look.plot(marker=""), label=text if number == 0 else None)
     if x is None:
         ends = [min(data[fit.target].min(), data.predicted.min()), max(data[fit.target].max(), data.predicted.max())]
         ax.plot(ends, ends, **REFERENCE.plot())
@@ -46,7 +51,9 @@ def fit_against_data(ax: Axes, fit: Fit, table: pd.DataFrame, x: str | None = No
     else:
         label_axis(ax.xaxis, x, data[x], units.get(x, ""))
         label_target(ax.yaxis, fit.target, data[fit.target])
-    return legend(ax, by)
+    return legend(
+        ax, by, note=f"curves for {counts[0]} of {counts[1]} lines of points" if counts[0] < counts[1] else ""
+    )
 
 
 def lines_of(fit: Fit, table: pd.DataFrame, x: str) -> Any:

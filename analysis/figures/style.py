@@ -6,7 +6,7 @@ a line style and marker each, so that they are told apart without colour.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,14 +102,26 @@ def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
     figure.set_size_inches(width, height + (rows - 1) * 1.5 * SMALL / 72)
 
 
+def figure_of(draw: Sequence[Callable[[Axes], object]], *, height: float = 3.2, across: int = 3) -> Figure:
+    """A figure of one pair of axes per function: side by side, at most `across` of them in a row."""
+    rows = -(-len(draw) // across)
+    columns = -(-len(draw) // rows)  # 4 are two rows of 2
+    width = 4.6 if len(draw) == 1 else PAGE / 2 * columns
+    figure = Figure(figsize=(width, rows * height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for function, one in zip(draw, axes, strict=False):
+        function(one)
+    for empty in axes[len(draw) :]:
+        empty.set_axis_off()
+    return figure
+
+
 def save(path: str | Path, *draw: Callable[[Axes], object], height: float = 3.2) -> Path:
     """A file with one pair of axes per function, side by side: png, pdf or svg by its suffix. Equal figures are equal
     bytes. Raises InputError as `check_file`."""
     path = Path(path)
     check_file("--plot", path, SUFFIXES)
-    figure = Figure(figsize=(4.6 if len(draw) == 1 else PAGE / 2 * len(draw), height), layout="constrained")
-    for function, axes in zip(draw, figure.subplots(1, len(draw), squeeze=False)[0], strict=True):
-        function(axes)
+    figure = figure_of(draw, height=height, across=len(draw))
     dates: dict[str, dict[str, None]] = {
         ".png": {"Software": None},
         ".svg": {"Date": None, "Creator": None},

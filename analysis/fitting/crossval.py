@@ -125,9 +125,14 @@ def folds_of(
 
 
 def _runs(table: pd.DataFrame, grouping: Grouping, count: int, seed: int) -> list[Fold]:
+    if grouping.clusters is None and grouping.origin != "unknown":  # every row is a run of its own
+        names = tuple(str(name) for name in table.index + 1)
+        grouping = Grouping(("row",), np.arange(len(table)), grouping.origin)
+        table = table.assign(row=[f"of row {name}" for name in names])
     if grouping.clusters is None or grouping.runs is None:
         why = "the table has no column run, and nothing else says which rows are of one run"
-        raise InputError("by", "run", why, "say it: --group COLUMN,...; or leave out by a variable, such as N")
+        remedy = "say it: --group COLUMN,..., or none if each row is a run; or leave out by a variable, such as N"
+        raise InputError("by", "run", why, remedy)
     if grouping.runs < 3:
         raise InputError("by", "run", f"there are {grouping.runs} runs", "leave out by something with three or more")
     count = min(count, grouping.runs)

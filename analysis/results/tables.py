@@ -105,10 +105,17 @@ def read(path: str | Path, columns: Mapping[str, str] | None = None, where: str 
     the header. Raises InputError for what cannot be read, evaluated or is missing.
     """
     path, columns = Path(path), columns or {}
-    table = read_file(path, {*TEXTS, *(columns[name] for name in TEXTS if name in columns)})
+    texts = {columns[name] for name in TEXTS if name in columns}
+    written = read_file(path, {*TEXTS, *texts})
+    table = written.copy(deep=False)
+    for name in texts & set(table.columns) - set(TEXTS):  # a run's name that is an amount, too: --map run=N
+        numbers = pd.to_numeric(written[name], errors="coerce")
+        table[name] = numbers if numbers.notna().all() else written[name]
     if where is not None:
         table = keep(table, where, path.name, columns)
-    found = {name: _mapped(table, name, expression, path) for name, expression in columns.items()}
+    written = written.loc[table.index]
+    sources = {name: written if name in TEXTS else table for name in columns}
+    found = {name: _mapped(sources[name], name, expression, path) for name, expression in columns.items()}
     rest = {name: table[name] for name in table.columns if name not in found}
     read = pd.DataFrame({**found, **rest}, index=table.index)
     read.attrs["map"] = dict(columns)  # for remedies: how to say another one

@@ -11,8 +11,8 @@ import pytest
 from analysis.decide.compare import compare
 from analysis.laws.formula import Array
 from analysis.laws.law import Law
-from analysis.laws.library import DCPT, DCPT_L1
-from analysis.laws.sizes import CHINCHILLA, KAPLAN
+from analysis.laws.library import CHINCHILLA, DCPT, DCPT_L1, KAPLAN
+from benchmarks.verdicts import study, told_apart
 from harness.core.errors import InputError
 from tests.planted import TRUTH, design, losses
 
@@ -112,6 +112,15 @@ def test_anything_that_fits_and_predicts_can_be_compared(table: pd.DataFrame) ->
     found = compare([Nearest(), DCPT], table)
     assert found.verdict == "best is dcpt; worse is nearest"
     assert found.laws.parameters.isna().tolist() == [False, True]
+
+
+@pytest.mark.slow
+def test_large_differences_are_never_told_the_wrong_way_round() -> None:
+    """The study of benchmarks/results/verdicts.csv, on a part of its tables."""
+    results = study(range(30))
+    told = told_apart(results, "se")
+    assert told[results.truth >= 0.003].mean() > 0.4
+    assert not told[results.truth < 0].any() or results.truth[told].min() > -0.003
 
 
 def test_what_cannot_be_compared_is_refused(table: pd.DataFrame) -> None:

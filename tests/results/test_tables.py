@@ -527,3 +527,13 @@ def test_a_map_is_split_at_commas_outside_parentheses() -> None:
 def test_a_map_that_is_none_is_refused(text: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
         parse_map(text)
+
+
+def test_an_amount_may_name_the_runs_too(tmp_path: Path) -> None:
+    """Of one run a size, N is both: a number where a law reads it, and as it is written where it is a name."""
+    file = tmp_path / "runs.csv"
+    file.write_text("N,D,loss,seed\n1e8,1e9,3.0,01\n1e9,1e9,2.5,02\n")
+    table = read(file, {"run": "N"}, where="N > 2e8")
+    assert table.N.tolist() == [1e9]
+    assert table.run.tolist() == ["1e9"]
+    assert read(file, {"run": "seed"}).run.tolist() == ["01", "02"]
