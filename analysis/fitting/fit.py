@@ -19,17 +19,16 @@ import numpy as np
 import pandas as pd
 
 from analysis.fitting.objective import Loss, Objective, columns_of, row_weights
-from analysis.fitting.profile import profile_interval
+from analysis.fitting.profile import Profile, profiled
 from analysis.fitting.resampling import GUESS, Draws, Grouping, draws_of, grouping_of, grouping_warnings
 from analysis.fitting.search import Found, Progress, search
-from analysis.fitting.standard_errors import Information, inform, intervals, quality, requirements
+from analysis.fitting.standard_errors import Information, intervals, quality, requirements, unidentified
 from analysis.laws.formula import Array
 from analysis.laws.law import Bound, Law, remedy_of
 from analysis.results.checks import POSITIVE, check
 from harness.core.errors import InputError
 
 LEVEL = 0.9  # of every interval
-FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled
 # A fit warns of itself from here on.
 WITHIN = 0.5  # of what happens along the runs is explained
 MISSED = 0.05  # mean relative error of losses: laws of losses are wrong by a percent, and this is decades of compute
@@ -56,9 +55,10 @@ class Fit:
     cramer_rao: dict[str, float]
     """What they would be if all rows were independent."""
     interval: dict[str, tuple[float, float]]
-    """From the bootstrap, else from standard errors."""
+    """Of parameters with a profile that one; of others from the bootstrap, else from standard errors. -inf or inf on a
+    side where the data say nothing up to the parameter's bound."""
     profile: dict[str, tuple[float | None, float | None]]
-    """Of flat parameters; None on a side where the objective never rises enough."""
+    """Of flat parameters; None on a side where the objective does not rise enough up to the parameter's bound."""
     objective: float
     """At the minimum."""
     n_points: int
@@ -72,7 +72,7 @@ class Fit:
     on_bound: tuple[str, ...]
     """Parameters at an end of their range."""
     unidentified: tuple[str, ...]
-    """Parameters that the data cannot tell."""
+    """Parameters that the data cannot tell: of those with a profile, by its width."""
     condition: float
     """Of the scaled Jacobian."""
     r2: float
@@ -185,11 +185,10 @@ def fit_law(
     check_rows(law, table, target)
     objective = objective_of(law, table, loss, target, weights)
     grouping = grouping_of(table, law.variables, group)
-    found = search(objective, seed)
-    known = inform(objective, found, grouping.clusters)
+    found, known, profiles = profiled(objective, search(objective, seed), grouping.clusters, LEVEL, seed)
     draws = draws_of(objective, found, table, grouping, bootstrap, seed, progress) if bootstrap else None
     rows = None if any(table[name].dtype == object for name in law.variables) else _kept(table, law, target, grouping)
-    return _report(objective, found, known, grouping, fixed, target, draws, rows)
+    return _report(objective, found, known, profiles, grouping, fixed, target, draws, rows)
 
 
 def check_rows(law: Law, table: pd.DataFrame, target: str) -> None:
@@ -221,6 +220,7 @@ def _report(
     objective: Objective,
     found: Found,
     known: Information,
+    profiles: Mapping[str, Profile],
     grouping: Grouping,
     fixed: dict[str, float],
     target: str,
@@ -238,7 +238,7 @@ def _report(
     if draws is not None:
         se = np.nanstd(draws.parameters, axis=0, ddof=1)
     predicted = objective.bound.value(found.theta[None])[0]
-    profile = {name: profile_interval(objective, found, known, name, LEVEL) for name in _flat(law, known)}
+    profile = {name: (curve.low, curve.high) for name, curve in profiles.items()}
     return Fit(
         law=law,
         fixed=fixed,
@@ -255,7 +255,7 @@ def _report(
         starts={"tried": found.tried, "agree": found.agree},
         converged=found.converged,
         on_bound=known.on_bound,
-        unidentified=known.unidentified,
+        unidentified=unidentified(law, known, profile),
         condition=known.condition,
         draws=draws,
         rows=rows,
@@ -268,13 +268,3 @@ def _report(
             for name, column in zip(law.variables, objective.bound.data, strict=False)
         },
     )
-
-
-def _flat(law: Law, known: Information) -> Sequence[str]:
-    """The parameters that the data say little of."""
-    found = []
-    for name, se in zip(law.parameters, known.se, strict=True):
-        low, high = law.starts.get(name, (0.0, 1.0))
-        if name in known.unidentified or not se <= FLAT * (1.0 if law.on_log_scale(name) else high - low):
-            found.append(name)
-    return found

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from analysis.fitting.newton import minimise
 from analysis.fitting.objective import Objective
 from analysis.fitting.starts import starts
-from analysis.laws.formula import Array
+from analysis.laws.formula import Array, Integers
 from analysis.laws.law import Law
 
 BATCH = 16  # starts taken together
@@ -30,6 +30,7 @@ SAME = 1e-6  # relative difference of two values that count as one
 CONVERGED = 1e-9  # relative gain that one more Newton step may still promise
 ROUGH_CELLS = 16_000  # numbers of the table that the rough descent of a start looks at
 LONG = 500  # steps, for the best ends where most were not enough
+FEW, MANY = 10, 60  # steps of every start with a parameter held, and of the best one
 CHUNK = 250  # refits at once, of some hundred rows; fewer of more
 CHUNK_CELLS = 2_000_000  # refits times rows at once
 
@@ -85,6 +86,60 @@ def search(objective: Objective, seed: int = 0) -> Found:
         _others(ends, objective),
         np.array(twins).reshape(-1, len(theta)),
     )
+
+
+def improved(objective: Objective, found: Found, theta: Array, seed: int) -> Found:
+    """The search gone on from a point `theta` (P,) below its optimum. Where that leads to another value, a further
+    search counts how many starts reach it."""
+    low, high = inward_bounds(objective.bound.law)
+    _, exact = descent(objective)
+    end = minimise(objective, theta[None], low, high, deltas=exact[-1:], most_steps=LONG)
+    ended = float(objective.value(end.theta)[0])
+    if not ended < found.value:
+        return found
+    new = replace(found, theta=end.theta[0], value=ended, gap=float(end.gap[0]))
+    if same(ended, found.value, objective):
+        return replace(new, twins=np.concatenate([found.theta[None], found.twins]))
+    again = search(objective, seed)
+    best, second = (again, new) if again.value < ended else (new, again)
+    tried, others = found.tried + again.tried + 1, np.concatenate([found.theta[None], found.others])
+    if same(again.value, ended, objective):
+        twins = np.concatenate([second.theta[None], again.twins])
+        return replace(best, tried=tried, agree=again.agree + 1, others=others, twins=twins)
+    agree, others = again.agree if best is again else 1, np.concatenate([second.theta[None], others])
+    return replace(best, tried=tried, agree=agree, others=others, twins=again.twins if best is again else others[:0])
+
+
+def held(
+    objective: Objective, index: Integers, at: Array, theta: Array, allowance: float, known: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """The minimum with parameter `index` (K,) held `at` (K,), from starts `theta` (K, S, P): where the best of the S
+    ends (K, P), its value (K,), and how much a further step promises to take from it.
+
+    After a few steps only the best of the S goes on, and only if it may get below what is `known` (K,). A promise of
+    `allowance` plays no part.
+    """
+    members, several, parameters = theta.shape
+    bounds, (_, exact) = inward_bounds(objective.bound.law), descent(objective)
+    deltas = exact if objective.loss.kind == "lad" else exact[-1:]
+    tolerance = 1e-8
+
+    def minimised(starts: Array, index: Integers, most_steps: int) -> tuple[Array, Array, Array]:
+        low, high = (np.tile(bound, (len(starts), 1)) for bound in bounds)
+        each = np.arange(len(starts))
+        low[each, index] = high[each, index] = starts[each, index]
+        end = minimise(objective, starts, low, high, deltas=deltas, tolerance=tolerance, most_steps=most_steps)
+        return end.theta, objective.value(end.theta), np.nan_to_num(end.gap * np.abs(end.value), posinf=0.0)
+
+    each, theta = np.arange(members), theta.copy()
+    theta[each, :, index] = at[:, None]
+    theta, value, fall = minimised(theta.reshape(-1, parameters), np.repeat(index, several), FEW)
+    best = each, value.reshape(members, several).argmin(1)
+    theta, value, fall = (part.reshape(members, several, *part.shape[1:])[best] for part in (theta, value, fall))
+    on = np.flatnonzero((fall > allowance) & (value - 10 * fall < (np.inf if known is None else known)))
+    if on.size:
+        theta[on], value[on], fall[on] = minimised(theta[on], index[on], MANY)
+    return theta, value, fall
 
 
 def refit(

@@ -23,7 +23,12 @@ from analysis.laws.law import Law
 
 SINGULAR = 1e-13  # of the largest eigenvalue: below it a direction leaves every prediction as it is
 DECADE = 2.3  # a parameter on a log scale whose standard error is a factor of ten is not identified
+FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled
+ENDS = 3.3  # standard errors between the ends of an interval of 90 %
 NEGLIGIBLE = 1e-6  # of every prediction: a term this small is at its bound of zero
+
+
+Intervals = Mapping[str, tuple[float | None, float | None]]  # None: open
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,48 @@ def inform(objective: Objective, found: Found, clusters: Integers | None) -> Inf
             covariance, degrees = _by_run(independent, inverse / slope, jacobian * (weights * psi), clusters[used])
         wider = np.nan_to_num(np.diag(covariance) / np.diag(independent), nan=1.0)
     se = np.sqrt(np.diag(covariance))
+    unidentified = _unidentified(law, se, singular, found)
+    unknown = np.isin(law.parameters, unidentified)  # along a flat direction the ratio is that of two roundings
     return Information(
         covariance,
         np.sqrt(np.diag(independent)),
         max(degrees, 1),
-        spread / slope * np.maximum(wider, 1.0),
+        spread / slope * np.where(unknown, np.maximum(wider, 1.0), wider),
         condition,
-        _unidentified(law, se, singular, found),
+        unidentified,
         _on_bound(objective, theta, predicted[0]),
     )
+
+
+def flat(law: Law, known: Information) -> list[str]:
+    """The parameters that the data say little of. One that enters linearly, and may be negative, is never flat for the
+    size of its error: that has the unit of its column."""
+    names = []
+    for name, se in zip(law.parameters, known.se, strict=True):
+        low, high = (0.0, 1.0) if law.on_log_scale(name) else law.starts.get(name, (-np.inf, np.inf))
+        if name in known.unidentified or not se <= FLAT * (high - low):
+            names.append(name)
+    return names
+
+
+def unidentified(law: Law, known: Information, profile: Intervals) -> tuple[str, ...]:
+    """The parameters that the data cannot tell. A profile decides where there is one: by its width, which an open end
+    continues to the bound. One that may be anything from zero to some size is what its standard error says."""
+    names = []
+    for name in law.parameters:
+        if name not in profile:
+            continue
+        ends = zip(profile[name], law.bound(name), (-np.inf, np.inf), strict=True)
+        if law.on_log_scale(name):
+            low, high = (np.log(end) if end is not None else infinite for end, _, infinite in ends)
+            unsure = name in known.unidentified if np.isinf(low) and high < np.inf else high - low > ENDS * DECADE
+        else:
+            low, high = (bound if end is None else end for end, bound, _ in ends)
+            first, last = law.starts.get(name, (low, high))
+            unsure = high - low > last - first or bool(np.isinf(high - low))
+        if unsure:
+            names.append(name)
+    return tuple(names)
 
 
 def intervals(
@@ -80,11 +118,11 @@ def intervals(
     found: Found,
     known: Information,
     draws: Draws | None,
-    profile: Mapping[str, tuple[float | None, float | None]],
+    profile: Intervals,
     level: float,
 ) -> dict[str, tuple[float, float]]:
-    """From draws or standard errors; of a parameter that is not identified from its profile, open to its bounds (draws
-    stay where they began along a flat direction)."""
+    """Of what has a profile from that, with draws and without (draws stay where they began along a flat direction); of
+    the others from draws or standard errors. Infinite where open."""
     tail = (1 - level) / 2
     if draws is not None:
         low, high = np.nanquantile(draws.parameters, [tail, 1 - tail], axis=0)
@@ -96,11 +134,8 @@ def intervals(
         bounds = np.array([law.bound(name) for name in law.parameters])
         low, high = np.clip(low, bounds[:, 0], None), np.clip(high, None, bounds[:, 1])
     found_ends = {name: (float(a), float(b)) for name, a, b in zip(law.parameters, low, high, strict=True)}
-    for name in known.unidentified:
-        ends = zip(profile[name], law.bound(name), strict=True)
-        first, last = (bound if end is None else end for end, bound in ends)
-        found_ends[name] = (float(first), float(last))
-    return found_ends
+    profiled = {name: (-np.inf if a is None else a, np.inf if b is None else b) for name, (a, b) in profile.items()}
+    return {**found_ends, **profiled}
 
 
 def quality(objective: Objective, predicted: Array, clusters: Integers | None) -> dict[str, Any]:

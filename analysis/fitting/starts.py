@@ -53,6 +53,33 @@ def sampled(objective: Objective, seed: int) -> Array:
     return _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed))
 
 
+def resolved(objective: Objective, theta: Array, held: int) -> Array:
+    """Parameters (K, P) with the linear ones solved for, all but the one whose index is `held`."""
+    law, bound = objective.bound.law, objective.bound
+    root = np.sqrt(objective.weights) / (objective.observed if objective.loss.residuals == "log" else 1.0)
+    free = [name for name in law.linear if name != law.parameters[held]]
+    if not free:
+        return theta
+    theta, at = theta.copy(), [law.parameters.index(name) for name in free]
+    positive = np.array([law.bound(name)[0] >= 0 for name in free], dtype=bool)
+    least = np.array(
+        [np.log(SMALLEST * objective.observed.min()) if law.on_log_scale(name) else -np.inf for name in free]
+    )
+    for first in range(0, len(theta), size := max(CELLS // bound.cells, 1)):
+        own = theta[first : first + size]
+        natural = law.outward(own)
+        *factors, rest = bound.basis(own)
+        if law.parameters[held] in law.linear:
+            rest = rest + natural[:, held, None] * factors.pop(law.linear.index(law.parameters[held]))
+        columns = np.stack([np.broadcast_to(factor, (len(own), bound.n)) for factor in factors], axis=1) * root
+        target = np.broadcast_to((objective.observed - rest) * root, (len(own), bound.n))
+        gram, right = columns @ columns.transpose(0, 2, 1), (columns @ target[:, :, None])[:, :, 0]
+        solution, _ = _least_squares(gram, right, (target**2).sum(-1), positive)
+        natural[:, at] = np.where(positive, np.maximum(solution, 1e-300), solution)
+        own[:, at] = np.maximum(law.inward(natural)[:, at], least)
+    return theta
+
+
 def _axis(law: Law, name: str, count: int) -> Array:
     low, high = law.starts[name]
     return np.geomspace(low, high, count) if law.on_log_scale(name) else np.linspace(low, high, count)
