@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.commands.progress import bar
@@ -209,11 +210,8 @@ def fit_lines(fit: Fit) -> list[str]:
         low, high = fit.interval[name]
         note = "not identified" if name in fit.unidentified else ""
         note += (", " if note else "") + "on its bound" if name in fit.on_bound else ""
-        if name in fit.profile:
-            ends = ["open" if end is None else f"{end:.4g}" for end in fit.profile[name]]
-            note += f"{'; ' if note else ''}profile {ends[0]} to {ends[1]}"
-        span = f"{low:.5g} to {high:.5g}"
-        lines.append(f"{name:{width}}  {value:>12.6g}  {span:>28}  {fit.se[name]:>9.3g}  {note}".rstrip())
+        note += (", " if note else "") + "profile" if name in fit.profile else ""
+        lines.append(f"{name:{width}}  {value:>12.6g}  {span(low, high):>28}  {error(fit, name):>9}  {note}".rstrip())
     within = "" if fit.r2_within_run is None else f" (within runs {fit.r2_within_run:.4f})"
     lines += [
         "",
@@ -226,7 +224,23 @@ def fit_lines(fit: Fit) -> list[str]:
         lines.append(f"intervals from {len(fit.draws.parameters)} resamples by {fit.draws.group}{failed}")
     else:
         lines.append("intervals from standard errors (--bootstrap N for resampled ones)")
+    if fit.profile:
+        lines[-1] += f"; of {', '.join(fit.profile)} from their profiles, with resamples and without"
     return lines
+
+
+def span(low: float, high: float) -> str:
+    """An interval; an open side has no end, where a bound of the parameter would look like one."""
+    if np.isinf(low) and np.isinf(high):
+        return "open"
+    if np.isinf(low) or np.isinf(high):
+        return f"at most {high:.5g}" if np.isinf(low) else f"at least {low:.5g}"
+    return f"{low:.5g} to {high:.5g}"
+
+
+def error(fit: Fit, name: str) -> str:
+    """A standard error, where it means something."""
+    return "-" if name in fit.unidentified or not np.isfinite(fit.se[name]) else f"{fit.se[name]:.3g}"
 
 
 def _plot(path: Path, fit: Fit, table: pd.DataFrame) -> None:

@@ -138,14 +138,17 @@ def quantiles(ax: Axes, fit: Fit, table: pd.DataFrame) -> Axes:
 def profile(ax: Axes, found: Profile) -> Axes:
     """The rise of the objective as one parameter is held elsewhere, as a multiple of the rise that LEVEL allows."""
     rise = found.rise / found.allowed
-    inside = found.values[rise <= 1]
-    ax.axvspan(inside.min(), inside.max(), color="0.92", zorder=0)
-    ax.plot(found.values, rise, color=UPSTREAM.color)
+    near = np.flatnonzero(rise <= 4)  # further up it says no more
+    shown = slice(max(near[0] - 1, 0), near[-1] + 2)
+    values, rise = found.values[shown], rise[shown]
+    low, high = (values[k] if end is None else end for k, end in ((0, found.low), (-1, found.high)))
+    ax.axvspan(low, high, color="0.92", zorder=0)
+    ax.plot(values, rise, color=UPSTREAM.color)
     ax.axhline(1, **REFERENCE.plot(), label=f"end of the {percent(LEVEL)} interval")
-    ax.plot([found.values[rise.argmin()]], [rise.min()], "o", color=UPSTREAM.color, label="estimate")
-    if found.values.min() > 0 and found.values.max() > 30 * found.values.min():
-        logarithmic(ax.xaxis, found.values)
-    ax.set_ylim(-0.2, 4)  # further up it says no more
+    ax.plot([values[rise.argmin()]], [rise.min()], "o", color=UPSTREAM.color, label="estimate")
+    if values.min() > 0 and values.max() > 30 * values.min():
+        logarithmic(ax.xaxis, values)
+    ax.set_ylim(-0.2, 4)
     ax.set(xlabel=found.name, ylabel="rise of the objective (of the allowed)")
     return legend(ax)
 

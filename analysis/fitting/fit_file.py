@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -52,7 +53,7 @@ ROUNDING = 1e-9  # relative: a parameter this little outside of its bounds is on
 
 def to_document(fit: Fit, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The `rewarm.fit/1` document; `columns`: how the table's were mapped. Numbers that are not finite (the error of
-    an unidentified parameter) become null."""
+    an unidentified parameter, an open end of an interval) become null."""
     draws = fit.draws
     document: dict[str, Any] = _finite(
         {
@@ -117,7 +118,7 @@ def from_document(document: Mapping[str, Any], name: str = "fit") -> Fit:
             loss=Loss(**loss),
             draws=draws,
             rows=None if given["rows"] is None else pd.DataFrame(given["rows"]),
-            interval=_pairs(given["interval"]),
+            interval=_ends(given["interval"]),
             profile=_pairs(given["profile"]),
             range=_pairs(given["range"]),
             on_bound=tuple(given["on_bound"]),
@@ -182,6 +183,14 @@ def _check(fit: Fit) -> None:
             raise ValueError(f"rows lack {', '.join(lacking)}")
         if len(fit.rows) != fit.n_points or not np.isfinite(fit.rows[[*variables, fit.target]].to_numpy(float)).all():
             raise ValueError(f"rows are not {fit.n_points} rows of numbers")
+
+
+def _ends(given: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Pairs whose null is an open side."""
+    return {
+        key: (-math.inf if low is None else low, math.inf if high is None else high)
+        for key, (low, high) in given.items()
+    }
 
 
 def _pairs(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def _allowed(known: Information, level: float) -> Array:
     """(P,) The rise of the objective at an interval's end. For a linear law and least squares that end is Student's."""
     from scipy.stats import f
 
-    return np.maximum(0.5 * float(f.ppf(level, 1, known.degrees)) * known.unit, 1e-300)
+    return np.asarray(np.maximum(0.5 * f.ppf(level, 1, known.degrees) * known.unit, 1e-300))
 
 
 def _told(law: Law, found: Found, curve: _Curve) -> Profile:
@@ -181,6 +181,11 @@ def _curves(
     if curves:
         descend = partial(held, objective, allowance=1e-4 * min(curve.allowed for curve in curves))
         _outwards(objective, curves, descend, found, known)
+        minima = np.concatenate([found.others, found.twins])
+        values = objective.value(minima)
+        for curve in curves:
+            new = (values <= curve.high) & (minima[:, [curve.index]] != curve.at).all(-1)
+            curve.add(minima[new, curve.index], minima[new], values[new], np.zeros(int(new.sum())))
         _from_elsewhere(objective, curves, descend, found, seed)
         _neighbours(curves, descend)
         _enclose(law, curves, descend)

@@ -1,0 +1,152 @@
+"""Profile intervals: where closed forms or brute force say that they end, and what is said where they do not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t as student
+
+from analysis.commands.fit import fit_lines
+from analysis.fitting.fit import fit_law, objective_of
+from analysis.fitting.fit_file import from_document, to_document
+from analysis.fitting.objective import Loss
+from analysis.fitting.profile import Profile, profile, profiled
+from analysis.fitting.search import Found, search
+from analysis.fitting.standard_errors import inform
+from analysis.laws.law import FREE, Law
+
+SQUARES = Loss("ls", residuals="raw")
+LINE = Law("line", "a + b*x", {"x": ""}, ("a", "b"), {}, bounds={"a": FREE, "b": FREE})
+VARIABLES = {"x": ""}
+
+
+def table(count: int = 12, noise: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    x = np.linspace(0, 1, count)
+    return pd.DataFrame({"x": x, "loss": 2 + 0.5 * x + noise * random.standard_normal(count)})
+
+
+def profile_of(law: Law, rows: pd.DataFrame, name: str, loss: Loss = SQUARES) -> tuple[Profile, Found]:
+    objective = objective_of(law, rows, loss)
+    found = search(objective)
+    return profile(objective, found, inform(objective, found, None), name), found
+
+
+def students(rows: pd.DataFrame, name: str) -> tuple[float, float]:
+    """The 90 % interval of a regression line's parameter, from the textbook."""
+    X = np.stack([np.ones(len(rows)), rows.x], axis=1)
+    inverse = np.linalg.inv(X.T @ X)
+    beta = inverse @ X.T @ rows.loss.to_numpy()
+    variance = ((rows.loss - X @ beta) ** 2).sum() / (len(rows) - 2)
+    i = ("a", "b").index(name)
+    reach = student.ppf(0.95, len(rows) - 2) * np.sqrt(variance * inverse[i, i])
+    return beta[i] - reach, beta[i] + reach
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_the_profile_of_a_regression_line_is_students_interval(name: str) -> None:
+    rows = table(6)
+    curve, _ = profile_of(LINE, rows, name)
+    low, high = students(rows, name)
+    assert (curve.low, curve.high) == pytest.approx((low, high), abs=2e-3 * (high - low))
+
+
+def test_a_free_slope_is_not_flat_for_its_size_alone() -> None:
+    rows = table().assign(x=lambda rows: 1e-6 * rows.x)
+    fit = fit_law(LINE, rows, loss=SQUARES, group=None)
+    assert fit.se["b"] > 1e4
+    assert fit.profile == {}
+    assert fit.unidentified == ()
+
+
+def test_an_interval_ends_on_a_logarithmic_scale_where_it_does_on_the_other() -> None:
+    """`b` positive is fitted by its logarithm, in which the same profile is lopsided; below, zero is not excluded."""
+    positive = replace(LINE, bounds={"a": FREE})
+    for noise in (0.1, 0.4):
+        rows = table(noise=noise)
+        curve, _ = profile_of(positive, rows, "b")
+        low, high = students(rows, "b")
+        assert curve.high == pytest.approx(high, rel=5e-3)
+        assert curve.low is None if low < 0 else curve.low == pytest.approx(low, rel=5e-3)
+
+
+def test_what_plays_no_part_is_open_on_both_sides() -> None:
+    starts = {"b": (0.1, 1.0), "k": (0.1, 1.0)}
+    law = Law("idle", "a + 1e-30*x**(b + k)", VARIABLES, ("a",), starts, log=("k",))
+    fit = fit_law(law, table(), loss=SQUARES, group=None)
+    assert {"b", "k"} <= set(fit.unidentified)
+    assert fit.profile["b"] == fit.profile["k"] == (None, None)
+    assert fit.interval["b"] == (-np.inf, np.inf)
+    [line] = [line for line in fit_lines(fit) if line.startswith("b ")]
+    assert " open " in line
+    assert " 0 " not in line
+
+
+def ridge(bound: float) -> Law:
+    """Only p q is told, and q is bounded: p ends where q does."""
+    starts = {"p": (0.1, 5.0), "q": (0.1, 5.0)}
+    return Law("ridge", "p*q*x + c", VARIABLES, ("c",), starts, bounds={"q": (0.5, bound), "p": (0.0, 100.0)})
+
+
+def test_a_ridge_ends_where_the_other_parameter_meets_its_bound() -> None:
+    rows = table(noise=1e-4)
+    rows["loss"] = 1 + 2 * rows.x + 1e-4 * np.random.default_rng(0).standard_normal(len(rows))
+    fit = fit_law(ridge(4.0), rows, loss=SQUARES, group=None)
+    assert {"p", "q"} <= set(fit.profile)
+    low, high = fit.profile["p"]
+    assert (low, high) == pytest.approx((0.5, 4.0), abs=0.005 * 3.5)  # walls, enclosed to a part of the width
+    assert fit.profile["q"] == (None, None)
+
+
+def test_a_crossing_beside_a_bound_is_told_from_none() -> None:
+    """A bound a little further out leaves the end where it is, one before it opens the interval."""
+    rows = table(noise=0.02)
+    _, high = students(rows, "b")
+    curve, _ = profile_of(replace(LINE, bounds={"a": FREE, "b": (-5.0, 1.001 * high)}), rows, "b")
+    assert curve.high == pytest.approx(high, rel=1e-4)
+    curve, _ = profile_of(replace(LINE, bounds={"a": FREE, "b": (-5.0, 0.999 * high)}), rows, "b")
+    assert curve.high is None
+    assert curve.values.max() == pytest.approx(0.999 * high)
+    assert (curve.values < 0.999 * high).sum() == len(curve.values) - 1  # no copies of the bound
+
+
+def test_two_basins_are_spanned() -> None:
+    """(b² - 1)² told with noise: 1 and -1 fit alike, 0 does not."""
+    law = Law("square", "a + b**2*x", VARIABLES, ("a",), {"b": (-3.0, 3.0)}, bounds={"a": FREE, "b": (-5.0, 5.0)})
+    rows = table(noise=0.01)
+    curve, _ = profile_of(law, rows, "b")
+    low, high = np.sqrt(students(rows, "b"))
+    assert (curve.low, curve.high) == pytest.approx((-high, high), rel=2e-3)
+    assert curve.rise[np.abs(curve.values).argmin()] > 10 * curve.allowed
+    assert low > 0.5
+
+
+def test_a_better_optimum_that_a_profile_sees_is_taken() -> None:
+    law = Law("double", "a + (b**2 - 0.1*b)*x", VARIABLES, ("a",), {"b": (-3.0, 3.0)}, bounds={"b": (-1.0, 3.0)})
+    x = np.linspace(0, 1, 12)
+    rows = pd.DataFrame({"x": x, "loss": 2 + 1.5 * x + 0.05 * np.random.default_rng(0).standard_normal(12)})
+    objective = objective_of(law, rows, SQUARES)
+    right = search(objective)
+    assert right.theta[1] > 0
+    theta = np.array([2.0 + 0.2, -1.0])
+    wrong = replace(right, theta=theta, value=float(objective.value(theta[None])[0]), agree=3)
+    found, known, profiles = profiled(objective, replace(wrong, twins=theta[None] + 0.5), None)  # the twin: to be flat
+    assert found.value <= right.value * (1 + 1e-9)
+    assert found.theta == pytest.approx(right.theta, rel=1e-4)
+    assert found.tried > wrong.tried
+    for curve in profiles.values():
+        assert curve.rise.min() >= 0
+    assert known.on_bound == ()
+
+
+def test_open_ends_survive_a_file() -> None:
+    fit = fit_law(ridge(4.0), table(noise=0.01), loss=SQUARES, group=None)
+    document = json.loads(json.dumps(to_document(fit), allow_nan=False))
+    assert document["interval"]["q"] == [None, None]
+    again = from_document(document)
+    assert again.interval == fit.interval
+    assert again.profile == fit.profile
