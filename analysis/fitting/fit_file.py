@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
