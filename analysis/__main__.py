@@ -1,11 +1,12 @@
-"""`python -m analysis runs | show | diff | fit | compare | isoflop | mix | schedule | next`: results and decisions.
+"""`python -m analysis runs | show | diff | laws | fit | compare | isoflop | mix | schedule | next`: results, decisions.
 
-The command line over the rooms of analysis: `fit`, `compare`, `isoflop`, `mix`, `schedule` and `next` are modules of
-`analysis.commands`; `runs`, `show` and `diff` print what `analysis.results` reads.
+The command line over the rooms of analysis: `laws`, `fit`, `compare`, `isoflop`, `mix`, `schedule` and `next` are
+modules of `analysis.commands`; `runs`, `show` and `diff` print what `analysis.results` reads.
 
 python -m analysis runs --sweep demo              members of a sweep, those not started too
 python -m analysis runs --sweep demo seed=0,1     with the overrides that the sweep was called with
 python -m analysis show docs_to_python-cosine     a run by name, folder or key, or the beginning of one
+python -m analysis laws                           those that can be fitted: formula, source, verified or not
 python -m analysis fit dcpt --sweep dcpt --corpus python --bootstrap 1000 --json > python.json
 python -m analysis compare dcpt chinchilla --sweep dcpt --corpus python --by run
 python -m analysis isoflop --table runs.csv --map N=params,D=tokens --at 1e22

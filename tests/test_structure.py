@@ -24,6 +24,7 @@ ROOMS = (
     ("paper_figures", False),
     ("analysis", False),  # __main__
     ("analysis.commands", False),
+    ("analysis.report", False),
     ("analysis.design", False),
     ("analysis.figures", False),
     ("analysis.decide", False),

@@ -14,6 +14,7 @@ from analysis.commands import compare as compare_command
 from analysis.commands import decide as decide_command
 from analysis.commands import fit as fit_command
 from analysis.commands import isoflop as isoflop_command
+from analysis.commands import laws as laws_command
 from analysis.commands import next as next_command
 from analysis.results.facts import folder_name
 from analysis.results.runs import RunRecord, read_runs, summary
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str], description: str) -> int:
 
         check_file("--plot", options.plot, SUFFIXES)
     if getattr(options, "report", None):
-        from analysis.figures.page import check_page
+        from analysis.report.page import check_page
 
         check_page("--report", options.report)
     options.given = list(arguments)
@@ -74,6 +75,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "runs": _runs,
     "show": _show,
     "diff": _diff,
+    "laws": laws_command.run,
     "fit": fit_command.run,
     "compare": compare_command.run,
     "isoflop": isoflop_command.run,
@@ -143,6 +145,14 @@ def _parser(description: str) -> Parser:
     show.add_argument("run", nargs=1, metavar="RUN", help="name, folder or key, or the beginning of one")
     diff = commands.add_parser("diff", parents=[store, output], help="what tells two runs apart")
     diff.add_argument("run", nargs=2, metavar="RUN", help="as for show")
+    laws = commands.add_parser(
+        "laws",
+        parents=[output],
+        help="the laws that can be fitted: formula, source, and whether it is verified",
+        description=laws_command.__doc__,
+        formatter_class=PLAIN,
+    )
+    laws_command.add_arguments(laws)
     fit = commands.add_parser(
         "fit",
         parents=[store, output],

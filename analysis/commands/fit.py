@@ -127,7 +127,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         document["decay"] = options.decay
     document["notes"] = notes = table.attrs.get("notes", [])
     if options.report:
-        from analysis.commands.report import write_report  # matplotlib takes a second
+        from analysis.report.fit_report import write_report  # matplotlib takes a second
 
         write_report(options.report, fit, table, options, group_of(options), document)
     return document, [*fit_lines(fit), *notes]

@@ -93,7 +93,7 @@ def compare(
     whole, table = len(table), _usable(laws, table)
     for law in laws:
         if isinstance(law, Law):
-            check_rows(law, table, target)
+            check_rows(law, table, target, loss or Loss())
     counted = row_weights(table, weights) > 0
     variables = {name: unit for law in laws for name, unit in law.variables.items() if name in table}
     grouping = grouping_of(table, variables, group)

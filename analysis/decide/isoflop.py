@@ -26,7 +26,7 @@ from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
 from analysis.laws.formula import Array
-from analysis.laws.library import COMPUTE_OPTIMAL
+from analysis.laws.sizes import COMPUTE_OPTIMAL
 from analysis.results.checks import check
 from harness.core.errors import InputError
 

@@ -182,7 +182,7 @@ def fit_law(
     law = law.fixed(fixed)
     if weights is not None:  # rows of no weight play no part: not in checks, counts, ranges or figures
         table = table[row_weights(table, weights) > 0]
-    check_rows(law, table, target)
+    check_rows(law, table, target, loss)
     objective = objective_of(law, table, loss, target, weights)
     grouping = grouping_of(table, law.variables, group)
     found, known, profiles = profiled(objective, search(objective, seed), grouping.clusters, LEVEL, seed)
@@ -191,11 +191,12 @@ def fit_law(
     return _report(objective, found, known, profiles, grouping, fixed, target, draws, rows)
 
 
-def check_rows(law: Law, table: pd.DataFrame, target: str) -> None:
+def check_rows(law: Law, table: pd.DataFrame, target: str, loss: Loss) -> None:
     """InputError unless the law can be fitted to the rows."""
     plain = [name for name in law.variables if name in table and table[name].dtype != object]
     constant = [name for name in plain if table[name].nunique() == 1]
-    check(table, law.variables, target=target, remedies={name: remedy_of(law, name) for name in constant})
+    remedies = {name: remedy_of(law, name) for name in constant}
+    check(table, law.variables, target=target, remedies=remedies, signed=loss.residuals == "raw")
     parameters, distinct = len(law.parameters), len(table.drop_duplicates(plain))
     if distinct <= parameters:
         why = f"{distinct} different points for the {parameters} parameters of {law.name}"

@@ -148,10 +148,12 @@ def quality(objective: Objective, predicted: Array, clusters: Integers | None) -
         size = np.bincount(clusters)
         left, total = (v - (np.bincount(clusters, v) / size)[clusters] for v in (error, observed))
         within = 1 - float((left**2).sum()) / max(float((total**2).sum()), 1e-300)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a change may be zero
+        relative = np.abs(error / observed)
     return {
         "r2": 1 - float((error**2).sum()) / max(float(((observed - observed.mean()) ** 2).sum()), 1e-300),
         "r2_within_run": within,
-        "mre": float(np.abs(error / observed).mean()),
+        "mre": float(relative.mean()),
         "max_abs_z": float(np.abs(residuals).max() / spread) if spread > 0 else 0.0,
     }
 

@@ -90,10 +90,16 @@ class Law:
         return self.shares[0] if len(self.shares) == 1 else ""
 
     @property
+    def tables(self) -> list[str]:
+        """The public tables of `checked`."""
+        return [name.strip() for name in self.checked.split(",") if name.strip()]
+
+    @property
     def missing(self) -> tuple[str, ...]:
-        """What it lacks to be verified: a form read in a primary source, a public table fitted in a test."""
-        wanted = {"its form was not read in a primary source": self.read, "no public table is fitted": self.checked}
-        return tuple(why for why, there in wanted.items() if not there)
+        """What it lacks to be verified: that its form was read, and that a table which others published is fitted."""
+        return tuple(
+            why for why, there in (("form not read", self.read), ("no public table", self.checked)) if not there
+        )
 
     @property
     def status(self) -> str:

@@ -16,7 +16,15 @@ from collections.abc import Callable, Sequence
 from analysis.laws.grammar import LONGEST_NAME
 from analysis.laws.law import EXPONENT, FREE, Law
 from analysis.laws.law_file import laws_of
-from analysis.laws.mixtures import mixing, shukor_additive, shukor_joint
+from analysis.laws.mixtures import (
+    BIMIX,
+    REPETITION_MIXTURE,
+    log_linear,
+    mixing,
+    quadratic,
+    shukor_additive,
+    shukor_joint,
+)
 from analysis.laws.schedules import (
     ANNEALING,
     CPT_DYNAMICS,
@@ -24,34 +32,25 @@ from analysis.laws.schedules import (
     CPT_REPLAY_UPSTREAM,
     MULTI_POWER,
 )
+from analysis.laws.sizes import (
+    BNSL,
+    CHINCHILLA,
+    COMPUTE_OPTIMAL,
+    DATA_CONSTRAINED,
+    DOWNSTREAM_ERROR,
+    DROPPO_ELIBOL,
+    FARSEER,
+    KAPLAN,
+    OVER_TRAINING,
+    STEP_LAW_BATCH,
+    STEP_LAW_LR,
+    TRANSFER,
+    D,
+    N,
+)
 from harness.core.errors import InputError
 
-N, D, R = {"N": "parameters"}, {"D": "tokens"}, {"r": "share"}
-UNSEEN = "The form is recalled, not read in the paper: unverified."
-
-CHINCHILLA = Law(
-    name="chinchilla",
-    formula="E + A/N**alpha + B/D**beta",
-    variables=N | D,
-    linear=("E", "A", "B"),
-    starts={"alpha": (0.02, 1.5), "beta": (0.02, 1.5)},
-    bounds={"alpha": EXPONENT, "beta": EXPONENT},
-    requirements=("dL/dN < 0", "dL/dD < 0"),
-    source="2203.15556, approach 3; data of 2404.10102",
-    checked="chinchilla_epoch",
-)
-
-KAPLAN = Law(
-    name="kaplan",
-    formula="((N_c/N)**(alpha_N/alpha_D) + D_c/D)**alpha_D",
-    variables=N | D,
-    linear=(),
-    starts={"N_c": (1e10, 1e18), "D_c": (1e10, 1e18), "alpha_N": (0.02, 0.6), "alpha_D": (0.02, 0.6)},
-    bounds={"alpha_N": EXPONENT, "alpha_D": (1e-3, 3.0)},
-    log=("N_c", "D_c"),
-    requirements=("dL/dN < 0", "dL/dD < 0"),
-    source="2001.08361, equation 1.5; unverified against its own data",
-)
+R = {"r": "share"}
 
 _DCPT_EXPONENTS = {"alpha": (0.05, 0.9), "beta": (0.05, 0.9)}
 _DCPT_BOUNDS = {"alpha": EXPONENT, "beta": EXPONENT}
@@ -67,7 +66,8 @@ DCPT = Law(
     log=("eps",),
     requirements=_DCPT_TRENDS,
     shares=("r",),
-    source="2406.01375, L3, the form the paper chose (eps keeps r = 0 finite; at fixed r it is Chinchilla's)",
+    source="2406.01375, L3, the form the paper chose (eps keeps r = 0 finite; at fixed r it is Chinchilla's); known "
+    "from notes",
     checked="mixinglaws_cpt70M",
 )
 
@@ -96,7 +96,8 @@ DCPT_L1 = Law(
     log=("eps",),
     requirements=_DCPT_TRENDS[:3],
     shares=("r",),
-    source=f"2406.01375, L1: no term of D and r, so it fails the implicit trend. {UNSEEN}",
+    source="2406.01375, L1: no term of D and r, so it fails the implicit trend; recalled",
+    checked="mixinglaws_cpt70M",
 )
 
 DCPT_L4 = Law(
@@ -108,7 +109,8 @@ DCPT_L4 = Law(
     bounds={**_DCPT_BOUNDS, "b": (-20.0, 20.0), "c": (0.0, 100.0)},
     requirements=_DCPT_TRENDS,
     shares=("r",),
-    source=f"2406.01375, L4, exponential in r. {UNSEEN}",
+    source="2406.01375, L4, exponential in r; recalled",
+    checked="mixinglaws_cpt70M",
 )
 
 DCPT_L5 = Law(
@@ -121,7 +123,8 @@ DCPT_L5 = Law(
     log=("sigma",),
     requirements=_DCPT_TRENDS,
     shares=("r",),
-    source=f"2406.01375, L5: effective data, a token of other corpora counts sigma. {UNSEEN}",
+    source="2406.01375, L5: effective data, a token of other corpora counts sigma; recalled",
+    checked="mixinglaws_cpt70M",
 )
 
 DCPT_CROSS = Law(
@@ -134,7 +137,7 @@ DCPT_CROSS = Law(
     log=("eps", "w"),
     requirements=_DCPT_TRENDS,
     shares=("r",),
-    source="2406.01375, cross-domain law with K3 = w1/k1 + w2 k2, w1 in F; known from two notes: unverified",
+    source="2406.01375, cross-domain law with K3 = w1/k1 + w2 k2, w1 in F; known from two notes",
 )
 
 CMR_RATIO = Law(
@@ -145,8 +148,9 @@ CMR_RATIO = Law(
     starts={"s": (-1.5, 1.5)},
     bounds={"a": FREE, "b": FREE, "s": (-5.0, 5.0)},
     shares=("R",),
-    source="2407.17467, domain loss against its share; its table 2, known from a note",
-    checked="the table's values in PAPERS.md 4.1",
+    source="2407.17467, section 5.1: a loss against the share of the domain",
+    read="the paper's section 5.1",
+    checked="mixinglaws_cpt70M",
 )
 
 CMR_TIME = Law(
@@ -156,7 +160,9 @@ CMR_TIME = Law(
     linear=("a", "b"),
     starts={"s": (-1.5, 1.5)},
     bounds={"a": FREE, "b": FREE, "s": (-5.0, 5.0)},
-    source="2407.17467, change of the domain loss, or the critical share, against time; unverified",
+    source="2407.17467, equations 6 and 8: change of the domain loss, or the critical share, against time",
+    read="the paper's sections 5.2 and 5.3",
+    checked="mixinglaws_cpt70M",
 )
 
 CMR_GENERAL = Law(
@@ -166,7 +172,9 @@ CMR_GENERAL = Law(
     linear=("b", "a1", "a2"),
     starts={"s1": (-1.5, -0.01), "s2": (0.01, 1.5)},
     bounds={"a1": FREE, "a2": FREE, "b": FREE, "s1": (-5.0, 0.0), "s2": (0.0, 5.0)},
-    source="2407.17467, change of the general loss: rises, then falls; unverified",
+    source="2407.17467, equation 6: change of the general loss, which rises, then falls",
+    read="the paper's section 5.2",
+    checked="mixinglaws_cpt70M",
 )
 
 MIXING = Law(
@@ -178,19 +186,10 @@ MIXING = Law(
     bounds={"t": (-100.0, 100.0)},
     shares=("r",),
     source="2403.16952, data mixing law of two domains (published as c + exp(t r + log k))",
+    read="its authors' code, yegcjs/mixinglaws",
     checked="mixinglaws_2mix, mixinglaws_cpt70M",
 )
 
-
-TRANSFER = Law(
-    name="transfer",
-    formula="k*D_F**alpha*N**beta",
-    variables={"D_F": "tokens"} | N,
-    linear=("k",),
-    starts={"alpha": (0.02, 1.0), "beta": (0.02, 1.0)},
-    bounds={"alpha": EXPONENT, "beta": EXPONENT},
-    source="2102.01293: what pre-training is worth, D_T, in tokens of fine-tuning (not a loss); unverified",
-)
 
 FORGETTING = Law(
     name="forgetting",
@@ -201,20 +200,7 @@ FORGETTING = Law(
     bounds={"alpha": EXPONENT, "beta": EXPONENT},
     log=("B",),
     shares=("p",),
-    source="2502.06042: upstream loss after fine-tuning with a share p of upstream injected; known from a note: "
-    "unverified",
-)
-
-COMPUTE_OPTIMAL = Law(
-    name="compute_optimal",
-    formula="A*C**alpha",
-    variables={"C": "FLOPs"},
-    linear=("A",),
-    starts={"alpha": (0.1, 1.0)},
-    bounds={"alpha": EXPONENT},
-    source="2203.15556, approach 2, and Llama 3 (2407.21783): best N or D of a budget, from IsoFLOP minima "
-    "(analysis.decide.isoflop); not a loss",
-    checked="isoflops_openathena",
+    source="2502.06042: upstream loss after fine-tuning with a share p of upstream injected; known from a note",
 )
 
 LAWS = {
@@ -222,6 +208,15 @@ LAWS = {
     for law in (
         CHINCHILLA,
         KAPLAN,
+        DROPPO_ELIBOL,
+        FARSEER,
+        OVER_TRAINING,
+        DATA_CONSTRAINED,
+        BNSL,
+        COMPUTE_OPTIMAL,
+        DOWNSTREAM_ERROR,
+        STEP_LAW_LR,
+        STEP_LAW_BATCH,
         DCPT,
         DCPT_SATURATING,
         DCPT_L1,
@@ -232,6 +227,8 @@ LAWS = {
         CMR_TIME,
         CMR_GENERAL,
         MIXING,
+        BIMIX,
+        REPETITION_MIXTURE,
         ANNEALING,
         MULTI_POWER,
         CPT_DYNAMICS,
@@ -239,13 +236,14 @@ LAWS = {
         CPT_REPLAY_DOWNSTREAM,
         TRANSFER,
         FORGETTING,
-        COMPUTE_OPTIMAL,
     )
 }
 
 
 FAMILIES: dict[str, Callable[[Sequence[str]], Law]] = {
     "mixing": mixing,
+    "log_linear": log_linear,
+    "quadratic": quadratic,
     "shukor_additive": shukor_additive,
     "shukor_joint": shukor_joint,
 }

@@ -15,6 +15,7 @@ ANNEALING = Law(
     starts={"alpha": (0.05, 1.5)},
     bounds={"alpha": EXPONENT},
     source="2408.11029; S1 and S2 from analysis.results.curves, lambda 0.999, the warm-up not in S2",
+    read="the paper's abstract; 2505.07796, of the same author",
     checked="multipowerlaw_curves",
 )
 
@@ -27,6 +28,7 @@ MULTI_POWER = Law(
     bounds={"alpha": EXPONENT, "beta": EXPONENT, "gamma": EXPONENT},
     log=("C",),
     source="2503.12811; the sum runs over all changes of the learning rate before a row, the warm-up's too",
+    read="its authors' code, thu-yao-01-luo/MultiPowerLaw",
     checked="multipowerlaw_curves",
 )
 
@@ -47,7 +49,8 @@ CPT_DYNAMICS = Law(
     bounds={"alpha": EXPONENT, "beta": EXPONENT, "B": FREE},
     log=("E",),
     source="2505.07796: B > 0 for the upstream loss, < 0 for the downstream one; E, beta and B are weakly "
-    "identified there too; unverified",
+    "identified there too",
+    read="the paper's text",
 )
 
 CPT_REPLAY_UPSTREAM = Law(
@@ -60,7 +63,8 @@ CPT_REPLAY_UPSTREAM = Law(
     bounds={**CPT_DYNAMICS.bounds, "B": (0.0, float("inf")), "a1": (-20.0, 20.0), "a2": (0.0, 100.0)},
     log=("E",),
     shares=("replay",),
-    source="2505.07796, equation 8, upstream loss; unverified",
+    source="2505.07796, equation 8, upstream loss",
+    read="the paper's text",
 )
 
 CPT_REPLAY_DOWNSTREAM = Law(
@@ -72,5 +76,6 @@ CPT_REPLAY_DOWNSTREAM = Law(
     starts={**CPT_DYNAMICS.starts, "a1": (-0.5, 0.5), "a2": (0.1, 8.0)},
     bounds={**CPT_DYNAMICS.bounds, "B": (0.0, float("inf")), "a1": (-20.0, 20.0), "a2": (0.0, 100.0)},
     log=("E",),
-    source="2505.07796, equation 8, downstream loss (the sign of its shift written out); unverified",
+    source="2505.07796, equation 8, downstream loss (the sign of its shift written out)",
+    read="the paper's text",
 )

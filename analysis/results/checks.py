@@ -35,12 +35,14 @@ def check(
     target: str = "loss",
     fixed: Collection[str] = (),
     remedies: Mapping[str, str] | None = None,
+    signed: bool = False,
 ) -> None:
     """InputError unless a law of these variables (name -> unit) can be fitted to the column `target`.
 
     Units: parameters, tokens, share, FLOPs, steps, learning rate, learning rates and changes (an array in each cell);
     any other is a plain number. `fixed` = variables whose parameters are not fitted: they may be constant. `remedies` =
-    what to do about a constant variable, by name. How many rows it takes is for the fit to say.
+    what to do about a constant variable, by name. `signed`: a target other than the loss may be zero or negative. How
+    many rows it takes is for the fit to say.
     """
     for name in (*variables, target):
         if name not in table.columns:
@@ -49,7 +51,7 @@ def check(
     if table.empty:
         raise InputError("table", target, "there are no rows", "keep some: a wider --where")
     numbers = {name: _finite(table[name]) for name in (*variables, target) if variables.get(name) not in ARRAYS}
-    _check_loss(table, numbers[target])
+    _check_loss(table, numbers[target], signed and target != "loss")
     if len(table) > 1 and numbers[target].nunique() == 1:
         raise InputError(
             "column", target, f"the same in all {len(table)} rows: nothing to fit", "give rows that differ in it"
@@ -119,13 +121,14 @@ def _check_arrays(column: pd.Series[Any], unit: str) -> None:
             raise InputError("column", column.name, f"{row_numbers([label])} holds no {unit}", remedy)
 
 
-def _check_loss(table: pd.DataFrame, column: pd.Series[Any]) -> None:
-    if bad := list(column.index[column <= 0]):
+def _check_loss(table: pd.DataFrame, column: pd.Series[Any], signed: bool) -> None:
+    if not signed and (bad := list(column.index[column <= 0])):
+        also = "" if column.name == "loss" else ", or fit them as they are, not their logarithms: --residuals raw"
         raise InputError(
             "column",
             column.name,
             f"{len(bad)} losses are not positive ({row_numbers(bad)})",
-            f"give losses in nats per token, or leave these rows out: --where '{column.name} > 0'",
+            f"give losses in nats per token, or leave these rows out: --where '{column.name} > 0'{also}",
         )
     if column.name == "loss" and (median := float(column.median())) > PERPLEXITY:  # other targets are sizes or tokens
         raise InputError(

@@ -11,7 +11,8 @@ import pytest
 from analysis.decide.compare import compare
 from analysis.laws.formula import Array
 from analysis.laws.law import Law
-from analysis.laws.library import CHINCHILLA, DCPT, DCPT_L1, KAPLAN
+from analysis.laws.library import DCPT, DCPT_L1
+from analysis.laws.sizes import CHINCHILLA, KAPLAN
 from benchmarks.verdicts import study, told_apart
 from harness.core.errors import InputError
 from tests.planted import TRUTH, design, losses

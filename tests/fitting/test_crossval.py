@@ -8,7 +8,7 @@ import pytest
 
 from analysis.fitting.crossval import MOST_VALUES, cross_validate, folds_of
 from analysis.fitting.fit import fit_law
-from analysis.laws.library import CHINCHILLA
+from analysis.laws.sizes import CHINCHILLA
 from harness.core.errors import InputError
 
 TRUTH = {"E": 1.7, "A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28}

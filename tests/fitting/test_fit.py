@@ -16,7 +16,8 @@ from analysis.fitting.profile import profile
 from analysis.fitting.resampling import resamples
 from analysis.fitting.search import inward_bounds, search
 from analysis.fitting.standard_errors import inform
-from analysis.laws.library import CHINCHILLA, DCPT, LAWS, find
+from analysis.laws.library import DCPT, LAWS, find
+from analysis.laws.sizes import CHINCHILLA
 from harness.core.errors import InputError
 from tests.planted import SIZES, TRUTH, design, losses, random_truth
 

@@ -10,8 +10,9 @@ import pytest
 
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
-from analysis.laws.library import CHINCHILLA, DCPT, MIXING
+from analysis.laws.library import DCPT, MIXING
 from analysis.laws.schedules import ANNEALING, MULTI_POWER
+from analysis.laws.sizes import CHINCHILLA
 from analysis.results.curves import add_schedules
 from harness.program.schedule import Schedule, lr_at, pieces
 from tests.reference import reference

@@ -1,6 +1,6 @@
 """`python -m analysis fit LAW ... --report FILE`: a fit that can be published, as one page.
 
-Above `analysis.figures.page`, which writes it. What speaks against the fit stands first; then law, data, parameters,
+Above `analysis.report.page`, which writes it. What speaks against the fit stands first; then law, data, parameters,
 figures, what the law predicts that it has not seen, and what it takes to do it again.
 """
 
@@ -21,13 +21,13 @@ import pandas as pd
 
 from analysis.decide.compare import Comparison, compare
 from analysis.figures import fits
-from analysis.figures.page import Block, Code, Heading, Items, Page, Picture, Table, Text, write_page
 from analysis.fitting.fit import LEVEL, Fit, objective_of
 from analysis.fitting.objective import row_weights
 from analysis.fitting.profile import Profile, profile
 from analysis.fitting.resampling import grouping_of
 from analysis.fitting.search import search
 from analysis.fitting.standard_errors import Information, inform
+from analysis.report.page import Block, Code, Heading, Items, Page, Picture, Table, Text, write_page
 from analysis.results.table_files import read_file
 from harness.core.errors import InputError
 from harness.core.files import sha256

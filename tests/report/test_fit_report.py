@@ -11,7 +11,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.fitting.fit_file import read_fit
-from analysis.laws.library import CHINCHILLA
+from analysis.laws.sizes import CHINCHILLA
 from tests.called import refused
 
 TRUTH = {"E": 1.7, "A": 400.0, "alpha": 0.34, "B": 410.0, "beta": 0.28}
@@ -82,8 +82,8 @@ def test_names_of_the_table_are_escaped(page: Path) -> None:
 
 
 def test_html_is_one_file_and_says_first_what_does_not_hold(table: Path) -> None:
-    out, law = table.with_name("out.html"), ["--map", f"T={ODD},run=N"]  # one curve for all sizes
-    assert main(["fit", "cmr_time", "--table", str(table), *law, "--report", str(out)]) == 0
+    out, law = table.with_name("out.html"), ["--map", f"D_F={ODD},run=N"]  # it grows with tokens
+    assert main(["fit", "transfer", "--table", str(table), *law, "--report", str(out)]) == 0
     text = out.read_text()
     assert text.count("data:image/png;base64,") >= 3
     doubts, parameters = text.index("What speaks against it"), text.index("<h2>Parameters")

@@ -12,8 +12,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import page as module
-from analysis.figures.page import OWNER, Block, Code, Heading, Items, Page, Picture, Table, Text, check_page, write_page
+from analysis.report import page as module
+from analysis.report.page import OWNER, Block, Code, Heading, Items, Page, Picture, Table, Text, check_page, write_page
 from harness.core.errors import InputError
 
 HOSTILE = "a|b`c`*d*_e_<script>alert(1)</script>[x](http://evil)![y](z) $1$ @you &amp; \"'\n# h"

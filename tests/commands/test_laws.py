@@ -1,0 +1,75 @@
+"""`python -m analysis laws` as a user calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+from analysis.commands.laws import WIDTH, every_law
+from analysis.laws.library import FAMILIES, LAWS
+from tests.called import document, refused
+
+MINE = """
+[mine]
+formula = "E + A/D**beta"
+variables = {D = "tokens"}
+linear = ["E", "A"]
+starts = {beta = [0.05, 0.9]}
+"""
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert main(["laws", *arguments]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out.splitlines()
+
+
+def test_every_law_is_listed_with_its_status_on_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys)
+    assert max(map(len, lines)) <= WIDTH
+    heads = [line for line in lines if line and not line.startswith(" ")]
+    assert [head.split()[0] for head in heads[:-1]] == [*LAWS, *(f"{name}:DOMAINS" for name in FAMILIES)]
+    statuses = {head.split()[0]: head.split(maxsplit=1)[1] for head in heads[:-1]}
+    assert statuses["chinchilla"] == "verified"
+    assert statuses["dcpt"] == "unverified: form not read"
+    assert statuses["data_constrained"] == "unverified: no public table"
+    assert statuses["forgetting"] == "unverified: form not read, no public table"
+    verified = sum(status == "verified" for status in statuses.values())
+    assert heads[-1].startswith(f"{len(statuses)} laws, {verified} verified")
+
+
+@pytest.mark.parametrize("name", [*LAWS, "quadratic:a,b,c,d", "shukor_joint:some_long_name,another_long_name"])
+def test_one_law_is_shown_with_its_parameters_on_80_columns(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    lines = shown(capsys, name)
+    assert lines[0].startswith(name)
+    assert max(map(len, lines)) <= WIDTH
+    law = document(capsys, "laws", name)["laws"][0]
+    text = "\n".join(lines)
+    assert all(f"\n  {parameter} " in text for parameter in law["parameters"])
+    assert all(f"{variable}: {unit}" in text for variable, unit in law["variables"].items())
+
+
+def test_the_document_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "laws")
+    assert found["schema"] == "rewarm.laws/1"
+    by_name = {law["name"]: law for law in found["laws"]}
+    assert set(by_name) == set(every_law())
+    assert by_name["mixing"]["checked"] == ["mixinglaws_2mix", "mixinglaws_cpt70M"]
+    assert by_name["dcpt"]["read"] is None
+    assert by_name["dcpt"]["missing"] == ["form not read"]
+    assert by_name["dcpt"]["shares"] == ["r"]
+    assert by_name["chinchilla"]["variables"] == {"N": "parameters", "D": "tokens"}
+
+
+def test_laws_of_ones_own_are_shown_and_unverified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my.toml").write_text(MINE)
+    lines = shown(capsys, str(tmp_path / "my.toml"))
+    assert lines[0].split() == ["mine", "unverified:", "form", "not", "read,", "no", "public", "table"]
+    assert "no source is given" in lines[3]
+    assert "did you mean dcpt?" in refused(monkeypatch, capsys, "laws", "dpct")
+    assert "chinchilla=: not known here" in refused(monkeypatch, capsys, "laws", "dcpt", "chinchilla")
