@@ -35,7 +35,7 @@ def add_best_schedule_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="of the base: columns step and lr, or as for fit",
     )
-    parser.add_argument("--warmup-base", type=int, metavar="STEPS", help="before the first row of that file (0: none)")
+    parser.add_argument("--base-warmup", type=int, metavar="STEPS", help="before the first row of that file (0: none)")
     parser.add_argument("--peaks", required=True, metavar="LOW,HIGH", help="between which to choose")
     parser.add_argument("--horizons", required=True, metavar="LOW,HIGH", help="updates between which to choose")
     parser.add_argument("--schedule", default="cosine", choices=SCALABLE, help="its shape (cosine)")
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
         if foreign := set(fit.law.variables) - {*OF_BASE, "replay"}:
             why = f"its law asks for {', '.join(sorted(foreign))}"
             raise InputError(role, fit.law.name, why, "give a fit of cpt_dynamics, or of its forms with replay")
-    bases = base_curves(options.base_schedule, {}, options.warmup_base)
+    bases = base_curves(options, {})
     low, high = _pair("peaks", options.peaks)
     shortest, longest = (int(number) for number in _pair("horizons", options.horizons))
     answer = choose_schedule(

@@ -29,6 +29,7 @@ NAMES = ("budget", "flops", "compute", "c")  # of columns that hold C, in any ca
 FEWEST_DRAWS = 100
 ALIKE, APART = 0.05, 0.5  # how far a run may be off its budget: found among the runs, and given
 SMALLEST, LARGEST = 1e10, 1e32  # FLOPs
+UNLIKE = 10.0  # times that C and 6 N D may differ, by attention, embeddings or how passes are counted
 
 
 def add_isoflop_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,12 +107,24 @@ def table_of(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
         if name not in table:
             have = ", ".join(map(str, table.columns))
             raise InputError("table", name, f"there is no such column (there are {have})", f"give it: --map {name}=...")
-    if not (np.isfinite(table.C) & (table.C > 0)).all():
-        raise InputError("C", options.table, "not all of it is positive", "leave the other rows out: --where 'C > 0'")
+    _check_flops(table, options)
     table, departure = to_budgets(table, _numbers(options.budgets))
     if departure > 0:
         notes.append(f"{table.C.nunique()} budgets, from which runs depart by up to {departure:.1%}")
     return table, notes
+
+
+def _check_flops(table: pd.DataFrame, options: argparse.Namespace) -> None:
+    """InputError for C that is no number of FLOPs, or in other units."""
+    C = pd.to_numeric(table.C, errors="coerce")
+    if bad := list(table.index[~(np.isfinite(C) & (C > 0))]):
+        why = f"not a positive number in {len(bad)} rows, such as {table.C[bad[0]]!r}"
+        raise InputError("C", options.table, why, "give FLOPs: --map C=..., or leave these rows out: --where ...")
+    meant = bool((table.N.min() > 1e4) and (table.D.min() > 1e5))  # else it is they that are in other units
+    factor = float(np.exp(np.median(np.log(6 * table.N * table.D / C)))) if meant else 1.0
+    if not 1 / UNLIKE < factor < UNLIKE or not SMALLEST <= C.median() <= LARGEST:
+        why = f"in the median {C.median():.3g}, where 6 N D is {factor:.3g} times as much: other units?"
+        raise InputError("C", options.table, why, "give FLOPs: --map 'C=...*1e15'")
 
 
 def to_budgets(table: pd.DataFrame, budgets: Sequence[float] = ()) -> tuple[pd.DataFrame, float]:

@@ -24,7 +24,7 @@ from analysis.results.table_files import read_file
 from analysis.results.tables import read
 from harness.core.errors import InputError
 from harness.core.options import path
-from harness.program.schedule import Schedule
+from harness.program.schedule import NAMES, Schedule
 
 VARIABLES = ("S1", "S2", "S1_base", "S1_cpt", "S2_base", "S2_cpt", "drop", "drop_lr", "drop_S")
 OF_BASE = ("S1_base", "S2_base", "S1_cpt", "S2_cpt")
@@ -51,6 +51,7 @@ def add_schedule_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--warmup", type=int, metavar="STEPS", help="linear from zero, before the first row of a curve (0: none)"
     )
+    group.add_argument("--base-warmup", type=int, metavar="STEPS", help="the same, before the first row of the base")
     group.add_argument(
         "--decay", type=float, default=DECAY, metavar="LAMBDA", help=f"of the annealing's momentum, a step ({DECAY:g})"
     )
@@ -60,7 +61,9 @@ def asked(options: argparse.Namespace, table: pd.DataFrame, variables: Mapping[s
     """Do the law's variables follow from learning rates that the table does not hold as sums? InputError if not, and
     curves are given."""
     lacking = [name for name in VARIABLES if name in variables and name not in table]
-    given = [name for name in ("schedules", "base_schedule", "warmup") if getattr(options, name) is not None]
+    given = [
+        name for name in ("schedules", "base_schedule", "warmup", "base_warmup") if getattr(options, name) is not None
+    ]
     if given and not lacking:
         name = given[0].replace("_", "-")
         why = f"plays no part: the law's variables are {', '.join(variables)}"
@@ -76,7 +79,7 @@ def check_decay(options: argparse.Namespace) -> None:
 
 def refuse_curves(options: argparse.Namespace) -> None:
     """InputError for curves that are given to the runs of a store, which has its own."""
-    for name in ("schedules", "base_schedule", "warmup"):
+    for name in ("schedules", "base_schedule", "warmup", "base_warmup"):
         if (value := getattr(options, name)) is not None:
             why = "is for a table: the runs of a store have their own learning rates"
             raise InputError(name.replace("_", "-"), value, why, "leave it out")
@@ -97,7 +100,7 @@ def with_schedules(
         if "phase" in log:
             why = "the curves have a base already (phase)"
             raise InputError("base-schedule", options.base_schedule, why, "leave one of them out")
-        curves, bases = logged(log, warmup=options.warmup), base_curves(options.base_schedule, columns, options.warmup)
+        curves, bases = logged(log, warmup=options.warmup), base_curves(options, columns)
         start = {}
         for run, lrs in curves.items():
             base = bases[run if run in bases else only(bases, run, options.base_schedule)]
@@ -111,12 +114,18 @@ def with_schedules(
     if at := sorted(set(start.values())):
         more = " ..." if len(at) > SHOWN else ""
         notes.append(f"continual pre-training begins at update {', '.join(map(str, at[:SHOWN]))}{more}")
-    return add_schedules(table, curves, start=start or 0, decay=options.decay), notes
+    table = add_schedules(table, curves, start=start or 0, decay=options.decay)
+    before = table.S1 <= 0
+    if before.any():
+        notes.append(f"{before.sum()} rows from before the first update with a learning rate are left out")
+    return table[~before], notes
 
 
-def base_curves(file: Path, columns: Mapping[str, str], warmup: int | None) -> dict[str, Array]:
+def base_curves(options: argparse.Namespace, columns: Mapping[str, str]) -> dict[str, Array]:
     """The learning rates of bases: a curve for each run, or one. Raises InputError."""
-    return logged(_log(file, columns), warmup=warmup)
+    if options.base_warmup is not None and options.base_warmup < 0:
+        raise InputError("base-warmup", options.base_warmup, "a negative number of steps", "give 0 or more")
+    return logged(_log(options.base_schedule, columns), warmup=options.base_warmup, option="--base-warmup")
 
 
 def only(curves: Mapping[str, Array], run: str, file: Path) -> str:
@@ -151,10 +160,11 @@ def _own_log(table: pd.DataFrame) -> pd.DataFrame:
         have = ", ".join(map(str, table.columns))
         why = f"the law asks for learning rates (there are {have})"
         raise InputError("table", "lr", why, "give them: --map lr=..., or a table of them: --schedules FILE")
-    if "schedule" in table and table.groupby("run").lr.nunique().max() == 1:
-        moving = table.schedule[~table.schedule.astype(str).str.contains("constant")]
-        if len(moving):
-            why = f"one value all through each run, of schedules such as {moving.iloc[0]}: is it the peak?"
+    if table.groupby("run").lr.nunique().max() == 1:  # as in the tables of a store, where lr is the peak
+        told = [text for name in ("schedule", "run") if name in table for text in table[name].astype(str).unique()]
+        moving = [text for text in told if "constant" not in text and any(name in text for name in NAMES)]
+        if moving:
+            why = f"one value all through each run, of schedules such as {moving[0]}: is it the peak?"
             raise InputError("lr", f"{table.lr.iloc[0]:g}", why, "give the rate of every row, or --schedules FILE")
     return table[[name for name in ("run", "step", "lr", "phase") if name in table]]
 

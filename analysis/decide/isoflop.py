@@ -149,7 +149,7 @@ def power_law(found: IsoFlop) -> Fit:
             "table", f"{found.minima.points.sum()} rows", why, "give more sizes, on both sides of the minimum"
         )
     spread = scatter(found)
-    weight = 1 / (trusted.se.to_numpy() ** 2 + spread**2)
+    weight = 1 / np.maximum(trusted.se.to_numpy() ** 2 + spread**2, 1e-18)
     rows = trusted[["C", found.of]].reset_index(drop=True).assign(weight=weight / weight.max())
     fit = fit_law(COMPUTE_OPTIMAL, rows, target=found.of, loss=Loss("ls"), weights="weight", group=None)
     draws = _draws(found, weight, spread)
@@ -172,18 +172,19 @@ def scatter(found: IsoFlop) -> float:
     """
     trusted = found.minima[found.minima.trusted]
     x, y, variance = np.log(trusted.C.to_numpy()), np.log(trusted[found.of].to_numpy()), trusted.se.to_numpy() ** 2
-    degrees, more = len(trusted) - 2, 0.0
-    if degrees < 1:
+    variance = np.maximum(variance, 1e-18)
+
+    def excess(more: float) -> float:
+        slope, intercept = np.polyfit(x, y, 1, w=np.sqrt(1 / (variance + more)))
+        return float(((y - slope * x - intercept) ** 2 / (variance + more)).sum()) - (len(x) - 2)
+
+    low, high = 0.0, float(np.ptp(y)) ** 2 + 1e-9
+    if len(x) < 3 or excess(low) <= 0:
         return 0.0
-    for _ in range(50):
-        weight = 1 / (variance + more)
-        slope, intercept = np.polyfit(x, y, 1, w=np.sqrt(weight))
-        rest = (y - slope * x - intercept) ** 2
-        excess = float((weight * rest).sum()) - degrees
-        if excess <= 1e-9:
-            break
-        more += excess / float((weight**2 * rest).sum())
-    return math.sqrt(more)
+    for _ in range(60):  # falls as more is added
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return math.sqrt(high)
 
 
 def _draws(found: IsoFlop, weight: Array, spread: float) -> Draws:
@@ -272,6 +273,9 @@ def _check(table: pd.DataFrame, of: str, weights: str | None, form: str) -> None
         raise InputError("form", form, "no such curve", f"choose of {', '.join(FORMS)}")
     variables = {"C": "FLOPs", of: UNITS[of], **({weights: "weight"} if weights else {})}
     check(table, variables, fixed=tuple(variables))
+    if weights is not None and not ((table[weights] >= 0).all() and (table[weights] > 0).any()):
+        why = "not numbers of zero or more, some of them positive"
+        raise InputError("weights", weights, why, f"leave the other rows out: --where '{weights} >= 0'")
     widest = int(table.groupby("C")[of].nunique().max())
     if widest < LEAST:
         why = f"no budget has {LEAST} different {of}: each of {table.C.nunique()} values of C counts as a budget"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2
 
-from analysis.laws.formula import Array
+from analysis.laws.formula import Array, Integers
 
 LEAST = 4  # points from which a valley of three coefficients has an error
 NEAR = 5  # points that a narrower window leaves at least
@@ -27,8 +27,12 @@ WINDOWS = (np.inf, np.log(10), np.log(5), np.log(3))  # to each side of the mini
 ACCEPTED = 0.1  # probability, under the form, of residuals as alike to their neighbours: above it, a window is taken
 BORROWED = 4.0  # points' worth of error variance that a budget takes over from the others
 EXACT = 1e-7  # of the loss: smaller residuals are roundings, which say nothing of the form
+TOGETHER = 1_000_000  # shapes times points that are solved at once
 SIMULATED = 400  # of the residuals' likeness
-SHAPES = np.exp(np.linspace(np.log(0.05), np.log(1.6), 33))  # of alpha and of beta
+SMALLEST, LARGEST = 0.05, 1.6  # alpha and beta
+SIDE = 25  # of the grid of shapes, in the logarithms of sqrt(alpha beta) and of sqrt(beta/alpha)
+REFINED = 8  # times at most that the grid is drawn closer around the shapes with weight
+NEGLIGIBLE = 1e-5  # of the largest weight
 USUAL, SPREAD = 0.4, 0.6  # exponents that were published, and the spread of their logarithm: .28 to .68
 
 
@@ -52,14 +56,26 @@ class Budget:
 class Form:
     """A family of curves: for each of its shapes, linear in three coefficients."""
 
-    shapes: Array
-    """(G, P)"""
-    prior: Array
-    """Logarithms of the shapes' weights before any point is seen, (G,)."""
+    box: Array
+    """Ends of the coordinates of the shapes, (P, 2)."""
+    shape: Callable[[Array], Array]
+    """Of coordinates (G, P): the shapes, (G, P)."""
+    prior: Callable[[Array], Array]
+    """Of shapes (G, P): logarithms of their weights before any point is seen, (G,)."""
     basis: Callable[[Array, Array], Array]
     """Of shapes (G, P) and x (n,): what the coefficients multiply, (G, n, 3)."""
     lowest: Callable[[Array, Array], Array]
     """Of shapes (..., P) and coefficients (..., 3): x of the minimum, NaN where there is none."""
+
+
+def _exponents(coordinates: Array) -> Array:
+    mean, half = coordinates[:, 0], coordinates[:, 1]
+    return np.exp(np.stack([mean - half, mean + half], axis=1))
+
+
+def _around_published(shapes: Array) -> Array:
+    inside = ((shapes >= SMALLEST * (1 - 1e-9)) & (shapes <= LARGEST * (1 + 1e-9))).all(1)
+    return np.where(inside, -0.5 * (np.log(shapes / USUAL) ** 2).sum(1) / SPREAD**2, -np.inf)
 
 
 def _skewed(shapes: Array, x: Array) -> Array:
@@ -84,10 +100,11 @@ def _parabola_lowest(_: Array, coefficients: Array) -> Array:
     return np.where(half > 0, -slope / np.where(half > 0, 2 * half, 1.0), np.nan)
 
 
-_PAIRS = np.stack([part.ravel() for part in np.meshgrid(SHAPES, SHAPES, indexing="ij")], axis=-1)
+_ENDS = math.log(SMALLEST), math.log(LARGEST)
+_BOX = np.array([_ENDS, ((_ENDS[0] - _ENDS[1]) / 2, (_ENDS[1] - _ENDS[0]) / 2)])
 FORMS = {
-    "skewed": Form(_PAIRS, -0.5 * (np.log(_PAIRS / USUAL) ** 2).sum(1) / SPREAD**2, _skewed, _skewed_lowest),
-    "parabola": Form(np.zeros((1, 0)), np.zeros(1), _parabola, _parabola_lowest),
+    "skewed": Form(_BOX, _exponents, _around_published, _skewed, _skewed_lowest),
+    "parabola": Form(_BOX[:0], lambda _: _, lambda shapes: np.zeros(len(shapes)), _parabola, _parabola_lowest),
 }
 
 
@@ -100,7 +117,7 @@ class Valleys:
     form: Form
     """The family."""
     shape: Array
-    """The one that is drawn and read off, (P,): the weighted mean of their logarithms."""
+    """The one that is read off, (P,): at the weighted mean of the coordinates."""
     middle: Array
     """Where x = 0 of each budget's curve lies, (m,)."""
     coefficients: Array
@@ -147,7 +164,7 @@ class _Solved:
     """The least squares of one budget for every shape."""
 
     middle: float
-    Q: Array  # (G, n, 3), orthonormal
+    Q: Array  # (n, 3), orthonormal, of the first shape
     inverse: Array  # (G, 3, 3): coefficients of coordinates along Q
     coefficients: Array  # (G, 3)
     squares: Array  # (G,)
@@ -155,15 +172,18 @@ class _Solved:
 
 def _solve(budget: Budget, form: Form, shapes: Array) -> _Solved:
     middle = float(budget.x[0] + budget.x[-1]) / 2
-    root = np.sqrt(budget.weight)
-    level = budget.loss.mean()
-    Q, inverse = _orthonormal(form.basis(shapes, budget.x - middle) * root[:, None])
+    root, level = np.sqrt(budget.weight), budget.loss.mean()
     y = (budget.loss - level) * root
-    along = np.einsum("gnk,n->gk", Q, y)
-    rest = y - np.einsum("gnk,gk->gn", Q, along)
-    coefficients = np.einsum("gkl,gl->gk", inverse, along)
+    parts, first = [], np.empty((0, 3))
+    for some in np.array_split(shapes, 1 + len(shapes) * len(y) // TOGETHER):
+        Q, inverse = _orthonormal(form.basis(some, budget.x - middle) * root[:, None])
+        along = np.einsum("gnk,n->gk", Q, y)
+        rest = y - np.einsum("gnk,gk->gn", Q, along)
+        parts.append((inverse, np.einsum("gkl,gl->gk", inverse, along), (rest**2).sum(1)))
+        first = first if len(first) else Q[0]
+    inverse, coefficients, squares = (np.concatenate(part) for part in zip(*parts, strict=True))
     coefficients[:, 0] += level  # every form has a constant first
-    return _Solved(middle, Q, inverse, coefficients, (rest**2).sum(1))
+    return _Solved(middle, first, inverse, coefficients, squares)
 
 
 def _orthonormal(basis: Array) -> tuple[Array, Array]:
@@ -180,12 +200,29 @@ def _orthonormal(basis: Array) -> tuple[Array, Array]:
 
 def _fitted(budgets: Sequence[Budget], form: Form, count: int, seed: int, window: float) -> Valleys:
     random = np.random.default_rng(seed)
-    solved = [_solve(one, form, form.shapes) for one in budgets]
-    own = form.shapes.shape[1] / len(budgets)  # a budget's part of the shape's parameters
+    own = len(form.box) / len(budgets)  # a budget's part of the shape's parameters
     free = np.array([max(len(one.x) - 3 - own, 0.5) for one in budgets])
-    squares = np.stack([one.squares for one in solved])
-    weights, common = _weights(squares, free, form.prior)
-    shape = np.exp(weights @ np.log(form.shapes)) if form.shapes.shape[1] else form.shapes[0]
+    box = form.box
+    for _ in range(REFINED):
+        axes = np.meshgrid(*(np.linspace(low, high, SIDE) for low, high in box), indexing="ij")
+        coordinates = np.stack([axis.ravel() for axis in axes], axis=1) if len(box) else np.zeros((1, 0))
+        coordinates = coordinates[np.isfinite(form.prior(form.shape(coordinates)))]
+        shapes = form.shape(coordinates)
+        solved = [_solve(one, form, shapes) for one in budgets]
+        squares = np.stack([one.squares for one in solved])
+        weights, common = _weights(squares, free, form.prior(shapes))
+        heavy = coordinates[weights > NEGLIGIBLE * weights.max()]
+        step = (box[:, 1] - box[:, 0]) / (SIDE - 1)
+        closer = np.stack([np.maximum(heavy.min(0) - step, box[:, 0]), np.minimum(heavy.max(0) + step, box[:, 1])], 1)
+        if np.all(closer[:, 1] - closer[:, 0] > (box[:, 1] - box[:, 0]) / 2):
+            break
+        box = closer
+    number = random.choice(len(weights), count, p=weights)
+    draws = [
+        one.middle + form.lowest(shapes[number], _moved(one, number, f, common, random))
+        for one, f in zip(solved, free, strict=True)
+    ]
+    shape = form.shape(weights[None] @ coordinates)[0]
     best = [_solve(one, form, shape[None]) for one in budgets]
     scale = [
         math.sqrt((BORROWED * common + one.squares[0]) / (BORROWED + f)) for one, f in zip(best, free, strict=True)
@@ -199,7 +236,7 @@ def _fitted(budgets: Sequence[Budget], form: Form, count: int, seed: int, window
         coefficients=np.stack([one.coefficients[0] for one in best]),
         at=np.array([one.middle + form.lowest(shape, one.coefficients[0]) for one in best]),
         left_out=tuple(_left_out(one, form, shape, points) for one, points in zip(best, budgets, strict=True)),
-        draws=_draws(solved, form, weights, squares, free, common, count, random),
+        draws=np.stack(draws, axis=1),
         window=window,
         lack_of_fit=pooled,
         lack_of_fits=each,
@@ -221,26 +258,12 @@ def _weights(squares: Array, free: Array, prior: Array) -> tuple[Array, float]:
     return weights / weights.sum(), common
 
 
-def _draws(
-    solved: Sequence[_Solved],
-    form: Form,
-    weights: Array,
-    squares: Array,
-    free: Array,
-    common: float,
-    count: int,
-    random: np.random.Generator,
-) -> Array:
-    """Minima (count, m): a shape by its weight, each budget's error variance, and coefficients as errors move them."""
-    shapes = random.choice(len(weights), count, p=weights)
-    found = []
-    for number, one in enumerate(solved):
-        degrees = BORROWED + free[number]
-        variance = (BORROWED * common + squares[number, shapes]) / chi2.rvs(degrees, size=count, random_state=random)
-        moved = np.einsum("bkl,bl->bk", one.inverse[shapes], random.normal(size=(count, 3)))
-        coefficients = one.coefficients[shapes] + np.sqrt(variance)[:, None] * moved
-        found.append(one.middle + form.lowest(form.shapes[shapes], coefficients))
-    return np.stack(found, axis=1)
+def _moved(one: _Solved, number: Integers, free: float, common: float, random: np.random.Generator) -> Array:
+    """Coefficients (B, 3) of the shapes `number` (B,), each moved as errors move it, of a variance that is drawn."""
+    degrees = BORROWED + free
+    variance = (BORROWED * common + one.squares[number]) / chi2.rvs(degrees, size=len(number), random_state=random)
+    moved = np.einsum("bkl,bl->bk", one.inverse[number], random.normal(size=(len(number), 3)))
+    return np.asarray(one.coefficients[number] + np.sqrt(variance)[:, None] * moved)
 
 
 def _likeness(
@@ -253,7 +276,7 @@ def _likeness(
     """
     along, size = [], []
     for budget, one, spread in zip(budgets, best, scale, strict=True):
-        Q, root = one.Q[0], np.sqrt(budget.weight)
+        Q, root = one.Q, np.sqrt(budget.weight)
         errors = np.concatenate([(budget.loss * root / spread)[None], random.normal(size=(SIMULATED, len(root)))])
         rest = errors - (errors @ Q) @ Q.T
         along.append((rest[:, 1:] * rest[:, :-1]).sum(1))
@@ -268,7 +291,7 @@ def _likeness(
 
 def _left_out(one: _Solved, form: Form, shape: Array, points: Budget) -> Array:
     """The minimum without each point in turn, (n,): the shape stays."""
-    Q, root = one.Q[0], np.sqrt(points.weight)
+    Q, root = one.Q, np.sqrt(points.weight)
     fitted = form.basis(shape[None], points.x - one.middle)[0] @ one.coefficients[0]
     rest = (points.loss - fitted) * root
     leverage = np.minimum((Q**2).sum(1), 1 - 1e-9)

@@ -102,22 +102,22 @@ def interpolated(steps: Integers, lrs: Array, until: int, warmup: int | None = N
     return np.asarray(found, dtype=float)
 
 
-def logged(log: pd.DataFrame, *, warmup: int | None = None) -> dict[str, Array]:
+def logged(log: pd.DataFrame, *, warmup: int | None = None, option: str = "--warmup") -> dict[str, Array]:
     """The learning rate of every update of each run up to its last logged one, from columns run, step and lr.
 
     lr is that of update `step` (the first is 0), linear between rows; a large change between two rows with constant
     rates on its other sides is sudden, at the later one (`jumps` tells). `warmup`: see `interpolated`; a log that
-    begins later than 0 needs it. A step may be there twice with one rate (the losses of two corpora). InputError for
-    what would be another curve in silence: rates that are negative, all zero or too large to be any, steps that fall
-    or have two rates, and a beginning that is not known.
+    begins later than 0 needs it (`option`: how a user gives it). A step may be there twice with one rate (the losses of
+    two corpora). InputError for what would be another curve in silence: rates that are negative, all zero or too large
+    to be any, steps that fall or have two rates, and a beginning that is not known.
     """
     curves = {}
-    for run, rows in log.groupby("run", sort=False):
+    for run, rows in log.drop_duplicates(["run", "step", "lr"]).groupby("run", sort=False):
         steps, lrs = rows.step.to_numpy(dtype=float), rows.lr.to_numpy(dtype=float)
         _check_log(str(run), steps, lrs)
         steps, first = np.unique(steps.astype(np.int64), return_index=True)
         lrs = lrs[first]
-        begin = _begin(str(run), steps, warmup)
+        begin = _begin(str(run), steps, warmup, option)
         places, sudden = _jumps(steps, lrs)
         at = places[sudden]
         steps, lrs = np.insert(steps, at + 1, steps[at + 1] - 1), np.insert(lrs, at + 1, lrs[at])
@@ -132,7 +132,7 @@ def _check_log(run: str, steps: Array, lrs: Array) -> None:
             "step", run, "not all whole numbers of zero or more", "give updates since the root: --map step=..."
         )
     if not (np.isfinite(lrs).all() and (lrs >= 0).all()):
-        raise InputError("lr", run, "not all of it is zero or more", "leave these rows out, or --map lr=...")
+        raise InputError("lr", run, "not all numbers of zero or more", "give the rate of every row: --map lr=...")
     if not lrs.max() > 0:
         raise InputError("lr", run, "the learning rate is zero throughout", "give that of every update: --map lr=...")
     if lrs.max() > LARGEST:
@@ -149,18 +149,18 @@ def _check_log(run: str, steps: Array, lrs: Array) -> None:
         raise InputError("lr", run, why, "tell the runs apart: --map run=...")
 
 
-def _begin(run: str, steps: Integers, warmup: int | None) -> int:
+def _begin(run: str, steps: Integers, warmup: int | None, option: str) -> int:
     """Over how many updates the rate rises to the first logged one."""
     if steps[0] == 0:
         return 0
     spacing = int(np.diff(steps).max(initial=0))
     if warmup is None:
         why = f"the learning rate of run {run} is not known before step {steps[0]}: a warm-up?"
-        remedy = "--warmup STEPS (linear from zero; 0: none), or whole curves: --schedules FILE"
+        remedy = f"{option} STEPS (linear from zero; 0: none), or whole curves: --schedules FILE"
         raise InputError("lr", f"from step {steps[0]}", why, remedy)
     if steps[0] > warmup + spacing:
         why = f"the learning rate of run {run} is not known between its warm-up and step {steps[0]}"
-        raise InputError("warmup", warmup, why, "give whole curves: --schedules FILE (run, step, lr)")
+        raise InputError(option, warmup, why, "give whole curves: --schedules FILE (run, step, lr)")
     return min(warmup, int(steps[0]))
 
 

@@ -122,6 +122,9 @@ def test_a_budget_is_what_runs_meant(runs: Path) -> None:
         ([*MAP, "--map", "C=6*params*tokens*1.5", "--plot", "x.bmp"], "x.bmp"),
         ([*MAP, "--at", "-3"], "-3"),
         ([*MAP, "--seed", "-3"], "a negative number"),
+        ([*MAP, "--map", "C=Budget/1e15"], "6 N D is 1e+15 times as much: other units?"),
+        ([*MAP, "--map", "C=0"], "not a positive number in 45 rows"),
+        ([*MAP, "--map", "w=-1", "--weights", "w"], "not numbers of zero or more"),
         (["--map", "N=params/1e9,D=tokens,loss=val"], "in units of 1e9"),
     ],
 )

@@ -135,7 +135,7 @@ def one_run(lrs: np.ndarray | None = None, every: int = 10) -> pd.DataFrame:
         (lambda t: t.drop(columns="step"), ["--warmup", "0"], "the law asks for the updates before each row"),
         (lambda t: t.assign(lr=t.lr * 1e4), ["--warmup", "0"], "it looks like other units"),
         (lambda t: t.assign(lr=0.0), ["--warmup", "0"], "the learning rate is zero throughout"),
-        (lambda t: t.assign(lr=-t.lr), ["--warmup", "0"], "not all of it is zero or more"),
+        (lambda t: t.assign(lr=-t.lr), ["--warmup", "0"], "not all numbers of zero or more"),
         (lambda t: pd.concat([t, t.assign(loss=t.loss + 1)]), ["--warmup", "0"], "run a has two rows at step 10"),
         (lambda t: t[::-1], ["--warmup", "0"], "step 390 comes after step 400"),
         (lambda t: t.assign(step=t.step + 0.5), ["--warmup", "0"], "not all whole numbers"),
@@ -201,6 +201,17 @@ def test_laws_of_continual_pretraining_need_one_base(
         assert message in refused(monkeypatch, capsys, *LAW, *arguments)
     else:  # one curve for all runs, and a base of each
         assert "begins at update 1000" in document(capsys, *LAW, *arguments)["notes"][-1]
+
+
+def test_rows_before_the_first_update_are_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A warm-up begins at zero: after the first update the sum is still zero, where the law has no value."""
+    lrs = lr_curve("linear", 1e-3, 401, warmup=0.1, **SHAPE)
+    table = one_run(lrs, every=1)
+    first = pd.DataFrame({"run": "a", "step": [0], "lr": [0.0], "loss": [9.0]})
+    pd.concat([first, table]).to_csv(tmp_path / "a.csv", index=False)
+    fit = document(capsys, "fit", "annealing", "--fix", "C=0", "--table", str(tmp_path / "a.csv"))
+    assert fit["n_points"] == 399
+    assert "2 rows from before the first update" in fit["notes"][-1]
 
 
 def test_curves_for_a_law_without_them_are_refused(

@@ -233,14 +233,14 @@ def test_llama_3s_optimal_sizes(experiment: str) -> None:
 def test_chinchillas_optimal_sizes() -> None:
     """Approach 2 of 2203.15556: N* ~ C^.49, D* ~ C^.51, digits that parabolas through the points of its figure give.
 
-    Skewed curves through them say .51 to .58: below the lower end lies .49, inside lies approach 3 as 2404.10102 refits
+    Skewed curves through them say .50 to .58: below the lower end lies .49, inside lies approach 3 as 2404.10102 refits
     it to the same points, .513."""
     table = public("epochai_chinchilla__massivetext__chinchilla")
     for of, published in (("N", 0.49), ("D", 0.51)):
         assert round(line_through(table, of).parameters["alpha"], 2) == published
     low, high = optimal(table).interval["alpha"]
     assert low < 0.513 < high
-    assert (low, high) == pytest.approx((0.508, 0.582), abs=0.005)
+    assert (low, high) == pytest.approx((0.505, 0.582), abs=0.005)
 
 
 @pytest.mark.parametrize(
