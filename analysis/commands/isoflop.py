@@ -20,7 +20,7 @@ import pandas as pd
 from analysis.decide.isoflop import DRAWS, LEAST_BUDGETS, IsoFlop, power_law, read_off, scatter
 from analysis.decide.valleys import ACCEPTED, FORMS, LEAST
 from analysis.fitting.fit import LEVEL, Fit
-from analysis.results.expressions import parse_map
+from analysis.results.expressions import parse_map, row_numbers
 from analysis.results.tables import read
 from harness.core.errors import InputError
 from harness.core.options import amount, path
@@ -146,7 +146,7 @@ def to_budgets(table: pd.DataFrame, budgets: Sequence[float] = ()) -> tuple[pd.D
     departure = float(np.abs(C / nearest - 1).max())
     if departure > (APART if len(budgets) else ALIKE):
         worst = int(np.abs(C / nearest - 1).argmax())
-        spent = f"run {worst + 1} of the table spent {C[worst]:.3g} FLOPs"
+        spent = f"the run in {row_numbers([table.index[worst]])} spent {C[worst]:.3g} FLOPs"
         why = f"{spent}, {departure:.0%} off the nearest budget {nearest[worst]:.3g}"
         remedy = "name the budgets meant: --budgets 1e19,3e19,...; or map C to a column of them"
         raise InputError("C", f"{len(table)} rows", why, remedy)

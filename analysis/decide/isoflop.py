@@ -36,7 +36,7 @@ MOST_WITHOUT = 0.05  # of the draws of a trusted minimum have none
 MISFIT = 0.01  # probability of residuals so alike below which a budget's minimum is not trusted
 STEADY = 2.0  # half intervals by which one point, left out, may move a trusted minimum
 NORMAL = 1.6449  # standard deviations from the middle of a normal distribution to an end of its interval at LEVEL
-MOST = 300.0  # of log A: a draw whose law is steeper than any
+MOST = 300.0  # of a logarithm of a size or of A: farther than any
 UNITS = {"N": "parameters", "D": "tokens"}
 
 
@@ -219,7 +219,7 @@ def _row(found: Valleys, number: int, of: str) -> dict[str, object]:
     moved = found.left_out[number]
     steady = np.isfinite(moved) & (moved > ends[0]) & (moved < ends[1])
     steady &= np.abs(moved - at) <= STEADY * (high - low) / 2
-    first, last = sorted((math.exp(_sign(of) * low), math.exp(_sign(of) * high)))
+    first, last = sorted((_size(of, low), _size(of, high)))
     why = ""
     if not np.isfinite(at):
         why = "no minimum"
@@ -235,7 +235,7 @@ def _row(found: Valleys, number: int, of: str) -> dict[str, object]:
         why = "the points do not follow the curve"
     return {
         "used": len(one.x),
-        of: math.exp(_sign(of) * at) if np.isfinite(at) else np.nan,
+        of: _size(of, at),
         "low": first,
         "high": last,
         "se": float(high - low) / (2 * NORMAL),  # of the middle of the draws: their tails are long
@@ -256,6 +256,11 @@ def _reasons(found: pd.DataFrame) -> str:
 def _sign(of: str) -> int:
     """What a logarithm is multiplied by: along -log D the curves of C = 6 N D are those along log N."""
     return 1 if of == "N" else -1
+
+
+def _size(of: str, at: float) -> float:
+    """N or D at a position; far outside of any points the largest or smallest there may be."""
+    return float(np.exp(np.clip(_sign(of) * at, -MOST, MOST)))
 
 
 def _budget(C: float, points: pd.DataFrame, of: str, weights: str | None) -> Budget:

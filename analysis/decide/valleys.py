@@ -1,7 +1,7 @@
 """The valleys of an IsoFLOP table: loss against the logarithm of a size, one for each budget, and where each is lowest.
 
     found = valleys(budgets, FORMS["skewed"], draws=1000, seed=0)
-    found.at, found.draws, found.share_without, found.lack_of_fit
+    found.at, found.draws, found.window, found.lack_of_fit
 
 Along a budget the form of 2203.15556 is c + a exp(-alpha x) + b exp(beta x) in x = log N: skewed unless alpha = beta,
 so that the lowest point of a parabola lies beside its own, the farther the wider the points reach (2603.22339). Here
