@@ -185,7 +185,11 @@ def fit_law(
     check_rows(law, table, target, loss)
     objective = objective_of(law, table, loss, target, weights)
     grouping = grouping_of(table, law.variables, group)
-    found, known, profiles = profiled(objective, search(objective, seed), grouping.clusters, LEVEL, seed)
+    found = search(objective, seed)
+    if not np.isfinite(found.value):
+        why = f"has no value at all rows from any of {found.tried} starts"
+        raise InputError(f"law {law.name}", law.formula, why, "mend its formula, its starts, or the rows")
+    found, known, profiles = profiled(objective, found, grouping.clusters, LEVEL, seed)
     draws = draws_of(objective, found, table, grouping, bootstrap, seed, progress) if bootstrap else None
     rows = None if any(table[name].dtype == object for name in law.variables) else _kept(table, law, target, grouping)
     return _report(objective, found, known, profiles, grouping, fixed, target, draws, rows)

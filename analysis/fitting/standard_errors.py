@@ -57,7 +57,8 @@ def inform(objective: Objective, found: Found, clusters: Integers | None) -> Inf
     predicted, gradient, _ = objective.bound.derivatives(theta[None])
     used = objective.weights > 0
     residuals, weights = objective.residuals(predicted)[0, used], objective.weights[used]
-    jacobian = (gradient[0] / predicted if objective.loss.residuals == "log" else gradient[0])[:, used]
+    gradient = np.nan_to_num(gradient[0], nan=0.0, posinf=0.0, neginf=0.0)  # where a law overflows, nothing is known
+    jacobian = (gradient / predicted if objective.loss.residuals == "log" else gradient)[:, used]
     rows, parameters = len(residuals), len(theta)
     psi, slope = _score(objective.loss, residuals, parameters)
     spread = float((weights * psi**2).sum()) / max(rows - parameters, 1)

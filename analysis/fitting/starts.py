@@ -26,6 +26,7 @@ SAMPLE = 512  # points of a quasi-random sample
 DEEPEST = 4  # batches taken from a grid
 COARSEST, FINEST = 5, 38  # values of one parameter on a grid
 PROMISING = 1024  # points of a grid, or all if fewer, that are worth a start
+MOST_OPTIONAL = 8  # unknowns whose subsets are all tried: 255
 SMALLEST = 1e-6  # of the observed loss: a linear parameter that would be zero or negative starts there
 
 
@@ -193,7 +194,8 @@ def _products(a: Array, rows_a: Integers, b: Array, rows_b: Integers) -> Array:
 def _least_squares(gram: Array, right: Array, squares: Array, positive: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
     """Solutions (T, J) of many normal equations and the squares left (T,); `positive` unknowns are held at >= 0.
 
-    Where the free solution has a negative value, the best of those that leave some of the positive unknowns out.
+    Where the free solution has a negative value, the best of those that leave some of the positive unknowns out; of
+    more than MOST_OPTIONAL, whose subsets are too many, one that leaves out the most negative one by one.
     """
     solution = _solve(gram, right)
     left = squares - (solution * right).sum(-1)
@@ -206,6 +208,10 @@ def _least_squares(gram: Array, right: Array, squares: Array, positive: npt.NDAr
     wrong = np.flatnonzero(negative & ~hopeless)
     best, at = np.full(len(wrong), np.inf), np.zeros((len(wrong), gram.shape[1]))
     optional = np.flatnonzero(positive)
+    if len(optional) > MOST_OPTIONAL:
+        solution[wrong] = _leaving_out(gram[wrong], right[wrong], positive)
+        left[wrong] = squares[wrong] - (solution[wrong] * right[wrong]).sum(-1)
+        return solution, left
     sizes = range(1, len(optional) + 1)
     for dropped in itertools.chain.from_iterable(itertools.combinations(optional, size) for size in sizes):
         kept = np.array([i for i in range(gram.shape[1]) if i not in dropped], dtype=np.int64)
@@ -217,6 +223,20 @@ def _least_squares(gram: Array, right: Array, squares: Array, positive: npt.NDAr
         best, at[better] = np.where(better, remaining, best), trial[better]
     solution[wrong], left[wrong] = at, best
     return solution, left
+
+
+def _leaving_out(gram: Array, right: Array, positive: npt.NDArray[np.bool_]) -> Array:
+    """Solutions (T, J), with the most negative of the positive unknowns left out until there is none."""
+    free = np.ones(right.shape, dtype=bool)
+    units = np.sqrt(np.maximum(np.einsum("tii->ti", gram), 1e-300))
+    while True:
+        both = free[:, :, None] & free[:, None, :]
+        solution = _solve(np.where(both, gram, np.eye(gram.shape[1])), right * free)
+        negative = np.where(free & positive, np.minimum(solution * units, 0.0), 0.0)
+        rows = np.flatnonzero(negative.min(-1) < 0)
+        if not rows.size:
+            return solution
+        free[rows, negative[rows].argmin(-1)] = False
 
 
 def _solve(gram: Array, right: Array) -> Array:

@@ -271,8 +271,8 @@ class _Reader:
         parts = self._items(")")
         fewest, most = self.functions[function]
         if not fewest <= len(parts) <= most:
-            wanted = f"{fewest}" if fewest == most else f"{fewest} or more"
-            raise GrammarError(f"{function} takes {wanted} argument{'s' * (wanted != '1')}, not {len(parts)}")
+            wanted = f"{fewest}" if fewest == most else f"{fewest} to {most:,}"
+            raise GrammarError(f"{function} takes {wanted} argument{'s' * (wanted != '1')}, not {len(parts):,}")
         return self._counted(Call(function, parts))
 
 

@@ -98,6 +98,8 @@ def evaluated(
 def parse_map(text: str) -> dict[str, str]:
     """`N=params,D=C/(6*N)` as {name: expression}; commas inside parentheses and texts separate nothing. InputError."""
     remedy = "write NAME=COLUMN, NAME=NUMBER or NAME=EXPRESSION, with commas between them"
+    if len(text) > 10 * grammar.LONGEST:
+        raise InputError("--map", text, f"it has {len(text):,} characters", remedy)
     parts, depth, closing = [""], 0, ""
     for character in text:
         if closing:

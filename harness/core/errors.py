@@ -5,6 +5,8 @@ The command line prints either as one line; `InputError` ends with exit status 2
 
 from __future__ import annotations
 
+from unicodedata import category
+
 LONGEST, LONGEST_TEXT = 300, 1000  # characters of a field or value, and of a why or remedy, in a message
 
 
@@ -17,10 +19,15 @@ class InputError(ValueError):
             f"{_short(field)}={_short(str(value))}",
             f"{_short(why, LONGEST_TEXT)}; {_short(remedy, LONGEST_TEXT)}",
         )
-        super().__init__(" ".join(f"{given}: {told}".splitlines()))
+        super().__init__(_plain(" ".join(f"{given}: {told}".splitlines())))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str, str]]:
         return (InputError, (self.field, self.value, self.why, self.remedy))  # worker processes send it to the parent
+
+
+def _plain(text: str) -> str:
+    """What moves a terminal's cursor, or the order of letters, as it is written in Python."""
+    return "".join(ascii(letter)[1:-1] if category(letter) in ("Cc", "Cf") else letter for letter in text)
 
 
 def _short(text: str, most: int = LONGEST) -> str:

@@ -107,7 +107,7 @@ def test_functions_and_names() -> None:
         ("loss.to_csv('x')", "no attributes and methods"),
         ("startswith(params, 'a')", "startswith is of the texts of a column"),
         ("startswith(run, params)", "looks for a text in quotes, not for params"),
-        ("max(params)", "max takes 2 or more arguments, not 1"),
+        ("max(params)", "max takes 2 to 1,000 arguments, not 1"),
         ("abs(params, 2)", "abs takes 1 argument, not 2"),
         ("params in [tokens]", "in a list of numbers and texts"),
         ("run < ['a']", "a list can only be looked through"),
