@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.decide.answer import FARTHEST, Answer
+from analysis.decide.ensemble import settled
 from analysis.decide.optimise import compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.decide.simplex import best_mixture
 from analysis.fitting.fit import LEVEL, Fit
@@ -57,6 +58,9 @@ def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
     several = parser.add_argument_group("mixtures of several corpora")
     several.add_argument("--fit", action="append", default=[], metavar="CORPUS=FIT", help="the fit of a corpus's loss")
     several.add_argument("--weights", default="", metavar="CORPUS=W,...", help="of the losses in the sum (1 each)")
+    parser.add_argument(
+        "--given", default="", metavar="NAME=VALUE,...", help="further variables of the laws, such as U=5e8"
+    )
     several.add_argument("--tokens", type=amount, help="of the run")
     several.add_argument("--available", default="", metavar="CORPUS=TOKENS,...", help="of scarce corpora")
     several.add_argument("--most-epochs", type=float, metavar="E", help="how often a token may be repeated")
@@ -77,7 +81,7 @@ def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
     """The answer to the question that the options ask, and the fits by role or corpus. Raises InputError."""
     if options.fit:
         check_read(options, "the mixture of several corpora")
-        fits = _fits_of_corpora(options.fit)
+        fits = _settled(_fits_of_corpora(options.fit), options)
         weights = parse_numbers(options.weights, "weights") or dict.fromkeys(fits, 1.0)
         tokens = needed(options, "tokens")
         answer = best_mixture(
@@ -209,7 +213,7 @@ def fits_of(options: argparse.Namespace) -> dict[str, Fit]:
     given = {role: path for role in ("general", "domain") if (path := getattr(options, role)) is not None}
     if not given:
         raise InputError("arguments", "none", "no fit to decide by", "give --general FIT, --domain FIT or both")
-    return {role: read_fit(path, role) for role, path in given.items()}
+    return _settled({role: read_fit(path, role) for role, path in given.items()}, options)
 
 
 def _fits_of_corpora(given: Sequence[str]) -> dict[str, Fit]:
@@ -220,6 +224,16 @@ def _fits_of_corpora(given: Sequence[str]) -> dict[str, Fit]:
             raise InputError("fit", f"{name}={file}", f"{name} is given twice", "give one fit of each corpus")
         fits[name] = read_fit(user_path(name, file))
     return fits
+
+
+def _settled(fits: dict[str, Fit], options: argparse.Namespace) -> dict[str, Fit]:
+    """The fits at the values of `--given`, which only `mix` has. Raises InputError."""
+    given = parse_numbers(getattr(options, "given", ""), "given")
+    for name in given:
+        if name in ("N", "D", "r") or not any(name in fit.law.variables for fit in fits.values()):
+            why = f"no law of {', '.join(fits)} has such a variable, beside those with options of their own"
+            raise InputError("given", name, why, "leave it out, or use --N, --D or --tokens")
+    return {name: settled(fit, given) for name, fit in fits.items()}
 
 
 def check_read(options: argparse.Namespace, question: str, *more: str) -> None:

@@ -27,7 +27,7 @@ from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.fit_file import to_document
 from analysis.fitting.objective import parse_loss
 from analysis.fitting.resampling import GUESS
-from analysis.laws.library import LAWS, find
+from analysis.laws.library import FAMILIES, LAWS, find
 from analysis.results.curves import add_schedules
 from analysis.results.expressions import parse_map, parse_numbers
 from analysis.results.recorded_program import lr_curve
@@ -37,7 +37,7 @@ from harness.core.errors import InputError
 from harness.core.options import path
 from harness.plan.recorded_runs import program_of
 
-LAW_NAMES = ", ".join(LAWS)
+LAW_NAMES = ", ".join([*LAWS, *(f"{family}:DOMAINS" for family in FAMILIES)])
 FEWEST_DRAWS = 20  # of a bootstrap
 
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "law",
         metavar="LAW",
-        help=f"{LAW_NAMES}; mixing:DOMAINS, shukor_additive:DOMAINS, shukor_joint:DOMAINS; or your FILE.toml:NAME",
+        help=f"{LAW_NAMES}; or your FILE.toml:NAME (`laws` says what each is)",
     )
     add_rows(parser)
     how = parser.add_argument_group("errors")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,15 @@ def named(law: Law, columns: Mapping[str, Any]) -> Mapping[str, Any]:
     """Columns in which r, the share of a law's own corpus, has the name that the law gives it."""
     share = law.own_share
     return columns if not share or share in columns or "r" not in columns else {**columns, share: columns["r"]}
+
+
+def settled(fit: Fit, given: Mapping[str, float]) -> Fit:
+    """The fit at given values of some variables of its law, such as the tokens that a corpus has. Raises InputError."""
+    mine = {name: value for name, value in given.items() if name in fit.law.variables}
+    law = fit.law.at(mine)
+    kept = [fit.law.parameters.index(name) for name in law.parameters]
+    draws = fit.draws and replace(fit.draws, parameters=fit.draws.parameters[:, kept])
+    return replace(fit, law=law, fixed={**fit.fixed, **mine}, draws=draws)
 
 
 def ensembles(fits: Sequence[Fit], independent: bool = False) -> tuple[list[Ensemble], bool | None]:
@@ -143,7 +152,7 @@ def status_of(best: float, objective: Curve, excess: Curve | None = None, low: f
 
 def extrapolation(fit: Fit, point: Mapping[str, float]) -> dict[str, float]:
     """Variable -> how far a point lies outside the fit's data: x/high or low/x; at a zero 1 + distance/range."""
-    found, given = {}, named(fit.law, point)
+    found, given = {}, {**fit.fixed, **named(fit.law, point)}
     for name, (low, high) in fit.range.items():
         x = given.get(name, math.nan)
         if x < low * (1 - EDGE) or x > high * (1 + EDGE):

@@ -270,7 +270,7 @@ def _caps(
 
 
 def _domains(fits: Mapping[str, Fit]) -> list[str]:
-    """What the laws say is mixed; of laws of the share of their own corpus, these corpora."""
+    """What the laws say is mixed; of laws of the share of their own corpus, these corpora, or the one and the rest."""
     if silent := [fit.law.name for fit in fits.values() if not fit.law.shares]:
         why = "does not say that it is a law of shares"
         raise InputError("law", silent[0], why, "fit one that says so, such as mixing:..., or yours with shares=(...)")
@@ -278,7 +278,7 @@ def _domains(fits: Mapping[str, Fit]) -> list[str]:
     if len({frozenset(names) for names in listed}) > 1:
         mixtures = "; ".join(sorted(",".join(names) for names in listed))
         raise InputError("domains", mixtures, "the fits are of different mixtures", "give the domains")
-    return list(min(listed)) if listed else list(fits)
+    return list(min(listed)) if listed else [*fits, *(["rest"] if len(fits) == 1 else [])]
 
 
 def _check_weights(fits: Mapping[str, Fit], weights: Mapping[str, float]) -> None:
@@ -294,4 +294,4 @@ def _check_variables(fits: Mapping[str, Fit], names: Sequence[str], given: Mappi
         known = {*names, *given, *([fit.law.own_share] if target in names else [])}
         if unknown := [name for name in fit.law.variables if name not in known]:
             why = f"its {unknown[0]} is neither a share of {', '.join(names)} nor given"
-            raise InputError("law", fit.law.name, why, "give the domains and N")
+            raise InputError("law", fit.law.name, why, f"give the domains and N, or --given {unknown[0]}=...")

@@ -145,13 +145,21 @@ class Law:
                 raise InputError("fix", f"{name}={value:g}", why, "fix it inside of them")
         if not values:
             return self
-        given, remedy = ",".join(f"{k}={v:g}" for k, v in values.items()), "fix fewer parameters, or at other values"
+        return self._without(values, "fix", "fix fewer parameters, or at other values")
+
+    def at(self, values: Mapping[str, float]) -> Law:
+        """This law at given values of some variables."""
+        return self._without(values, "given", "give other values") if values else self
+
+    def _without(self, values: Mapping[str, float], field: str, remedy: str) -> Law:
+        """The law with numbers for some of its names, and without those that they make vanish."""
+        given = ",".join(f"{k}={v:g}" for k, v in values.items())
         try:
             text, left = formula.substituted(self.form, values)
         except grammar.GrammarError as error:
-            raise InputError("fix", given, f"leaves nothing of {self.name}: {error}", remedy) from None
+            raise InputError(field, given, f"leaves nothing of {self.name}: {error}", remedy) from None
         if not left & set(self.parameters):
-            raise InputError("fix", given, f"leaves {text} of {self.name}", remedy)
+            raise InputError(field, given, f"leaves {text} of {self.name}", remedy)
         return replace(
             self,
             formula=text,

@@ -47,7 +47,9 @@ def check(
     for name in (*variables, target):
         if name not in table.columns:
             have = ", ".join(str(column) for column in table.columns)
-            raise InputError("table", name, f"there is no such column (there are {have})", f"give it: --map {name}=...")
+            also = ", or say what the law is of: --target COLUMN" if name == target else ""
+            remedy = f"give it: --map {name}=...{also}"
+            raise InputError("table", name, f"there is no such column (there are {have})", remedy)
     if table.empty:
         raise InputError("table", target, "there are no rows", "keep some: a wider --where")
     numbers = {name: _finite(table[name]) for name in (*variables, target) if variables.get(name) not in ARRAYS}

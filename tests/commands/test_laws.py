@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.__main__ import main
 from analysis.commands.laws import WIDTH, every_law
-from analysis.laws.library import FAMILIES, LAWS
+from analysis.fitting.fit_file import read_fit
+from analysis.laws.library import FAMILIES, LAWS, find
 from tests.called import document, refused
 
 MINE = """
@@ -17,6 +21,16 @@ formula = "E + A/D**beta"
 variables = {D = "tokens"}
 linear = ["E", "A"]
 starts = {beta = [0.05, 0.9]}
+"""
+
+
+SHARES = """
+[mine]
+formula = "E + a/(web + 0.05)**p - c*web*books + d*code**2"
+variables = {web = "share", books = "share", code = "share"}
+linear = ["E", "a", "c", "d"]
+starts = {p = [0.1, 1.0]}
+shares = ["web", "books", "code"]
 """
 
 
@@ -73,3 +87,29 @@ def test_laws_of_ones_own_are_shown_and_unverified(
     assert "no source is given" in lines[3]
     assert "did you mean dcpt?" in refused(monkeypatch, capsys, "laws", "dpct")
     assert "chinchilla=: not known here" in refused(monkeypatch, capsys, "laws", "dcpt", "chinchilla")
+
+
+def test_a_law_of_ones_own_over_shares_reaches_mix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file, from a table to the best mixture: that of a grid of all of them."""
+    (tmp_path / "my.toml").write_text(SHARES)
+    law, truth = find(f"{tmp_path / 'my.toml'}:mine"), {"E": 1.5, "a": 0.3, "p": 0.5, "c": 0.4, "d": 0.2}
+    table = pd.DataFrame(np.random.default_rng(0).dirichlet(np.ones(3), 40), columns=["web", "books", "code"])
+    noise = 1 + 0.001 * np.random.default_rng(1).standard_normal(40)
+    table.assign(loss=law.value(truth, table) * noise).to_csv(tmp_path / "runs.csv", index=False)
+    with (tmp_path / "web.json").open("w") as file, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", file)
+        assert main(["fit", str(tmp_path / "my.toml"), "--table", str(tmp_path / "runs.csv"), "--json"]) == 0
+    answer = document(capsys, "mix", "--fit", f"web={tmp_path / 'web.json'}", "--tokens", "1e9")
+    web, books = (x.reshape(-1) for x in np.meshgrid(np.arange(0, 1.001, 0.005), np.arange(0, 1.001, 0.005)))
+    kept = web + books <= 1 + 1e-12
+    shares = {"web": web[kept], "books": books[kept], "code": np.maximum(1 - web[kept] - books[kept], 0.0)}
+    losses = law.value(read_fit(tmp_path / "web.json").parameters, shares)
+    best = int(losses.argmin())
+    assert answer["values"] == pytest.approx({name: float(shares[name][best]) for name in shares}, abs=0.005)
+    assert answer["loss"]["web"] <= losses[best] + 1e-9
+    refusal = refused(
+        monkeypatch, capsys, "mix", "--fit", f"web={tmp_path / 'web.json'}", "--tokens", "1e9", "--given", "U=1"
+    )
+    assert "no law of web has such a variable" in refusal

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.decide.ensemble import settled
 from analysis.decide.optimise import compute_allocation, critical_share, domain_ability
 from analysis.decide.simplex import best_mixture
 from analysis.laws.formula import Array
@@ -121,6 +122,31 @@ def test_one_share_goes_by_any_name_where_two_corpora_share_a_run() -> None:
         )
     assert answers[0][2].extrapolated == {"r": 2.0}
     assert answers[1][2].extrapolated == {"own": 2.0}
+
+
+def test_a_further_variable_of_a_law_is_given() -> None:
+    """How much of the stream a corpus of U tokens should be: one share, whose complement is the rest."""
+    law = LAWS["repetition_mixture"]
+    truth = {"E": 1.5, "A": 90.0, "alpha": 0.25, "B": 60.0, "delta": 0.1, "R": 12.0, "beta": 0.28, "gamma": 0.4}
+    draws = scattered(law, {name: truth[name] for name in law.parameters}, 20, 0.01)
+    fit = fit_of(law, truth, draws=draws, ranges={"U": (1e7, 1e8), "h": (0.1, 0.9)})
+    h = np.linspace(1e-4, 1, 20_001)
+
+    def best(parameters: Mapping[str, float], unique: float) -> float:
+        return float(h[law.value(parameters, {"N": 3.5e8, "D": 5e10, "h": h, "U": unique}).argmin()])
+
+    for unique in (5e7, 5e8):
+        answer = best_mixture({"german": settled(fit, {"U": unique})}, {"german": 1.0}, tokens=5e10, N=3.5e8)
+        assert answer.values == pytest.approx(
+            {"german": best(truth, unique), "rest": 1 - best(truth, unique)}, abs=1e-4
+        )
+        assert answer.interval is not None
+        drawn = [best(dict(zip(law.parameters, map(float, row), strict=True)), unique) for row in draws]
+        assert answer.interval["german"] == pytest.approx(np.quantile(drawn, [0.05, 0.95]), abs=2e-4)
+        outside = {"h": 0.1 / answer.values["german"]} if answer.values["german"] < 0.1 else {}
+        assert answer.extrapolated == pytest.approx(outside if unique < 1e8 else {"U": 5.0} | outside)
+    with pytest.raises(InputError, match=r"its U is neither a share of german, rest nor given; .* --given U="):
+        best_mixture({"german": fit}, {"german": 1.0}, tokens=5e10, N=3.5e8)
 
 
 def test_a_law_that_does_not_say_so_is_told_how() -> None:
