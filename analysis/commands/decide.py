@@ -59,7 +59,11 @@ def add_mix_arguments(parser: argparse.ArgumentParser) -> None:
     several.add_argument("--fit", action="append", default=[], metavar="CORPUS=FIT", help="the fit of a corpus's loss")
     several.add_argument("--weights", default="", metavar="CORPUS=W,...", help="of the losses in the sum (1 each)")
     parser.add_argument(
-        "--given", default="", metavar="NAME=VALUE,...", help="further variables of the laws, such as U=5e8"
+        "--given",
+        dest="further",
+        default="",
+        metavar="NAME=VALUE,...",
+        help="further variables of the laws, such as U=5e8",
     )
     several.add_argument("--tokens", type=amount, help="of the run")
     several.add_argument("--available", default="", metavar="CORPUS=TOKENS,...", help="of scarce corpora")
@@ -228,7 +232,7 @@ def _fits_of_corpora(given: Sequence[str]) -> dict[str, Fit]:
 
 def _settled(fits: dict[str, Fit], options: argparse.Namespace) -> dict[str, Fit]:
     """The fits at the values of `--given`, which only `mix` has. Raises InputError."""
-    given = parse_numbers(getattr(options, "given", ""), "given")
+    given = parse_numbers(getattr(options, "further", ""), "given")
     for name in given:
         if name in ("N", "D", "r") or not any(name in fit.law.variables for fit in fits.values()):
             why = f"no law of {', '.join(fits)} has such a variable, beside those with options of their own"
