@@ -1,4 +1,5 @@
-"""How long it takes to read a large store into a table (`tables.load`), files in the cache of the system."""
+"""How long it takes to read a large store into a table (`tables.load`), files in the cache of the system, and how much
+memory: against pyarrow, which reads the same tables of measurements and nothing else."""
 
 from __future__ import annotations
 
@@ -7,10 +8,15 @@ import gc
 import hashlib
 import itertools
 import math
+import multiprocessing
+import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pyarrow
+from pyarrow import csv
 
 from analysis.results.tables import load
 from benchmarks.table import Row
@@ -37,7 +43,7 @@ EVERY = ("evaluate.every=6950", "evaluate.early=[0.01x,0.05x]")  # 100 positions
 def tables(bench: Bench) -> list[Row]:
     """A store of 10,000 runs with 200 measurements each, read into one table."""
     count, repeats = (100 if bench.quick else 10_000), (1 if bench.quick else min(bench.pairs, 3))
-    wall, busy = [], []
+    wall, busy, theirs = [], [], dict[Callable[[list[Path]], pyarrow.Table], list[float]]()
     with fresh_store(bench.scratch) as root:
         began = time.perf_counter()
         rows = write_store(root, count)
@@ -52,11 +58,42 @@ def tables(bench: Bench) -> list[Row]:
             assert set(table.status) == {"done"}
             print_line(f"tables: {rows:,} rows in {wall[-1]:.2f} s, {busy[-1]:.2f} s of CPU")
             del table
+            files = sorted(root.glob(f"states/*/{EVALUATIONS}"))
+            for read in (one_by_one, joined):
+                cpu = time.process_time()
+                read(files)
+                theirs.setdefault(read, []).append(time.process_time() - cpu)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            peak = pool.apply(_peak, (root,)) / rows
     name = f"tables: {count:,} runs, {rows:,} rows"
     return [
         Row(f"{name}, read", "s", tuple(wall), target=5.0, at_most=True, note="every checksum verified"),
-        Row(f"{name}, CPU", "s", tuple(busy), note="process time of the row above"),
+        *(
+            Row(f"{name}, CPU against pyarrow, {how}", "s", tuple(busy), tuple(theirs[read]), 4.0, at_most=True)
+            for how, read in (("each file read", one_by_one), ("their bytes joined, then read", joined))
+        ),
+        Row(f"{name}, peak memory", "bytes a row", (peak,), target=400.0, at_most=True, note="of a process of its own"),
     ]
+
+
+def one_by_one(files: list[Path]) -> pyarrow.Table:
+    """The tables of measurements as pyarrow reads them."""
+    return pyarrow.concat_tables([csv.read_csv(file) for file in files])
+
+
+def joined(files: list[Path]) -> pyarrow.Table:
+    """The same, faster than pyarrow does it by itself."""
+    first, *others = (file.read_bytes() for file in files)
+    lines = [first, *(other[other.index(b"\n") + 1 :] for other in others)]
+    return csv.read_csv(pyarrow.BufferReader(b"".join(lines)), csv.ReadOptions(use_threads=False))
+
+
+def _peak(root: Path) -> int:
+    """By how many bytes reading the store raises the most memory that this process ever had."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    table = load(root)
+    assert len(table)
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def write_store(root: Path, count: int) -> int:

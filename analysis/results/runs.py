@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.results.facts import Document, Facts, asked, facts
-from analysis.results.measurements import Wanted, measurements, rows_of
+from analysis.results.measurements import BATCH, Wanted, measurements, rows_of
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
 from harness.core.errors import CorruptError, InputError
@@ -78,13 +80,10 @@ def read_runs(
     Raises InputError for an unknown sweep or override and for a root that is no store, CorruptError for a run.json that
     says too little.
     """
-    root = Path(root)
-    overrides = [overrides] if isinstance(overrides, str) else overrides
-    if not (root / "store.json").exists():
-        raise InputError("root", root, "there is no store (no store.json)", "name the folder of a store: --root")
-    store = Store(root, parents)
     with without_collection():
-        return _read(store, _documents(store, sweep, overrides), windows)
+        reading = Reading(root, sweep, overrides, parents, windows)
+        read = [each for batch in reading.batches() for each in batch]
+        return [RunRecord(each.facts, each.document, each.measured, reading.fate(each)) for each in read]
 
 
 @contextlib.contextmanager
@@ -156,71 +155,106 @@ def summary(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _documents(store: Store, sweep: str | Sequence[str] | None, overrides: Sequence[str]) -> list[Document]:
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A run that is read, before it is known what became of it: see `Reading.fate`."""
+
+    facts: Facts
+    document: Document
+    measured: NDArray[np.void]
+    lacking: set[RowKey]  # rows that it asked for and no state holds
+
+
+class Reading:
+    """The runs of a store, or the members of sweeps, read in batches: of ten thousand runs the documents alone are
+    hundreds of megabytes. Arguments as of `read_runs`."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        sweep: str | Sequence[str] | None,
+        overrides: str | Sequence[str],
+        parents: str | Path | Sequence[str | Path],
+        windows: int | None,
+    ) -> None:
+        root, self.windows = Path(root), windows
+        if not (root / "store.json").exists():
+            raise InputError("root", root, "there is no store (no store.json)", "name the folder of a store: --root")
+        self.store = Store(root, parents)
+        self.stored = self.store.addresses()
+        self.users: Counter[str] = Counter()  # address -> runs that pass it, complete once all batches are read
+        self.unfinished = False  # whether the end of some run is not stored; known then, too
+        self._documents = _documents(self.store, sweep, [overrides] if isinstance(overrides, str) else overrides)
+
+    def batches(self) -> Iterator[list[Read]]:
+        """All runs, in order; once. Raises CorruptError."""
+        documents = iter(self._documents)
+        while batch := list(itertools.islice(documents, BATCH)):
+            shared = dict[int, frozenset[RowKey]]()
+            described: list[Facts] = []
+            wanted: list[Wanted] = []
+            for document in batch:
+                try:
+                    key = id(document["requested"])  # one list for many runs: see `harness.plan.run_file.loader`
+                    rows = shared[key] if key in shared else shared.setdefault(key, asked(document))
+                    described.append(facts(document, rows, self.windows))
+                    wanted.append(Wanted(rows, _stops(document, self.stored), described[-1].windows))
+                    self.users.update(stop["address"] for stop in document["path"])
+                except (KeyError, TypeError) as error:
+                    raise CorruptError(
+                        f"run.json of {document.get('name')}: not as this version writes it ({error!r})"
+                    ) from None
+            self.unfinished |= any(document["address"] not in self.stored for document in batch)
+            yield [Read(*each) for each in zip(described, batch, *measurements(self.store, wanted), strict=True)]
+
+    def done(self, run: Read) -> bool:
+        """The end is stored with every row of the channels and of what was trained on; further sets don't count."""
+        end = run.document["address"] in self.stored
+        return end and not (run.lacking and _due(run.document, self.stored, run.lacking))
+
+    def fate(self, run: Read) -> dict[str, Any]:
+        """`status` and what belongs to it, once all batches are read."""
+        if self.done(run):
+            return become([], self.store, {}) or {}
+        document, base = run.document, run.document["base_position"] or 0
+        end, path = document["address"], document["path"]
+        if end in self.stored:
+            left = [Left(end, end, int(path[-1]["position"]), trains=True, shared=False, again=True)]
+        else:
+            starts = [0, *(int(stop["position"]) for stop in path)]
+            steps = [(start, stop["address"]) for start, stop in zip(starts, path, strict=False)]
+            left = [
+                Left(to, to, at, trains=True, shared=self.users[to] > 1) for at, to in steps if to not in self.stored
+            ]
+        begun = any(position > base for position, _ in _stops(document, self.stored))
+        return become(left, self.store, self._queue) or {"status": "partial" if begun else "missing"}
+
+    @cached_property
+    def _queue(self) -> Mapping[str, Submitted]:
+        """What was submitted to a cluster, by address; where that cannot be asked, nothing is known of it."""
+        if not self.unfinished:
+            return {}
+        try:
+            return submitted(self.store.root)
+        except InputError as error:
+            print(f"warning: {error}", file=sys.stderr)
+            return {}
+
+
+def _documents(store: Store, sweep: str | Sequence[str] | None, overrides: Sequence[str]) -> Iterable[Document]:
     """The recorded runs, or the members of sweeps, as recorded where they are."""
-    recorded: dict[str, Document] = {document["key"]: document for document in store.runs(loader())}
     if sweep is not None:
+        recorded: dict[str, Document] = {document["key"]: document for document in store.each_run(loader())}
         members = sweep_documents([sweep] if isinstance(sweep, str) else sweep, overrides)
         return [recorded.get(document["key"], document) for document in members]
     if overrides:
         raise InputError("arguments", " ".join(overrides), "overrides need a sweep", "give --sweep NAME")
-    return list(recorded.values())
-
-
-def _read(store: Store, documents: Sequence[Document], windows: int | None) -> list[RunRecord]:
-    stored, shared = store.addresses(), dict[int, frozenset[RowKey]]()
-    described: list[Facts] = []
-    wanted: list[Wanted] = []
-    for document in documents:
-        try:
-            key = id(document["requested"])  # one list for many runs: see `harness.plan.run_file.loader`
-            rows = shared[key] if key in shared else shared.setdefault(key, asked(document))
-            described.append(facts(document, rows, windows))
-            wanted.append(Wanted(rows, _stops(document, stored), described[-1].windows))
-        except (KeyError, TypeError) as error:
-            raise CorruptError(
-                f"run.json of {document.get('name')}: not as this version writes it ({error!r})"
-            ) from None
-    arrays, lacking = measurements(store, wanted)
-    users = Counter(stop["address"] for document in documents for stop in document["path"])
-    queue = _queue(store.root) if any(document["address"] not in stored for document in documents) else {}
-    fates = [_fate(store, *each, stored, users, queue) for each in zip(documents, lacking, strict=True)]
-    return [RunRecord(*each) for each in zip(described, documents, arrays, fates, strict=True)]
+    return store.each_run(loader())
 
 
 def _stops(document: Document, stored: Collection[str]) -> list[tuple[int, str]]:
     """(position, address) of the stored states on a run's path."""
     return [(int(stop["position"]), str(stop["address"])) for stop in document["path"] if stop["address"] in stored]
-
-
-def _fate(
-    store: Store,
-    document: Document,
-    lacking: Collection[RowKey],
-    stored: Collection[str],
-    users: Mapping[str, int],
-    queue: Mapping[str, Submitted],
-) -> dict[str, Any]:
-    """done: the end is stored with every row of the channels and of what was trained on; further sets don't count."""
-    end, path, base = document["address"], document["path"], document["base_position"] or 0
-    if end in stored:
-        due = lacking and _due(document, stored, lacking)
-        left = [Left(end, end, int(path[-1]["position"]), trains=True, shared=False, again=True)] if due else []
-    else:
-        starts = [0, *(int(stop["position"]) for stop in path)]
-        steps = [(start, stop["address"]) for start, stop in zip(starts, path, strict=False)]
-        left = [Left(to, to, start, trains=True, shared=users[to] > 1) for start, to in steps if to not in stored]
-    begun = any(position > base for position, _ in _stops(document, stored))
-    return become(left, store, queue) or {"status": "partial" if begun else "missing"}
-
-
-def _queue(root: Path) -> Mapping[str, Submitted]:
-    """What was submitted to a cluster, by address; where that cannot be asked, nothing is known of it."""
-    try:
-        return submitted(root)
-    except InputError as error:
-        print(f"warning: {error}", file=sys.stderr)
-        return {}
 
 
 def _due(document: Document, stored: Collection[str], lacking: Collection[RowKey]) -> list[RowKey]:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow
+from numpy.typing import NDArray
 
+from analysis.laws.formula import Integers
 from analysis.results.expressions import (
     as_numbers,
     evaluate,
@@ -31,12 +32,13 @@ from analysis.results.expressions import (
 )
 from analysis.results.facts import Facts
 from analysis.results.measurements import ROWS
-from analysis.results.runs import RunRecord, read_runs, without_collection
+from analysis.results.runs import Read, Reading, RunRecord, without_collection
 from analysis.results.table_files import read_file
 from harness.core.errors import InputError
 
 SHARED = tuple(field.name for field in fields(Facts) if field.name not in ("shares", "windows"))
 COLUMNS = (*SHARED, "status", "position", "tokens", "D", "corpus", "role", "r", "windows", "loss", "bits_per_byte")
+TEXT = pd.StringDtype("python", na_value=np.nan)  # `str` by a reference a row; Arrow's holds every text in every row
 TEXTS = (
     "run",
     "model",
@@ -66,32 +68,74 @@ def load(
     `bits_per_byte`. Raises InputError.
     """
     with without_collection():
-        return table_of(read_runs(root, sweep, overrides=overrides, parents=parents, windows=windows))
+        reading = Reading(root, sweep, overrides, parents, windows)
+        described: list[Facts] = []
+        unfinished: dict[int, Read] = {}
+        parts: list[_Rows] = []
+        for batch in reading.batches():
+            unfinished |= {len(described) + n: run for n, run in enumerate(batch) if not reading.done(run)}
+            described += [run.facts for run in batch]
+            parts.append(_rows([run.measured for run in batch]))
+        fates = {number: str(reading.fate(run)["status"]) for number, run in unfinished.items()}
+        return _assembled(described, [fates.get(number, "done") for number in range(len(described))], parts)
 
 
 def table_of(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """The table of runs that are read already."""
-    counts = np.array([len(run.measured) for run in runs], dtype=np.int64)
+    return _assembled(
+        [run.facts for run in runs], [run.status for run in runs], [_rows([run.measured for run in runs])]
+    )
 
-    def measured(name: str) -> Any:
-        return np.concatenate([np.empty(0, ROWS[name]), *(run.measured[name] for run in runs)])
 
-    columns: dict[str, Any] = {}
-    known: dict[bytes, Any] = {}
-    for name in SHARED:
-        columns[name] = _repeated(_column([getattr(run.facts, name) for run in runs]), counts, known)
-    columns["status"] = _repeated(_column([run.status for run in runs]), counts, known)
-    columns |= {name: measured(name) for name in ("position", "tokens", "windows")}
-    columns["D"] = columns["tokens"] - columns["base_tokens"]
-    pairs = [(run.facts, corpus) for run in runs for corpus in run.facts.windows]
-    firsts = np.cumsum([0, *(len(run.facts.windows) for run in runs)], dtype=np.int64)[:-1]
-    pair = firsts.repeat(counts) + measured("corpus")
-    columns["corpus"] = _taken(np.array([corpus for _, corpus in pairs], dtype=object), pair)
-    columns["role"] = _taken(np.array([_role(facts, corpus) for facts, corpus in pairs], dtype=object), pair)
+@dataclass
+class _Rows:
+    """Measurements of some runs, one after the other."""
+
+    counts: Integers  # rows of each run
+    columns: dict[str, Any]  # position, tokens, windows, corpus (its number in the run), loss, bits_per_byte
+
+
+def _rows(measured: Sequence[NDArray[np.void]]) -> _Rows:
+    def column(name: str) -> Any:
+        return np.concatenate([np.empty(0, ROWS[name]), *(rows[name] for rows in measured)])
+
+    loss_sum = column("loss_sum")
+    return _Rows(
+        np.array([len(rows) for rows in measured], dtype=np.int64),
+        {
+            **{name: column(name) for name in ("position", "tokens", "windows")},
+            "corpus": column("corpus").astype(np.int32),
+            "loss": loss_sum / column("token_count"),
+            "bits_per_byte": loss_sum / (math.log(2) * column("byte_count")),
+        },
+    )
+
+
+def _assembled(described: Sequence[Facts], statuses: Sequence[str], parts: Sequence[_Rows]) -> pd.DataFrame:
+    """The table of runs. Takes the columns out of the `parts`, for there is not room enough for both.
+
+    A text that many rows share is one object: their columns hold references to it.
+    """
+
+    def measured(name: str, like: Any) -> Any:
+        return np.concatenate([np.empty(0, like), *(part.columns.pop(name) for part in parts)])
+
+    counts = np.concatenate([np.empty(0, dtype=np.int64), *(part.counts for part in parts)])
+    columns = {name: measured(name, np.int64) for name in ("position", "tokens", "windows")}
+    columns |= {name: measured(name, float) for name in ("loss", "bits_per_byte")}
+    pairs = [(facts, corpus) for facts in described for corpus in facts.windows]
+    firsts = np.cumsum([0, *(len(facts.windows) for facts in described)], dtype=np.int64)[:-1]
+    pair = firsts.repeat(counts)
+    pair += measured("corpus", np.int32)
+    columns["corpus"] = _texts([corpus for _, corpus in pairs]).take(pair)
+    columns["role"] = _texts([_role(facts, corpus) for facts, corpus in pairs]).take(pair)
     columns["r"] = np.array([facts.shares.get(corpus, 0.0) for facts, corpus in pairs], dtype=float)[pair]
-    loss_sum = measured("loss_sum")
-    columns["loss"] = loss_sum / measured("token_count")
-    columns["bits_per_byte"] = loss_sum / (math.log(2) * measured("byte_count"))
+    del pair
+    run = np.arange(len(described)).repeat(counts)
+    for name in SHARED:
+        columns[name] = _column([getattr(facts, name) for facts in described]).take(run)
+    columns["status"] = _texts(statuses).take(run)
+    columns["D"] = columns["tokens"] - columns["base_tokens"]
     return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
 
 
@@ -177,36 +221,17 @@ def _role(facts: Facts, corpus: str) -> str:
     return {facts.downstream: "downstream", facts.upstream: "upstream"}.get(corpus, "further")
 
 
-def _repeated(values: Any, counts: Any, known: dict[bytes, Any]) -> Any:
-    """Each value as often as it counts. `known` = where texts end that were made with the same counts."""
-    values, counts = values[counts > 0], counts[counts > 0]
-    if len(values) == 0 or not all(isinstance(value, str) for value in values):
-        return pd.Series(values).array.repeat(counts)
-    # The same as `repeat` in a fifth of its time: these texts are most of a table, and to map new memory is most of
-    # the work, so it is numpy's (in huge pages), and texts of equal lengths share where they end.
-    texts = [value.encode() for value in values]
-    lengths = np.array([len(text) for text in texts])
-    if (key := lengths.tobytes()) not in known:
-        known[key] = np.zeros(counts.sum() + 1, dtype=np.int64)
-        np.cumsum(lengths.repeat(counts), out=known[key][1:])
-    content, end = np.empty(known[key][-1], dtype=np.uint8).data, 0
-    for text, count in zip(texts, counts.tolist(), strict=True):
-        start, end = end, end + len(text) * count
-        content[start:end] = text * count
-    buffers = pyarrow.py_buffer(known[key]), pyarrow.py_buffer(content)
-    return pd.array(pyarrow.LargeStringArray.from_buffers(int(counts.sum()), *buffers), dtype="str")
-
-
-def _taken(values: Any, places: Any) -> Any:
-    """`values[places]`; every value is a text."""
-    return pd.Series(values).array.take(places)
-
-
 def _column(values: list[Any]) -> Any:
-    """Numbers as numbers (None becomes NaN), all else as objects."""
-    numbers = [value for value in values if value is not None]
-    if numbers and all(isinstance(value, int) for value in values):
+    """Numbers as numbers (None becomes NaN), texts as texts; all else as objects."""
+    given = [value for value in values if value is not None]
+    if given and all(isinstance(value, int) for value in values):
         return np.array(values, dtype=np.int64)
-    if numbers and all(isinstance(value, (int, float)) for value in numbers):
+    if given and all(isinstance(value, (int, float)) for value in given):
         return np.array([np.nan if value is None else value for value in values], dtype=float)
-    return np.array(values, dtype=object)
+    return _texts(values) if given or not values else np.array(values, dtype=object)
+
+
+def _texts(values: Sequence[str | None]) -> Any:
+    """Texts as pandas has them, held as references: equal ones are one object."""
+    known: dict[str | None, str | None] = {}
+    return pd.array([known.setdefault(value, value) for value in values], dtype=TEXT)

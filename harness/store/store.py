@@ -23,7 +23,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -215,8 +215,13 @@ class Store:
 
     def runs(self, loads: Callable[[bytes], Any] = json.loads) -> list[dict[str, Any]]:
         """Every run.json of this store (not of its parents), by folder name. A damaged one is named and left out."""
-        paths = [self.root / "runs" / name / "run.json" for name in sorted(files.listing(self.root / "runs"))]
-        return [document for path in paths if (document := _read_or_warn(path, loads)) is not None]
+        return list(self.each_run(loads))
+
+    def each_run(self, loads: Callable[[bytes], Any] = json.loads) -> Iterator[dict[str, Any]]:
+        """The same, one after the other."""
+        for name in sorted(files.listing(self.root / "runs")):
+            if (document := _read_or_warn(self.root / "runs" / name / "run.json", loads)) is not None:
+                yield document
 
     def failure(self, address: str) -> dict[str, Any] | None:
         """{position, last_good, log, reason} of the last failed try to reach a state, or None."""

@@ -8,6 +8,7 @@ import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from analysis.results.expressions import parse_map
 from analysis.results.runs import base_losses, final_losses, read_runs, summary
-from analysis.results.tables import COLUMNS, load, read
+from analysis.results.tables import COLUMNS, TEXT, load, read
 from harness.compose.compose import sweep_points
 from harness.compose.expand import assign
 from harness.config.run import read_run
@@ -269,7 +270,8 @@ def assert_equal(root: Path, parents: list[Path] | None = None) -> pd.DataFrame:
         for r in expected[run]
     ]
     columns = ["run", "position", "tokens", "corpus", "windows", "loss", "bits_per_byte"]
-    pd.testing.assert_frame_equal(table[columns], pd.DataFrame(one_by_one, columns=columns), check_exact=True)
+    expected_table = pd.DataFrame(one_by_one, columns=columns).astype({"run": TEXT, "corpus": TEXT})
+    pd.testing.assert_frame_equal(table[columns], expected_table, check_exact=True)
     return table
 
 
@@ -297,6 +299,41 @@ def test_many_runs_are_read_as_one_by_one(many: Path) -> None:
     table = assert_equal(many)
     assert table.run.nunique() == 240
     assert set(table.status) == {"done", "partial", "missing"}
+
+
+def test_a_text_takes_no_more_room_than_a_number(many: Path) -> None:
+    """Ten thousand runs have two million rows, and a path of 80 letters in each of them."""
+    table = load(many)
+    assert len(table) > 5000
+    assert table.memory_usage(index=False).max() == 8 * len(table)
+
+
+def test_texts_of_a_table_are_texts_to_pandas(many: Path, tmp_path: Path) -> None:
+    """Whatever one does with those of any other table: they were categories once, and filters and sums broke."""
+    table = load(many)
+    copied = pd.DataFrame({name: table[name].tolist() for name in ("run", "corpus", "status", "loss")})
+    assert table.run.dtype == "str"
+    same: list[Callable[[pd.DataFrame], Any]] = [
+        lambda t: t[t.corpus == "docs"].loss.sum(),
+        lambda t: (t.run < t.run.iloc[1000]).sum(),
+        lambda t: t[t.run.isin(t.run.unique()[:7])].loss.sum(),
+        lambda t: t.query("status == 'done' and corpus != 'docs'").loss.sum(),
+        lambda t: t.groupby(["status", "corpus"]).loss.sum().to_dict(),
+        lambda t: t.groupby("run").corpus.first().tolist(),
+        lambda t: t.corpus.head(9).sum(),
+        lambda t: (t.corpus + "/" + t.status).value_counts().to_dict(),
+        lambda t: t.corpus.str.upper().unique().tolist(),
+        lambda t: t.corpus.map({"docs": 1, "python": 2}).sum(),
+        lambda t: t.sort_values(["corpus", "run"], kind="stable").loss.tolist(),
+        lambda t: t.merge(pd.DataFrame({"corpus": ["docs"], "more": [2.0]}), on="corpus").more.sum(),
+        lambda t: pd.concat([t, copied]).corpus.dtype == "str",
+        lambda t: t.corpus.replace("docs", "prose").eq("prose").sum(),
+        lambda t: t.pivot_table(index="run", columns="corpus", values="loss").sum().to_dict(),
+    ]
+    for do in same:
+        assert do(table) == do(copied)
+    table.to_parquet(tmp_path / "table.parquet")
+    assert pd.read_parquet(tmp_path / "table.parquet")[copied.columns].equals(copied)
 
 
 def test_rows_added_twice_count_once_and_the_first_wins(many: Path, tmp_path: Path) -> None:
