@@ -52,7 +52,7 @@ def verdicts(bench: Bench) -> list[Row]:
 def told_apart(results: pd.DataFrame, se: str) -> pd.Series[bool]:
     """Whether the first law is called better. `se`: of `compare`, or plain_se, of folds that shared nothing."""
     reach = t.ppf((1 + LEVEL) / 2, results.folds - 1) * results[se]
-    return pd.Series(results.difference - reach > 0)
+    return pd.Series(np.log(results.ratio) - reach > 0)
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def study(seeds: Iterable[int]) -> pd.DataFrame:
-    """A row a pair of laws of a table. Columns: seed, law (against the best), difference, se (as `compare` has them),
+    """A row a pair of laws of a table. Columns: seed, law (against the best), ratio, se (as `compare` has them),
     plain_se (of independent folds), folds, truth (the difference of the true errors)."""
     rows = []
     for seed in seeds:
@@ -81,8 +81,8 @@ def study(seeds: Iterable[int]) -> pd.DataFrame:
             count = int(one["folds"])
             plain = one["se"] / np.sqrt(1 + count / (count - 1))
             truth = errors[one["law"]] - errors[best]
-            rows.append((seed, one["law"], one["difference"], one["se"], plain, count, truth))
-    return pd.DataFrame(rows, columns=["seed", "law", "difference", "se", "plain_se", "folds", "truth"])
+            rows.append((seed, one["law"], one["ratio"], one["se"], plain, count, truth))
+    return pd.DataFrame(rows, columns=["seed", "law", "ratio", "se", "plain_se", "folds", "truth"])
 
 
 def _planted(seed: int) -> tuple[pd.DataFrame, pd.DataFrame, Array]:

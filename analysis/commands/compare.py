@@ -116,21 +116,23 @@ def comparison_lines(found: Comparison) -> list[str]:
     width = min(max(len("law"), *map(len, found.laws.law)), WIDEST)
     head = f"{'law':<{width}}  {'error':>8}  {'± folds':>8}"
     several = len(found.laws) > 1
-    head += f"  {'above the best':>14}  {f'{LEVEL:.0%} interval':>20}" if several else ""
+    head += f"  {'times the best':>14}  {f'{LEVEL:.0%} interval':>18}" if several else ""
     lines += ["", f"{head}  {'in sample':>10}  {'parameters':>10}  {'seconds':>7}"]
     for law in found.laws.to_dict("records"):
         name = str(law["law"])
         if len(name) > WIDEST:
             lines.append(name)
             name = ""
-        line = f"{name:<{width}}  {law['error']:>8.3%}  {law['spread']:>8.3%}"
+        spread = f"{law['spread']:.3%}" if law["spread"] == law["spread"] else "-"
+        line = f"{name:<{width}}  {law['error']:>8.3%}  {spread:>8}"
         if several:
             best = law["standing"] == "best"
-            span = f"{law['low']:+.3%} to {law['high']:+.3%}"
-            line += f"  {'':>14}  {'':>20}" if best else f"  {law['difference']:>+14.3%}  {span:>20}"
+            span = f"{law['low']:.3g} to {law['high']:.3g}" if law["se"] == law["se"] else ""
+            line += f"  {'':>14}  {'':>18}" if best else f"  {law['ratio']:>14.3g}  {span:>18}"
         count = "" if law["parameters"] is None else f"{law['parameters']:.0f}"
         lines.append(f"{line}  {law['objective']:>10.5g}  {count:>10}  {law['seconds']:>7.2g}")
     lines += ["", "error: mean relative error of what was left out, averaged over the folds"]
+    lines += ["times the best: the errors' ratio, fold by fold (geometric mean)"] if several else []
     for name, converged in zip(found.laws.law, found.laws.converged, strict=True):
         own = found.folds[found.folds.law == name]
         lines += [] if converged else [f"NOT CONVERGED: the fit of {name} to all rows"]

@@ -24,6 +24,7 @@ from analysis.laws.formula import Array
 from analysis.laws.law import Law
 from harness.core.errors import InputError
 
+EXACT = 1e-9  # an error this small is rounding
 BEST, NEAR, WORSE = "best", "not told apart", "worse"
 
 
@@ -46,8 +47,8 @@ class Comparison:
     laws: pd.DataFrame
     """A row a law, the best first: law, parameters (how many), objective (of the whole table), converged, seconds (of
     that fit), folds (that it could be fitted on), error (mean over them), spread (standard deviation over them);
-    against the best, on the folds of both: difference, se, low and high (at LEVEL); standing: best, not told apart, or
-    worse."""
+    against the best, on the folds of both: ratio of the errors (geometric mean), se of its logarithm, low and high (at
+    LEVEL); standing: best, not told apart, or worse."""
     folds: pd.DataFrame
     """A row a law and fold: law, left_out, n, error, r2, converged, why (it could not be fitted, or has no value)."""
 
@@ -83,9 +84,11 @@ def compare(
 
     `by`, `leave`, `folds`: see `analysis.fitting.crossval.folds_of`; `group`: what the rows of a run share, see
     `fit_law`. Rows at which a law lacks a variable that others do without play no part for any law, nor do rows of
-    weight 0 (`weights`: a column). Two laws differ if the mean over the folds of the difference of their errors is
-    further from zero than its standard error allows (Student's t; folds share most of what they are fitted to, for
-    which the variance is raised as by Nadeau and Bengio, Machine Learning 52, 2003, section 5). Raises InputError.
+    weight 0 (`weights`: a column). The best law has the smallest geometric mean of errors over the folds; another is
+    worse if the mean logarithm of the ratio of their errors, fold by fold, is further above zero than its standard
+    error allows (Student's t; folds share most of what they are fitted to, for which the variance is raised as by
+    Nadeau and Bengio, Machine Learning 52, 2003, section 5). Logarithms, since one fold may be missed by ten times as
+    much as the others. Raises InputError.
     """
     names = [law.name for law in laws]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -149,14 +152,14 @@ def _scores(name: str, tried: Tried, table: pd.DataFrame, parts: Sequence[Fold],
 def _ranked(tried: Mapping[str, Tried], scores: pd.DataFrame, parts: Sequence[Fold]) -> pd.DataFrame:
     """`Comparison.laws`: of the laws that could be fitted on most folds the one of least error first."""
     errors = scores.pivot(index="left_out", columns="law", values="error").loc[[fold.name for fold in parts]]
+    logs = np.log(errors.clip(lower=EXACT))
     tested = {name: int(errors[name].notna().sum()) for name in tried}
-    order = sorted(tried, key=lambda name: (-tested[name], errors[name].mean()))
-    best = errors[order[0]]
+    order = sorted(tried, key=lambda name: (-tested[name], logs[name].mean()))
     rows = []
     for name in order:
         own, one = errors[name], tried[name]
-        apart = _difference((own - best).to_numpy(dtype=float), parts)
-        standing = WORSE if apart["low"] > 0 else NEAR
+        apart = _ratio((logs[name] - logs[order[0]]).to_numpy(dtype=float), parts)
+        standing = WORSE if apart["low"] > 1 else NEAR
         rows.append(
             {
                 "law": name,
@@ -174,16 +177,19 @@ def _ranked(tried: Mapping[str, Tried], scores: pd.DataFrame, parts: Sequence[Fo
     return pd.DataFrame(rows)
 
 
-def _difference(of_folds: Array, parts: Sequence[Fold]) -> dict[str, float]:
-    """The mean of differences, fold by fold, its standard error and interval; NaN folds are those of one law only."""
+def _ratio(logs: Array, parts: Sequence[Fold]) -> dict[str, float]:
+    """From logarithms of ratios, fold by fold: the mean as a ratio, its standard error and interval. NaN: folds of one
+    law only."""
     from scipy.stats import t
 
-    both = np.isfinite(of_folds)
+    both = np.isfinite(logs)
     count = int(both.sum())
-    mean = float(of_folds[both].mean()) if count else np.nan
+    mean = float(logs[both].mean()) if count else np.nan
     if count < 2:
-        return {"difference": mean, "se": np.nan, "low": np.nan, "high": np.nan}
+        return {"ratio": float(np.exp(mean)), "se": np.nan, "low": np.nan, "high": np.nan}
     shared = np.mean([fold.out.sum() / fold.kept.sum() for fold, used in zip(parts, both, strict=True) if used])
-    se = float(np.sqrt(of_folds[both].var(ddof=1) * (1 / count + shared)))
-    reach = float(t.ppf((1 + LEVEL) / 2, count - 1)) * se
-    return {"difference": mean, "se": se, "low": mean - reach, "high": mean + reach}
+    se = float(np.sqrt(logs[both].var(ddof=1) * (1 / count + shared)))
+    low, middle, high = np.exp(
+        np.clip(mean + float(t.ppf((1 + LEVEL) / 2, count - 1)) * se * np.array([-1, 0, 1]), -700, 700)
+    )
+    return {"ratio": float(middle), "se": se, "low": float(low), "high": float(high)}

@@ -62,7 +62,7 @@ def label_target(axis: Axis, target: str, values: Array | pd.Series[Any], before
 
 
 def target_words(target: str) -> str:
-    return LOSS if target == "loss" else target
+    return LOSS if target == "loss" else target.replace("$", r"\$")  # no formula
 
 
 def logarithmic(axis: Axis, values: Array) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.axes import groups, label_axis, label_target, legend, logarithmic, target_words
+from analysis.figures.axes import MOST_LOOKS, groups, label_axis, label_target, legend, logarithmic, target_words
 from analysis.figures.style import REFERENCE, UPSTREAM, ordered, percent
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.profile import Profile
@@ -75,12 +75,15 @@ def lines_along(fit: Fit, table: pd.DataFrame) -> list[str]:
 
 
 def told_apart_by(fit: Fit, table: pd.DataFrame, x: str | None) -> str | None:
-    """The variable that tells the points of a figure along x apart: the size, or that of fewest values."""
+    """The column that tells the points of a figure along x apart: the variable of fewest values, without x the size; or
+    the run, if there are few."""
     values = {name: table[name].nunique() for name in fit.law.variables if name != x and table[name].dtype != object}
     several = [name for name, count in values.items() if count > 1]
-    if x is None:
-        return "N" if "N" in several else None
-    return min(several, key=lambda name: values[name], default=None)
+    if x is not None and several and values[fewest := min(several, key=lambda name: values[name])] <= MOST_LOOKS:
+        return fewest
+    if "N" in several:
+        return "N"
+    return "run" if "run" in table and 1 < table["run"].nunique() <= MOST_LOOKS else None
 
 
 def _curve(fit: Fit, rows: pd.DataFrame, x: str) -> tuple[Array, Array]:
