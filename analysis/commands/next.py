@@ -95,6 +95,7 @@ def proposal_lines(proposal: Proposal, within: float = FARTHEST) -> list[str]:
     """Further runs for a terminal: the verdict first, where something speaks against it."""
     now, then = proposal.interval_now, proposal.interval_predicted
     verdict = proposal.verdict(within)
+    width = max([12, *(len(point.model) for point in proposal.points)])
     lines = [
         *([verdict.line] if verdict.line else []),
         f"{proposal.question}: {proposal.value:.4g}",
@@ -104,12 +105,11 @@ def proposal_lines(proposal: Proposal, within: float = FARTHEST) -> list[str]:
             f"beside what it trains and measures, a run costs {cost_text(proposal)}: {proposal.cost.source}", WIDTH
         ),
         "",
-        f"{'model':<12} {'N':>9} {'D':>9} {'r':>6} {'seed':>4} {'FLOPs':>9}",
+        f"{'model':<{width}} {'N':>9} {'D':>9} {'r':>6} {'seed':>4} {'FLOPs':>9}",
     ]
     for point in proposal.points:
-        lines.append(
-            f"{point.model:<12} {point.N:>9.4g} {point.D:>9.4g} {point.r:>6.3g} {point.seed:>4} {point.flops:>9.3g}"
-        )
+        amounts = f"{point.N:>9.4g} {point.D:>9.4g} {point.r:>6.3g} {point.seed:>4} {point.flops:>9.3g}"
+        lines.append(f"{point.model:<{width}} {amounts}")
     return lines
 
 

@@ -205,7 +205,7 @@ def draws_of(
         raise InputError("bootstrap", count, why, remedy)
     theta, _, gap = refit(objective, found, resamples(grouping.clusters, len(table), count, seed), progress)
     parameters = objective.bound.law.outward(theta)
-    failed = ~(gap <= 1e-4)
+    failed = ~((gap <= 1e-4) & np.isfinite(parameters).all(axis=1))
     parameters[failed] = np.nan
     if failed.mean() > MOST_FAILED:
         raise InputError(

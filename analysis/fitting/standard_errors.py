@@ -1,9 +1,11 @@
 """What the data say about a minimum: information matrix, standard errors, what they cannot tell apart.
 
 `inform(objective, found, clusters)` after a search. Everything is in the form that fits move (`Law.inward`). The loss
-of a residual is rho, psi its derivative; the covariance is that of an M-estimator: sigma² (J' J)^-1, sigma² = E psi² /
-(E psi')², if rows are independent (Cramer and Rao's bound for least squares), and H^-1 (sum over runs of s s') H^-1
-with the runs' scores s = J' psi where the rows of a run err together.
+of a residual is rho, psi its derivative. The covariance is that of an M-estimator: sigma² (J' J)^-1, sigma² = E psi² /
+(E psi')², if rows are independent (Cramer and Rao's bound for least squares). Where the rows of a run err together it
+is H^-1 (sum over runs of s s') H^-1 with the runs' scores s = J' psi, each divided by what its run leaves of the fit to
+others (I - leverage): that of leaving out one run at a time, CR3 of Bell and McCaffrey (2002), with their degrees of
+freedom after Satterthwaite, for errors that the rows of a run share.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ DECADE = 2.3  # a parameter on a log scale whose standard error is a factor of t
 FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled
 ENDS = 3.3  # standard errors between the ends of an interval of 90 %
 NEGLIGIBLE = 1e-6  # of every prediction: a term this small is at its bound of zero
+MOST_LEVERAGE = 1 - 1e-3  # of a run: beyond, it alone says something, and nobody knows how wrongly
+FEW_RUNS = 200  # up to which degrees of freedom are worked out; with more they do not matter
 
 
 Intervals = Mapping[str, tuple[float | None, float | None]]  # None: open
@@ -33,13 +37,13 @@ Intervals = Mapping[str, tuple[float | None, float | None]]  # None: open
 
 @dataclass(frozen=True)
 class Information:
-    """`covariance` (P, P); `cramer_rao` (P,): standard errors if all rows were independent; `degrees` of freedom;
+    """`covariance` (P, P); `cramer_rao` (P,): standard errors if all rows were independent; `degrees` (P,) of freedom;
     `unit` (P,): the rise of the objective, for a parameter, that half a unit of chi-square stands for; `condition` of
     the scaled Jacobian."""
 
     covariance: Array
     cramer_rao: Array
-    degrees: int
+    degrees: Array
     unit: Array
     condition: float
     unidentified: tuple[str, ...]
@@ -62,12 +66,14 @@ def inform(objective: Objective, found: Found, clusters: Integers | None) -> Inf
     rows, parameters = len(residuals), len(theta)
     psi, slope = _score(objective.loss, residuals, parameters)
     spread = float((weights * psi**2).sum()) / max(rows - parameters, 1)
-    inverse, condition, singular = _inverse((jacobian * weights * objective.loss.sides(residuals)) @ jacobian.T)
+    curve = weights * objective.loss.sides(residuals)
+    inverse, root, condition, singular = _inverse((jacobian * curve) @ jacobian.T)
     with np.errstate(invalid="ignore"):  # an exact fit with a blind direction: 0 times infinity
         independent = spread / slope**2 * inverse
-        covariance, degrees = independent, rows - parameters
+        covariance, degrees = independent, np.full(parameters, float(rows - parameters))
         if clusters is not None:
-            covariance, degrees = _by_run(independent, inverse / slope, jacobian * (weights * psi), clusters[used])
+            errors = weights * psi / slope
+            covariance, degrees = _by_run(independent, root, root.T @ jacobian, curve, errors, clusters[used])
         wider = np.nan_to_num(np.diag(covariance) / np.diag(independent), nan=1.0)
     se = np.sqrt(np.diag(covariance))
     unidentified = _unidentified(law, se, singular, found)
@@ -75,7 +81,7 @@ def inform(objective: Objective, found: Found, clusters: Integers | None) -> Inf
     return Information(
         covariance,
         np.sqrt(np.diag(independent)),
-        max(degrees, 1),
+        np.maximum(degrees, 1.0),
         spread / slope * np.where(unknown, np.maximum(wider, 1.0), wider),
         condition,
         unidentified,
@@ -130,7 +136,7 @@ def intervals(
     else:
         from scipy.stats import t
 
-        reach = float(t.ppf(1 - tail, known.degrees))
+        reach = t.ppf(1 - tail, known.degrees)
         low, high = (law.outward(found.theta + sign * reach * known.se) for sign in (-1, 1))
         bounds = np.array([law.bound(name) for name in law.parameters])
         low, high = np.clip(low, bounds[:, 0], None), np.clip(high, None, bounds[:, 1])
@@ -183,32 +189,55 @@ def _score(loss: Loss, residuals: Array, parameters: int) -> tuple[Array, float]
     return psi, scale * corner / window * inside / max(len(residuals) - parameters, 1)
 
 
-def _by_run(independent: Array, bread: Array, scores: Array, clusters: Integers) -> tuple[Array, int]:
-    """Covariance from the scores (P, n) summed over runs, and its degrees of freedom; with fewer runs than parameters
-    the independent one, widened as a whole."""
-    runs = np.unique(clusters)
-    sums = np.stack([scores[:, clusters == run].sum(1) for run in runs])
-    count, parameters = sums.shape
+def _by_run(
+    independent: Array, root: Array, slopes: Array, curve: Array, errors: Array, clusters: Integers
+) -> tuple[Array, Array]:
+    """Covariance (P, P) where the rows of a run err together, and degrees of freedom (P,).
+
+    `slopes` (m, n): of the rows by coordinates in which the information is the identity, `root` (P, m) leads back;
+    `curve` (n,): weights of the rows; `errors` (n,): psi by the mean of psi'. With fewer runs than parameters the
+    independent covariance, widened as a whole.
+    """
+    order = np.argsort(clusters, kind="stable")
+    first = np.flatnonzero(np.diff(clusters[order], prepend=-1))
+    slopes, curve, errors = slopes[:, order], curve[order], errors[order]
+    count, parameters = len(first), len(root)
+    sums = np.add.reduceat(slopes * errors, first, axis=1).T  # (G, m)
     if count <= parameters + 1:
-        rows = float((scores**2).sum())
-        return independent * max(1.0, float((sums**2).sum()) / max(rows, 1e-300)), max(count - 1, 1)
-    known = np.isfinite(np.diag(bread))
-    covariance = independent.copy()
-    inner, meat = bread[np.ix_(known, known)], sums[:, known].T @ sums[:, known]
-    covariance[np.ix_(known, known)] = inner @ meat @ inner * count / (count - parameters)
-    return covariance, count - parameters
+        rows = float(((slopes * errors) ** 2).sum())
+        wider = max(1.0, float((sums**2).sum()) / max(rows, 1e-300))
+        return independent * wider, np.full(parameters, max(count - 1.0, 1.0))
+    leverage = np.add.reduceat(slopes[:, None] * slopes * curve, first, axis=2).transpose(2, 0, 1)  # (G, m, m)
+    own, axes = np.linalg.eigh(leverage)
+    left = (axes / (1 - np.clip(own, 0.0, MOST_LEVERAGE))[:, None]) @ axes.transpose(0, 2, 1)
+    moved = np.einsum("gij,gj->gi", left, sums) @ root.T  # what the parameters move without each run
+    covariance = moved.T @ moved
+    blind = ~np.isfinite(np.diag(independent))
+    covariance[blind, blind] = np.inf
+    if count > FEW_RUNS:
+        return covariance, np.full(parameters, float(count - parameters))
+    shared = np.add.reduceat(slopes * curve, first, axis=1).T  # slopes of an error that a run's rows share
+    pulls = np.einsum("pi,gij->gpj", root, left)
+    heavy = np.einsum("gpi,gij->gpj", pulls, leverage)
+    degrees = np.empty(parameters)
+    for i in range(parameters):
+        moves = -heavy[:, i] @ shared.T + np.diag((pulls[:, i] * shared).sum(1))  # (G, G), of errors of one each
+        squares = moves @ moves.T
+        degrees[i] = np.trace(squares) ** 2 / max(float((squares**2).sum()), 1e-300)
+    return covariance, np.clip(degrees, 1.0, count - 1.0)
 
 
-def _inverse(matrix: Array) -> tuple[Array, float, npt.NDArray[np.bool_]]:
-    """Inverse, condition of its root, and which parameters lie in a direction that it says nothing of (infinite)."""
+def _inverse(matrix: Array) -> tuple[Array, Array, float, npt.NDArray[np.bool_]]:
+    """Inverse, a root of it (P, m), condition of the matrix's root, and which parameters lie in a direction that it
+    says nothing of (infinite)."""
     scale = 1 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     values, axes = np.linalg.eigh(matrix * scale[:, None] * scale[None])
     known = values > SINGULAR * values[-1]
-    inverse = (axes[:, known] / values[known]) @ axes[:, known].T
+    root = scale[:, None] * axes[:, known] / np.sqrt(values[known])
     blind = ((axes[:, ~known] ** 2).sum(-1) > 1e-3) | (np.diag(matrix) <= 1e-290)
-    inverse = inverse * scale[:, None] * scale[None]
+    inverse = root @ root.T
     inverse[blind, blind] = np.inf
-    return inverse, float(np.sqrt(values[-1] / max(values[0], 1e-300))), blind
+    return inverse, root, float(np.sqrt(values[-1] / max(values[0], 1e-300))), blind
 
 
 def _unidentified(law: Law, se: Array, singular: npt.NDArray[np.bool_], found: Found) -> tuple[str, ...]:

@@ -96,11 +96,12 @@ def show_lines(document: Mapping[str, Any], program: Program) -> list[str]:
         f"{stop['address']}{'  base' if stop['base'] else ''}"
         for stop in document["path"]
     ]
-    lines += ["", f"{'corpus':<12} {'tokens':>8} {'of them after the base':>23} {'sequences':>10} {'epochs':>7}"]
+    width = max(12, *map(len, document["data"]))
+    lines += ["", f"{'corpus':<{width}} {'tokens':>8} {'of them after the base':>23} {'sequences':>10} {'epochs':>7}"]
     for corpus, drawn in document["data"].items():
         epochs = "?" if drawn["epochs"] is None else f"{drawn['epochs']:.3g}"
         lines.append(
-            f"{corpus:<12} {count(drawn['tokens']):>8} {count(drawn['cpt_tokens']):>23} "
+            f"{corpus:<{width}} {count(drawn['tokens']):>8} {count(drawn['cpt_tokens']):>23} "
             f"{drawn['sequences']:>10} {epochs:>7}"
         )
     return [*lines, "", *_loss_lines(document)]
@@ -122,9 +123,10 @@ def diff_lines(document: Mapping[str, Any]) -> list[str]:
             for phase in document["phases"][name]:
                 lines += _phase_lines(phase, None)
     if document["loss"]:
-        lines += ["", f"{'final loss':<12} {'a':>8} {'b':>8} {'b - a':>8}"]
+        width = max(12, *map(len, document["loss"]))
+        lines += ["", f"{'final loss':<{width}} {'a':>8} {'b':>8} {'b - a':>8}"]
     for corpus, pair in document["loss"].items():
-        lines.append(f"{corpus:<12} {pair['a']:8.4f} {pair['b']:8.4f} {pair['difference']:+8.4f}")
+        lines.append(f"{corpus:<{width}} {pair['a']:8.4f} {pair['b']:8.4f} {pair['difference']:+8.4f}")
     return lines
 
 
@@ -167,9 +169,10 @@ def _loss_lines(document: Mapping[str, Any]) -> list[str]:
     if not document["loss"]:
         return ["no final loss yet"]
     lines = [f"final loss (mean of the last {FINAL_POSITIONS} evaluations, nats per token)"]
+    width = max(12, *map(len, document["loss"]))
     for corpus, loss in document["loss"].items():
         base = document["base_loss"].get(corpus)
-        lines.append(f"{corpus:<12} {loss:.4f}" + ("" if base is None else f"   base {base:.4f}"))
+        lines.append(f"{corpus:<{width}} {loss:.4f}" + ("" if base is None else f"   base {base:.4f}"))
     if document["forgetting"] is not None:
         lines.append(f"forgetting {document['forgetting']:+.4f}   adaptation {document['adaptation']:+.4f}")
     return lines
