@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_rows(parser)
     how = parser.add_argument_group("errors")
-    how.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamples, for intervals (0: none)")
+    how.add_argument(
+        "--bootstrap", type=int, default=0, metavar="N", help="resamples, for intervals of predictions (0: none)"
+    )
     parser.add_argument("--plot", type=path, metavar="FILE", help="fit against data, and residuals: png, pdf or svg")
     parser.add_argument("--report", type=path, metavar="FILE", help="all of it as a page to publish: html or md")
 
@@ -219,13 +221,14 @@ def fit_lines(fit: Fit) -> list[str]:
         f"condition {fit.condition:.3g}",
     ]
     lines += [f"{text} at {share:.0%} of the rows" for text, share in fit.requirements.items()]
-    if fit.draws is not None:
-        failed = f", {fit.draws.failed} of them without a fit" if fit.draws.failed else ""
-        lines.append(f"intervals from {len(fit.draws.parameters)} resamples by {fit.draws.group}{failed}")
+    if fit.draws is None:
+        by = "" if fit.n_runs is None else " by runs"
+        lines.append(f"intervals from standard errors{by} (--bootstrap N for those of predictions)")
+    elif fit.n_runs is None:
+        lines.append(f"intervals from {len(fit.draws.parameters)} resamples by {fit.draws.group}")
     else:
-        lines.append("intervals from standard errors (--bootstrap N for resampled ones)")
-    if fit.profile:
-        lines[-1] += f"; of {', '.join(fit.profile)} from their profiles, with resamples and without"
+        resampled = f"those of predictions from {len(fit.draws.parameters)} resamples by {fit.draws.group}"
+        lines.append(f"intervals from standard errors by runs, {resampled}")
     return lines
 
 

@@ -51,11 +51,13 @@ class Fit:
     parameters: dict[str, float]
     """Best value of each, in the units of the law."""
     se: dict[str, float]
-    """Standard errors in the same units: of the bootstrap, else by runs; inf where the data say nothing."""
+    """Standard errors in the same units: by runs; of independent rows from the bootstrap, if there is one; inf where
+    the data say nothing."""
     cramer_rao: dict[str, float]
     """What they would be if all rows were independent."""
     interval: dict[str, tuple[float, float]]
-    """Of parameters with a profile that one; of others from the bootstrap, else from standard errors. -inf or inf on a
+    """Of parameters with a profile that one; of others from standard errors, or of
+    independent rows from the bootstrap. -inf or inf on a
     side where the data say nothing up to the parameter's bound."""
     profile: dict[str, tuple[float | None, float | None]]
     """Of flat parameters; None on a side where the objective does not rise enough up to the parameter's bound."""
@@ -240,8 +242,9 @@ def _report(
         np.where(np.isfinite(error), error, 1.0) * np.where(np.isfinite(error), natural, np.inf)
         for error in (known.se, known.cramer_rao)
     )
-    if draws is not None:
-        se = np.nanstd(draws.parameters, axis=0, ddof=1)
+    drawn = draws if grouping.clusters is None else None  # of few runs the standard errors hold better: docs/laws.md
+    if drawn is not None:
+        se = np.nanstd(drawn.parameters, axis=0, ddof=1)
     predicted = objective.bound.value(found.theta[None])[0]
     profile = {name: (curve.low, curve.high) for name, curve in profiles.items()}
     return Fit(
@@ -252,7 +255,7 @@ def _report(
         parameters=parameters,
         se=dict(zip(names, map(float, se), strict=True)),
         cramer_rao=dict(zip(names, map(float, cramer_rao), strict=True)),
-        interval=intervals(law, found, known, draws, profile, LEVEL),
+        interval=intervals(law, found, known, drawn, profile, LEVEL),
         profile=profile,
         objective=found.value,
         n_points=len(predicted),
