@@ -16,7 +16,7 @@ from analysis.fitting.fit_file import from_document, to_document
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
 from analysis.laws.law import FREE, Law
-from analysis.laws.library import CHINCHILLA
+from analysis.laws.sizes import CHINCHILLA
 from tests.known_fits import fit_of
 
 PARAMETERS = {"E": 1.8, "A": 480.0, "alpha": 0.35, "B": 2000.0, "beta": 0.37}
