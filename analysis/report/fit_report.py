@@ -23,10 +23,10 @@ from analysis.decide.compare import Comparison, compare
 from analysis.figures import fits
 from analysis.fitting.fit import LEVEL, Fit, objective_of
 from analysis.fitting.objective import row_weights
-from analysis.fitting.profile import Profile, profile
+from analysis.fitting.profile import Profile, profiled
 from analysis.fitting.resampling import grouping_of
 from analysis.fitting.search import search
-from analysis.fitting.standard_errors import Information, inform
+from analysis.fitting.standard_errors import Information
 from analysis.report.page import Block, Code, Heading, Items, Page, Picture, Table, Text, write_page
 from analysis.results.table_files import read_file
 from harness.core.errors import InputError
@@ -46,10 +46,10 @@ def write_report(
     if options.weights:
         table = table[row_weights(table, options.weights) > 0]
     objective = objective_of(fit.law, table, fit.loss, fit.target, options.weights)
-    found = search(objective, options.seed)
     grouping = grouping_of(table, fit.law.variables, group)
-    known = inform(objective, found, grouping.clusters)
-    drawn = [profile(objective, found, known, name, LEVEL) for name in list(fit.profile)[:MOST_PANELS]]
+    found = search(objective, options.seed)  # the same again: a Fit holds the ends of its profiles only
+    _, known, profiles = profiled(objective, found, grouping.clusters, LEVEL, options.seed)
+    drawn = [one for name, one in profiles.items() if name in fit.profile][:MOST_PANELS]
     blocks = [
         *_law(fit),
         *_doubts(fit),
@@ -128,10 +128,10 @@ def _parameters(fit: Fit, known: Information) -> list[Block]:
             for note, names in (("not identified", fit.unidentified), ("on its bound", fit.on_bound))
             if name in names
         ]
-        if name in fit.profile:
-            ends = ["open" if end is None else f"{end:.4g}" for end in fit.profile[name]]
-            notes.append(f"profile {ends[0]} to {ends[1]}")
-        rows.append((name, f"{value:.6g}", f"{low:.5g}", f"{high:.5g}", f"{fit.se[name]:.3g}", ", ".join(notes)))
+        notes += ["profile"] if name in fit.profile else []
+        ends = [f"{end:.5g}" if np.isfinite(end) else "open" for end in (low, high)]
+        error = f"{fit.se[name]:.3g}" if np.isfinite(fit.se[name]) else "-"
+        rows.append((name, f"{value:.6g}", *ends, error, ", ".join(notes)))
     if fit.draws is not None:
         how = f"{len(fit.draws.parameters)} bootstrap resamples by {fit.draws.group} ({fit.draws.failed} without a fit)"
     else:
@@ -151,10 +151,11 @@ def _parameters(fit: Fit, known: Information) -> list[Block]:
         f"R² {fit.r2:.5f}{within}; mean relative error {fit.mre:.3%}; largest residual {fit.max_abs_z:.1f} robust "
         f"standard deviations; condition {fit.condition:.3g}."
     )
+    flat = ", ".join(fit.profile)
     blocks: list[Block] = [
         Heading("Parameters"),
         Table(header, rows, (1, 2, 3, 4)),
-        Text(f"Intervals from {how}; of parameters that are not identified from their profiles."),
+        Text(f"Intervals from {how}{f'; of {flat} from their profiles' if flat else ''}."),
         Text(text),
     ]
     pairs = _correlated(fit, known)
