@@ -146,7 +146,8 @@ def _step(
     slope = np.einsum("kpi,kp->ki", axes, gradient * scale)
     damped = bold + damping[:, None] * usual
     step = np.einsum("kpi,ki->kp", axes, -slope / damped) * scale
-    promise = 0.5 * (slope**2 / bold).sum(-1)
+    with np.errstate(over="ignore"):  # a start far off promises everything
+        promise = 0.5 * (slope**2 / bold).sum(-1)
     on_low, on_high = np.zeros_like(held), np.zeros_like(held)
     out = np.flatnonzero((((step < least) | (step > most)) & ~held).any(-1))
     if out.size:

@@ -13,15 +13,17 @@ import pytest
 
 from analysis.commands.laws import every_law
 from analysis.decide.isoflop import optimal
-from analysis.fitting.fit import Fit, fit_law
+from analysis.fitting.fit import check_rows, objective_of
 from analysis.fitting.objective import Loss
+from analysis.fitting.search import search
+from analysis.fitting.standard_errors import quality
 from analysis.laws.law import Law
 from analysis.laws.library import LAWS, find
 from analysis.results.curves import add_schedules
 from tests.fitting.test_oracles import TRAINED_ON, schedule
 from tests.reference import reference
 
-RAW = Loss("ls", residuals="raw")
+LOG, RAW = Loss(), Loss("ls", residuals="raw")
 
 
 def sizes() -> pd.DataFrame:
@@ -82,69 +84,79 @@ def constant() -> pd.DataFrame:
     return table.assign(X=table.step)[::3]
 
 
-def isoflop() -> Fit:
+def isoflop() -> float:
     table = reference("isoflops_openathena")
     table = table[(table.source == "epochai_chinchilla") & ~table.outlier]
-    return optimal(table.assign(C=table.budget, N=table.params, D=table.tokens)[["C", "N", "D", "loss"]])
+    return optimal(table.assign(C=table.budget, N=table.params, D=table.tokens)[["C", "N", "D", "loss"]]).r2
 
 
-def of(law: str, table: Callable[[], pd.DataFrame], **options: object) -> Callable[[], Fit]:
-    return lambda: fit_law(find(law), table(), **options)  # type: ignore[arg-type]
+def of(
+    law: str, table: Callable[[], pd.DataFrame], loss: Loss = LOG, target: str = "loss", **fixed: float
+) -> Callable[[], float]:
+    """The share of the variance that the law's best fit explains (intervals and profiles, which take long, are not
+    worked out)."""
+
+    def explained() -> float:
+        rows, wanted = table(), find(law).fixed(fixed)
+        check_rows(wanted, rows, target, loss)
+        objective = objective_of(wanted, rows, loss, target)
+        found = search(objective)
+        return float(quality(objective, objective.bound.value(found.theta[None])[0], None)["r2"])
+
+    return explained
 
 
-NO_SIZES = {"fixed": {"A": 0.0}}  # a table of one model
-ALONE = {"group": None}  # each row a run
 # (law, table) -> the fit, the least share of the variance that it has to explain, and whether it takes seconds. D-CPT
 # and its kin are weakly identified by five mixtures of one model, so that only what they explain is asked.
-CHECKS: dict[tuple[str, str], tuple[Callable[[], Fit], float, bool]] = {
+CHECKS: dict[tuple[str, str], tuple[Callable[[], float], float, bool]] = {
     ("chinchilla", "chinchilla_epoch"): (of("chinchilla", sizes), 0.994, False),
     ("kaplan", "chinchilla_epoch"): (of("kaplan", sizes), 0.975, False),
     ("droppo_elibol", "chinchilla_epoch"): (of("droppo_elibol", sizes), 0.9948, True),
     ("over_training", "chinchilla_epoch"): (of("over_training", sizes), 0.9939, False),
     ("farseer", "chinchilla_epoch"): (of("farseer", sizes), 0.995, True),
-    ("bnsl", "multipowerlaw_curves"): (of("bnsl", constant, **ALONE), 0.9999, True),
+    ("bnsl", "multipowerlaw_curves"): (of("bnsl", constant), 0.9999, False),
     ("compute_optimal", "isoflops_openathena"): (isoflop, 0.99, False),
-    ("dcpt", "mixinglaws_cpt70M"): (of("dcpt", lambda: continued("python"), **NO_SIZES), 0.996, True),
+    ("dcpt", "mixinglaws_cpt70M"): (of("dcpt", lambda: continued("python"), A=0.0), 0.996, True),
     ("dcpt_saturating", "mixinglaws_cpt70M"): (
-        of("dcpt_saturating", lambda: continued("pile"), **NO_SIZES),
+        of("dcpt_saturating", lambda: continued("pile"), A=0.0),
         0.989,
-        True,
+        False,
     ),
-    ("dcpt_l1", "mixinglaws_cpt70M"): (of("dcpt_l1", lambda: continued("python"), **NO_SIZES), 0.99, True),
-    ("dcpt_l4", "mixinglaws_cpt70M"): (of("dcpt_l4", lambda: continued("python"), **NO_SIZES), 0.996, True),
-    ("dcpt_l5", "mixinglaws_cpt70M"): (of("dcpt_l5", lambda: continued("python"), **NO_SIZES), 0.95, True),
+    ("dcpt_l1", "mixinglaws_cpt70M"): (of("dcpt_l1", lambda: continued("python"), A=0.0), 0.99, True),
+    ("dcpt_l4", "mixinglaws_cpt70M"): (of("dcpt_l4", lambda: continued("python"), A=0.0), 0.996, False),
+    ("dcpt_l5", "mixinglaws_cpt70M"): (of("dcpt_l5", lambda: continued("python"), A=0.0), 0.95, False),
     ("cmr_ratio", "mixinglaws_cpt70M"): (
-        of("cmr_ratio", lambda: continued("python").query("step == 10_000"), **ALONE),
+        of("cmr_ratio", lambda: continued("python").query("step == 10_000")),
         0.999,
         False,
     ),
     ("cmr_time", "mixinglaws_cpt70M"): (
-        of("cmr_time", lambda: continued("python").query("pile_ratio == .5"), target="change", loss=RAW, **ALONE),
+        of("cmr_time", lambda: continued("python").query("pile_ratio == .5"), target="change", loss=RAW),
         0.99,
         False,
     ),
     ("cmr_general", "mixinglaws_cpt70M"): (
-        of("cmr_general", lambda: continued("pile").query("pile_ratio == .125"), target="change", loss=RAW, **ALONE),
+        of("cmr_general", lambda: continued("pile").query("pile_ratio == .125"), target="change", loss=RAW),
         0.95,
         True,
     ),
-    ("mixing", "mixinglaws_2mix"): (of("mixing", lambda: ends("github"), **ALONE), 0.997, False),
+    ("mixing", "mixinglaws_2mix"): (of("mixing", lambda: ends("github")), 0.997, False),
     ("mixing", "mixinglaws_cpt70M"): (
-        of("mixing", lambda: continued("pile").query("step == 10_000"), **ALONE),
+        of("mixing", lambda: continued("pile").query("step == 10_000")),
         0.99,
         False,
     ),
-    ("bimix", "mixinglaws_2mix"): (of("bimix", lambda: mixed("pilecc").query("size == '70M'")), 0.996, True),
+    ("bimix", "mixinglaws_2mix"): (of("bimix", lambda: mixed("pilecc").query("size == '70M'")), 0.996, False),
     ("annealing", "multipowerlaw_curves"): (of("annealing", scheduled), 0.99, False),
     ("multi_power", "multipowerlaw_curves"): (of("multi_power", scheduled), 0.999, True),
-    ("mixing:DOMAINS", "mixinglaws_2mix"): (of("mixing:github,pilecc", lambda: ends("pilecc"), **ALONE), 0.999, False),
+    ("mixing:DOMAINS", "mixinglaws_2mix"): (of("mixing:github,pilecc", lambda: ends("pilecc")), 0.999, False),
     ("log_linear:DOMAINS", "mixinglaws_2mix"): (
-        of("log_linear:github,pilecc", lambda: ends("github"), **ALONE),
+        of("log_linear:github,pilecc", lambda: ends("github")),
         0.98,
         False,
     ),
     ("quadratic:DOMAINS", "mixinglaws_2mix"): (
-        of("quadratic:github,pilecc", lambda: ends("pilecc"), **ALONE),
+        of("quadratic:github,pilecc", lambda: ends("pilecc")),
         0.998,
         False,
     ),
@@ -168,10 +180,8 @@ def test_each_table_that_a_law_names_is_fitted_here_and_no_other() -> None:
     [pytest.param(key, id="-".join(key), marks=[pytest.mark.slow] if CHECKS[key][2] else []) for key in CHECKS],
 )
 def test_a_law_explains_the_public_table_that_it_names(check: tuple[str, str]) -> None:
-    fit, least, _ = CHECKS[check]
-    found = fit()
-    assert found.r2 >= least
-    assert found.law.name.partition(":")[0] == check[0].partition(":")[0]
+    explained, least, _ = CHECKS[check]
+    assert explained() >= least
 
 
 @pytest.mark.parametrize(
