@@ -11,6 +11,7 @@ intervals at `analysis.fitting.fit.LEVEL`. Legends lie above the axes, where no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,6 +47,8 @@ __all__ = (
 )
 
 STATUS = {"interior": "an optimum", "on_limit": "at the limit", "on_bound": "at the end of the range"}
+
+MOST_NAMED = 10  # budgets in a legend
 
 
 def ratio_family(
@@ -87,9 +90,12 @@ def isoflop_curves(ax: Axes, table: pd.DataFrame, found: IsoFlop) -> Axes:
     """Losses against size for every budget C, their curves, and the minima: filled if they are to be trusted.
 
     Points outside of the window are faint; a curve ends where its window does. Budgets without one have points only.
+    Of many budgets every second, third, ... is named.
     """
     curves = [one.C for one in found.valleys.budgets]
-    for look, (_, best) in zip(ordered(len(found.minima)), found.minima.iterrows(), strict=True):
+    every = math.ceil(len(found.minima) / MOST_NAMED)
+    for number, (look, (_, best)) in enumerate(zip(ordered(len(found.minima)), found.minima.iterrows(), strict=True)):
+        label = f"{best.C:.3g}" if number % every == 0 else None
         points = table[table["C"] == best.C].sort_values(found.of)
         inside = pd.Series(False, index=points.index)
         if best.C in curves:
@@ -98,7 +104,7 @@ def isoflop_curves(ax: Axes, table: pd.DataFrame, found: IsoFlop) -> Axes:
             along = np.geomspace(first, last, 100)
             ax.plot(along, found.curve(best.C, along), color=look.color)
         used, rest = points[inside], points[~inside]
-        ax.plot(used[found.of], used.loss, **look.plot(**POINTS), label=f"{best.C:.3g}")
+        ax.plot(used[found.of], used.loss, **look.plot(**POINTS), label=label)
         ax.plot(rest[found.of], rest.loss, **look.plot(**POINTS | {"alpha": 0.25}))
         if best.inside:
             ax.plot(
