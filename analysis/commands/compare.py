@@ -86,6 +86,7 @@ def document(found: Comparison) -> dict[str, Any]:
     folds = {law: _records(rows.drop(columns="law")) for law, rows in found.folds.groupby("law")}
     return {
         "verdict": found.verdict,
+        "supported": found.supported,
         "by": found.by,
         "leave": found.leave,
         "n_points": found.n_points,

@@ -23,6 +23,7 @@ from analysis.commands.schedules import (
     refuse_curves,
     with_schedules,
 )
+from analysis.decide.answer import FARTHEST, doubts_of, verdict_of
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.fit_file import to_document
 from analysis.fitting.objective import parse_loss
@@ -122,7 +123,8 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
             weights=options.weights,
             progress=progress,
         )
-    document = to_document(fit, columns)
+    verdict = verdict_of(doubts_of({fit.law.name: fit}), {}, FARTHEST)
+    document = {**verdict.document(), **to_document(fit, columns)}
     if options.plot:
         _plot(options.plot, fit, table)
     if set(law.variables) & set(VARIABLES):
@@ -132,7 +134,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         from analysis.report.fit_report import write_report  # matplotlib takes a second
 
         write_report(options.report, fit, table, options, group_of(options), document)
-    return document, [*fit_lines(fit), *notes]
+    return document, [*([verdict.line] if verdict.line else []), *fit_lines(fit), *notes]
 
 
 def columns_of(options: argparse.Namespace) -> dict[str, str]:

@@ -53,6 +53,12 @@ class Comparison:
     """A row a law and fold: law, left_out, n, error, r2, converged, why (it could not be fitted, or has no value)."""
 
     @property
+    def supported(self) -> bool:
+        """Whether the order may be built on: the best law has converged, and something says how errors scatter."""
+        ranked = len(self.laws) == 1 or bool(self.laws.se.iloc[1:].notna().any())
+        return ranked and bool(self.laws.converged.iloc[0])
+
+    @property
     def verdict(self) -> str:
         """What may be said of the order, in one sentence."""
         standing = dict(zip(self.laws.law, self.laws.standing, strict=True))

@@ -18,6 +18,9 @@ from harness.core.errors import InputError
 
 # Units of variables with one array a row: the learning rates of every step, and what `curves` makes of them.
 ARRAYS = ("learning rates", "changes")
+PERCENT = (
+    0.5  # more than this part of the shares that are not 0 lie above 1: a column of percent, not a slip in some rows
+)
 PERPLEXITY = 20.0  # no language model that is worth a law has a median loss above, in nats per token
 # Unit -> below what all values, and above what any value, are no such amounts; and which median still means billions.
 AMOUNTS = {"parameters": (1e4, 1e14, 20.0), "tokens": (1e5, 1e18, 5e3)}
@@ -144,12 +147,14 @@ def _check_loss(table: pd.DataFrame, column: pd.Series[Any], signed: bool) -> No
 def _check_share(table: pd.DataFrame, column: pd.Series[Any]) -> None:
     if bad := list(column.index[(column < 0) | (column > 1)]):
         why = f"{len(bad)} shares are outside [0, 1] ({row_numbers(bad)})"
-        if column.min() >= 0 and column.max() <= 100:
+        positive = column[column > 0]
+        if column.min() >= 0 and 1 < column.max() <= 100 and (positive > 1).mean() > PERCENT:
             why, remedy = (
                 f"{why}; up to {column.max():g}, it looks like percent",
                 f"--map '{column.name}={_source(table, column.name)}/100'",
             )
         else:
+            why += f", such as {column[bad[0]]:g}"
             within = f"{column.name} >= 0 and {column.name} <= 1"
             remedy = f"give shares: --map {column.name}=..., or leave these rows out: --where '{within}'"
         raise InputError("column", column.name, why, remedy)

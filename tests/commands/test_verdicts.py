@@ -69,3 +69,16 @@ def test_a_wrong_question_is_status_2(
 ) -> None:
     assert told in refused(monkeypatch, capsys, "mix", *fits, *LIMIT, "2.9", *more)
     assert Path(sys.argv[0]).name == "analysis"
+
+
+def test_a_fit_that_is_none_ends_with_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Losses that rise with every token: the law's trend is worse than their mean."""
+    table = tmp_path / "rising.csv"
+    rows = [f"{N:g},{D:g},{2 + 1e-9 * D:g}" for N in (1e8, 4e8, 1e9) for D in (1e9, 2e9, 4e9, 8e9)]
+    table.write_text("\n".join(["N,D,loss", *rows]))
+    call = ["fit", "chinchilla", "--table", str(table), "--fix", "E=1,alpha=0.3,beta=0.3,A=1"]
+    line = first_line(capsys, 1, *call)
+    assert line.startswith("NOT SUPPORTED: the fit of chinchilla is worse than the mean of its data (R²")
+    assert main([*call, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert list(found)[:3] == ["schema", "verdict", "supported"]

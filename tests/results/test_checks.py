@@ -67,12 +67,22 @@ def test_a_good_table_passes() -> None:
         ),
         (
             {"r": [-0.1, 0.5, 0.5, 1.0]},
-            "column=r: 1 shares are outside [0, 1] (row 2); give shares: --map r=..., or leave",
+            "column=r: 1 shares are outside [0, 1] (row 2), such as -0.1; give shares: --map r=..., or leave",
         ),
         (
             {"r": [0.1, 0.5, 0.5, 1000]},
-            "column=r: 1 shares are outside [0, 1] (row 5); give shares: --map r=..., or leave",
+            "column=r: 1 shares are outside [0, 1] (row 5), such as 1000; give shares: --map r=..., or leave",
         ),
+        (
+            {"r": [0.1, 0.5, 0.9, 1.2]},  # one bad value is a bad value
+            "column=r: 1 shares are outside [0, 1] (row 5), such as 1.2; give shares: --map r=..., or leave",
+        ),
+        (
+            {"r": [0, 0.5, 1, 50]},  # half a percent is a share of many mixtures
+            "column=r: 1 shares are outside [0, 1] (row 5), such as 50; give shares",
+        ),
+        ({"r": [0.5, 1, 2, 5]}, "column=r: 2 shares are outside [0, 1] (rows 4, 5), such as 2; give shares"),
+        ({"r": [0, 0.5, 2, 5]}, "it looks like percent; --map 'r=r/100'"),
         (
             {"D": [-5e8, 1e9, 0, 2e9]},
             "column=D: 1 numbers of tokens are negative (row 2); leave these rows out: --where 'D > 0'",
