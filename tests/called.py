@@ -11,9 +11,9 @@ import pytest
 from analysis.__main__ import command, main
 
 
-def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+def document(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:
     """What `--json` prints: exactly one document on stdout, nothing on stderr."""
-    assert main([*arguments, "--json"]) == 0
+    assert main([*arguments, "--json"]) == status
     captured = capsys.readouterr()
     assert captured.err == ""
     found: dict[str, Any] = json.loads(captured.out)
