@@ -284,6 +284,8 @@ DOCUMENTED = {
     "harness.train.states": ("State",),
     "harness.texts.recipe": ("Recipe",),
     "analysis.fitting.fit": ("Fit",),
+    "analysis.fitting.crossval": ("Tried",),
+    "analysis.decide.compare": ("Comparison",),
     "analysis.laws.law": ("Law",),
 }
 
