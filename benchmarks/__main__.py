@@ -13,7 +13,21 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import cluster, fits, isoflop, page, planning, ranks, refusals, speed, sweeps, table, tables, verdicts
+from benchmarks import (
+    cluster,
+    coverage,
+    fits,
+    isoflop,
+    page,
+    planning,
+    ranks,
+    refusals,
+    speed,
+    sweeps,
+    table,
+    tables,
+    verdicts,
+)
 from benchmarks.workload import Bench, corpora, planned, print_line
 from harness.store.store import Store
 from harness.workers.pool import ONE_THREAD
@@ -29,6 +43,7 @@ ALL = {
     "tables": tables.tables,
     "fits": fits.fits,
     "isoflop": isoflop.isoflop,
+    "coverage": coverage.coverage,
     "verdicts": verdicts.verdicts,
     "slurm": cluster.slurm,
     "infinite": sweeps.infinite,
