@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from analysis.fitting.search import inward_bounds, search
 from analysis.laws.formula import Array
 from analysis.laws.graph import TINY
 from analysis.laws.law import Law
-from analysis.laws.library import LAWS
+from analysis.laws.library import find
 
 DELTA = 1e-3  # Huber's corner, on log losses: Chinchilla's
 FEW = 15  # starts, where scipy is tuned
@@ -46,7 +46,13 @@ class Problem:
 
     @property
     def law(self) -> Law:
-        return LAWS[self.name]
+        return find(self.name)
+
+    @property
+    def predict(self) -> Callable[[Array, Columns], tuple[Array, Backward]]:
+        """The law written out, with its gradient."""
+        name, _, domains = self.name.partition(":")
+        return partial(_shukor_additive, domains.split(",")) if domains else PREDICT[name]
 
     @cached_property
     def objective(self) -> Objective:
@@ -94,7 +100,7 @@ def usual(problem: Problem, every: int) -> Fitted:
     """L-BFGS-B as it comes: finite differences, default tolerances. One in `every` starts is run, all are charged."""
     from scipy.optimize import minimize
 
-    predict, columns = PREDICT[problem.name], problem.columns
+    predict, columns = problem.predict, problem.columns
 
     def objective(theta: Array) -> float:
         predicted, _ = predict(theta, columns)
@@ -122,7 +128,7 @@ def tuned_refits(problem: Problem, origin: Array, weights: Array) -> Fitted:
     """The same with each row of `weights` (K, n), once each, from the optimum of all rows `origin` (P,)."""
     with np.errstate(all="ignore"):
         began = time.process_time()
-        ends = [_descend(problem, origin, own) for own in weights]
+        ends = [descend(problem, origin, own) for own in weights]
         return Fitted(time.process_time() - began, np.array(ends))
 
 
@@ -152,7 +158,7 @@ def package(problem: Problem, grid: Mapping[str, Array]) -> Fitted:
 def value_and_gradient(problem: Problem, theta: Array, weights: Array | float = 1.0) -> tuple[float, Array]:
     """The objective at `theta` (P,), and its gradient (P,) by hand."""
     columns = problem.columns
-    predicted, backward = PREDICT[problem.name](theta, columns)
+    predicted, backward = problem.predict(theta, columns)
     residuals = np.log(predicted) - columns["log_loss"]
     pull = weights * np.clip(residuals, -DELTA, DELTA) / predicted
     return float((weights * huber(residuals, DELTA)).sum()), np.array(backward(pull))
@@ -162,11 +168,11 @@ def _tuned(problem: Problem, choose: Callable[[], Array]) -> Fitted:
     with np.errstate(all="ignore"):
         choose()  # compiles the formula, which a process does once
         began = time.process_time()
-        ends = [_descend(problem, start) for start in choose()]
+        ends = [descend(problem, start) for start in choose()]
         return Fitted(time.process_time() - began, np.array(ends))
 
 
-def _descend(problem: Problem, start: Array, weights: Array | float = 1.0) -> Array:
+def descend(problem: Problem, start: Array, weights: Array | float = 1.0) -> Array:
     """L-BFGS-B with all that helps it. log A and log B are taken at the mean log N and log D: the objective's valley is
     narrow where they are taken at N = D = 1, far from the data."""
     from scipy.optimize import minimize
@@ -229,6 +235,23 @@ def _dcpt(theta: Array, columns: Columns) -> tuple[Array, Backward]:
         ]
 
     return E + A + B + C, backward
+
+
+def _shukor_additive(domains: Sequence[str], theta: Array, columns: Columns) -> tuple[Array, Backward]:
+    log_E, *shares, log_A, alpha, log_B, beta = theta
+    log_N, log_D = columns["log_N"], columns["log_D"]
+    E, A, B = np.exp(log_E), np.exp(log_A - alpha * log_N), np.exp(log_B - beta * log_D)
+    logs = [columns[f"log_{name}"] for name in domains]
+    parts = [np.exp(shares[2 * i] + shares[2 * i + 1] * log) for i, log in enumerate(logs)]
+    mixture = 1 / sum(parts)
+
+    def backward(pull: Array) -> list[Any]:
+        of_A, of_B = pull * A, pull * B
+        of_parts = [-pull * mixture**2 * part for part in parts]
+        of_shares = [found for part, log in zip(of_parts, logs, strict=True) for found in (part.sum(), part @ log)]
+        return [E * pull.sum(), *of_shares, of_A.sum(), -(of_A @ log_N), of_B.sum(), -(of_B @ log_D)]
+
+    return E + mixture + A + B, backward
 
 
 PREDICT: dict[str, Callable[[Array, Columns], tuple[Array, Backward]]] = {"chinchilla": _chinchilla, "dcpt": _dcpt}

@@ -22,8 +22,8 @@ import pandas as pd
 
 from analysis.fitting.fit import objective_of
 from analysis.fitting.objective import Loss
-from analysis.fitting.resampling import Grouping, grouping_of
-from analysis.fitting.search import CONVERGED, refit, search
+from analysis.fitting.resampling import Grouping, grouping_of, refit
+from analysis.fitting.search import CONVERGED, search
 from analysis.laws.formula import Array
 from analysis.laws.law import Law
 from analysis.results.expressions import numbers_of

@@ -3,6 +3,7 @@
 Between `analysis.fitting.search` and `analysis.fitting.fit`.
 
     grouping = grouping_of(table, law.variables)          # a column `run`, else a guess that says it is one
+    again = refit(objective, found, weights)              # (K, n) weights: resamples, folds with rows left out
     draws = draws_of(objective, found, table, grouping, count=1000, seed=0, progress=None)
 """
 
@@ -11,18 +12,22 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.fitting.newton import minimise
 from analysis.fitting.objective import Objective
-from analysis.fitting.search import Found, Progress, refit
+from analysis.fitting.search import Found, Progress, descent, inward_bounds
 from analysis.laws.formula import Array, Integers
 from analysis.results.expressions import refuse_missing
 from harness.core.errors import InputError
 
+CHUNK = 250  # refits at once, of some hundred rows; fewer of more
+CHUNK_CELLS = 2_000_000  # refits times rows at once
 MOST_FAILED = 0.5  # of the resamples may end without a minimum before the bootstrap is refused
 FEWEST_RUNS = 5  # to resample; even so few give intervals that are too narrow
 ROWS = "rows"  # what is resampled where a table names no runs
@@ -183,6 +188,34 @@ def resamples(clusters: Integers | None, rows: int, draws: int, seed: int) -> np
     drawn = np.stack([np.bincount(random.integers(0, count, count), minlength=count) for _ in range(draws)])
     counts = drawn.astype(np.uint16)  # a thousand resamples of 100,000 rows: 0.2 GB
     return counts if clusters is None else counts[:, clusters]
+
+
+def refit(
+    objective: Objective, found: Found, weights: npt.NDArray[Any], progress: Progress | None = None
+) -> tuple[Array, Array, Array]:
+    """The minimum for each row of `weights` (K, n), which multiply the objective's own, from the full fit's best
+    minima: theta (K, P), value, gap (K,)."""
+    low, high = inward_bounds(objective.bound.law)
+    origins = [found.theta, *found.others[:2]]
+    theta = np.empty((len(weights), len(found.theta)))
+    value, gap = np.full(len(weights), np.inf), np.full(len(weights), np.inf)
+    _, exact = descent(objective)
+    chunk = max(1, min(CHUNK, CHUNK_CELLS // weights.shape[1]))
+    for first in range(0, len(weights), chunk):
+        part = slice(first, min(first + chunk, len(weights)))
+        own = replace(objective, weights=objective.weights * weights[part])
+        for origin in origins:
+            start = np.repeat(origin[None], part.stop - part.start, axis=0)
+            end = minimise(own, start, low, high, deltas=exact, tolerance=1e-9)
+            better = end.value < value[part]
+            theta[part][better], value[part][better], gap[part][better] = (
+                end.theta[better],
+                end.value[better],
+                end.gap[better],
+            )
+        if progress:
+            progress(part.stop, len(weights))
+    return theta, value, gap
 
 
 def draws_of(

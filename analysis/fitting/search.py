@@ -1,9 +1,8 @@
-"""The global minimum of an objective, and the same law refitted under many sets of weights.
+"""The global minimum of an objective.
 
 Between `analysis.fitting.newton` and `analysis.fitting.fit`.
 
     found = search(objective)                     # starts are added until several agree on the best value
-    again = refit(objective, found, weights)      # (K, n) weights: bootstrap resamples, folds with rows left out
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from analysis.fitting.newton import minimise
+from analysis.fitting.newton import NOTHING, Minimum, minimise, settle
 from analysis.fitting.objective import Objective
 from analysis.fitting.starts import starts
 from analysis.laws.formula import Array, Integers
@@ -29,10 +27,12 @@ ROUNDS = 12  # batches tried before it is said that they do not agree
 SAME = 1e-6  # relative difference of two values that count as one
 CONVERGED = 1e-9  # relative gain that one more Newton step may still promise
 ROUGH_CELLS = 16_000  # numbers of the table that the rough descent of a start looks at
+ROUGHLY = 1e-2  # relative difference of two rough ends that may be of one minimum
+FAR = 10.0  # of the objective: what it may rise, by its curvature, to where a parameter is moved
+LOOKS = 8  # minima around which others are looked for
+BRIEF = 40  # steps, for ends that only have to show whether they are lower
 LONG = 500  # steps, for the best ends where most were not enough
 FEW, MANY = 10, 60  # steps of every start with a parameter held, and of the best one
-CHUNK = 250  # refits at once, of some hundred rows; fewer of more
-CHUNK_CELLS = 2_000_000  # refits times rows at once
 
 End = tuple[float, float, Array]  # value, gap, theta
 Progress = Callable[[int, int], None]  # (done, of)
@@ -49,10 +49,12 @@ class Found:
     agree: int
     others: Array  # (m, P), the lowest first
     twins: Array  # (t, P), further ends with the same value
+    convex: bool = False  # there is one minimum: any start ends there
 
     @property
     def converged(self) -> bool:
-        return bool(np.isfinite(self.value)) and self.gap <= CONVERGED and self.agree >= AGREEING
+        agreed = self.convex or self.agree >= AGREEING
+        return bool(np.isfinite(self.value)) and self.gap <= CONVERGED and agreed
 
 
 def search(objective: Objective, seed: int = 0) -> Found:
@@ -62,19 +64,36 @@ def search(objective: Objective, seed: int = 0) -> Found:
     ends: list[End] = []
     lowest: list[float] = []  # of each batch: starts of one batch may all lie in one basin
     sketch = objective.sketch(ROUGH_CELLS, seed)
+    if _convex(objective):
+        ends = _descended(objective, next(starts(objective, 1, seed)), exact, LONG)
+        return _found(objective, ends)
     for batch in itertools.islice(starts(sketch, BATCH, seed), ROUNDS):
         near = minimise(sketch, batch, low, high, deltas=(rough,), tolerance=1e-4, most_steps=12)
-        chosen = near.theta[np.argsort(near.value, kind="stable")[:KEPT]]
-        end = minimise(objective, chosen, low, high, deltas=exact, most_steps=100)
-        values = objective.value(end.theta)
-        lowest.append(float(values.min()))
-        ends = _ranked([*ends, *zip(values, end.gap, end.theta, strict=True)])
-        if _agreeing(objective, ends) >= AGREEING and sum(same(v, ends[0][0], objective) for v in lowest) > 1:
+        new = _descended(objective, _distinct(near), exact, 100)
+        lowest.append(min(value for value, _, _ in new))
+        ends = _ranked([*ends, *new])
+        if _settled(objective, ends, lowest):
             break
     if ends[0][1] > CONVERGED or _agreeing(objective, ends) < AGREEING:  # a valley so flat that starts stopped in it
         best = np.array([theta for _, _, theta in ends[:KEPT]])
-        end = minimise(objective, best, low, high, deltas=exact[-1:], most_steps=LONG)
+        ends = _ranked([*_descended(objective, best, exact[-1:], LONG), *ends[KEPT:]])
+    if ends[0][1] > CONVERGED:  # a kink, where Newton's promise is not kept
+        best = np.array([theta for _, _, theta in ends[:KEPT]])
+        end = settle(objective, best, low, high, exact[-1])
         ends = _ranked([*zip(objective.value(end.theta), end.gap, end.theta, strict=True), *ends[KEPT:]])
+    ends = _looked_around(objective, ends)
+    return _found(objective, ends)
+
+
+def _convex(objective: Objective) -> bool:
+    """Whether the objective is convex in the law's parameters: a law linear in all of them, and residuals as they are
+    (the logarithm of a prediction bends what lies above the observed)."""
+    law = objective.bound.law
+    return set(law.linear) == set(law.parameters) and objective.loss.residuals == "raw"
+
+
+def _found(objective: Objective, ends: list[End]) -> Found:
+    """What `search` answers with, of all ends."""
     value, gap, theta = ends[0]
     twins = [end[2] for end in ends[1:] if end[1] <= CONVERGED and same(end[0], value, objective)]
     return Found(
@@ -85,7 +104,95 @@ def search(objective: Objective, seed: int = 0) -> Found:
         _agreeing(objective, ends),
         _others(ends, objective),
         np.array(twins).reshape(-1, len(theta)),
+        _convex(objective),
     )
+
+
+def _descended(objective: Objective, theta: Array, deltas: tuple[float, ...], most_steps: int) -> list[End]:
+    """Where exact descents from theta (K, P) end."""
+    if not len(theta):
+        return []
+    low, high = inward_bounds(objective.bound.law)
+    end = minimise(objective, theta, low, high, deltas=deltas, most_steps=most_steps)
+    return [*zip(map(float, objective.value(end.theta)), map(float, end.gap), end.theta, strict=True)]
+
+
+def _distinct(near: Minimum) -> Array:
+    """Of rough ends the KEPT for the exact descent: the two lowest, and the lowest that are not as low as those."""
+    order = [int(i) for i in np.argsort(near.value, kind="stable")]
+    chosen = order[:2]
+    for i in order[2:]:
+        if len(chosen) < KEPT and not any(near.value[i] - near.value[k] <= ROUGHLY * near.value[k] for k in chosen):
+            chosen.append(i)
+    chosen += [i for i in order if i not in chosen][: KEPT - len(chosen)]
+    return near.theta[chosen]
+
+
+def _settled(objective: Objective, ends: list[End], lowest: list[float]) -> bool:
+    """Whether enough starts from two batches agree, and hardly another minimum is to be expected: with w of them found
+    from n starts, w (n - 1)/(n - w - 2) in all (Boender and Rinnooy Kan, 1987)."""
+    if _agreeing(objective, ends) < AGREEING or sum(same(v, min(lowest), objective) for v in lowest) < 2:
+        return False
+    found, tried = 1 + len(_others(ends, objective)), len(ends)
+    return tried > found + 2 and found * (tried - 1) / (tried - found - 2) < found + 0.5
+
+
+def _looked_around(objective: Objective, ends: list[End]) -> list[End]:
+    """The ends, lower where one parameter moved far and back led lower: a valley that ends on a bound is too flat for a
+    descent along it, and a term that has vanished does not show what else it could be."""
+    seen: list[Array] = []
+    for _ in range(LOOKS):
+        fresh = [end for end in ends if not any(_near(end[2], theta) for theta in seen)]
+        if not fresh or (fresh[0] is not ends[0] and _agreeing(objective, ends) >= AGREEING):
+            break
+        origin = fresh[0]
+        seen.append(origin[2])
+        last = descent(objective)[1][-1:]
+        lower = min(_descended(objective, _moved(objective, origin[2]), last, BRIEF), default=origin, key=_value)
+        if lower[1] > CONVERGED and lower[0] < origin[0]:
+            (lower,) = _descended(objective, lower[2][None], last, LONG)
+        if lower[0] < origin[0] and not same(lower[0], origin[0], objective):
+            ends = _ranked(lower if _near(end[2], origin[2]) else end for end in ends)
+    return ends
+
+
+def _value(end: End) -> float:
+    return end[0]
+
+
+def _near(a: Array, b: Array) -> bool:
+    return bool(np.abs(a - b).max() < 1e-3)
+
+
+def _moved(objective: Objective, theta: Array) -> Array:
+    """Starts (m, P) from a minimum with one parameter elsewhere, on a bound or in its range of starts, and all others
+    following it roughly; only where that may be as good, by the curvature at the minimum."""
+    law = objective.bound.law
+    low, high = inward_bounds(law)
+    rough, exact = descent(objective)
+    value, _, _, majorizer = (part[0] for part in objective.derivatives(theta[None], exact[-1]))
+    size = np.sqrt(np.maximum(np.diag(majorizer), 1e-300))
+    scaled = majorizer / size[:, None] / size + 1e-12 * np.eye(len(theta))
+    spread = np.sqrt(np.maximum(np.diag(np.linalg.inv(scaled)), 0.0)) / size
+    log, nothing = objective.logarithms, NOTHING * np.sqrt(objective.scale)
+    moved, fixed = [], []
+    for i, name in enumerate(law.parameters):
+        least = low[i] if np.isfinite(low[i]) or not log[i] else theta[i] + min(np.log(nothing / size[i]), 0.0)
+        span = np.array(law.starts.get(name, ()), dtype=float)
+        span = np.log(span) if log[i] else span
+        for to in {least, high[i], *span, *([span.mean()] if span.size else [])}:
+            away = np.expm1(to - theta[i]) if log[i] else to - theta[i]
+            if np.isfinite(away) and away != 0 and 0.5 * (away / spread[i]) ** 2 <= FAR * value:
+                moved.append(np.where(np.arange(len(theta)) == i, to, theta))
+                fixed.append(i)
+    if not moved:
+        return np.empty((0, len(theta)))
+    begin = np.array(moved)
+    lows, highs = (np.repeat(bound[None], len(begin), axis=0) for bound in (low, high))
+    own = np.arange(len(begin)), fixed
+    lows[own] = highs[own] = begin[own]
+    near = minimise(objective, begin, lows, highs, deltas=(rough, exact[-1]), tolerance=1e-4, most_steps=12)
+    return near.theta[np.argsort(near.value, kind="stable")[: 2 * KEPT]]
 
 
 def improved(objective: Objective, found: Found, theta: Array, seed: int) -> Found:
@@ -142,34 +249,6 @@ def held(
     return theta, value, fall
 
 
-def refit(
-    objective: Objective, found: Found, weights: npt.NDArray[Any], progress: Progress | None = None
-) -> tuple[Array, Array, Array]:
-    """The minimum for each row of `weights` (K, n), which multiply the objective's own, from the full fit's best
-    minima: theta (K, P), value, gap (K,)."""
-    low, high = inward_bounds(objective.bound.law)
-    origins = [found.theta, *found.others[:2]]
-    theta = np.empty((len(weights), len(found.theta)))
-    value, gap = np.full(len(weights), np.inf), np.full(len(weights), np.inf)
-    _, exact = descent(objective)
-    chunk = max(1, min(CHUNK, CHUNK_CELLS // weights.shape[1]))
-    for first in range(0, len(weights), chunk):
-        part = slice(first, min(first + chunk, len(weights)))
-        own = replace(objective, weights=objective.weights * weights[part])
-        for origin in origins:
-            start = np.repeat(origin[None], part.stop - part.start, axis=0)
-            end = minimise(own, start, low, high, deltas=exact, tolerance=1e-9)
-            better = end.value < value[part]
-            theta[part][better], value[part][better], gap[part][better] = (
-                end.theta[better],
-                end.value[better],
-                end.gap[better],
-            )
-        if progress:
-            progress(part.stop, len(weights))
-    return theta, value, gap
-
-
 def inward_bounds(law: Law) -> tuple[Array, Array]:
     """(P,) lower and upper bounds in the form of `Law.inward`."""
     bounds = np.array([law.bound(name) for name in law.parameters])
@@ -202,10 +281,10 @@ def _agreeing(objective: Objective, ends: list[End]) -> int:
     return sum(same(value, ends[0][0], objective) for value, _, _ in ends)
 
 
-def _others(ends: list[End], objective: Objective) -> Array:
+def _others(ends: list[End], objective: Objective, gap: float = 1e-4) -> Array:
     """Of the minima above the best, one of each value."""
     kept = [ends[0]]
     for end in ends:
-        if np.isfinite(end[0]) and end[1] <= 1e-4 and not any(same(end[0], k[0], objective) for k in kept):
+        if np.isfinite(end[0]) and end[1] <= gap and not any(same(end[0], k[0], objective) for k in kept):
             kept.append(end)
     return np.array([theta for _, _, theta in kept[1:]]).reshape(-1, len(ends[0][2]))

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from analysis.fitting.newton import within
 from analysis.fitting.objective import Objective
 from analysis.laws import formula
 from analysis.laws.formula import Array, Integers
@@ -26,7 +27,6 @@ SAMPLE = 512  # points of a quasi-random sample
 DEEPEST = 4  # batches taken from a grid
 COARSEST, FINEST = 5, 38  # values of one parameter on a grid
 PROMISING = 1024  # points of a grid, or all if fewer, that are worth a start
-MOST_OPTIONAL = 8  # unknowns whose subsets are all tried: 255
 SMALLEST = 1e-6  # of the observed loss: a linear parameter that would be zero or negative starts there
 
 
@@ -35,6 +35,9 @@ def starts(objective: Objective, batch: int, seed: int = 0) -> Iterator[Array]:
     a new quasi-random sample of the same ranges: those of a grid may all lie in the basin that it sees."""
     law = objective.bound.law
     nonlinear = [name for name in law.parameters if name not in law.linear]
+    if not nonlinear:
+        yield from _of_some_rows(objective, batch, seed)
+        return
     widest = max((len(names) for names in formula.basis(law.form)[1]), default=1)  # parameters of one factor
     most = min(GRID ** (1 / max(len(nonlinear), 1)), (CELLS / objective.bound.cells) ** (1 / max(widest, 1)))
     per_axis = int(most + 1e-9)
@@ -44,14 +47,30 @@ def starts(objective: Objective, batch: int, seed: int = 0) -> Iterator[Array]:
     for number in itertools.count():
         if number * batch < min(len(ranked), DEEPEST * batch):
             yield ranked[number * batch : (number + 1) * batch]
-        yield sampled(objective, seed + number)[:batch]
+        yield sampled(objective, seed + number, wide=number % 2 == 1)[:batch]
 
 
-def sampled(objective: Objective, seed: int) -> Array:
-    """Quasi-random points of the start ranges with their best linear parameters, (T, P), the best first."""
+def _of_some_rows(objective: Objective, batch: int, seed: int) -> Iterator[Array]:
+    """Starts of a law that is linear in all it has: solutions for all rows and then for random halves of them."""
+    law, random = objective.bound.law, np.random.default_rng(seed)
+    root = np.sqrt(objective.weights) / (objective.observed if objective.loss.residuals == "log" else 1.0)
+    *factors, rest = (part[0] * root for part in objective.bound.basis(np.ones((1, len(law.parameters)))))
+    table, target = np.array(factors), objective.observed * root - rest
+    for number in itertools.count():
+        kept = random.random((batch, len(root))) < 0.5
+        kept[0] |= number == 0
+        gram = np.stack([(table * rows) @ table.T for rows in kept])
+        right = (kept * target) @ table.T
+        solution, _ = _least_squares(gram, right, (kept * target**2).sum(-1), _positive(law))
+        yield _whole(objective, solution, np.empty((batch, 0)), [])
+
+
+def sampled(objective: Objective, seed: int, wide: bool = False) -> Array:
+    """Quasi-random points of the start ranges with their best linear parameters, (T, P), the best first; `wide`: of
+    ranges three times as long, inside the bounds."""
     law = objective.bound.law
     nonlinear = [name for name in law.parameters if name not in law.linear]
-    return _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed))
+    return _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed, wide))
 
 
 def resolved(objective: Objective, theta: Array, held: int) -> Array:
@@ -91,21 +110,22 @@ def _points(objective: Objective) -> int:
     return int(2 ** np.floor(np.log2(max(min(SAMPLE, CELLS / objective.bound.cells), 64))))
 
 
-def _sample(law: Law, names: Sequence[str], count: int, seed: int) -> Array:
+def _sample(law: Law, names: Sequence[str], count: int, seed: int, wide: bool) -> Array:
     """(count, parameters) quasi-random points of the start ranges."""
     from scipy.stats import qmc
 
     unit = qmc.Sobol(max(len(names), 1), seed=seed).random(count)
     columns = []
     for name, u in zip(names, unit.T, strict=False):
-        low, high = law.starts[name]
-        columns.append(low * (high / low) ** u if law.on_log_scale(name) else low + (high - low) * u)
+        on_log = law.on_log_scale(name)
+        low, high = np.log(law.starts[name]) if on_log else law.starts[name]
+        at = low + (high - low) * (3 * u - 1 if wide else u)
+        columns.append(np.clip(np.exp(at) if on_log else at, *law.bound(name)))
     return np.stack(columns, axis=1) if columns else np.empty((1, 0))
 
 
 def _scored(objective: Objective, names: Sequence[str], points: list[Array] | Array) -> Array:
     """Starts (K, P) in the law's inward form, the best first; `points`: axes of a grid, or a sample (T, p)."""
-    law = objective.bound.law
     grid = isinstance(points, list)
     index: Integers
     if grid:
@@ -117,17 +137,29 @@ def _scored(objective: Objective, names: Sequence[str], points: list[Array] | Ar
     else:
         shape, full = (), np.asarray(points)
         index = np.empty((len(full), 0), dtype=np.int64)
-    linear, cost = _solved(objective, names, points, index, full)
-    theta = np.empty((len(full), len(law.parameters)))
-    for i, name in enumerate(law.parameters):
-        values = linear[:, law.linear.index(name)] if name in law.linear else full[:, names.index(name)]
-        if name in law.linear and law.on_log_scale(name):
-            values = np.maximum(values, SMALLEST * objective.observed.min())
-        theta[:, i] = values
+    with np.errstate(all="ignore"):  # a law may overflow far from the data
+        linear, cost = _solved(objective, names, points, index, full)
     order = np.argsort(cost, kind="stable")
     if grid and shape:
         order = np.concatenate([order[(minima := _minima(cost.reshape(shape)))[order]], order[~minima[order]]])
-    return law.inward(theta[order])
+    return _whole(objective, linear, full, names)[order]
+
+
+def _positive(law: Law) -> npt.NDArray[np.bool_]:
+    """Which linear parameters are at least zero."""
+    return np.array([law.bound(name)[0] >= 0 for name in law.linear], dtype=bool)
+
+
+def _whole(objective: Objective, linear: Array, others: Array, names: Sequence[str]) -> Array:
+    """Parameters (T, P) in the law's inward form: the linear ones (T, J) and the `others` (T, len(names))."""
+    law = objective.bound.law
+    theta = np.empty((len(linear), len(law.parameters)))
+    for i, name in enumerate(law.parameters):
+        values = linear[:, law.linear.index(name)] if name in law.linear else others[:, names.index(name)]
+        if name in law.linear and law.on_log_scale(name):
+            values = np.maximum(values, SMALLEST * objective.observed.min())
+        theta[:, i] = values
+    return law.inward(theta)
 
 
 def _minima(cost: Array) -> npt.NDArray[np.bool_]:
@@ -171,9 +203,7 @@ def _solved(
         for j in range(i, count):
             gram[:, i, j] = gram[:, j, i] = _products(tables[i], rows[i], tables[j], rows[j])
     left = target - rest
-    return _least_squares(
-        gram, right, (left**2).sum(-1)[rest_row], np.array([law.bound(name)[0] >= 0 for name in law.linear], dtype=bool)
-    )
+    return _least_squares(gram, right, (left**2).sum(-1)[rest_row], _positive(law))
 
 
 def _own_grid(axes: Sequence[Array], index: Integers) -> tuple[Array, Integers]:
@@ -192,11 +222,10 @@ def _products(a: Array, rows_a: Integers, b: Array, rows_b: Integers) -> Array:
 
 
 def _least_squares(gram: Array, right: Array, squares: Array, positive: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Solutions (T, J) of many normal equations and the squares left (T,); `positive` unknowns are held at >= 0.
-
-    Where the free solution has a negative value, the best of those that leave some of the positive unknowns out; of
-    more than MOST_OPTIONAL, whose subsets are too many, one that leaves out the most negative one by one.
-    """
+    """Solutions (T, J) of many normal equations and the squares left (T,); `positive` unknowns are held at >= 0."""
+    finite = np.isfinite(gram).all((1, 2)) & np.isfinite(right).all(1) & np.isfinite(squares)
+    gram = np.where(finite[:, None, None], gram, np.eye(gram.shape[1]))
+    right, squares = np.where(finite[:, None], right, 0.0), np.where(finite, squares, np.inf)
     solution = _solve(gram, right)
     left = squares - (solution * right).sum(-1)
     negative = (solution[:, positive] < 0).any(-1)
@@ -206,37 +235,13 @@ def _least_squares(gram: Array, right: Array, squares: Array, positive: npt.NDAr
     hopeless = negative & (left > good[-1]) if len(good) == PROMISING else np.zeros(len(left), dtype=bool)
     left[hopeless] = np.inf  # held at zero they would only leave more
     wrong = np.flatnonzero(negative & ~hopeless)
-    best, at = np.full(len(wrong), np.inf), np.zeros((len(wrong), gram.shape[1]))
-    optional = np.flatnonzero(positive)
-    if len(optional) > MOST_OPTIONAL:
-        solution[wrong] = _leaving_out(gram[wrong], right[wrong], positive)
-        left[wrong] = squares[wrong] - (solution[wrong] * right[wrong]).sum(-1)
-        return solution, left
-    sizes = range(1, len(optional) + 1)
-    for dropped in itertools.chain.from_iterable(itertools.combinations(optional, size) for size in sizes):
-        kept = np.array([i for i in range(gram.shape[1]) if i not in dropped], dtype=np.int64)
-        trial = np.zeros((len(wrong), gram.shape[1]))
-        if kept.size:
-            trial[:, kept] = _solve(gram[np.ix_(wrong, kept, kept)], right[np.ix_(wrong, kept)])
-        remaining = squares[wrong] - (trial * right[wrong]).sum(-1)
-        better = (trial[:, positive] >= 0).all(-1) & (remaining < best)
-        best, at[better] = np.where(better, remaining, best), trial[better]
-    solution[wrong], left[wrong] = at, best
+    size = 1 / np.sqrt(np.maximum(np.einsum("tii->ti", gram[wrong]), 1e-300))
+    units = size[:, :, None] * size[:, None, :]
+    low = np.where(positive, 0.0, -np.inf) * np.ones((len(wrong), 1))
+    at = within(gram[wrong] * units, -right[wrong] * size, low, np.full(low.shape, np.inf)) * size
+    curved = np.einsum("ti,tij,tj->t", at, gram[wrong], at)
+    solution[wrong], left[wrong] = at, squares[wrong] - 2 * (at * right[wrong]).sum(-1) + curved
     return solution, left
-
-
-def _leaving_out(gram: Array, right: Array, positive: npt.NDArray[np.bool_]) -> Array:
-    """Solutions (T, J), with the most negative of the positive unknowns left out until there is none."""
-    free = np.ones(right.shape, dtype=bool)
-    units = np.sqrt(np.maximum(np.einsum("tii->ti", gram), 1e-300))
-    while True:
-        both = free[:, :, None] & free[:, None, :]
-        solution = _solve(np.where(both, gram, np.eye(gram.shape[1])), right * free)
-        negative = np.where(free & positive, np.minimum(solution * units, 0.0), 0.0)
-        rows = np.flatnonzero(negative.min(-1) < 0)
-        if not rows.size:
-            return solution
-        free[rows, negative[rows].argmin(-1)] = False
 
 
 def _solve(gram: Array, right: Array) -> Array:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import lsq_linear
 
 from analysis.fitting.fit import objective_of
-from analysis.fitting.newton import within
-from analysis.fitting.objective import Loss
-from analysis.fitting.search import search
+from analysis.fitting.newton import settle, within
+from analysis.fitting.objective import Loss, parse_loss
+from analysis.fitting.resampling import refit
+from analysis.fitting.search import inward_bounds, search
+from analysis.laws.law import FREE, Law
 from analysis.laws.library import DCPT
+from analysis.laws.sizes import CHINCHILLA
 
 
 def test_a_quadratic_in_a_box_has_its_minimum_where_scipy_finds_it() -> None:
@@ -52,3 +57,121 @@ def test_an_exponent_of_zero_is_found_on_its_bound(seed: int) -> None:
     assert free.converged
     if free.value > told.value * (1 - 1e-6):
         assert DCPT.outward(free.theta)[DCPT.parameters.index("eta")] == pytest.approx(0.0, abs=1e-15)
+
+
+@pytest.fixture(scope="module")
+def no_floor() -> pd.DataFrame:
+    """A Chinchilla table with E = 0, whose fit has no E left."""
+    random = np.random.default_rng(1)
+    table = pd.DataFrame({"N": 10 ** random.uniform(7.5, 10, 120), "D": 10 ** random.uniform(9, 12, 120)})
+    truth = {"E": 0.0, "A": 20.0, "alpha": 0.15, "B": 40.0, "beta": 0.13}
+    return table.assign(loss=CHINCHILLA.value(truth, table) * np.exp(0.003 * random.standard_normal(120)))
+
+
+@pytest.mark.parametrize("loss", ["huber:1e-3", "ls", "lad", "asymmetric:0.8"])
+@pytest.mark.parametrize("residuals", ["log", "raw"])
+def test_a_term_of_zero_vanishes_under_every_loss(no_floor: pd.DataFrame, loss: str, residuals: str) -> None:
+    """E + 0.05 in truth would be found; E of -0.05 is not allowed, so that zero is best."""
+    table = no_floor.assign(loss=no_floor.loss - 0.05)
+    free, told = (
+        search(objective_of(law, table, parse_loss(loss, residuals)))
+        for law in (CHINCHILLA, CHINCHILLA.fixed({"E": 0.0}))
+    )
+    assert free.converged
+    assert free.value == pytest.approx(told.value, rel=1e-6)
+    assert CHINCHILLA.outward(free.theta)[0] < 1e-6
+
+
+def test_a_term_that_had_vanished_comes_back_in_the_refits_that_need_it(no_floor: pd.DataFrame) -> None:
+    """Half of the rows are of a law with E = 1: refits of them, and of the others, from the fit in which E is zero."""
+    raised = np.arange(len(no_floor)) % 2 == 1
+    table = no_floor.assign(loss=no_floor.loss + np.where(raised, 1.0, -0.05))
+    weights = np.where(raised, 0.0, 1.0)
+    objective = objective_of(CHINCHILLA, table, Loss())
+    without = search(objective_of(CHINCHILLA, table.assign(w=weights), Loss(), weights="w"))
+    assert CHINCHILLA.outward(without.theta)[0] < 1e-6
+    theta, value, gap = refit(objective, without, np.stack([weights, 1 - weights]))
+    E = CHINCHILLA.outward(theta)[:, 0]
+    alone = search(objective_of(CHINCHILLA, table[raised], Loss()))
+    assert E[0] < 1e-6
+    assert E[1] == pytest.approx(CHINCHILLA.outward(alone.theta)[0], rel=1e-3)
+    assert value[1] == pytest.approx(alone.value, rel=1e-6)
+    assert (gap <= 1e-9).all()
+
+
+def test_a_minimum_a_hair_inside_of_a_bound_is_not_put_on_it() -> None:
+    table = share_free(1)
+    law = DCPT.fixed({"eta": 0.0})
+    best = law.outward(search(objective_of(law, table, Loss("ls"))).theta)
+    inside = float(best[law.parameters.index("beta")]) - 1e-5
+    near = replace(law, bounds={**law.bounds, "beta": (inside, 3.0)})
+    found = search(objective_of(near, table, Loss("ls")))
+    assert near.outward(found.theta)[near.parameters.index("beta")] - inside == pytest.approx(1e-5, rel=1e-2)
+
+
+# --- kinks, and laws that are linear ---------------------------------------------------------------------------------
+
+KINK = Law(
+    name="kink",
+    formula="1 + abs(a - b) + a*x + b*x**2",
+    variables={"x": "share"},
+    linear=(),
+    starts={"a": (0.1, 2.0), "b": (0.1, 2.0)},
+)
+
+
+@pytest.mark.parametrize("loss", ["huber:1e-3", "ls"])
+def test_a_minimum_at_a_kink_of_the_law_is_reached_and_said_to_be_one(loss: str) -> None:
+    """Losses that start below 1 want |a - b| below 0: best is a = b, which is a fit of one parameter."""
+    x = np.linspace(0.02, 1, 40)
+    noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(40))
+    table = pd.DataFrame({"x": x, "loss": (0.9 + 0.7 * x + 0.7 * x**2) * noise})
+    found = search(objective_of(KINK, table, parse_loss(loss)))
+    smooth = Law("smooth", "1 + a*(x + x**2)", {"x": "share"}, linear=(), starts={"a": (0.1, 2.0)})
+    best = search(objective_of(smooth, table, parse_loss(loss)))
+    assert found.converged
+    assert found.value == pytest.approx(best.value, rel=1e-6)
+    assert found.theta == pytest.approx(np.repeat(best.theta, 2), abs=1e-4)
+
+
+def test_a_kink_that_goes_down_along_itself_is_followed() -> None:
+    """Every Newton step from it leads uphill on one side of the kink, and it is not where it is lowest."""
+    x = np.linspace(0.02, 1, 40)
+    objective = objective_of(KINK, pd.DataFrame({"x": x, "loss": 0.9 + 0.7 * x + 0.7 * x**2}), Loss("ls"))
+    low, high = inward_bounds(KINK)
+    end = settle(objective, np.array([[0.3, 0.3]]), low, high, np.inf)
+    assert end.value[0] == pytest.approx(search(objective).value, rel=1e-6)
+    assert end.gap[0] <= 1e-9
+
+
+@pytest.mark.parametrize("free", [True, False], ids=["of any sign", "of positive coefficients"])
+def test_a_law_linear_in_all_its_parameters_has_one_minimum(free: bool) -> None:
+    """28 parameters, 60 rows: least squares as numpy and scipy have it, from one start; nothing is flat."""
+    from scipy.optimize import nnls
+
+    random = np.random.default_rng(0)
+    names = [f"x{i}" for i in range(27)]
+    table = pd.DataFrame(random.random((60, 27)), columns=names).assign(one=1.0)
+    coefficients = random.normal(size=28)
+    table["loss"] = 5 + table[[*names, "one"]].to_numpy() @ coefficients + 0.1 * random.standard_normal(60)
+    law = Law(
+        name="regression",
+        formula=" + ".join(["b", *(f"b_{name}*{name}" for name in names)]),
+        variables=dict.fromkeys(names, "share"),
+        linear=("b", *(f"b_{name}" for name in names)),
+        starts={},
+        bounds=dict.fromkeys(["b", *(f"b_{name}" for name in names)], FREE) if free else {},
+    )
+    objective = objective_of(law, table, Loss("ls", residuals="raw"))
+    found = search(objective)
+    columns = table[["one", *names]].to_numpy()
+    if free:
+        left = float(np.linalg.lstsq(columns, table.loss, rcond=None)[1][0])
+    else:
+        left = float(nnls(columns, table.loss.to_numpy())[1]) ** 2
+    assert found.value == pytest.approx(left / 2, rel=1e-9)
+    assert found.converged
+    assert (found.tried, found.agree) == (1, 1)
+    logs = search(objective_of(law, table, Loss()))
+    assert logs.converged
+    assert logs.agree >= 3
