@@ -222,6 +222,7 @@ def _by_run(
     degrees = np.empty(parameters)
     for i in range(parameters):
         moves = -heavy[:, i] @ shared.T + np.diag((pulls[:, i] * shared).sum(1))  # (G, G), of errors of one each
+        moves /= max(float(np.abs(moves).max()), 1e-300)  # of any size where a direction is all but flat
         squares = moves @ moves.T
         degrees[i] = np.trace(squares) ** 2 / max(float((squares**2).sum()), 1e-300)
     return covariance, np.clip(degrees, 1.0, count - 1.0)
