@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.commands.progress import bar
@@ -211,11 +210,10 @@ def fit_lines(fit: Fit) -> list[str]:
         f"{'':{width}}  {'estimate':>12}  {f'{LEVEL:.0%} interval':>28}  {'se':>9}",
     ]
     for name, value in fit.parameters.items():
-        low, high = fit.interval[name]
         note = "not identified" if name in fit.unidentified else ""
         note += (", " if note else "") + "on its bound" if name in fit.on_bound else ""
         note += (", " if note else "") + "profile" if name in fit.profile else ""
-        lines.append(f"{name:{width}}  {value:>12.6g}  {span(low, high):>28}  {error(fit, name):>9}  {note}".rstrip())
+        lines.append(f"{name:{width}}  {value:>12.6g}  {fit.span(name):>28}  {fit.error(name):>9}  {note}".rstrip())
     within = "" if fit.r2_within_run is None else f" (within runs {fit.r2_within_run:.4f})"
     lines += [
         "",
@@ -232,20 +230,6 @@ def fit_lines(fit: Fit) -> list[str]:
         resampled = f"those of predictions from {len(fit.draws.parameters)} resamples by {fit.draws.group}"
         lines.append(f"intervals from standard errors by runs, {resampled}")
     return lines
-
-
-def span(low: float, high: float) -> str:
-    """An interval; an open side has no end, where a bound of the parameter would look like one."""
-    if np.isinf(low) and np.isinf(high):
-        return "open"
-    if np.isinf(low) or np.isinf(high):
-        return f"at most {high:.5g}" if np.isinf(low) else f"at least {low:.5g}"
-    return f"{low:.5g} to {high:.5g}"
-
-
-def error(fit: Fit, name: str) -> str:
-    """A standard error, where it means something."""
-    return "-" if name in fit.unidentified or not np.isfinite(fit.se[name]) else f"{fit.se[name]:.3g}"
 
 
 def _plot(path: Path, fit: Fit, table: pd.DataFrame) -> None:

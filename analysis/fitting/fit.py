@@ -144,6 +144,19 @@ class Fit:
                 columns[name] = np.repeat(ends, len(columns[name]) // 2)
         return bool((self.predict(columns) <= 0).any())
 
+    def span(self, name: str) -> str:
+        """The interval of a parameter. An open side has no end, where a bound would look like one."""
+        low, high = self.interval[name]
+        if np.isinf(low) and np.isinf(high):
+            return "open"
+        if np.isinf(low) or np.isinf(high):
+            return f"at most {high:.5g}" if np.isinf(low) else f"at least {low:.5g}"
+        return f"{low:.5g} to {high:.5g}"
+
+    def error(self, name: str) -> str:
+        """Its standard error, where that means something."""
+        return "-" if name in self.unidentified or not np.isfinite(self.se[name]) else f"{self.se[name]:.3g}"
+
     def predict(self, columns: Mapping[str, Any] | pd.DataFrame) -> Array:
         """Losses at columns that broadcast to one shape, or at the rows of a DataFrame."""
         if isinstance(columns, pd.DataFrame):

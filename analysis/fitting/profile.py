@@ -29,16 +29,14 @@ from analysis.fitting.starts import resolved, starts
 from analysis.laws.formula import Array, Integers
 from analysis.laws.law import Law
 
-WIDTH = 0.005  # of the interval: how closely an end is enclosed
-ROUNDS = 30  # of enclosing it, each to a quarter
+WIDTH, ROUNDS = 0.005, 30  # of the interval: how closely an end is enclosed, each round to a quarter
 REACH = 200.0  # e-folds: what is this much smaller, or larger, is zero, or infinite, to every law
 DOUBLINGS = 24  # of the first step
 HIGH = 25.0  # times what is allowed: points that high are not followed further
 UNSURE = 5.0  # and a point above this is outside, wherever its descent may lead
 POOL = 32  # starts that a held value of a parameter is tried with
 CELLS = 20_000_000  # numbers that scoring them may take
-TAKEN = 2  # of them are descended from
-PASSES = 4  # of handing each point its neighbours' ends
+TAKEN, PASSES = 2, 4  # of them are descended from; of handing each point its neighbours' ends
 RESTARTS = 3  # from a better optimum
 
 Descend = Callable[..., tuple[Array, Array, Array]]  # `held`, of this objective
@@ -83,8 +81,9 @@ class _Curve:
         self.fall = np.concatenate([self.fall, fall])[order]
 
     def take(self, points: Integers, theta: Array, value: Array, fall: Array) -> Integers:
-        """The points whose new ends are better, which they now have."""
-        better = value < self.value[points]
+        """The points whose new ends are better, which they now have; a point may have several."""
+        order = np.argsort(-value, kind="stable")  # the best one last
+        better = order[value[order] < self.value[points[order]]]
         into = points[better]
         self.theta[into], self.value[into], self.fall[into] = theta[better], value[better], fall[better]
         return into
@@ -116,8 +115,7 @@ class _Curve:
         if bracket is None:
             return None
         (a, b), (low, high) = self.at[list(bracket)], self.value[list(bracket)]
-        share = (ceiling - low) / (high - low) if low <= ceiling < high < np.inf else 0.5
-        return float(a + share * (b - a))
+        return float(a + (b - a) * ((ceiling - low) / (high - low) if low <= ceiling < high < np.inf else 0.5))
 
 
 def profiled(
@@ -142,7 +140,7 @@ def profiled(
         late = {law.parameters.index(name) for name in flat(law, known)} - {curve.index for curve in curves}
         curves += _curves(objective, found, known, [law.parameters[i] for i in sorted(late)], level, seed)
     for curve in curves:
-        curve.minimum, curve.allowed = found.value, float(_allowed(known, level)[curve.index])
+        curve.minimum, curve.allowed = found.value, float(known.allowed(level)[curve.index])
     told = [_told(law, found, curve) for curve in sorted(curves, key=lambda curve: curve.index)]
     return found, known, {one.name: one for one in told}
 
@@ -153,31 +151,23 @@ def profile(objective: Objective, found: Found, known: Information, name: str, l
     return _told(objective.bound.law, found, curve)
 
 
-def _allowed(known: Information, level: float) -> Array:
-    """(P,) The rise of the objective at an interval's end. For a linear law and least squares that end is Student's."""
-    from scipy.stats import f
-
-    return np.asarray(np.maximum(0.5 * f.ppf(level, 1, known.degrees) * known.unit, 1e-300))
-
-
 def _told(law: Law, found: Found, curve: _Curve) -> Profile:
     """A curve in the law's units."""
     ends = [curve.end(side) for side in (-1, 1)]
     theta = np.repeat(found.theta[None], len(curve.at) + 2, axis=0)
     theta[:, curve.index] = [*curve.at, *(np.nan if end is None else end for end in ends)]
-    values = law.outward(theta)[:, curve.index]
-    low, high = (None if np.isnan(end) else float(end) for end in values[-2:])
-    rise = np.maximum(curve.value - curve.minimum, 0.0)
-    return Profile(law.parameters[curve.index], values[:-2], rise, curve.allowed, low, high)
+    *values, low, high = law.outward(theta)[:, curve.index]
+    rise, told = np.maximum(curve.value - curve.minimum, 0.0), [None if np.isnan(x) else float(x) for x in (low, high)]
+    return Profile(law.parameters[curve.index], np.array(values), rise, curve.allowed, *told)
 
 
 def _curves(
     objective: Objective, found: Found, known: Information, names: Sequence[str], level: float, seed: int
 ) -> list[_Curve]:
     """Outwards from the estimate by growing steps, then further starts everywhere, then the ends enclosed."""
-    law, allowed, here = objective.bound.law, _allowed(known, level), found.theta[None]
+    law, rises, here = objective.bound.law, known.allowed(level), found.theta[None]
     start = here, np.array([found.value]), np.zeros(1)
-    curves = [_Curve(i, found.value, float(allowed[i]), here[:, i], *start) for i in map(law.parameters.index, names)]
+    curves = [_Curve(i, found.value, float(rises[i]), here[:, i], *start) for i in map(law.parameters.index, names)]
     if curves:
         descend = partial(held, objective, allowance=1e-4 * min(curve.allowed for curve in curves))
         _outwards(objective, curves, descend, found, known)
@@ -228,8 +218,8 @@ def _first_step(law: Law, known: Information, i: int) -> float:
     """Half a standard error, within a sixteenth of what is plausible."""
     name, half = law.parameters[i], 0.5 * float(known.se[i])
     low, high = (0.0, 4.0) if law.on_log_scale(name) else law.starts.get(name, (0.0, np.inf))
-    step = min(half, (high - low) / 16) if half > 0 else (high - low) / 16
-    return float(step) if np.isfinite(step) else 1.0
+    step = min(half if half > 0 else np.inf, (high - low) / 16)
+    return step if np.isfinite(step) else 1.0
 
 
 def _from_elsewhere(objective: Objective, curves: Sequence[_Curve], descend: Descend, found: Found, seed: int) -> None:
@@ -260,26 +250,25 @@ def _neighbours(curves: Sequence[_Curve], descend: Descend) -> None:
         for which, (curve, new) in enumerate(zip(curves, fresh, strict=True)):
             for point in range(len(new)):
                 beside = [p for p in (point - 1, point + 1) if 0 <= p < len(new) and new[p]]
-                if beside:
-                    tried.append((which, point, curve.theta[[beside[0], beside[-1]]]))
+                tried += [(which, point, curve.theta[[p]]) for p in beside]
         if not tried:
             break
         owner, points = (np.array(column) for column in zip(*[one[:2] for one in tried], strict=True))
-        own = [(curves[which], point) for which, point, _ in tried]
-        index, at = np.array([curve.index for curve, _ in own]), np.array([curve.at[point] for curve, point in own])
-        value = np.array([curve.value[point] for curve, point in own])
+        own = [(curve.index, curve.at[k], curve.value[k]) for curve, k in [(curves[one[0]], one[1]) for one in tried]]
+        index, at, value = (np.array(column) for column in zip(*own, strict=True))
         ends = descend(index, at, np.stack([theta for *_, theta in tried]), known=value)
-        fresh = [np.zeros(len(curve.at), dtype=bool) for curve in curves]
-        for which, curve in enumerate(curves):
+        for which, (curve, new) in enumerate(zip(curves, fresh, strict=True)):
             mine = owner == which
-            fresh[which][curve.take(points[mine], *(end[mine] for end in ends))] = True
+            new[:] = False
+            new[curve.take(points[mine], *(end[mine] for end in ends))] = True
 
 
 def _enclose(law: Law, curves: Sequence[_Curve], descend: Descend) -> None:
-    """Brackets of the outermost crossings, cut into four until they are narrow."""
+    """Brackets of the outermost crossings, cut into four until they are narrow, and the point outside is no better when
+    it is reached from the one inside."""
     cuts = np.array([0.25, 0.5, 0.75])
     for _ in range(ROUNDS):
-        now = []
+        now, narrow = [], []
         for curve in curves:
             brackets = [curve.bracket(side) for side in (-1, 1)]
             origin = float(curve.at[curve.value.argmin()])
@@ -289,6 +278,10 @@ def _enclose(law: Law, curves: Sequence[_Curve], descend: Descend) -> None:
                 a, b = curve.at[list(pair)]
                 if abs(b - a) > WIDTH * width + 1e-9 * abs(a):
                     now.append((curve, a + (b - a) * cuts, curve.theta[list(pair)]))
+                else:
+                    narrow.append((curve, pair))
+        if not now and narrow and _confirm(narrow, descend):
+            continue
         if not now:
             break
         starting = [[*ends, (1 - cut) * ends[0] + cut * ends[1]] for *_, ends in now for cut in cuts]
@@ -296,3 +289,12 @@ def _enclose(law: Law, curves: Sequence[_Curve], descend: Descend) -> None:
         found = descend(index, np.concatenate([at for _, at, _ in now]), np.array(starting))
         for k, (curve, at, _) in enumerate(now):
             curve.add(at, *(end[len(cuts) * k : len(cuts) * (k + 1)] for end in found))
+
+
+def _confirm(narrow: Sequence[tuple[_Curve, tuple[int, int]]], descend: Descend) -> bool:
+    """Whether a bracket's outer point gains from where the inner one ended."""
+    outer = [(curve.index, curve.at[k], curve.value[k]) for curve, (_, k) in narrow]
+    index, at, known = (np.array(column) for column in zip(*outer, strict=True))
+    ends = descend(index, at, np.stack([curve.theta[[inner]] for curve, (inner, _) in narrow]), known=known)
+    gains = [len(c.take(np.array([pair[1]]), *(end[[k]] for end in ends))) for k, (c, pair) in enumerate(narrow)]
+    return any(gains)

@@ -54,6 +54,12 @@ class Information:
         """Standard errors, (P,); infinite where the data say nothing."""
         return np.sqrt(np.diag(self.covariance))
 
+    def allowed(self, level: float) -> Array:
+        """(P,) The rise of the objective at the ends of a profile interval: of a linear law and squares, Student's."""
+        from scipy.stats import f
+
+        return np.asarray(np.maximum(0.5 * f.ppf(level, 1, self.degrees) * self.unit, 1e-300))
+
 
 def inform(objective: Objective, found: Found, clusters: Integers | None) -> Information:
     """At the minimum found. `clusters`: the run of each row, None if rows are independent."""
