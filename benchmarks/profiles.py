@@ -220,7 +220,9 @@ def _width(ends: list[float | None], decade: float | None, bound: tuple[float, f
 def brute_force(objective: Objective, theta: Array, i: int, ceiling: float, starts: int = STARTS) -> list[float | None]:
     """The outermost crossings of parameter i's profile with the ceiling, in the coordinate of the search."""
     low, high = (bound[i] for bound in inward_bounds(objective.bound.law))
-    first, last = max(low, min(theta[i], 0) - REACH), min(high, max(theta[i], 0) + REACH)
+    log = objective.bound.law.on_log_scale(objective.bound.law.parameters[i])
+    reach = REACH if log else REACH * max(1.0, abs(float(theta[i])))
+    first, last = max(low, min(theta[i], 0) - reach), min(high, max(theta[i], 0) + reach)
     near = np.geomspace(1e-3, 1, GRID // 2)
     grid = np.unique([*(theta[i] + near * (last - theta[i])), *(theta[i] + near * (first - theta[i])), theta[i]])
     random = np.random.default_rng(0)
