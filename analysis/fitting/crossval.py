@@ -146,6 +146,7 @@ def _runs(table: pd.DataFrame, grouping: Grouping, count: int, seed: int) -> lis
     return folds
 
 
+@np.errstate(all="ignore")  # as in fit_law
 def cross_validate(
     law: Law | Predictor,
     table: pd.DataFrame,

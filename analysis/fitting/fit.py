@@ -173,6 +173,7 @@ class Fit:
         return found.reshape(len(found), *shaped[0].shape)
 
 
+@np.errstate(all="ignore")  # far from the data a law may overflow; what is not finite is never chosen
 def fit_law(
     law: Law,
     table: pd.DataFrame,

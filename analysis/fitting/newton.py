@@ -143,7 +143,7 @@ def _step(
         hessian = hessian * units
     wild = ~(np.abs(hessian) < WILD).all((1, 2))
     hessian[wild] = majorizer[wild]
-    curvature, axes = np.linalg.eigh(hessian)
+    curvature, axes = np.linalg.eigh(_finite(hessian))
     usual = np.maximum((axes * (majorizer @ axes)).sum(1), 1e-12)
     bold = np.where(curvature > FLOOR * usual, curvature, np.maximum(np.abs(curvature), 0.1 * usual))
     slope = np.einsum("kpi,kp->ki", axes, gradient * scale)

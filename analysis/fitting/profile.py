@@ -104,6 +104,8 @@ class _Curve:
         rise, last = (self.value - self.minimum) / self.allowed, len(self.at) - 1
         unsure = (rise <= UNSURE) & (rise - self.fall / self.allowed <= 1)
         inside = np.flatnonzero(rise <= 1)
+        if not inside.size:  # a law that overflows at its own minimum
+            return None
         inner = int(inside[-1] if side > 0 else inside[0])
         while 0 <= inner + side <= last and unsure[inner + side]:
             inner += side

@@ -214,7 +214,7 @@ def _by_run(
         wider = max(1.0, float((sums**2).sum()) / max(rows, 1e-300))
         return independent * wider, np.full(parameters, max(count - 1.0, 1.0))
     leverage = np.add.reduceat(slopes[:, None] * slopes * curve, first, axis=2).transpose(2, 0, 1)  # (G, m, m)
-    own, axes = np.linalg.eigh(leverage)
+    own, axes = np.linalg.eigh(np.nan_to_num(leverage, posinf=0.0, neginf=0.0))
     left = (axes / (1 - np.clip(own, 0.0, MOST_LEVERAGE))[:, None]) @ axes.transpose(0, 2, 1)
     moved = np.einsum("gij,gj->gi", left, sums) @ root.T  # what the parameters move without each run
     covariance = moved.T @ moved
@@ -238,7 +238,7 @@ def _inverse(matrix: Array) -> tuple[Array, Array, float, npt.NDArray[np.bool_]]
     """Inverse, a root of it (P, m), condition of the matrix's root, and which parameters lie in a direction that it
     says nothing of (infinite)."""
     scale = 1 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
-    values, axes = np.linalg.eigh(matrix * scale[:, None] * scale[None])
+    values, axes = np.linalg.eigh(np.nan_to_num(matrix * scale[:, None] * scale[None], posinf=0.0, neginf=0.0))
     known = values > SINGULAR * values[-1]
     root = scale[:, None] * axes[:, known] / np.sqrt(values[known])
     blind = ((axes[:, ~known] ** 2).sum(-1) > 1e-3) | (np.diag(matrix) <= 1e-290)

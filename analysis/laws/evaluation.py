@@ -119,7 +119,7 @@ class _Lowering:
         return [low[node] for node in wanted]
 
     def _step(self, kind: str, *parts: Node) -> Node:
-        return self.graph._node((kind, *parts), parts)
+        return self.graph.node((kind, *parts), parts)
 
     def _size(self, node: Node) -> int:
         """0: parameters only, (K, 1); 1: the table only, (n,); 2: both."""

@@ -38,7 +38,7 @@ class Graph:
         self.derived: dict[tuple[Node, str], Node] = {}
         self.size = 0
 
-    def _node(self, key: Key, parts: Iterable[Node]) -> Node:
+    def node(self, key: Key, parts: Iterable[Node]) -> Node:
         if (found := self.known.get(key)) is not None:
             return found
         below = [self.names[part] for part in parts]
@@ -53,11 +53,11 @@ class Graph:
     def number(self, value: float) -> Node:
         if not math.isfinite(value):
             raise GrammarError("a part of it is no finite number")
-        return self._node(("number", float(value)), ())
+        return self.node(("number", float(value)), ())
 
     def leaf(self, name: str, inside: bool = False) -> Node:
         """A parameter, a variable or its logarithm; `inside` a sum it has one axis more."""
-        node = self._node(("leaf", name, inside), ())
+        node = self.node(("leaf", name, inside), ())
         self.names[node] = frozenset((name,))
         return node
 
@@ -73,7 +73,7 @@ class Graph:
             if key[0] == "number":
                 constant += factor * key[1]
             elif key[0] == "*" and key[1] != 1.0:
-                bare = self._node(("*", 1.0, key[2]), (part for part, _ in key[2])) if _many(key[2]) else key[2][0][0]
+                bare = self.node(("*", 1.0, key[2]), (part for part, _ in key[2])) if _many(key[2]) else key[2][0][0]
                 found[bare] = found.get(bare, 0.0) + factor * key[1]
             else:
                 found[node] = found.get(node, 0.0) + factor
@@ -84,7 +84,7 @@ class Graph:
             return self.product([(kept[0][0], 1)], kept[0][1])
         if not math.isfinite(constant) or not all(math.isfinite(factor) for _, factor in kept):
             raise GrammarError("a part of it is no finite number")
-        return self._node(("+", constant, kept), (node for node, _ in kept))
+        return self.node(("+", constant, kept), (node for node, _ in kept))
 
     def product(self, factors: Iterable[tuple[Node, int]], coefficient: float = 1.0) -> Node:
         """The product of powers of nodes, times a number."""
@@ -116,7 +116,7 @@ class Graph:
             return self.number(coefficient)
         if coefficient == 1.0 and not _many(kept):
             return kept[0][0]
-        return self._node(("*", coefficient, kept), (node for node, _ in kept))
+        return self.node(("*", coefficient, kept), (node for node, _ in kept))
 
     def power(self, base: Node, exponent: Node) -> Node:
         """base ** exponent. But for whole numbers it is exp(exponent log(base)), and 0 at a base of zero."""
@@ -161,13 +161,13 @@ class Graph:
             return parts[0]
         if function == "choice" and parts[2] == parts[3]:
             return parts[2]
-        return self._node((function, *parts), parts)
+        return self.node((function, *parts), parts)
 
     def summed(self, node: Node, over: Sequence[Node]) -> Node:
         """The sum of a node along the last axis of the leaves `over`, which may no longer be in it."""
         if self.value(node) == 0.0:
             return node
-        return self._node(("sum", node, *over), (node, *over))
+        return self.node(("sum", node, *over), (node, *over))
 
     def derivative(self, node: Node, name: str) -> Node:
         """With respect to a leaf, or to a variable whose logarithm is a leaf too."""
@@ -239,7 +239,7 @@ def _power(base: float, exponent: float) -> float:
 
 
 def _log0(x: Any) -> Any:
-    if np.minimum.reduce(x, axis=None) > 0:
+    if np.minimum.reduce(x, axis=None, initial=np.inf) > 0:
         return np.log(x)
     return np.where(np.less(x, 0), np.nan, np.log(np.maximum(x, TINY)))
 

@@ -214,6 +214,13 @@ def test_a_kink_has_a_value_and_derivatives(law: Law) -> None:
     assert (gradient[:, at] <= np.maximum(*sides) + 1e-5).all()
 
 
+def test_no_members_of_a_batch_have_no_values() -> None:
+    law = KINKED[2]
+    theta, columns = example(law)
+    assert Bound(law, columns).value(theta[:0]).shape == (0, 7)
+    assert Bound(law, columns).derivatives(theta[:0])[1].shape == (0, len(law.parameters), 7)
+
+
 def test_a_term_without_the_variable_counts_once_for_each_of_a_sum() -> None:
     law = Law("offset", "E + sum(a + x*b)", {"x": "changes"}, ("E", "a", "b"), {}, bounds=dict.fromkeys("ab", FREE))
     bound = Bound(law, {"x": np.array([[1.0, 2.0, 4.0]])})
