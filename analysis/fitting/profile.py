@@ -9,9 +9,7 @@ For parameters whose likelihood is flat or lopsided, where a standard error says
 An interval is the hull of all values at which the objective, minimised over the other parameters, lies no more than
 `allowed` above its minimum: where several basins reach that low, it spans them. A dip of the profile is a minimum of
 the objective itself, so the basins to look for are those that the search saw (`Found.others`), those that starts with
-the parameter held end in, and the ends of the parameter's range.
-
-Everything happens in the coordinate of the search (`Law.inward`), for all parameters and sides in one batch.
+the parameter held end in, and the ends of its range. All in the coordinate of the search (`Law.inward`), in one batch.
 """
 
 from __future__ import annotations
