@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import (
+    bounds,
     cluster,
     coverage,
     fits,
@@ -43,6 +44,7 @@ ALL = {
     "refusals": refusals.refusals,
     "tables": tables.tables,
     "fits": fits.fits,
+    "bounds": bounds.bounds,
     "isoflop": isoflop.isoflop,
     "coverage": coverage.coverage,
     "profiles": profiles.profiles,
