@@ -229,6 +229,8 @@ def fit_lines(fit: Fit) -> list[str]:
     else:
         resampled = f"those of predictions from {len(fit.draws.parameters)} resamples by {fit.draws.group}"
         lines.append(f"intervals from standard errors by runs, {resampled}")
+    if fit.profile:
+        lines.append(f"those of {', '.join(fit.profile)} from their profiles, with a bootstrap and without")
     return lines
 
 
