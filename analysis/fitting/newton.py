@@ -26,6 +26,7 @@ WILD = 1e30  # and an entry above this, in units of the majorizer's, is overflow
 LEAST_FACTOR = 1e-6  # of a small term that goes to zero, in one step
 NOTHING = 1e-13  # of every prediction: a term this small is zero
 RIDGE = 1e-14  # of the trace of a matrix: rounding leaves some singular
+TINY = 1e-200  # a trace that counts as zero
 RADII = (1e-2, 1e-4, 1e-6, 1e-8)  # around a kink, in what raises the objective by its half in one direction
 DESCENTS = 20  # within each of them
 BACK = 3  # steps in which one that led uphill may come back down below where it began
@@ -216,7 +217,8 @@ def within(matrix: Array, slope: Array, low: Array, high: Array) -> Array:
     """
     count, size = slope.shape
     unit = np.eye(size)
-    matrix = matrix + RIDGE * np.einsum("kii->k", matrix)[:, None, None] * unit
+    trace = np.maximum(np.einsum("kii->k", matrix), TINY)  # of a law whose terms all vanish there is nothing to solve
+    matrix = matrix + RIDGE * trace[:, None, None] * unit
     z, fixed = np.zeros((count, size)), low >= high
     stopped = fixed.copy()
     busy = np.arange(count)
