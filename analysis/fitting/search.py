@@ -29,6 +29,7 @@ CONVERGED = 1e-9  # relative gain that one more Newton step may still promise
 ROUGH_CELLS = 16_000  # numbers of the table that the rough descent of a start looks at
 ROUGHLY = 1e-2  # relative difference of two rough ends that may be of one minimum
 FAR = 10.0  # of the objective: what it may rise, by its curvature, to where a parameter is moved
+SMALL = 1e-4  # of every prediction: a term that may be none
 LOOKS = 8  # minima around which others are looked for
 BRIEF = 40  # steps, for ends that only have to show whether they are lower
 LONG = 500  # steps, for the best ends where most were not enough
@@ -81,7 +82,8 @@ def search(objective: Objective, seed: int = 0) -> Found:
         best = np.array([theta for _, _, theta in ends[:KEPT]])
         end = settle(objective, best, low, high, exact[-1])
         ends = _ranked([*zip(objective.value(end.theta), end.gap, end.theta, strict=True), *ends[KEPT:]])
-    ends = _looked_around(objective, ends)
+    if _agreeing(objective, ends) < len(ends) or _at_an_end(objective, ends[0][2]):
+        ends = _looked_around(objective, ends)
     return _found(objective, ends)
 
 
@@ -154,6 +156,14 @@ def _looked_around(objective: Objective, ends: list[End]) -> list[End]:
         if lower[0] < origin[0] and not same(lower[0], origin[0], objective):
             ends = _ranked(lower if _near(end[2], origin[2]) else end for end in ends)
     return ends
+
+
+def _at_an_end(objective: Objective, theta: Array) -> bool:
+    """Whether a parameter is on a bound, or a term too small to be told from none."""
+    low, high = inward_bounds(objective.bound.law)
+    _, _, _, majorizer = objective.derivatives(theta[None], descent(objective)[1][-1])
+    vanished = objective.logarithms & (np.diag(majorizer[0]) <= SMALL**2 * objective.scale)
+    return bool((np.minimum(theta - low, high - theta) < 1e-9).any() or vanished.any())
 
 
 def _value(end: End) -> float:
