@@ -20,7 +20,15 @@ import pandas as pd
 
 from analysis.fitting.objective import Loss, Objective, columns_of, row_weights
 from analysis.fitting.profile import Profile, profiled
-from analysis.fitting.resampling import GUESS, Draws, Grouping, draws_of, grouping_of, grouping_warnings
+from analysis.fitting.resampling import (
+    GUESS,
+    Draws,
+    Grouping,
+    check_resampled,
+    draws_of,
+    grouping_of,
+    grouping_warnings,
+)
 from analysis.fitting.search import Found, Progress, search
 from analysis.fitting.standard_errors import Information, intervals, quality, requirements, unidentified
 from analysis.laws.formula import Array
@@ -201,6 +209,8 @@ def fit_law(
     check_rows(law, table, target, loss)
     objective = objective_of(law, table, loss, target, weights)
     grouping = grouping_of(table, law.variables, group)
+    if bootstrap:
+        check_resampled(grouping, bootstrap)
     found = search(objective, seed)
     if not np.isfinite(found.value):
         why = f"has no value at all rows from any of {found.tried} starts"

@@ -218,6 +218,18 @@ def refit(
     return theta, value, gap
 
 
+def check_resampled(grouping: Grouping, count: int) -> None:
+    """InputError for too few runs to resample `count` times."""
+    if grouping.runs is not None and grouping.runs < FEWEST_RUNS:
+        remedy = "train more runs, or name what rows have in common: --group (fit without one: --bootstrap 0)"
+        if grouping.origin == "guessed":
+            remedy = (
+                f"--bootstrap 0; or, if rows that share {grouping.name} are not one run: --group COLUMN, --group none"
+            )
+        why = f"{grouping.runs} values of {grouping.name} are too few to resample"
+        raise InputError("bootstrap", count, why, remedy)
+
+
 def draws_of(
     objective: Objective,
     found: Found,
@@ -227,15 +239,7 @@ def draws_of(
     seed: int,
     progress: Progress | None,
 ) -> Draws:
-    """The law fitted to `count` resamples. Raises InputError for too few runs, or too few resamples with a fit."""
-    if grouping.runs is not None and grouping.runs < FEWEST_RUNS:
-        remedy = "train more runs, or name what rows have in common: --group (fit without one: --bootstrap 0)"
-        if grouping.origin == "guessed":
-            remedy = (
-                f"--bootstrap 0; or, if rows that share {grouping.name} are not one run: --group COLUMN, --group none"
-            )
-        why = f"{grouping.runs} values of {grouping.name} are too few to resample"
-        raise InputError("bootstrap", count, why, remedy)
+    """The law fitted to `count` resamples. Raises InputError for too few resamples with a fit."""
     theta, _, gap = refit(objective, found, resamples(grouping.clusters, len(table), count, seed), progress)
     parameters = objective.bound.law.outward(theta)
     failed = ~((gap <= 1e-4) & np.isfinite(parameters).all(axis=1))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fitting.fit import fit_law, objective_of
+from analysis.fitting.fit import Fit, fit_law, objective_of
 from analysis.fitting.fit_file import from_document, to_document
 from analysis.fitting.newton import minimise
 from analysis.fitting.objective import Loss, huber, parse_loss
@@ -140,7 +140,9 @@ def test_every_law_finds_its_own_truth_again(name: str) -> None:
 # --- how sure --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["ls", "huber:1e-3", "lad"])  # the noise is three times the corner, or a million
+@pytest.mark.parametrize(
+    "loss", ["ls", "huber:1e-3", pytest.param("lad", marks=pytest.mark.slow)]
+)  # the noise is three times the corner, or a million
 def test_standard_errors_are_those_of_repeated_experiments(loss: str) -> None:
     kind = parse_loss(loss)
     fits = [fit_law(CHINCHILLA, chinchilla_table(seed), loss=kind, group=None) for seed in range(60)]
@@ -173,6 +175,7 @@ def test_run_bootstraps_cover_and_row_bootstraps_do_not() -> None:
     assert coverage(None, 20, 200) < 0.75
 
 
+@pytest.mark.slow
 def test_draws_are_the_same_runs_for_two_fits() -> None:
     table = losses(design(6), TRUTH, 0, row_noise=0.005)
     other = losses(design(6), {**TRUTH, "E": 2.0}, 1, row_noise=0.005).sample(frac=1, random_state=0)
@@ -221,8 +224,13 @@ def test_errors_by_run_are_those_of_repeated_experiments() -> None:
     assert as_rows.se["beta"] > 2 * fits[0].se["beta"]
 
 
-def test_profiles_hold_the_estimate_and_say_nothing_of_what_nothing_is_known() -> None:
-    fit = fit_law(DCPT, losses(design(8, sizes=SIZES[:2]), TRUTH, 0, row_noise=0.005))
+@pytest.fixture(scope="module")
+def two_sizes() -> Fit:
+    return fit_law(DCPT, losses(design(8, sizes=SIZES[:2]), TRUTH, 0, row_noise=0.005))
+
+
+def test_profiles_hold_the_estimate_and_say_nothing_of_what_nothing_is_known(two_sizes: Fit) -> None:
+    fit = two_sizes
     for name, (low, high) in fit.profile.items():
         assert low is None or low <= fit.parameters[name]
         assert high is None or high >= fit.parameters[name]
@@ -237,6 +245,7 @@ def test_few_runs_are_not_resampled() -> None:
             fit_law(DCPT, table.assign(one=1), bootstrap=50, group=column)
 
 
+@pytest.mark.slow
 def test_rows_without_runs_are_no_pairs() -> None:
     table = losses(design(8), TRUTH, 0, row_noise=0.005).drop(columns="run")
     shuffled = table.sample(frac=1, random_state=0)
@@ -264,10 +273,8 @@ def test_wrong_weights(value: float) -> None:
 # --- what the data cannot tell ---------------------------------------------------------------------------------------
 
 
-def test_two_sizes_cannot_tell_their_term_apart() -> None:
-    table = losses(design(8, sizes=SIZES[:2]), TRUTH, 0, row_noise=0.005)
-    fit = fit_law(DCPT, table)
-    assert {"E", "A", "alpha"} <= set(fit.unidentified)
+def test_two_sizes_cannot_tell_their_term_apart(two_sizes: Fit) -> None:
+    assert {"E", "A", "alpha"} <= set(two_sizes.unidentified)
 
 
 def test_tokens_in_proportion_to_size_leave_a_flat_fit() -> None:

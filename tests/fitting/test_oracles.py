@@ -68,6 +68,7 @@ def cpt() -> pd.DataFrame:
     return reference("mixinglaws_cpt70M")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("corpus", "least"), [("pile", 0.95), ("python", 0.995)])
 def test_dcpt_on_real_continual_pretraining(cpt: pd.DataFrame, corpus: str, least: float) -> None:
     rows = cpt[cpt.step > 0]
@@ -187,6 +188,7 @@ def test_annealing_law(curves: pd.DataFrame, size: int, expected: dict[str, floa
     assert np.abs(fit.predict(rest) - rest.loss.to_numpy()).mean() < error
 
 
+@pytest.mark.slow
 def test_multi_power_law(curves: pd.DataFrame) -> None:
     table = curves[curves.model_M == 100]
     fit = fit_law(MULTI_POWER, table[table.run.isin(TRAINED_ON)])
