@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import math
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,10 +89,16 @@ def joined(files: list[Path]) -> pyarrow.Table:
 
 def _peak(root: Path) -> int:
     """By how many bytes reading the store raises the most memory that this process ever had."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _most_memory()
     table = load(root)
     assert len(table)
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return _most_memory() - before
+
+
+def _most_memory() -> int:
+    """In bytes. Not `ru_maxrss`, which a process has from the one that started it."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def write_store(root: Path, count: int) -> int:
