@@ -5,8 +5,7 @@
     fit.predict({"N": 1.8e9, "D": 1e10, "r": 0.9}), fit.predict_draws(...)
 
 One engine for every law and loss: starts by variable projection (`analysis.fitting.starts`), batched Newton steps
-(`analysis.fitting.newton`), more starts until several agree (`analysis.fitting.search`). A fit that has not converged
-says so.
+(`analysis.fitting.newton`), more starts until several agree (`analysis.fitting.search`), and it says if they do not.
 """
 
 from __future__ import annotations
@@ -209,8 +208,7 @@ def fit_law(
     check_rows(law, table, target, loss)
     objective = objective_of(law, table, loss, target, weights)
     grouping = grouping_of(table, law.variables, group)
-    if bootstrap:
-        check_resampled(grouping, bootstrap)
+    check_resampled(grouping, bootstrap)
     found = search(objective, seed)
     if not np.isfinite(found.value):
         why = f"has no value at all rows from any of {found.tried} starts"

@@ -219,8 +219,8 @@ def refit(
 
 
 def check_resampled(grouping: Grouping, count: int) -> None:
-    """InputError for too few runs to resample `count` times."""
-    if grouping.runs is not None and grouping.runs < FEWEST_RUNS:
+    """InputError for too few runs to resample `count` times, if at all."""
+    if count and grouping.runs is not None and grouping.runs < FEWEST_RUNS:
         remedy = "train more runs, or name what rows have in common: --group (fit without one: --bootstrap 0)"
         if grouping.origin == "guessed":
             remedy = (
