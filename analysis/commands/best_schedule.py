@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.commands.decide import answer_lines, fits_of, warning_lines, within_of
+from analysis.commands.decide import add_extrapolate, answer_lines, fits_of, warning_lines, within_of
 from analysis.commands.schedules import OF_BASE, base_curves, only
-from analysis.decide.answer import FARTHEST
 from analysis.decide.schedule import SCALABLE, choose_schedule
 from analysis.fitting.fit import Fit
 from analysis.results.curves import DECAY
@@ -49,13 +48,7 @@ def add_best_schedule_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", type=float, metavar="T", help="relative rise of the upstream loss that is borne")
     parser.add_argument("--base-loss", type=float, metavar="L", help="upstream loss before continual pre-training")
     parser.add_argument("--independent", action="store_true", help="the fits' draws need not be of the same runs")
-    parser.add_argument(
-        "--extrapolate",
-        type=float,
-        default=FARTHEST,
-        metavar="FACTOR",
-        help=f"how far outside of the data ({FARTHEST:g})",
-    )
+    add_extrapolate(parser)
 
 
 def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

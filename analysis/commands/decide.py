@@ -194,6 +194,10 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", type=float, metavar="T", help="relative rise of the general loss that is borne")
     parser.add_argument("--base-loss", type=float, metavar="L", help="general loss before continual pre-training")
     parser.add_argument("--independent", action="store_true", help="the fits' draws need not be of the same runs")
+    add_extrapolate(parser)
+
+
+def add_extrapolate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extrapolate",
         type=float,

@@ -7,6 +7,7 @@ python -m analysis fit dcpt --sweep dcpt --corpus python --bootstrap 1000 --json
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from analysis.commands.schedules import (
     VARIABLES,
     add_schedule_arguments,
     asked,
-    check_decay,
+    decay_of,
     refuse_curves,
+    refuse_decay,
     with_schedules,
 )
 from analysis.decide.answer import FARTHEST, doubts_of, verdict_of
@@ -29,10 +31,10 @@ from analysis.fitting.objective import parse_loss
 from analysis.fitting.resampling import GUESS
 from analysis.laws.library import FAMILIES, LAWS, find
 from analysis.results.curves import add_schedules
-from analysis.results.expressions import parse_map, parse_numbers
+from analysis.results.expressions import names_in, parse_map, parse_numbers
 from analysis.results.recorded_program import lr_curve
 from analysis.results.runs import read_runs
-from analysis.results.tables import keep, read, table_of
+from analysis.results.tables import TEXTS, keep, read, table_of
 from harness.core.errors import InputError
 from harness.core.options import path
 from harness.plan.recorded_runs import program_of
@@ -127,7 +129,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     if options.plot:
         _plot(options.plot, fit, table)
     if set(law.variables) & set(VARIABLES):
-        document["decay"] = options.decay
+        document["decay"] = decay_of(options)
     document["notes"] = notes = table.attrs.get("notes", [])
     if options.report:
         from analysis.report.fit_report import write_report  # matplotlib takes a second
@@ -166,12 +168,12 @@ def rows_of(
             given = options.sweep or options.corpus or overrides
             raise InputError("arguments", given, "is for the runs of a store", "give either --table or --sweep")
         table = read(options.table, columns, where)
+        _check_mapped(options, columns, where, variables)
         if asked(options, table, variables):
             table, notes = with_schedules(options, table, columns, variables)
             table.attrs |= {"map": dict(columns), "notes": notes}
         return table
     refuse_curves(options)
-    check_decay(options)
     if columns:
         why = "is for a table: the runs of a store have N, D, r and their own losses"
         raise InputError("map", ",".join(options.map), why, "leave it out")
@@ -183,13 +185,32 @@ def rows_of(
         why = "whose loss?" if options.corpus is None else "not among those measured"
         raise InputError("corpus", options.corpus, why, f"choose of {', '.join(known) or 'none: nothing is measured'}")
     table = table[(table.corpus == options.corpus) & (table.D > 0)].reset_index(drop=True)
+    refuse_decay(options, variables)
     if set(variables) & set(VARIABLES):
         schedules = {one.facts.run: lr_curve(program_of(one.document)) for one in runs}
         start = {one.facts.run: one.base_position for one in runs}
-        table = add_schedules(table.assign(step=table.position), schedules, start=start, decay=options.decay)
+        table = add_schedules(table.assign(step=table.position), schedules, start=start, decay=decay_of(options))
     if where:
         table = keep(table, where, str(options.root))
     return table
+
+
+def _check_mapped(
+    options: argparse.Namespace, columns: Mapping[str, str], where: str | None, variables: Mapping[str, str]
+) -> None:
+    """InputError for a name in --map that nothing reads: misspelt, it would leave the table's own column in place.
+
+    The variables of any law are taken, so that one --map serves several laws.
+    """
+    options_name = {options.target, options.weights or options.target, *options.group.split(",")}
+    conditions = names_in(where) if where else set()
+    known = sorted({*variables, *options_name, *conditions, *TEXTS, "seed", "step", "lr", "phase"} - {GUESS, "none"})
+    any_law = {name for law in LAWS.values() for name in law.variables}
+    for name in columns:
+        if name not in any_law and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            remedy = f"write {near[0]}=..." if near else f"names that are read: {', '.join(known)}"
+            raise InputError("map", f"{name}={columns[name]}", "nothing reads a column of this name", remedy)
 
 
 def fit_lines(fit: Fit) -> list[str]:

@@ -4,7 +4,7 @@ python -m analysis isoflop --table runs.csv --map N=params,D=tokens,loss=val_los
 python -m analysis isoflop --table runs.csv --of D --budgets 1e19,3e19,1e20 --plot isoflop.pdf
 
 C: a column of budgets (also called budget, flops or compute), else 6 N D. Sizes N or D alone will do: D = C/(6 N).
-Status 1: the runs do not support a power law.
+Status 1: the runs do not support a power law, or the budget of --at lies too far outside of theirs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.commands.decide import add_extrapolate, within_of
+from analysis.decide.answer import EXTRAPOLATED, NONE, UNSUPPORTED, Verdict, verdict_of
 from analysis.decide.isoflop import DRAWS, LEAST_BUDGETS, IsoFlop, power_law, read_off, scatter
 from analysis.decide.valleys import ACCEPTED, FORMS, LEAST
 from analysis.fitting.fit import LEVEL, Fit
@@ -55,6 +57,7 @@ def add_isoflop_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draws; those of N and D are paired (0)")
     parser.add_argument("--at", type=amount, metavar="FLOPS", help="the best sizes for this budget")
+    add_extrapolate(parser)
     parser.add_argument("--plot", type=path, metavar="FILE", help="curves and power law: png, pdf or svg")
 
 
@@ -66,6 +69,7 @@ def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
         raise InputError("seed", options.seed, "a negative number", "give 0 or more")
     if options.at is not None and not SMALLEST <= options.at <= LARGEST:
         raise InputError("at", f"{options.at:g}", "no budget of a training", "give its FLOPs, such as --at 1e22")
+    within = within_of(options)
     table, notes = table_of(options)
     found, laws = {}, {}
     for of in (options.of,) if options.of else ("N", "D"):
@@ -76,8 +80,10 @@ def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
     if options.plot:
         _plot(options, table, found, laws)
     sizes = {of: _document(found[of], laws[of], options.at) for of in found}
-    document = {"supported": all(laws.values()), "at": options.at, "notes": notes, "sizes": sizes}
-    lines = [line for of in found for line in law_lines(found[of], laws[of], options.at)]
+    verdict = _verdict(laws, options.at, within)
+    document = {**verdict.document(), "at": options.at, "notes": notes, "sizes": sizes}
+    lines = [verdict.line] if verdict.kind in (EXTRAPOLATED, UNSUPPORTED) else []
+    lines += [line for of in found for line in law_lines(found[of], laws[of], options.at)]
     for one in found.values():
         lines += ["", *minima_lines(one)]
     return document, [*lines, *(["", *notes] if notes else [])]
@@ -179,12 +185,23 @@ def law_lines(found: IsoFlop, law: Fit | None, at: float | None) -> list[str]:
     return lines
 
 
+def _verdict(laws: dict[str, Fit | None], at: float | None, within: float) -> Verdict:
+    """Whether there are power laws, and `at` lies inside their budgets or not far outside."""
+    if none := [f"the budgets have no power law of {of}*" for of, law in laws.items() if law is None]:
+        return Verdict(NONE, tuple(none))
+    factor = max((_beyond(law, at) for law in laws.values() if law is not None and at is not None), default=1.0)
+    return verdict_of((), {"C": factor} if factor > 1 else {}, within)
+
+
+def _beyond(law: Fit, at: float) -> float:
+    """How far a budget lies outside of those of the data, as a factor; below 1 inside."""
+    first, last = law.range["C"]
+    return max(at / last, first / at)
+
+
 def _at_line(law: Fit, at: float) -> str:
     low, high = _interval(law, at)
-    first, last = law.range["C"]
-    factor = max(at / last, first / at)
-    text = f"  at {at:.4g} FLOPs {law.target}* = {float(law.predict({'C': at})):.4g}   {low:.4g} to {high:.4g}"
-    return text + (f"; EXTRAPOLATED by a factor of {factor:.3g}" if factor > 1 else "")
+    return f"  at {at:.4g} FLOPs {law.target}* = {float(law.predict({'C': at})):.4g}   {low:.4g} to {high:.4g}"
 
 
 def _interval(law: Fit, at: float) -> tuple[float, float]:

@@ -52,9 +52,7 @@ def add_schedule_arguments(parser: argparse.ArgumentParser) -> None:
         "--warmup", type=int, metavar="STEPS", help="linear from zero, before the first row of a curve (0: none)"
     )
     group.add_argument("--base-warmup", type=int, metavar="STEPS", help="the same, before the first row of the base")
-    group.add_argument(
-        "--decay", type=float, default=DECAY, metavar="LAMBDA", help=f"of the annealing's momentum, a step ({DECAY:g})"
-    )
+    group.add_argument("--decay", type=float, metavar="LAMBDA", help=f"of the annealing's momentum, a step ({DECAY:g})")
 
 
 def asked(options: argparse.Namespace, table: pd.DataFrame, variables: Mapping[str, str]) -> bool:
@@ -68,13 +66,24 @@ def asked(options: argparse.Namespace, table: pd.DataFrame, variables: Mapping[s
         name = given[0].replace("_", "-")
         why = f"plays no part: the law's variables are {', '.join(variables)}"
         raise InputError(name, getattr(options, given[0]), why, "leave it out, or fit a law of S1, S2 or drop")
+    if not lacking:
+        refuse_decay(options, variables)
     return bool(lacking)
 
 
-def check_decay(options: argparse.Namespace) -> None:
-    """InputError for a decay that is none."""
-    if not 0 < options.decay < 1:
-        raise InputError("decay", options.decay, "not between 0 and 1", f"give one such as {DECAY:g}")
+def refuse_decay(options: argparse.Namespace, variables: Mapping[str, str]) -> None:
+    """InputError for a decay that is given where no sum is worked out for the law's variables."""
+    if options.decay is not None and not set(variables) & set(VARIABLES):
+        why = "plays no part: no learning-rate sums are worked out for this law"
+        raise InputError("decay", options.decay, why, "leave it out, or fit a law of S1, S2 or drop")
+
+
+def decay_of(options: argparse.Namespace) -> float:
+    """`--decay`. InputError for one that is none."""
+    decay = DECAY if options.decay is None else float(options.decay)
+    if not 0 < decay < 1:
+        raise InputError("decay", decay, "not between 0 and 1", f"give one such as {DECAY:g}")
+    return decay
 
 
 def refuse_curves(options: argparse.Namespace) -> None:
@@ -89,7 +98,7 @@ def with_schedules(
     options: argparse.Namespace, table: pd.DataFrame, columns: Mapping[str, str], variables: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[str]]:
     """The table with what the law asks of its runs' learning rates, and what was read into them. Raises InputError."""
-    check_decay(options)
+    decay = decay_of(options)
     if options.warmup is not None and options.warmup < 0:
         raise InputError("warmup", options.warmup, "a negative number of steps", "give 0 or more")
     table = _whole_steps(table)
@@ -114,7 +123,7 @@ def with_schedules(
     if at := sorted(set(start.values())):
         more = " ..." if len(at) > SHOWN else ""
         notes.append(f"continual pre-training begins at update {', '.join(map(str, at[:SHOWN]))}{more}")
-    table = add_schedules(table, curves, start=start or 0, decay=options.decay)
+    table = add_schedules(table, curves, start=start or 0, decay=decay)
     before = table.S1 <= 0
     if before.any():
         notes.append(f"{before.sum()} rows from before the first update with a learning rate are left out")

@@ -200,7 +200,7 @@ def limit_of(base_loss: float, tolerance: float) -> float:
     """(1 + T) L_g0. Raises InputError."""
     check_loss(base_loss)
     if not -1 < tolerance < 1:
-        percent = 1 <= abs(tolerance) < 100
+        percent = 1 <= tolerance < 100
         why = "is no share of the base loss" + ("; it looks like percent" if percent else "")
         raise InputError(
             "tolerance",

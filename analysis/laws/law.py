@@ -266,5 +266,5 @@ def remedy_of(law: Law, variable: str) -> str:
     for names in itertools.islice(itertools.chain.from_iterable(one_or_two), MOST_REMEDIES):
         with contextlib.suppress(InputError):  # a formula that has no value with zeros there
             if set(law.fixed(dict.fromkeys(names, 0.0)).variables) == set(law.variables) - {variable}:
-                return f"give rows with other values, or leave it out: --fix {','.join(f'{name}=0' for name in names)}"
-    return "give rows with other values"
+                return f"leave it out: --fix {','.join(f'{name}=0' for name in names)}"
+    return "fix its parameters"

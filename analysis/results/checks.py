@@ -86,7 +86,7 @@ def check(
         ):
             remedy = (remedies or {}).get(name, "fix its parameters")
             why = f"the same in all {len(table)} rows: its parameters cannot be told apart"
-            raise InputError(name, f"{numbers[name].iloc[0]:g}", why, f"add rows with other values, or {remedy}")
+            raise InputError(name, f"{numbers[name].iloc[0]:g}", why, f"give rows with other values, or {remedy}")
 
 
 def _beside(name: str, variables: Mapping[str, str], numbers: Mapping[str, pd.Series[Any]]) -> bool:

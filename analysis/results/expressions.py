@@ -5,8 +5,7 @@ Below `analysis.results.tables`; `analysis.laws.grammar` reads the text, so it c
     evaluate("6 * params * tokens", table)                 # in floats: the product of integer columns does not wrap
     evaluate("run != 'NA' and isfinite(loss)", table)      # a condition: True or False for every row
 
-Names are columns (in backticks if they are no words), `and`, `or`, `not`, comparisons and `in [...]` make conditions,
-and FUNCTIONS can be called.
+Names are columns (in backticks if they are no words); `and`, `or`, `not`, comparisons, `in [...]`; and FUNCTIONS.
 """
 
 from __future__ import annotations
@@ -126,17 +125,18 @@ def parse_map(text: str) -> dict[str, str]:
 def parse_numbers(text: str, field: str) -> dict[str, float]:
     """`A=0,alpha=0.3` as {name: number}; none if the text is empty. Raises InputError, naming the option `field`."""
     try:
-        pairs = [part.partition("=") for part in text.split(",")] if text else []
-        return {name.strip(): float(value) for name, _, value in pairs}
+        pairs = [(part.partition("=")[0].strip(), float(part.partition("=")[2])) for part in text.split(",") if text]
     except ValueError:
         raise InputError(field, text, "not NAME=NUMBER,...", f"write --{field} NAME=NUMBER,NAME=NUMBER") from None
+    if len(dict(pairs)) < len(pairs):
+        raise InputError(field, text, "a name is given twice", "give it once")
+    return dict(pairs)
 
 
 def row_numbers(index: Any, most: int = 5) -> str:
     """The first rows of an index for a message, counted as in the file of `read`, whose header is row 1."""
     numbers = [str(label + 2) if isinstance(label, (int, np.integer)) else str(label) for label in list(index)[:most]]
-    more = ", ..." if len(index) > most else ""
-    return f"row{'s' if len(index) > 1 else ''} {', '.join(numbers)}{more}"
+    return f"row{'s' if len(index) > 1 else ''} {', '.join(numbers)}{', ...' if len(index) > most else ''}"
 
 
 def numbers_of(column: pd.Series[Any], field: str, value: object) -> pd.Series[Any]:

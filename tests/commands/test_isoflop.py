@@ -38,7 +38,7 @@ MAP = ("--map", "N=params,D=tokens,loss=val")
 
 
 def test_the_power_laws_of_both_sizes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = document(capsys, "isoflop", "--table", str(runs), *MAP, "--at", "1e22")
+    found = document(capsys, "isoflop", "--table", str(runs), *MAP, "--at", "1e22", "--extrapolate", "10")
     assert found["schema"] == "rewarm.isoflop/1"
     assert found["supported"] is True
     assert found["notes"] == ["C is the column Budget"]
@@ -54,11 +54,16 @@ def test_the_power_laws_of_both_sizes(runs: Path, capsys: pytest.CaptureFixture[
 def test_the_verdict_comes_first_and_minima_say_why_not(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["isoflop", "--table", str(runs), *MAP, "--of", "N", "--at", "1e22"]) == 0
+    assert main(["isoflop", "--table", str(runs), *MAP, "--of", "N", "--at", "9e20"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("N* = ")
     assert "5 of 5 budgets" in lines[0]
-    assert any("EXTRAPOLATED by a factor of 10" in line for line in lines[:4])
+    beyond = "C lies outside the fitted range by a factor of 10"
+    for more, status, kind in (([], 1, "NOT SUPPORTED"), (["--extrapolate", "10.1"], 0, "EXTRAPOLATED")):
+        assert main(["isoflop", "--table", str(runs), *MAP, "--of", "N", "--at", "1e22", *more]) == status
+        assert capsys.readouterr().out.splitlines()[0] == f"{kind}: {beyond}"
+    far = document(capsys, "isoflop", "--table", str(runs), *MAP, "--at", "1e22", status=1)
+    assert (far["verdict"], far["supported"]) == ("not supported", False)
     assert max(map(len, lines)) <= 110
     table = pd.read_csv(runs)
     small = table[table.params < table.groupby("Budget").params.transform("median")]
@@ -139,6 +144,7 @@ def test_llama_3_in_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path = tmp_path / "isoflops.csv"
     table.to_csv(path, index=False)
     arguments = ("--map", "N=params,D=tokens", "--where", "experiment == 'llama_3__raw_loss'", "--at", "3.8e25")
-    best = document(capsys, "isoflop", "--table", str(path), *arguments)["sizes"]
+    far = (*arguments, "--extrapolate", "4000")
+    best = document(capsys, "isoflop", "--table", str(path), *far)["sizes"]
     assert best["D"]["best"]["interval"][0] < 16.55e12 < best["D"]["best"]["interval"][1]
     assert best["N"]["best"]["interval"][0] < 402e9 < best["N"]["best"]["interval"][1]

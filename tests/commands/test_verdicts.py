@@ -58,6 +58,7 @@ def test_the_document_begins_with_the_verdict(fits: list[str], capsys: pytest.Ca
         (["--extrapolate", "nan"], "is no factor"),
         (["--D", "1e-5"], "no run has so few tokens"),
         (["--tolerance", "50"], "write 50 % as 0.5"),
+        (["--tolerance", "-1"], "write 3 % as 0.03"),
     ],
 )
 def test_a_wrong_question_is_status_2(

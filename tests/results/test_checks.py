@@ -136,7 +136,7 @@ def test_duplicate_rows_are_refused() -> None:
 
 def test_a_constant_variable_is_refused_unless_fixed() -> None:
     table = good(N=7e7)
-    message = "N=7e+07: the same in all 4 rows: its parameters cannot be told apart; add rows with other values, or "
+    message = "N=7e+07: the same in all 4 rows: its parameters cannot be told apart; give rows with other values, or "
     assert refusal(table) == message + "fix its parameters"
     assert refusal(table, remedies={"N": "--fix A=0,alpha=1"}) == message + "--fix A=0,alpha=1"
     check(table, UNITS, fixed=["N"])
