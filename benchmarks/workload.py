@@ -14,7 +14,8 @@ from pathlib import Path
 from harness.compose.compose import collect
 from harness.config.run import read_run
 from harness.core.errors import CorruptError
-from harness.corpora.corpus import build, open_corpus
+from harness.corpora.corpus import open_corpus
+from harness.ingest.build import build
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, compile_points
 from harness.plan.task import Task, task_of

@@ -39,6 +39,7 @@ ROOMS = (
     ("harness.measure", True),
     ("harness.compose", False),
     ("harness.config", False),
+    ("harness.ingest", False),
     ("harness.corpora", True),
     ("harness.model", True),
     ("harness.texts", False),

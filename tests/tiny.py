@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from harness.corpora import corpus
+from harness.ingest.build import build
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.task import task_of
@@ -48,7 +48,7 @@ def command(texts: Path, more: str = "") -> str:
 def planned(texts: Path, store: Store, *more: str) -> Plan:
     """The plan of several runs over a store whose corpora are built."""
     points = points_of(*(command(texts, knobs) for knobs in more))
-    corpus.build([r for point in points for r in point.run.recipes.values()], store.root, progress=False)
+    build([r for point in points for r in point.run.recipes.values()], store.root, progress=False)
     return plan_over(points, store)
 
 

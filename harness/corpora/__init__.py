@@ -1,4 +1,4 @@
-"""Corpora: texts become tokens in shards, read as windows and drawn into batches.
+"""Corpora in a store: tokens in shards, read as windows and drawn into batches.
 
-Ask for `corpus.build`, `corpus.open_corpus`, `batches.Batches`, `tokenizer.train`.
+Ask for `corpus.open_corpus`, `batches.Batches`, `tokenizer.train`.
 """

@@ -16,7 +16,8 @@ from harness.config.shift import corpora
 from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
-from harness.corpora.corpus import build, open_corpus
+from harness.corpora.corpus import open_corpus
+from harness.ingest.build import build
 from harness.plan.recorded_runs import Document, corpus_names
 from harness.store.store import Store
 from harness.texts.recipe import Recipe

@@ -1,7 +1,7 @@
 """What a corpus is made of, and its key, without building it.
 
 Hashes and package versions only; no tokenizer, no parsing, no torch. A plan needs nothing more, so planning works
-before anything was ingested. `harness.corpora.corpus` builds what a recipe says and reads it back.
+before anything was ingested. `harness.ingest` builds what a recipe says.
 
     recipe = embedded("docs")                                       # from the installed packages
     recipe = local("upstream", "data/up", companions={"upstream": "data/up", "downstream": "data/down"})

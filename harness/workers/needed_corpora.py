@@ -5,7 +5,9 @@ Without torch; `harness.launch` calls it.
 
 from __future__ import annotations
 
-from harness.corpora.corpus import Corpus, build, require_windows
+from harness.corpora.corpus import Corpus
+from harness.ingest.build import build
+from harness.ingest.windows import require_windows
 from harness.plan.jobs import Jobs
 from harness.plan.plan import Plan
 from harness.store.store import Store

@@ -10,6 +10,7 @@ import pytest
 from harness.cli import run_points
 from harness.compose.compose import collect
 from harness.corpora import corpus
+from harness.ingest.build import build
 from harness.plan.epochs import Epochs
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan
@@ -24,7 +25,7 @@ MANY = "tokens=1M replay=0.5 warmup=0.01 evaluate.every=0.1M"
 
 def built(texts: Path, store: Store, *knobs: str) -> Plan:
     points = points_of(*(command(texts, line) for line in knobs))
-    corpus.build([recipe for point in points for recipe in point.run.recipes.values()], store.root, progress=False)
+    build([recipe for point in points for recipe in point.run.recipes.values()], store.root, progress=False)
     return plan_over(points, store)
 
 

@@ -1,6 +1,6 @@
 """The tokenizer.json that a recipe asks for: trained on the texts of its corpora, or a given file.
 
-Beneath `harness.corpora.ingest`, which writes it into the folder of a corpus.
+Beneath `harness.ingest.shards`, which writes it into the folder of a corpus.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.core.errors import InputError
 from harness.corpora import tokenizer
-from harness.corpora.held_out import PIECE_CHARACTERS, pieces, place
+from harness.ingest.held_out import PIECE_CHARACTERS, pieces, place
 from harness.texts import embedded
 from harness.texts.local import read_file
 from harness.texts.recipe import TokenizerRecipe

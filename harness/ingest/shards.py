@@ -1,6 +1,6 @@
 """From a recipe to the files of a corpus: documents, tokenizer, tokens in shards, manifest.
 
-Above `harness.texts` and `harness.corpora.tokenizer`; `harness.corpora.corpus` calls it and decides where the folder
+Above `harness.texts` and `harness.corpora.tokenizer`; `harness.ingest.build` calls it and decides where the folder
 goes. One process reads and writes in a fixed order, the others extract and tokenise, so the bytes do not depend on how
 many there are; at most a few batches are in memory.
 
@@ -24,18 +24,17 @@ import numpy as np
 from harness.core import files
 from harness.core.errors import InputError
 from harness.core.identity import canonical
-from harness.corpora import held_out, tokenizer
+from harness.corpora import tokenizer
+from harness.corpora.corpus import DOCUMENT_DTYPE, FORMAT, SPLITS
 from harness.corpora.tokenizer import EncodingError
-from harness.corpora.trained_tokenizer import tokenizer_json
+from harness.ingest import held_out
+from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.texts import embedded
 from harness.texts.embedded import OrderedMap
 from harness.texts.local import Document, local_documents
 from harness.texts.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of, field_of
 
-FORMAT = 1
-SPLITS = ("train", "validation")
 SHARD_TOKENS = 1 << 28
-DOCUMENT_DTYPE = np.dtype([("end", "<i8"), ("file", "<u4"), ("line", "<u4")])  # end: tokens of the split up to here
 Report = Callable[[int, int], None]  # (files read so far, tokens so far)
 
 _BATCH_CHARACTERS = 1 << 19

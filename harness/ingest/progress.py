@@ -1,6 +1,6 @@
 """What a user sees of an ingest, on stderr: one bar on a terminal, elsewhere two lines a corpus.
 
-`harness.corpora.corpus.build` calls begin, report and end.
+`harness.ingest.build` calls begin, report and end.
 
     with display_of(recipes, progress=True) as display:
         display.begin(recipe)
@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.core.units import count
-from harness.corpora.ingest import SPLITS, count_files
+from harness.corpora.corpus import SPLITS
+from harness.ingest.shards import count_files
 from harness.texts.recipe import LocalSource, Recipe
 from harness.texts.text_files import text_files
 

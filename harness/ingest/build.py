@@ -1,0 +1,130 @@
+"""Make the corpora that a root lacks: one folder each, complete or not at all.
+
+Above `harness.ingest.shards`, which writes the files; `harness.corpora.corpus` opens what is made here.
+
+    build([recipe], root)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from harness.core import files
+from harness.core.cores import cores
+from harness.core.errors import CorruptError, InputError
+from harness.corpora.corpus import Corpus, open_corpus, read_corpus
+from harness.ingest.processes import workers
+from harness.ingest.progress import display_of
+from harness.ingest.shards import ingest
+from harness.texts.embedded import OrderedMap
+from harness.texts.recipe import LocalSource, Recipe
+from harness.texts.text_files import text_files
+
+_SMALL_BYTES = 4 << 20  # local files below this are read without other processes, which take a second to start
+
+
+def build(
+    recipes: Sequence[Recipe],
+    root: Path,
+    *,
+    progress: bool = True,
+    processes: int | None = None,
+    check: Callable[[Recipe, Corpus], None] = lambda *_: None,
+) -> None:
+    """Ingest what `root` lacks; damaged folders are set aside, named on stderr, and made again.
+
+    `check` is called for each of them and may raise InputError (`require_windows`) before anything is kept.
+    Raises InputError, and leaves nothing behind then, nor on Ctrl-C or a full disk. Two processes at once are safe.
+    """
+    wanted = list({recipe.folder: recipe for recipe in recipes}.values())
+    ready = [_ready(root, recipe) for recipe in wanted]
+    for recipe, corpus in zip(wanted, ready, strict=True):
+        if corpus is not None:
+            check(recipe, corpus)
+    if all(ready):
+        return
+    finished: list[tuple[Path, Path]] = []
+    with _exclusive(root / "corpora") as folder:
+        missing = [recipe for recipe in wanted if not _ready(root, recipe)]  # another process may have been faster
+        try:
+            with _workers(missing, processes) as ordered_map, display_of(missing, progress) as display:
+                for recipe in missing:
+                    temporary = folder / files.temporary_name()
+                    finished.append((temporary, folder / recipe.folder))
+                    temporary.mkdir()
+                    display.begin(recipe)
+                    manifest = ingest(recipe, temporary, ordered_map, display.report)
+                    (temporary / "manifest.json").write_bytes(files.seal(manifest))
+                    files.flush_folder(temporary)
+                    display.end(manifest)
+                    check(recipe, read_corpus(temporary, recipe, manifest))
+            for temporary, final in finished:
+                if not final.exists():  # where there are no locks, the first of two processes wins
+                    temporary.rename(final)
+            files.flush(folder)
+        finally:
+            for temporary, _ in finished:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _ready(root: Path, recipe: Recipe) -> Corpus | None:
+    try:
+        return open_corpus(root, recipe)
+    except FileNotFoundError:
+        return None
+    except CorruptError as error:
+        print(f"corpus {recipe.name}: {error}; made again", file=sys.stderr)
+        return None
+
+
+@contextlib.contextmanager
+def _exclusive(folder: Path) -> Iterator[Path]:
+    """The folder, made if need be and locked; of what was made, what is empty in the end is removed."""
+    made: list[Path] = []
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_empty, made)
+        try:
+            while True:
+                for path in [*reversed(folder.parents), folder]:
+                    if not path.exists():
+                        path.mkdir(exist_ok=True)
+                        made.append(path)
+                try:
+                    descriptor = os.open(folder, os.O_RDONLY)
+                except FileNotFoundError:  # removed by another process that failed
+                    continue
+                with contextlib.suppress(OSError):  # some network file systems have no locks: then both build, one wins
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if folder.exists() and os.fstat(descriptor).st_ino == folder.stat().st_ino:
+                    break
+                os.close(descriptor)
+        except OSError as error:
+            why = f"cannot be written ({error.strerror})"
+            raise InputError("root", folder.parent, why, "choose a folder you may write") from None
+        stack.callback(os.close, descriptor)
+        files.remove_leavings(folder)
+        yield folder
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for path in reversed(folders):
+        with contextlib.suppress(OSError):  # not empty
+            path.rmdir()
+
+
+def _workers(recipes: Sequence[Recipe], processes: int | None) -> contextlib.AbstractContextManager[OrderedMap]:
+    # A given tokenizer may fail as no trained one does: by never ending, or by ending its process.
+    simple = all(isinstance(r.source, LocalSource) and not r.tokenizer.path for r in recipes)
+    small = simple and all(_size(r) < _SMALL_BYTES for r in recipes)
+    return workers(processes or (1 if small else cores()))
+
+
+def _size(recipe: Recipe) -> int:
+    assert isinstance(recipe.source, LocalSource)
+    return sum(file.stat().st_size for file in text_files(recipe.source.path, recipe.name).files)

@@ -1,0 +1,83 @@
+"""What a corpus of listed files is made of: files that stay where they are until they are fetched, known by a listing.
+
+Beside `EmbeddedSource` and `LocalSource` of `harness.texts.recipe`, for data of any size: a plan needs the listing
+alone (names, sizes and the versions that their server gives), no file is opened for it. `harness.ingest` fetches,
+builds and assembles what a source says.
+
+    source = FilesSource(train=listing(files), parts=(Part("C4", 0.27, where=(("meta.set", ("C4",)),)), ...))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness.core.identity import digest
+
+UNIT_BYTES = 1 << 30  # of text: what one job builds at a time, so that a kill costs minutes
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """One file as its server lists it."""
+
+    name: str
+    """Path below the root of its listing; files are read in the order of their names."""
+    size: int
+    """Bytes, as it lies there (compressed, if it is)."""
+    version: str
+    """What changes when it does: `sha256 HEX` (files here, hubs), `etag TEXT` (buckets, web servers)."""
+    url: str = field(default="", metadata={"address": False})
+    """Where it is read from: a path here, or a URL that fsspec opens."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one split. Only the digest over names, sizes and versions is addressed: 60,000 files stay cheap."""
+
+    digest: str
+    files: tuple[ListedFile, ...] = field(default=(), metadata={"address": False}, repr=False)
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of a corpus: the records that `where` picks, and their share of the stream."""
+
+    name: str
+    """What it is called, for counts and losses of its own."""
+    weight: float | None = None
+    """Share of the sequences drawn from the corpus, in (0, 1], in sum 1; None: as many as its text gives."""
+    where: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(field of a record, dots for nesting; values that belong to the part); all must hold. (): every record."""
+
+
+@dataclass(frozen=True)
+class FilesSource:
+    """Texts of listed files, in parts. Neutral values of later fields keep a corpus' key."""
+
+    train: Listing
+    """The files to train on; also held out from, where `validation` is None."""
+    parts: tuple[Part, ...]
+    """At least one. Several with weights make a mixture that holds at any position; without, one stream."""
+    validation: Listing | None = None
+    """The data's own split; None: a share of the documents, by hash (`Recipe.validation`)."""
+    text: str = "text"
+    """Field of a record that holds the text, dots for nesting."""
+    format: str = ""
+    """One of `harness.texts.text_files.SUFFIXES` for all files; empty: by the suffix of each."""
+    tokens: int | None = None
+    """Budget of training tokens: whole units in a fixed shuffled order, the last one cut exactly; None: all."""
+    unit_bytes: int = UNIT_BYTES
+    """Bytes of text in a unit; decides where a budget ends, so it is part of what the corpus is."""
+    longest_document: int = field(default=64_000_000, metadata={"address": False})
+    """Bytes of one document as it stands in its file; only ever refuses."""
+
+
+def listing(files: Iterable[ListedFile]) -> Listing:
+    """The files in reading order (by name) with the digest over names, sizes and versions."""
+    ordered = tuple(sorted(files, key=lambda file: file.name))
+    return Listing(digest([(file.name, file.size, file.version) for file in ordered]), ordered)
