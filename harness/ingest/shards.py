@@ -31,6 +31,7 @@ from harness.ingest import held_out
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.texts import embedded
 from harness.texts.embedded import OrderedMap
+from harness.texts.listed import FilesSource
 from harness.texts.local import Document, local_documents
 from harness.texts.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of, field_of
 
@@ -92,6 +93,7 @@ def documents_of(recipe: Recipe, ordered_map: OrderedMap) -> Iterator[Document]:
     if isinstance(source, EmbeddedSource):
         yield from embedded.documents(source.corpus, source.sample, ordered_map)
         return
+    assert isinstance(source, LocalSource), "listed files are built in units"
     if content_of(source.path, recipe.name) != source.files:
         raise InputError(recipe.name, source.path, "has changed since it was planned", "run the command again")
     yield from local_documents(source.path, recipe.name, source.text, source.longest_document)
@@ -107,6 +109,8 @@ def count_files(recipe: Recipe) -> int:
     source = recipe.source
     if isinstance(source, LocalSource):
         return len(source.files)
+    if isinstance(source, FilesSource):
+        return len(source.train.files) + (len(source.validation.files) if source.validation else 0)
     return len(embedded.sampled(source.corpus, source.sample))
 
 
@@ -114,6 +118,8 @@ def place_of(recipe: Recipe) -> tuple[str, str]:
     """(field, value) by which a message names what a user gave."""
     if isinstance(recipe.source, LocalSource):
         return field_of(recipe.name), recipe.source.path
+    if isinstance(recipe.source, FilesSource):
+        return f"corpus.{recipe.name}.files", f"{len(recipe.source.train.files):,} files"
     return "corpus.sample", f"{recipe.source.sample} of {recipe.name}"
 
 

@@ -36,7 +36,7 @@ class Listing:
     """The files of one split. Only the digest over names, sizes and versions is addressed: 60,000 files stay cheap."""
 
     digest: str
-    files: tuple[ListedFile, ...] = field(default=(), metadata={"address": False}, repr=False)
+    files: tuple[ListedFile, ...] = field(default=(), metadata={"address": False}, repr=False, compare=False)
 
     @property
     def bytes(self) -> int:
