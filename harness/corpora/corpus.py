@@ -2,7 +2,8 @@
 
 <root>/corpora/<key12>/ holds shard-*.bin, documents-*.bin (where each document ends and which file it
 is), files.json, tokenizer.json, token_bytes.bin and manifest.json with a checksum of each. A folder appears complete
-or not at all.
+or not at all. Of sequences that another program drew (`harness.corpora.megatron`) it has no shards: its manifest names
+the files.
 
     corpus = open_corpus(root, recipe)
     corpus.train.read(np.array([0, 1]), seq_len=128)        # int64 (2, 129)
@@ -42,24 +43,40 @@ class Split:
     tokens: int
     documents: int
     bytes: int
+    sequence: int = 0  # tokens of each sequence of another program's drawing, which are the windows; 0: any window
+    ids: int = 0  # number of ids there may be, where nobody has looked at all of them; 0: they are known
 
     def windows(self, seq_len: int) -> int:
-        """Number of windows; window w is tokens[w*seq_len : w*seq_len + seq_len + 1]."""
-        return max(0, (self.tokens - 1) // seq_len)
+        """Number of windows; window w is tokens[w*seq_len : w*seq_len + seq_len + 1], or sequence w.
+
+        Raises InputError for another `seq_len` than that of sequences.
+        """
+        if not self.sequence:
+            return max(0, (self.tokens - 1) // seq_len)
+        if seq_len != self.sequence - 1:
+            why = f"the corpus holds sequences of {self.sequence:,} tokens, inputs and targets of {self.sequence - 1:,}"
+            raise InputError("batch.seq_len", seq_len, why, f"give batch.seq_len={self.sequence - 1}")
+        return self.tokens // self.sequence
 
     def read(self, windows: np.ndarray, seq_len: int) -> np.ndarray:
         """int64 (len(windows), seq_len + 1): inputs and, one further, targets."""
         wanted = np.asarray(windows, np.int64)
         assert not len(wanted) or 0 <= wanted.min() <= wanted.max() < self.windows(seq_len), "no such window"
-        at = wanted[:, None] * seq_len + np.arange(seq_len + 1)
+        at = wanted[:, None] * (self.sequence or seq_len) + np.arange(seq_len + 1)
         if len(self.shards) == 1:
-            return np.asarray(self.shards[0][at], np.int64)
-        found = np.empty(at.shape, np.int64)
-        start = 0
-        for shard in self.shards:
-            inside = (at >= start) & (at < start + len(shard))
-            found[inside] = shard[at[inside] - start]
-            start += len(shard)
+            found = np.asarray(self.shards[0][at], np.int64)
+        else:
+            found = np.empty(at.shape, np.int64)
+            start = 0
+            for shard in self.shards:
+                inside = (at >= start) & (at < start + len(shard))
+                found[inside] = shard[at[inside] - start]
+                start += len(shard)
+        if self.ids and found.size and not 0 <= found.min() <= found.max() < self.ids:
+            wrong = int(found[(found < 0) | (found >= self.ids)][0])
+            raise CorruptError(
+                f"token {wrong} in {self.index.parent}: its tokenizer has {self.ids:,}; it is of another"
+            )
         return found
 
 
@@ -90,6 +107,8 @@ class Corpus:
     def source(self, split: str, window: int, seq_len: int) -> list[str]:
         """The files (with the line, where one file holds many documents) that a window of a split came from."""
         part: Split = getattr(self, split)
+        if part.sequence:
+            return [f"sequence {window:,} of {split}"]
         index = np.memmap(part.index, DOCUMENT_DTYPE, "r")
         first = int(np.searchsorted(index["end"], window * seq_len, side="right"))
         last = int(np.searchsorted(index["end"], window * seq_len + seq_len, side="right"))
@@ -117,6 +136,8 @@ def open_corpus(root: Path, recipe: Recipe) -> Corpus:
             for name, expected in manifest["files"].items():
                 if files.sha256(folder / name) != expected:
                     raise CorruptError(f"{folder / name}: the checksum does not match")
+            for place in manifest.get("places", ()):
+                _check_place(**place)
             _verified.add(identity)
         return read_corpus(folder, recipe, manifest)
     except (CorruptError, OSError) as error:
@@ -130,19 +151,36 @@ def read_corpus(folder: Path, recipe: Recipe, manifest: dict[str, Any]) -> Corpu
 
     def split(name: str) -> Split:
         counts = manifest["splits"][name]
-        # As plain arrays: numpy's memmap class costs more per read than the read itself.
-        shards = tuple(np.asarray(np.memmap(folder / s["file"], manifest["dtype"], "r")) for s in counts["shards"])
-        index = folder / f"documents-{name}.bin"
-        return Split(shards, index, counts["tokens"], counts["documents"], counts["bytes"])
+        shards = tuple(_tokens(folder, shard, manifest["dtype"]) for shard in counts["shards"])
+        index, sequence = folder / f"documents-{name}.bin", counts.get("sequence", 0)
+        ids = manifest["vocab_size"] if sequence else 0
+        return Split(shards, index, counts["tokens"], counts["documents"], counts["bytes"], sequence, ids)
 
     shards = {name: checksum for name, checksum in manifest["files"].items() if name.startswith("shard-")}
+    content = manifest.get("content") or digest(shards)
     return Corpus(
         recipe.name,
         recipe.key,
         folder,
-        digest(shards),
+        content,
         manifest["vocab_size"],
         manifest["end_of_document"],
         split("train"),
         split("validation"),
     )
+
+
+def _tokens(folder: Path, shard: dict[str, Any], dtype: str) -> np.ndarray:
+    """The tokens of a shard: a file of the folder, or a stretch of one that lies elsewhere and is read in place."""
+    # As plain arrays: numpy's memmap class costs more per read than the read itself.
+    tokens = np.asarray(np.memmap(folder / shard["file"], shard.get("dtype", dtype), "r"))
+    first = shard.get("first", 0)
+    return tokens[first : first + shard["tokens"]] if "first" in shard else tokens
+
+
+def _check_place(path: str, size: int, changed_ns: int) -> None:
+    """CorruptError if a file that lies elsewhere is no longer what it was when the corpus was made of it. By size and
+    time: reading Pythia's 600 GB again takes the better part of an hour."""
+    status = Path(path).stat()
+    if (status.st_size, status.st_mtime_ns) != (size, changed_ns):
+        raise CorruptError(f"{path}: has changed since the corpus was made of it")

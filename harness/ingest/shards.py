@@ -28,10 +28,11 @@ from harness.corpora import tokenizer
 from harness.corpora.corpus import DOCUMENT_DTYPE, FORMAT, SPLITS
 from harness.corpora.tokenizer import EncodingError
 from harness.ingest import held_out
+from harness.ingest.pretokenized import pretokenized
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.texts import embedded
 from harness.texts.embedded import OrderedMap
-from harness.texts.listed import FilesSource
+from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.local import Document, local_documents
 from harness.texts.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of, field_of
 
@@ -43,6 +44,8 @@ _BATCH_CHARACTERS = 1 << 19
 
 def ingest(recipe: Recipe, folder: Path, ordered_map: OrderedMap, report: Report) -> dict[str, Any]:
     """Write all files of a corpus into the empty `folder`; returns the manifest. Raises InputError."""
+    if isinstance(recipe.source, MegatronSource):
+        return pretokenized(recipe, recipe.source, folder)
     longest = recipe.source.longest_document if isinstance(recipe.source, LocalSource) else LONGEST_DOCUMENT
     vocabulary = folder / "tokenizer.json"
     vocabulary.write_bytes(tokenizer_json(recipe.tokenizer, longest))
@@ -109,7 +112,7 @@ def count_files(recipe: Recipe) -> int:
     source = recipe.source
     if isinstance(source, LocalSource):
         return len(source.files)
-    if isinstance(source, FilesSource):
+    if isinstance(source, FilesSource | MegatronSource):
         return len(source.train.files) + (len(source.validation.files) if source.validation else 0)
     return len(embedded.sampled(source.corpus, source.sample))
 
@@ -118,7 +121,7 @@ def place_of(recipe: Recipe) -> tuple[str, str]:
     """(field, value) by which a message names what a user gave."""
     if isinstance(recipe.source, LocalSource):
         return field_of(recipe.name), recipe.source.path
-    if isinstance(recipe.source, FilesSource):
+    if isinstance(recipe.source, FilesSource | MegatronSource):
         return f"corpus.{recipe.name}.files", f"{len(recipe.source.train.files):,} files"
     return "corpus.sample", f"{recipe.source.sample} of {recipe.name}"
 

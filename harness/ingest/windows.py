@@ -9,6 +9,7 @@ from harness.core.errors import InputError
 from harness.corpora.corpus import Corpus, Split
 from harness.ingest.held_out import sufficient_share
 from harness.ingest.shards import place_of, texts_of
+from harness.texts.listed import MegatronSource
 from harness.texts.recipe import EmbeddedSource, Recipe
 
 
@@ -29,6 +30,8 @@ def _remedy(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int, measur
     fewer = "a smaller evaluate.windows, batch.seq_len or batch.sequences"
     if isinstance(recipe.source, EmbeddedSource):
         return f"give a larger share, or {fewer}"
+    if isinstance(recipe.source, MegatronSource):
+        return f"give more files, another corpus.{recipe.name}.validation, or {fewer}"
     splits = (corpus.train, corpus.validation)
     bytes_per_token = sum(split.bytes for split in splits) / max(1, sum(split.tokens for split in splits))
 

@@ -28,6 +28,8 @@ from harness.core.errors import InputError
 Integers: TypeAlias = npt.NDArray[np.int64]
 Tree: TypeAlias = "int | tuple[Tree, Tree]"  # an index of a corpus, or (lighter, heavier)
 
+ORIGINAL = -1
+"""The order of a corpus that has one of its own: window i is drawn i-th, in every epoch. Seeds are never negative."""
 MOST_CORPORA = 12  # the search for a tree takes 3^k/2 steps: 0.3 s at 12, paid once per mixture and process
 _ROUNDS = 8
 _MASK64 = (1 << 64) - 1
@@ -83,9 +85,12 @@ def window_at(drawn: npt.NDArray[Any], size: int, *, order: int, corpus: str) ->
 
     Every epoch visits every window once, in its own permutation, which depends on `order`, the corpus's name and the
     epoch alone: not on the mixture, so the windows of a thinner stream are a prefix of those of a fuller one.
+    `ORIGINAL` permutes nothing.
     """
     drawn = np.asarray(drawn, dtype=np.int64)
     epoch, place = np.divmod(drawn, size)
+    if order == ORIGINAL:
+        return epoch, place
     window = np.empty_like(place)
     for number in np.unique(epoch):
         here = epoch == number

@@ -77,6 +77,21 @@ class FilesSource:
     """Bytes of one document as it stands in its file; only ever refuses."""
 
 
+@dataclass(frozen=True)
+class MegatronSource:
+    """Sequences of tokens that another program drew, in its order: Megatron's .idx and .bin (`format: megatron`).
+
+    Window w is sequence w: all of its tokens, none of its neighbours'. Its tokens are read where they lie.
+    """
+
+    train: Listing
+    """Pairs of an .idx and a .bin, which may be cut into parts; read in the order of their names."""
+    sequence: int = 2049
+    """Tokens of every sequence: the one `batch.seq_len` that can be trained on, and one more."""
+    validation: Listing | None = None
+    """Pairs of their own; None: the last of the sequences, as many as `Recipe.validation` says, are not trained on."""
+
+
 def listing(files: Iterable[ListedFile]) -> Listing:
     """The files in reading order (by name) with the digest over names, sizes and versions."""
     ordered = tuple(sorted(files, key=lambda file: file.name))

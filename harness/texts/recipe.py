@@ -25,7 +25,7 @@ from harness.core.errors import InputError
 from harness.core.files import sha256_once
 from harness.core.identity import digest
 from harness.core.regular import require_regular
-from harness.texts.listed import FilesSource
+from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.text_files import suffix_of, text_files
 
 CORPUS_CODE = 1
@@ -117,7 +117,7 @@ class Recipe:
 
     name: str = field(metadata=NOT_ADDRESSED)
     """What this run calls it; no part of the key."""
-    source: EmbeddedSource | LocalSource | FilesSource
+    source: EmbeddedSource | LocalSource | FilesSource | MegatronSource
     """Which texts."""
     tokenizer: TokenizerRecipe
     """How they become tokens."""
