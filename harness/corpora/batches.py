@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from harness.corpora.corpus import Corpus
 from harness.model.distributed import Ranks
-from harness.program.mixture import assign, counts, window_at
+from harness.program.mixture import assign, counts
 from harness.program.program import Program
 
 BLOCK = 64  # steps laid out at once: the bookkeeping then costs microseconds per step
@@ -75,6 +75,6 @@ class Batches:
         for j, part in enumerate(phase.sources):
             slots = np.flatnonzero(source == j)
             drawn = self.program.cursors[index].get(part.corpus, 0) + int(before[j]) + np.arange(slots.size)
-            size = self.corpora[part.corpus].train.windows(phase.seq_len)
-            epoch[slots], window[slots] = window_at(drawn, size, order=part.order, corpus=part.corpus)
+            split = self.corpora[part.corpus].train
+            epoch[slots], window[slots] = split.order(drawn, phase.seq_len, part.order, part.corpus)
         return Draws(position, steps, source, epoch, window)

@@ -22,6 +22,7 @@ import numpy as np
 from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.core.identity import digest
+from harness.corpora.splits import Split, Stream
 from harness.texts.recipe import Recipe, corpus_folder
 
 if TYPE_CHECKING:
@@ -29,55 +30,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SPLITS = ("train", "validation")
-DOCUMENT_DTYPE = np.dtype([("end", "<i8"), ("file", "<u4"), ("line", "<u4")])  # end: tokens of the split up to here
 
 _verified: set[tuple[str, int]] = set()  # (folder, inode): checked by this process
-
-
-@dataclass(frozen=True)
-class Split:
-    """The tokens of one split: documents one after another, each followed by the end-of-document token."""
-
-    shards: tuple[np.ndarray, ...]  # memory-mapped, uint16 or uint32
-    index: Path  # documents-<split>.bin
-    tokens: int
-    documents: int
-    bytes: int
-    sequence: int = 0  # tokens of each sequence of another program's drawing, which are the windows; 0: any window
-    ids: int = 0  # number of ids there may be, where nobody has looked at all of them; 0: they are known
-
-    def windows(self, seq_len: int) -> int:
-        """Number of windows; window w is tokens[w*seq_len : w*seq_len + seq_len + 1], or sequence w.
-
-        Raises InputError for another `seq_len` than that of sequences.
-        """
-        if not self.sequence:
-            return max(0, (self.tokens - 1) // seq_len)
-        if seq_len != self.sequence - 1:
-            why = f"the corpus holds sequences of {self.sequence:,} tokens, inputs and targets of {self.sequence - 1:,}"
-            raise InputError("batch.seq_len", seq_len, why, f"give batch.seq_len={self.sequence - 1}")
-        return self.tokens // self.sequence
-
-    def read(self, windows: np.ndarray, seq_len: int) -> np.ndarray:
-        """int64 (len(windows), seq_len + 1): inputs and, one further, targets."""
-        wanted = np.asarray(windows, np.int64)
-        assert not len(wanted) or 0 <= wanted.min() <= wanted.max() < self.windows(seq_len), "no such window"
-        at = wanted[:, None] * (self.sequence or seq_len) + np.arange(seq_len + 1)
-        if len(self.shards) == 1:
-            found = np.asarray(self.shards[0][at], np.int64)
-        else:
-            found = np.empty(at.shape, np.int64)
-            start = 0
-            for shard in self.shards:
-                inside = (at >= start) & (at < start + len(shard))
-                found[inside] = shard[at[inside] - start]
-                start += len(shard)
-        if self.ids and found.size and not 0 <= found.min() <= found.max() < self.ids:
-            wrong = int(found[(found < 0) | (found >= self.ids)][0])
-            raise CorruptError(
-                f"token {wrong} in {self.index.parent}: its tokenizer has {self.ids:,}; it is of another"
-            )
-        return found
 
 
 @dataclass(frozen=True)
@@ -90,8 +44,8 @@ class Corpus:
     content: str
     vocab_size: int
     end_of_document: int
-    train: Split
-    validation: Split
+    train: Stream
+    validation: Stream
 
     @functools.cached_property
     def token_bytes(self) -> np.ndarray:
@@ -106,15 +60,8 @@ class Corpus:
 
     def source(self, split: str, window: int, seq_len: int) -> list[str]:
         """The files (with the line, where one file holds many documents) that a window of a split came from."""
-        part: Split = getattr(self, split)
-        if part.sequence:
-            return [f"sequence {window:,} of {split}"]
-        index = np.memmap(part.index, DOCUMENT_DTYPE, "r")
-        first = int(np.searchsorted(index["end"], window * seq_len, side="right"))
-        last = int(np.searchsorted(index["end"], window * seq_len + seq_len, side="right"))
-        names = json.loads((self.folder / "files.json").read_text(encoding="utf-8"))
-        rows = index[first : min(last, len(index) - 1) + 1]
-        return [names[row["file"]] + (f":{row['line']}" if row["line"] else "") for row in rows]
+        part: Stream = getattr(self, split)
+        return [f"{file}:{line}" if line else file for file, line in part.documents_at(window, seq_len)]
 
 
 def open_corpus(root: Path, recipe: Recipe) -> Corpus:
@@ -154,7 +101,11 @@ def read_corpus(folder: Path, recipe: Recipe, manifest: dict[str, Any]) -> Corpu
         shards = tuple(_tokens(folder, shard, manifest["dtype"]) for shard in counts["shards"])
         index, sequence = folder / f"documents-{name}.bin", counts.get("sequence", 0)
         ids = manifest["vocab_size"] if sequence else 0
-        return Split(shards, index, counts["tokens"], counts["documents"], counts["bytes"], sequence, ids)
+        return Split(shards, index, counts["tokens"], counts["documents"], counts["bytes"], names, sequence, ids)
+
+    def names() -> list[str]:
+        found: list[str] = json.loads((folder / "files.json").read_text(encoding="utf-8"))
+        return found
 
     shards = {name: checksum for name, checksum in manifest["files"].items() if name.startswith("shard-")}
     content = manifest.get("content") or digest(shards)

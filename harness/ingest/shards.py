@@ -25,7 +25,8 @@ from harness.core import files
 from harness.core.errors import InputError
 from harness.core.identity import canonical
 from harness.corpora import tokenizer
-from harness.corpora.corpus import DOCUMENT_DTYPE, FORMAT, SPLITS
+from harness.corpora.corpus import FORMAT, SPLITS
+from harness.corpora.splits import DOCUMENT_DTYPE
 from harness.corpora.tokenizer import EncodingError
 from harness.ingest import held_out
 from harness.ingest.pretokenized import pretokenized

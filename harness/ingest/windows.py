@@ -6,7 +6,8 @@ require_windows(recipe, corpus, seq_len=128, sequences=32)
 from __future__ import annotations
 
 from harness.core.errors import InputError
-from harness.corpora.corpus import Corpus, Split
+from harness.corpora.corpus import Corpus
+from harness.corpora.splits import Stream
 from harness.ingest.held_out import sufficient_share
 from harness.ingest.shards import place_of, texts_of
 from harness.texts.listed import MegatronSource
@@ -16,7 +17,7 @@ from harness.texts.recipe import EmbeddedSource, Recipe
 def require_windows(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int = 1, measured: int = 1) -> None:
     """InputError unless train has `sequences` windows (a batch; 0 = it is only measured), validation `measured`."""
     for split, needed in (("train", sequences), ("validation", measured)):
-        part: Split = getattr(corpus, split)
+        part: Stream = getattr(corpus, split)
         if part.windows(seq_len) < needed:
             why = (
                 f"{split} has {part.tokens:,} tokens in {part.documents:,} documents: {part.windows(seq_len):,} windows"

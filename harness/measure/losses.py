@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -29,8 +28,7 @@ class Windows:
 
     def __init__(self, corpus: Corpus, measure: Measure, device: torch.device) -> None:
         split = corpus.validation
-        indices = np.asarray(measure.indices(split.windows(measure.seq_len)))
-        tokens = split.read(indices, measure.seq_len)
+        tokens = split.read(split.measured(measure), measure.seq_len)
         self.measure = measure
         self.bytes = int(corpus.token_bytes[tokens[:, 1:]].sum())
         self.tokens = torch.from_numpy(tokens).to(device)

@@ -203,7 +203,7 @@ class States:
             "position": position,
             "tokens": program.tokens(position),
             "drawn": {
-                key: {"sequences": drawn[key], "epochs": drawn[key] / corpus.train.windows(seq_len)}
+                key: {"sequences": drawn[key], "epochs": corpus.train.epochs(drawn[key], seq_len)}
                 for key, corpus in corpora.items()
             },
             "corpora": {key: {"content": corpus.content} for key, corpus in corpora.items()},

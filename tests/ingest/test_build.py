@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,8 @@ import pytest
 
 from harness.core import files
 from harness.core.errors import CorruptError, InputError
-from harness.corpora.corpus import Corpus, Split, open_corpus
+from harness.corpora.corpus import Corpus, open_corpus
+from harness.corpora.splits import Split, Stream
 from harness.ingest import build as building
 from harness.ingest import shards
 from harness.ingest.build import build
@@ -49,11 +51,16 @@ def built(root: Path, given: Recipe, processes: int = 1) -> Corpus:
     return open_corpus(root, given)
 
 
-def stream(split: Split) -> np.ndarray:
-    return np.concatenate(split.shards)
+def arrays(split: Stream) -> Sequence[np.ndarray]:
+    assert isinstance(split, Split)
+    return split.shards
 
 
-def decoded(made: Corpus, split: Split) -> list[str]:
+def stream(split: Stream) -> np.ndarray:
+    return np.concatenate(arrays(split))
+
+
+def decoded(made: Corpus, split: Stream) -> list[str]:
     """The documents of a split, in order."""
     tokens = stream(split)
     ends = np.flatnonzero(tokens == made.end_of_document)
@@ -138,7 +145,7 @@ def test_shards_are_one_stream(tmp_path: Path, small: Corpus, monkeypatch: pytes
     monkeypatch.setattr(shards, "SHARD_TOKENS", 1000)
     data = small.folder.parents[2] / "data"
     many = built(tmp_path, local("upstream", data, vocab_size=400, validation=0.1))
-    assert len(many.train.shards) > 5
+    assert len(arrays(many.train)) > 5
     windows = np.arange(many.train.windows(48))
     assert (many.train.read(windows, 48) == small.train.read(windows, 48)).all()
 
@@ -153,7 +160,7 @@ def test_the_bytes_do_not_depend_on_the_processes(
 
 def test_large_vocabularies_take_four_bytes(tmp_path: Path) -> None:
     made = built(tmp_path / "root", local("upstream", write(tmp_path / "a.jsonl", texts(300)), vocab_size=70_000))
-    assert made.train.shards[0].dtype == np.uint32
+    assert arrays(made.train)[0].dtype == np.uint32
     assert decoded(made, made.train)[0] in texts(300)
 
 

@@ -13,7 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from harness.core.errors import InputError
-from harness.corpora.corpus import Corpus, Split, open_corpus
+from harness.corpora.corpus import Corpus, open_corpus
+from harness.corpora.splits import Split, Stream
 from harness.ingest.build import build
 from harness.ingest.held_out import pieces
 from harness.ingest.windows import require_windows
@@ -33,7 +34,8 @@ def made(root: Path, given: Recipe, seq_len: int = 128) -> Corpus:
     return open_corpus(root, given)
 
 
-def decoded(corpus: Corpus, split: Split) -> list[str]:
+def decoded(corpus: Corpus, split: Stream) -> list[str]:
+    assert isinstance(split, Split)
     tokens = np.concatenate(split.shards)
     parts = np.split(tokens, np.flatnonzero(tokens == corpus.end_of_document) + 1)[:-1]
     return [corpus.tokenizer().decode(part[:-1].tolist()) for part in parts]
