@@ -16,10 +16,15 @@ from harness.plan.cost import totals
 from harness.plan.epochs import Epochs, epochs_text
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.run_file import model_facts, model_line
+from harness.program.mixture import ORIGINAL
 from harness.program.program import Program, phase_entries
 from harness.slurm.status import status_of
 from harness.slurm.submissions import Submitted, submitted
 from harness.store.store import Store
+from harness.texts.listed import MegatronSource
+
+# How a corpus that has an order of its own, that of another program's training, is read.
+ORDERS = {"": "", "original": ", in its own order", "reshuffled": ", again from its first sequence, reshuffled"}
 
 
 def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
@@ -40,7 +45,8 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
         for phase in entry["phases"]:
             own = "" if phase["shared_by"] == 1 else f", shared by {phase['shared_by']} runs"
             mixture = " + ".join(
-                f"{share:.4g} {name} ({epochs_text(phase['epochs'][name])})" for name, share in phase["mixture"].items()
+                f"{share:.4g} {name} ({epochs_text(phase['epochs'][name])}{ORDERS[phase['order'].get(name, '')]})"
+                for name, share in phase["mixture"].items()
             )
             lines.append(
                 f"           {phase['steps']:>7} steps  {phase['tokens']:>9} tokens  {phase['shape']:<13}"
@@ -104,6 +110,16 @@ def _phases(point: PlannedRun, program: Program, epochs: Epochs) -> list[dict[st
     users = {segment.stop: len(segment.runs) for segment in point.path}
     entries = phase_entries(program, names, point.base_position)
     ends, read = program.starts[1:], epochs.of_phases(point)
+    own_order = {r.key for r in point.run.recipes.values() if isinstance(r.source, MegatronSource)}
+    orders = [
+        {
+            names[s.corpus]: "original" if s.order == ORIGINAL else "reshuffled"
+            for s in p.sources
+            if s.corpus in own_order
+        }
+        for p in program.phases
+    ]
     return [
-        {**entry, "epochs": own, "shared_by": users[end]} for entry, own, end in zip(entries, read, ends, strict=True)
+        {**entry, "epochs": own, "order": order, "shared_by": users[end]}
+        for entry, own, order, end in zip(entries, read, orders, ends, strict=True)
     ]

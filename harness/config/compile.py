@@ -14,8 +14,10 @@ from functools import lru_cache
 from harness.config.run import Run
 from harness.config.stages import Stage
 from harness.core.identity import digest
+from harness.program.mixture import ORIGINAL
 from harness.program.program import Checkpoint, Phase, Program, Root, Scratch, Source
 from harness.program.schedule import Constant, Shape, pieces
+from harness.texts.listed import MegatronSource
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,10 @@ def _sources(run: Run, stage: Stage, orders: dict[str, int]) -> tuple[Source, ..
     """The mixture of a stage; a restart of a corpus that was never read is no restart."""
     sources = []
     for name, weight in stage.mixture:
-        key = run.recipes[name].key
-        order = orders.get(key, stage.order)  # a corpus keeps its permutation, read on or read again
+        recipe = run.recipes[name]
+        key = recipe.key
+        first = ORIGINAL if isinstance(recipe.source, MegatronSource) else stage.order
+        order = orders.get(key, first)  # a corpus keeps its permutation, read on or read again
         if name in stage.reshuffle:
             order = int(digest("reshuffle", order, stage.order)[:8], 16)
         sources.append(Source(key, weight, order, restart=name in stage.restart and key in orders))

@@ -22,6 +22,7 @@ from harness.core.identity import RUN_NAME, rounded
 from harness.model.pretrained import checkpoint_content, checkpoint_shape_facts
 from harness.program.program import Adam
 from harness.program.shape import ModelShape, non_embedding, parameters
+from harness.texts.listed import MegatronSource
 from harness.texts.recipe import Recipe
 
 
@@ -205,7 +206,11 @@ def _check_fit(
     """The batches must fit the model: its positions and its vocabulary."""
     if positions is not None and seq_len > positions:
         raise InputError("batch.seq_len", seq_len, f"the model has {positions} positions", f"give at most {positions}")
-    for corpus in recipes.values():
+    for name, corpus in recipes.items():
+        own = corpus.source.sequence if isinstance(corpus.source, MegatronSource) else seq_len + 1
+        if seq_len != own - 1:
+            why = f"{name} holds sequences of {own:,} tokens, inputs and targets of {own - 1:,}"
+            raise InputError("batch.seq_len", seq_len, why, f"give batch.seq_len={own - 1}")
         if corpus.vocab_size > vocab_size:
             why = f"the corpora's tokenizer has {corpus.vocab_size} tokens, the model embeds {vocab_size}"
             field = "corpus.vocab_size" if config["tokenizer"] is None else "tokenizer"

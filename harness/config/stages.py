@@ -7,7 +7,7 @@ list replaces it, and a stage without a schedule continues the running one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from harness.config.schedules import Tokens, final_lr, schedule_of
 from harness.core.errors import InputError
 from harness.program.mixture import counts, integer_weights
 from harness.program.schedule import Schedule
+from harness.texts.listed import MegatronSource
+from harness.texts.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def cpt_stages(
     tokens: Tokens,
     upstream: str,
     downstream: str,
-    corpora: Collection[str],
+    corpora: Mapping[str, Recipe],
     base: Stage | None,
     seed: int,
 ) -> tuple[Stage, ...]:
@@ -90,6 +92,8 @@ def cpt_stages(
         for i, e in enumerate(entries)
     ]
     lengths = [tokens.steps(f"{e['field']}.tokens" if config["stages"] else "tokens", e["tokens"]) for e in entries]
+    # A checkpoint has read all of an upstream that has an order of its own, which is its training's.
+    seen = config["start"]["kind"] == "hf" and isinstance(corpora[upstream].source, MegatronSource)
     stages = []
     for i, entry in enumerate(entries):
         schedule = None
@@ -102,6 +106,9 @@ def cpt_stages(
         )
         replays = first and base is not None and upstream in weights and (len(weights) > 1 or bool(replay))
         replayed = (upstream,) if replays else ()  # replay reads upstream again, from the base's first window
+        again = seen and upstream in weights
+        reshuffle = (upstream,) if again and (len(weights) == 1 or not original) else () if original else replayed
+        seen = seen and not again
         goes_on = first and base is not None and upstream in weights and not replays
         if goes_on and base is not None and config["order"] is not None and order != base.order:
             why = f"{upstream} goes on in the base's order {base.order}"
@@ -114,7 +121,7 @@ def cpt_stages(
                 order=order,
                 optimizer_state=state if first and config["start"]["kind"] != "scratch" else "keep",
                 restart=tuple(entry.get("restart", replayed)),
-                reshuffle=() if original else replayed,
+                reshuffle=reshuffle,
             )
         )
     return tuple(stages)

@@ -17,6 +17,7 @@ from harness.core import files
 from harness.core.errors import CorruptError
 from harness.core.units import count
 from harness.plan.plan import PlannedRun
+from harness.texts.listed import MegatronSource
 from harness.texts.recipe import Recipe, corpus_folder
 
 MANY = 4  # up to here repeated tokens teach nearly as much as new ones (Muennighoff et al. 2023, 2305.16264)
@@ -64,7 +65,8 @@ class Epochs:
         for recipe in point.run.recipes.values():
             if recipe.key in drawn:
                 tokens = self._tokens(recipe)
-                windows = None if tokens is None else (tokens - 1) // point.run.seq_len
+                own = recipe.source.sequence if isinstance(recipe.source, MegatronSource) else 0
+                windows = None if tokens is None else tokens // own if own else (tokens - 1) // point.run.seq_len
                 found[recipe.name] = drawn[recipe.key] / windows if windows else None
         return found
 
@@ -78,8 +80,14 @@ def _short(epochs: float) -> str:
 
 
 def _train_tokens(root: Path, recipe: Recipe) -> int | None:
+    """Tokens to train on; None of texts that are not tokens yet."""
     try:
         manifest = files.read_sealed(corpus_folder(root, recipe) / "manifest.json")
         return int(manifest["splits"]["train"]["tokens"])
     except (CorruptError, OSError, KeyError, TypeError, ValueError):  # not built, or to be built again
-        return None
+        if not isinstance(recipe.source, MegatronSource):
+            return None
+        width = 2 if recipe.vocab_size < 65_500 else 4  # as its writers choose; only for this forecast
+        held_out = 0.0 if recipe.source.validation else recipe.validation
+        data = sum(file.size for file in recipe.source.train.files if file.name.endswith(".bin"))
+        return round(data / width * (1 - held_out)) or None
