@@ -22,7 +22,7 @@ import pandas as pd
 from analysis.fitting.newton import minimise
 from analysis.fitting.search import SAME, inward_bounds, search
 from analysis.fitting.starts import sampled
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from analysis.laws.library import find
 from benchmarks.fitters import Problem, descend

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.fitting.resampling import grouping_of, resamples
-from analysis.laws.formula import Array
+from analysis.formulas.expressions import parse_map
+from analysis.formulas.formula import Array
 from analysis.laws.library import LAWS
-from analysis.results.expressions import parse_map
 from analysis.results.tables import read
 from benchmarks import fitters
 from benchmarks.fitters import Fitted, Problem

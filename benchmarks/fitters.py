@@ -21,8 +21,8 @@ from analysis.fitting import starts
 from analysis.fitting.fit import fit_law, objective_of
 from analysis.fitting.objective import Loss, Objective, huber
 from analysis.fitting.search import inward_bounds, search
-from analysis.laws.formula import Array
-from analysis.laws.graph import TINY
+from analysis.formulas.formula import Array
+from analysis.formulas.graph import TINY
 from analysis.laws.law import Law
 from analysis.laws.library import find
 

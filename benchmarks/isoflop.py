@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.decide.isoflop import optimal
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from benchmarks.table import Row
 from benchmarks.workload import Bench, print_line
 from harness.core.errors import InputError

@@ -27,7 +27,7 @@ from analysis.fitting.resampling import grouping_of
 from analysis.fitting.search import descent, inward_bounds, search
 from analysis.fitting.standard_errors import DECADE
 from analysis.fitting.starts import resolved
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.library import find
 from analysis.results.curves import add_schedules
 from benchmarks.table import Row

@@ -18,7 +18,7 @@ from analysis.decide.compare import compare
 from analysis.fitting.fit import LEVEL, objective_of
 from analysis.fitting.objective import Loss
 from analysis.fitting.search import search
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from benchmarks.table import Row
 from benchmarks.workload import Bench, print_line

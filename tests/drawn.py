@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.lines import Line2D
 
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 
 
 def points(line: Line2D) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from analysis.fitting.fit import Fit
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 
 

@@ -31,6 +31,7 @@ ROOMS = (
     ("analysis.fitting", False),
     ("analysis.results", False),
     ("analysis.laws", False),
+    ("analysis.formulas", False),
     ("harness", False),  # the commands, and cli, report, launch
     ("harness.slurm", False),
     ("harness.workers", False),

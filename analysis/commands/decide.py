@@ -20,7 +20,7 @@ from analysis.decide.optimise import compute_allocation, critical_share, curves,
 from analysis.decide.simplex import best_mixture
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import read_fit
-from analysis.results.expressions import parse_numbers
+from analysis.formulas.expressions import parse_numbers
 from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.options import amount, path

@@ -29,9 +29,9 @@ from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.fit_file import to_document
 from analysis.fitting.objective import parse_loss
 from analysis.fitting.resampling import GUESS
+from analysis.formulas.expressions import names_in, parse_map, parse_numbers
 from analysis.laws.library import FAMILIES, LAWS, find
 from analysis.results.curves import add_schedules
-from analysis.results.expressions import names_in, parse_map, parse_numbers
 from analysis.results.recorded_program import lr_curve
 from analysis.results.runs import read_runs
 from analysis.results.tables import TEXTS, keep, read, table_of

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.decide.schedule import SCALABLE, drawn
-from analysis.laws.formula import Array
+from analysis.formulas.expressions import names_in
+from analysis.formulas.formula import Array
 from analysis.results.curves import DECAY, add_schedules, jumps, logged
-from analysis.results.expressions import names_in
 from analysis.results.table_files import read_file
 from analysis.results.tables import read
 from harness.core.errors import InputError

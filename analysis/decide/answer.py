@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from analysis.fitting.fit import LEVEL, Fit
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.results.checks import PERPLEXITY
 from harness.core.errors import InputError
 

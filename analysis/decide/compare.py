@@ -20,7 +20,7 @@ from analysis.fitting.fit import LEVEL, check_rows
 from analysis.fitting.objective import Loss, row_weights
 from analysis.fitting.resampling import GUESS, grouping_of
 from analysis.fitting.search import Progress
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from harness.core.errors import InputError
 

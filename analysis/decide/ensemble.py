@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.fitting.fit import Fit
-from analysis.laws import formula
-from analysis.laws.formula import Array
+from analysis.formulas import formula
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from harness.core.errors import InputError
 

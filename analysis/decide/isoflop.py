@@ -25,7 +25,7 @@ from analysis.decide.valleys import FORMS, LEAST, WINDOWS, Budget, Valleys, vall
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.sizes import COMPUTE_OPTIMAL
 from analysis.results.checks import check
 from harness.core.errors import InputError

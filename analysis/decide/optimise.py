@@ -31,7 +31,7 @@ from analysis.decide.ensemble import (
     status_of,
 )
 from analysis.fitting.fit import Fit
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from harness.core.errors import InputError
 
 LEAST_SHARE = 1e-4  # where the downstream tokens are limited: with a share of 0 the run would never end

@@ -20,7 +20,7 @@ import numpy as np
 from analysis.decide.answer import check_amounts, check_share, limit_of
 from analysis.decide.ensemble import Ensemble, solve
 from analysis.decide.optimise import LEAST_SHARE
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from harness.core.errors import InputError
 
 FINER = 200  # answers are differentiated: to 1e-10, not the 1e-7 of `solve`

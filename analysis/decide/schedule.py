@@ -19,7 +19,7 @@ import numpy as np
 from analysis.decide.answer import Answer, answer_of, check_amounts, limit_of
 from analysis.decide.ensemble import SLACK, Ensemble, ensembles, extrapolation, farthest, solve
 from analysis.fitting.fit import Fit
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.results.curves import DECAY, annealing, lr_sum
 from harness.core.errors import InputError
 from harness.program.schedule import Schedule, lr_at, pieces

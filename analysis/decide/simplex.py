@@ -22,7 +22,7 @@ import numpy as np
 from analysis.decide.answer import Answer, answer_of, check_amounts
 from analysis.decide.ensemble import Ensemble, ensembles, extrapolation, farthest
 from analysis.fitting.fit import Fit
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from harness.core.errors import InputError
 
 BARRIERS = np.concatenate([np.geomspace(0.1, 1e-11, 24), np.full(4, 1e-11)])  # one Newton step each

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2
 
-from analysis.laws.formula import Array, Integers
+from analysis.formulas.formula import Array, Integers
 
 LEAST = 4  # points from which a valley of three coefficients has an error
 NEAR = 5  # points that a narrower window leaves at least

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.decide.answer import FARTHEST
-from analysis.laws.formula import Array
-from analysis.results.expressions import numbers_of, one_line, row_numbers
+from analysis.formulas.expressions import numbers_of, one_line, row_numbers
+from analysis.formulas.formula import Array
 from analysis.results.recorded_program import warmup_steps
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from analysis.fitting.fit import Fit
-from analysis.laws.formula import Array, Integers
+from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Bound
 
 

@@ -50,7 +50,7 @@ from analysis.design.proposal import Proposal
 from analysis.design.selection import Choice, best_set, blocks, ordered
 from analysis.design.sensitivity import Evidence, Space, gain, gradient_of, space_of
 from analysis.fitting.fit import LEVEL, Fit
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from harness.core.errors import InputError
 from harness.core.shipped import SWEEPS
 from harness.program.shape import ModelShape

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.laws.formula import Array, Integers
+from analysis.formulas.formula import Array, Integers
 
 FIRSTS = 20  # runs that a set is started from
 

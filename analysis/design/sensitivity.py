@@ -22,7 +22,7 @@ from analysis.fitting.fit import Fit
 from analysis.fitting.resampling import grouping_of
 from analysis.fitting.search import inward_bounds
 from analysis.fitting.standard_errors import SINGULAR
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 
 STEP = 1e-4  # of central differences, in parameters or their logarithms
 EXACT = 1e-8  # to which an answer is: a smaller difference is none

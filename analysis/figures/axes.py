@@ -18,7 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import Formatter, Locator, MaxNLocator, NullFormatter, NullLocator
 
 from analysis.figures.style import UPSTREAM, Look, amount, ordered
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 
 LOSS = "loss (nats per token)"
 WORDS = {

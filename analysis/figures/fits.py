@@ -16,7 +16,7 @@ from analysis.figures.axes import MOST_LOOKS, groups, label_axis, label_target, 
 from analysis.figures.style import REFERENCE, UPSTREAM, ordered, percent
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.profile import Profile
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 
 POINTS = {"linestyle": "", "markersize": 2.8, "alpha": 0.8, "markeredgewidth": 0}
 DENSE = 100  # points of a curve of the law

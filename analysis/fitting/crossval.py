@@ -24,9 +24,9 @@ from analysis.fitting.fit import objective_of
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Grouping, grouping_of, refit
 from analysis.fitting.search import CONVERGED, search
-from analysis.laws.formula import Array
+from analysis.formulas.expressions import numbers_of
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
-from analysis.results.expressions import numbers_of
 from harness.core.errors import InputError
 
 MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `count` ranges

@@ -30,7 +30,7 @@ from analysis.fitting.resampling import (
 )
 from analysis.fitting.search import Found, Progress, search
 from analysis.fitting.standard_errors import Information, intervals, quality, requirements, unidentified
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import Bound, Law, remedy_of
 from analysis.results.checks import POSITIVE, check
 from harness.core.errors import InputError

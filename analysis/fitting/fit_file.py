@@ -21,9 +21,9 @@ import pandas as pd
 from analysis.fitting.fit import Fit
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import ORIGINS, Draws
+from analysis.formulas.expressions import one_line
 from analysis.laws.law import Law
 from analysis.laws.law_file import definition
-from analysis.results.expressions import one_line
 from harness.core.errors import InputError
 from harness.core.regular import require_regular
 

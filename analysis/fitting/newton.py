@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.fitting.objective import Objective
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 
 Booleans = npt.NDArray[np.bool_]
 FLOOR = 1e-3  # curvature counts as too small, or negative, below this share of the majorizer's

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.laws.formula import Array, Integers
+from analysis.formulas.expressions import quote
+from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Bound, Law
-from analysis.results.expressions import quote
 from harness.core.errors import InputError
 
 KINDS = ("ls", "huber", "lad", "asymmetric")

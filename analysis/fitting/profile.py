@@ -24,7 +24,7 @@ from analysis.fitting.objective import Objective
 from analysis.fitting.search import ROUGH_CELLS, Found, held, improved, inward_bounds, same
 from analysis.fitting.standard_errors import DECADE, Information, flat, inform
 from analysis.fitting.starts import resolved, starts
-from analysis.laws.formula import Array, Integers
+from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Law
 
 WIDTH, ROUNDS = 0.005, 30  # of the interval: how closely an end is enclosed, each round to a quarter

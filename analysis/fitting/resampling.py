@@ -22,8 +22,8 @@ import pandas as pd
 from analysis.fitting.newton import minimise
 from analysis.fitting.objective import Objective
 from analysis.fitting.search import Found, Progress, descent, inward_bounds
-from analysis.laws.formula import Array, Integers
-from analysis.results.expressions import refuse_missing
+from analysis.formulas.expressions import refuse_missing
+from analysis.formulas.formula import Array, Integers
 from harness.core.errors import InputError
 
 CHUNK = 250  # refits at once, of some hundred rows; fewer of more

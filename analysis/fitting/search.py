@@ -17,7 +17,7 @@ import numpy as np
 from analysis.fitting.newton import NOTHING, Minimum, minimise, settle
 from analysis.fitting.objective import Objective
 from analysis.fitting.starts import starts
-from analysis.laws.formula import Array, Integers
+from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Law
 
 BATCH = 16  # starts taken together

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from analysis.fitting.objective import Loss, Objective
 from analysis.fitting.resampling import Draws
 from analysis.fitting.search import Found, inward_bounds
-from analysis.laws.formula import Array, Integers
+from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Law
 
 SINGULAR = 1e-13  # of the largest eigenvalue: below it a direction leaves every prediction as it is

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from analysis.fitting.newton import within
 from analysis.fitting.objective import Objective
-from analysis.laws import formula
-from analysis.laws.formula import Array, Integers
+from analysis.formulas import formula
+from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Law
 
 GRID = 33_000  # points of a full grid, at most

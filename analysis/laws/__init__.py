@@ -1,4 +1,4 @@
-"""Laws: a formula as text, its derivatives, and the library of published ones.
+"""Laws: a formula with its roles, bounds and source, and the library of published ones.
 
 Ask for `law.Law` and `library.find`.
 """

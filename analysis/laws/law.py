@@ -2,7 +2,7 @@
 
 `Law` is what a definition in `analysis.laws.library` (or in a user's own file) says; `Bound` is a law on one table's
 columns, with value, gradient and Hessian for many parameter vectors at once. No derivative is written by hand or taken
-numerically (`analysis.laws.formula`).
+numerically (`analysis.formulas.formula`).
 
     law = Law("power", "E + A/N**alpha", {"N": "parameters"}, linear=("E", "A"), starts={"alpha": (0.05, 1.5)})
     law.value({"E": 1.8, "A": 480.0, "alpha": 0.35}, {"N": sizes})
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.laws import formula, grammar
-from analysis.laws.formula import Array, Form, Integers
+from analysis.formulas import formula, grammar
+from analysis.formulas.formula import Array, Form, Integers
 from harness.core.errors import InputError
 
 EXPONENT = (0.0, 3.0)  # bounds of an exponent
@@ -37,7 +37,7 @@ class Law:
     """What fits and commands call it."""
     formula: str
     """Arithmetic with exp, log, sqrt, abs, max, min and `sum(...)`, which runs over the second axis of the variables
-    inside it (for example the drops of the learning rate before a step); `analysis.laws.grammar` reads it."""
+    inside it (for example the drops of the learning rate before a step); `analysis.formulas.grammar` reads it."""
     variables: Mapping[str, str]
     """Name -> unit."""
     linear: tuple[str, ...]

@@ -3,8 +3,8 @@
     [law] = laws_of("mine.toml:mine")
     law = definition({"formula": "E + A/N**alpha", ...}, "mine", "mine.toml")
 
-Formulas and requirements pass the one grammar (`analysis.laws.grammar`), every key and number is checked: nothing that
-is read here can run, but with `run_file`.
+Formulas and requirements pass the one grammar (`analysis.formulas.grammar`), every key and number is checked: nothing
+that is read here can run, but with `run_file`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from analysis.laws.grammar import LONGEST, LONGEST_NAME
+from analysis.formulas.grammar import LONGEST, LONGEST_NAME
 from analysis.laws.law import Law
 from harness.core.errors import InputError
 from harness.core.regular import require_regular

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 
-from analysis.laws.grammar import LONGEST_NAME
+from analysis.formulas.grammar import LONGEST_NAME
 from analysis.laws.law import EXPONENT, FREE, Law
 from analysis.laws.law_file import laws_of
 from analysis.laws.mixtures import (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.results.expressions import numbers_of, quote, refuse_missing, row_numbers
+from analysis.formulas.expressions import numbers_of, quote, refuse_missing, row_numbers
 from harness.core.errors import InputError
 
 # Units of variables with one array a row: the learning rates of every step, and what `curves` makes of them.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.laws.formula import Array, Integers
+from analysis.formulas.formula import Array, Integers
 from harness.core.errors import InputError
 
 DECAY = 0.999  # lambda of S2: how fast the annealing's momentum fades, per step (2505.07796 sets it by hand)

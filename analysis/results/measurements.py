@@ -17,7 +17,7 @@ import pyarrow
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from analysis.laws.formula import Integers
+from analysis.formulas.formula import Integers
 from harness.core.errors import CorruptError
 from harness.measure.request import RowKey
 from harness.store.history import HEADER, Row, rows_to_csv

@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from analysis.results.expressions import one_line
+from analysis.formulas.expressions import one_line
 from harness.core.errors import InputError
 
 # How files begin that are no tables of text.

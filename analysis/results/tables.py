@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.laws.formula import Integers
-from analysis.results.expressions import (
+from analysis.formulas.expressions import (
     as_numbers,
     evaluate,
     evaluated,
@@ -30,6 +29,7 @@ from analysis.results.expressions import (
     quote,
     refuse_missing,
 )
+from analysis.formulas.formula import Integers
 from analysis.results.facts import Facts
 from analysis.results.measurements import ROWS
 from analysis.results.runs import Read, Reading, RunRecord, without_collection

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.decide.compare import compare
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from analysis.laws.library import DCPT, DCPT_L1
 from analysis.laws.sizes import CHINCHILLA, KAPLAN

@@ -17,7 +17,7 @@ from analysis.decide.ensemble import ensembles, solve, status_of
 from analysis.decide.optimise import compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.library import LAWS
 from harness.core.errors import InputError
 from tests.known_fits import fit_of, scattered

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.decide.schedule import choose_schedule, lr_curve
 from analysis.fitting.fit import Fit
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from analysis.laws.library import LAWS
 from analysis.results.curves import DECAY, annealing, lr_sum

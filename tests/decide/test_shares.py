@@ -12,7 +12,7 @@ import pytest
 from analysis.decide.ensemble import settled
 from analysis.decide.optimise import compute_allocation, critical_share, domain_ability
 from analysis.decide.simplex import best_mixture
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from analysis.laws.library import DCPT, LAWS, find
 from harness.core.errors import InputError

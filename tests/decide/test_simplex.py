@@ -11,7 +11,7 @@ import pytest
 
 from analysis.decide.simplex import best_mixture
 from analysis.fitting.fit import Fit, fit_law
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.library import LAWS, find
 from harness.core.errors import InputError
 from tests.known_fits import fit_of, scattered

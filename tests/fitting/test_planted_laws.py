@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.fitting.fit import fit_law
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from analysis.laws.library import find
 

@@ -10,7 +10,7 @@ from analysis.fitting.fit import fit_law, objective_of
 from analysis.fitting.objective import Loss
 from analysis.fitting.search import search
 from analysis.fitting.standard_errors import Information, inform
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from analysis.laws.law import FREE, Law
 
 LINE = Law("line", "a + b*x", {"x": "number"}, linear=("a", "b"), starts={}, bounds={"a": FREE, "b": FREE})

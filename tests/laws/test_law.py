@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.laws import formula, library
+from analysis.formulas import formula
+from analysis.laws import library
 from analysis.laws.law import FREE, Bound, Law
 from analysis.laws.library import DCPT, LAWS, find
 from analysis.laws.schedules import MULTI_POWER

@@ -16,7 +16,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from analysis.laws.formula import Array
+from analysis.formulas.formula import Array
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
 from harness.plan.plan import PlannedRun, compile_points

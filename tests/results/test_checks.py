@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
+from analysis.formulas.expressions import parse_numbers
 from analysis.laws.law import remedy_of
 from analysis.laws.library import LAWS
 from analysis.results.checks import check
-from analysis.results.expressions import parse_numbers
 from harness.core.errors import InputError
 
 UNITS = {"N": "parameters", "D": "tokens", "r": "share", "C": "FLOPs", "K": "anything"}

@@ -1,6 +1,6 @@
 """What `--map` and `--where` say: arithmetic and conditions over the columns of a table, and their cells as numbers.
 
-Below `analysis.results.tables`; `analysis.laws.grammar` reads the text, so it can do nothing but be worked out.
+Below `analysis.results.tables`; `analysis.formulas.grammar` reads the text, so it can do nothing but be worked out.
 
     evaluate("6 * params * tokens", table)                 # in floats: the product of integer columns does not wrap
     evaluate("run != 'NA' and isfinite(loss)", table)      # a condition: True or False for every row
@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
-from analysis.laws import grammar
-from analysis.laws.grammar import Call, Chain, GrammarError, Name, Number, Text, Tree
+from analysis.formulas import grammar
+from analysis.formulas.grammar import Call, Chain, GrammarError, Name, Number, Text, Tree
 from harness.core.errors import InputError
 
 _OF_ONE: Any = (np.log, np.log2, np.log10, np.log1p, np.exp, np.expm1, np.sqrt, np.floor, np.ceil, np.isfinite)

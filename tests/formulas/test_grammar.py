@@ -7,11 +7,11 @@ import ast
 import numpy as np
 import pytest
 
-from analysis.laws import formula, grammar
-from analysis.laws.grammar import Call, Chain, GrammarError, Name, parse, written
+from analysis.formulas import formula, grammar
+from analysis.formulas.expressions import FUNCTIONS
+from analysis.formulas.grammar import Call, Chain, GrammarError, Name, parse, written
 from analysis.laws.law import Law
 from analysis.laws.library import LAWS
-from analysis.results.expressions import FUNCTIONS
 from harness.core.errors import InputError
 from tests.repository import REPOSITORY
 

@@ -3,7 +3,7 @@
 Beneath `analysis.laws.law`. A `Form` is a formula with the roles of its names; each function here works one thing out
 from it, once per process. Functions take the arguments that `arguments` lays out: parameters of shape (K, 1), columns
 of shape (n,), and the results broadcast to (K, n). Inside `sum(...)` everything has one axis more, which is summed
-over. The text is read by `analysis.laws.grammar` and worked out node by node: nothing of it is ever run as code.
+over. The text is read by `analysis.formulas.grammar` and worked out node by node: nothing of it is ever run as code.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.laws import grammar
-from analysis.laws.evaluation import Function, compiled
-from analysis.laws.grammar import Call, Chain, GrammarError, Name, Number, Tree
-from analysis.laws.graph import TINY, Graph, Node, log_of
+from analysis.formulas import grammar
+from analysis.formulas.evaluation import Function, compiled
+from analysis.formulas.grammar import Call, Chain, GrammarError, Name, Number, Tree
+from analysis.formulas.graph import TINY, Graph, Node, log_of
 from harness.core.errors import InputError
 
 Array = npt.NDArray[np.float64]

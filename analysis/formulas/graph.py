@@ -1,7 +1,7 @@
 """Formulas as one graph without repeats, in which every node is made simple as it is made, and its derivatives.
 
-Beneath `analysis.laws.formula`. A node is a number that counts up, so parts come before the whole; equal nodes are one.
-Derivatives have a value everywhere: at a kink (abs, sqrt, max, min, a power at zero) it is a subgradient.
+Beneath `analysis.formulas.formula`. A node is a number that counts up, so parts come before the whole; equal nodes are
+one. Derivatives have a value everywhere: at a kink (abs, sqrt, max, min, a power at zero) it is a subgradient.
 
     graph = Graph()
     x = graph.leaf("x")
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from analysis.laws.grammar import GrammarError
+from analysis.formulas.grammar import GrammarError
 
 MOST_PARTS = 150_000  # of all nodes together: chinchilla 116, shukor_joint of 22 corpora, the largest in use, 52,000
 

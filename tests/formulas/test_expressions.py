@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.results.expressions import as_numbers, evaluate, evaluated, names_in, numbers_of
+from analysis.formulas.expressions import as_numbers, evaluate, evaluated, names_in, numbers_of
 from harness.core.errors import InputError
 
 

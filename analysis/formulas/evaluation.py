@@ -1,7 +1,7 @@
 """Nodes of a graph as a list of numpy operations, in which nothing is worked out twice. No code is generated.
 
-Beneath `analysis.laws.formula`. What depends on parameters only, (K, 1), and on the table only, (n,), is put together
-before it meets the other, so that few operations are of the size (K, n).
+Beneath `analysis.formulas.formula`. What depends on parameters only, (K, 1), and on the table only, (n,), is put
+together before it meets the other, so that few operations are of the size (K, n).
 
     run = compiled(graph, [value, *gradient], leaves=[("A", False), ("N", False)], parameters={"A"})
     run(A, N)      # a list: each of a shape that broadcasts to (K, n)
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.laws.graph import FUNCTIONS, Graph, Node
+from analysis.formulas.graph import FUNCTIONS, Graph, Node
 
 Function = Callable[..., Any]
 Step = tuple[Callable[..., Any], int, list[int], int]  # operation, of the value in which slot, and others, into which
