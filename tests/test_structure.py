@@ -44,6 +44,7 @@ ROOMS = (
     ("harness.corpora", True),
     ("harness.model", True),
     ("harness.texts", False),
+    ("harness.formats", False),
     ("harness.program", False),
     ("harness.store", False),
     ("harness.core", False),
@@ -52,7 +53,9 @@ NAMES = [name for name, _ in ROOMS]
 LOADS_TORCH = {name for name, loads in ROOMS if loads}
 # Modules of rooms that may load torch which planning and the processes beside the workers use, so that they must not.
 LIGHT = {"harness.measure.request", "harness.model.pretrained", "harness.train.events", "harness.corpora.corpus"}
-READ_BY_ANALYSIS = {f"harness.{room}" for room in ("core", "program", "store", "texts", "config", "compose", "plan")}
+READ_BY_ANALYSIS = {
+    f"harness.{room}" for room in ("core", "program", "store", "formats", "texts", "config", "compose", "plan")
+}
 # Beside these rooms: which rows a run wants, and what is queued.
 ALSO_READ = {"harness.measure.request", "harness.slurm.status", "harness.slurm.submissions"}
 HEAVY = ("torch", "transformers", "datasets", "tokenizers")

@@ -68,7 +68,7 @@ class FilesSource:
     text: str = "text"
     """Field of a record that holds the text, dots for nesting."""
     format: str = ""
-    """One of `harness.texts.text_files.SUFFIXES` for all files; empty: by the suffix of each."""
+    """One of `harness.formats.reading.SUFFIXES` for all files; empty: by the suffix of each."""
     tokens: int | None = None
     """Budget of training tokens: whole units in a fixed shuffled order, the last one cut exactly; None: all."""
     unit_bytes: int = UNIT_BYTES

@@ -25,8 +25,9 @@ from harness.core.errors import InputError
 from harness.core.files import sha256_once
 from harness.core.identity import digest
 from harness.core.regular import require_regular
+from harness.formats.reading import suffix_of
 from harness.texts.listed import FilesSource, MegatronSource
-from harness.texts.text_files import suffix_of, text_files
+from harness.texts.text_files import text_files
 
 CORPUS_CODE = 1
 """Raised whenever the same sources would give other tokens: extraction, cleaning, split, tokenizer, packing."""

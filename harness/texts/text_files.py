@@ -8,6 +8,7 @@ Without reading any of them: `harness.texts.recipe` hashes what is listed here, 
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections import defaultdict
@@ -16,14 +17,13 @@ from pathlib import Path
 
 from harness.core.errors import InputError
 from harness.core.regular import require_regular
-
-SUFFIXES = (".jsonl", ".jsonl.zst", ".json", ".parquet", ".csv", ".txt")
-_PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z")
+from harness.formats.reading import PACKED, SUFFIXES, suffix_of
 
 HIDDEN = "hidden"
 BACKUPS = "backups of editors and systems"
 NOTHING = "links to nothing"
 AGAIN = "links to folders read already"
+NOTES = "notes and caches of a saved dataset"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def text_files(path: str | Path, field: str) -> TextFiles:
         else:
             require_regular(field, place)
             listed = TextFiles([place], {})
+        listed = _without_notes(listed, place, field)
     except InputError:
         raise
     except PermissionError as error:
@@ -64,7 +65,7 @@ def text_files(path: str | Path, field: str) -> TextFiles:
     for file in listed.files:
         if suffix_of(file) is None:
             remedy = f"known are {', '.join(SUFFIXES)}"
-            if file.suffix.lower() in _PACKED:
+            if file.suffix.lower() in PACKED:
                 remedy += "; unpack it"
             elif file != place:
                 remedy += "; move it elsewhere, or let its name begin with _"
@@ -73,11 +74,6 @@ def text_files(path: str | Path, field: str) -> TextFiles:
         why = f"holds no texts; left out are {listed.left_out_text()}" if listed.left_out else "an empty folder"
         raise InputError(field, path, why, f"put files in it ({', '.join(SUFFIXES)})")
     return listed
-
-
-def suffix_of(file: Path) -> str | None:
-    """The data suffix of a file name, or None."""
-    return next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
 
 
 def _folder(place: Path, field: str) -> TextFiles:
@@ -121,6 +117,41 @@ def _folder(place: Path, field: str) -> TextFiles:
         links.sort()
     files.sort(key=lambda file: file.relative_to(place).as_posix())
     return TextFiles(files, {why: sorted(names) for why, names in sorted(left_out.items())})
+
+
+def _without_notes(listed: TextFiles, place: Path, field: str) -> TextFiles:
+    """Of a folder that `datasets.save_to_disk` wrote, the files of data alone, as its state.json names them."""
+    names = set(listed.files)
+    for file in listed.files:
+        splits = _named(file, "splits", field) if file.name == "dataset_dict.json" else []
+        if len(splits) > 1:
+            why = f"a saved dataset of several splits ({', '.join(splits)})"
+            raise InputError(field, file.parent, why, f"name one of them: {file.parent / splits[0]}")
+        names -= {file} if splits else set()
+        if file.name == "state.json" and file.with_name("dataset_info.json") in names:
+            data = {file.with_name(name) for name in _named(file, "_data_files", field)}
+            if data:
+                lost = next(iter(sorted(data - names)), None)
+                if lost is not None:
+                    raise InputError(field, lost, "missing, state.json beside it names it", "save the dataset again")
+                names -= {other for other in names if other.parent == file.parent} - data
+    notes = sorted(file.relative_to(place).as_posix() for file in listed.files if file not in names)
+    if not notes:
+        return listed
+    return TextFiles([file for file in listed.files if file in names], {**listed.left_out, NOTES: notes})
+
+
+def _named(file: Path, key: str, field: str) -> list[str]:
+    """The names that a note of a saved dataset lists under `key`; none if it is no such note."""
+    try:
+        described = json.loads(file.read_bytes())
+    except OSError as error:
+        raise _unreadable(field, file, error) from None
+    except (ValueError, RecursionError):
+        return []
+    entries = described.get(key) if isinstance(described, dict) else None
+    names = [entry.get("filename") if isinstance(entry, dict) else entry for entry in entries or []]
+    return [name for name in names if isinstance(name, str)]
 
 
 def _is_backup(name: str) -> bool:

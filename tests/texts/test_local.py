@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from harness.core.errors import InputError
-from harness.texts import local as sources
+from harness.formats import lines
 from harness.texts.local import local_documents
 
 TEXTS = ["A first text.", 'Quotes " and, commas\nand two lines.', "Grüße, 世界 \U0001f600", "  indented\n"]
@@ -178,7 +178,7 @@ def test_a_long_txt_is_cut_at_empty_lines_and_growth_moves_nothing(tmp_path: Pat
 
 
 def test_a_txt_of_one_endless_line_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_LINE_BYTES", 5000)
+    monkeypatch.setattr(lines, "_LINE_BYTES", 5000)
     text = "é世\U0001f600" * 9000  # two, three and four bytes, so that parts end within characters
     (tmp_path / "line.txt").write_text(text)
     parts = read(tmp_path / "line.txt")

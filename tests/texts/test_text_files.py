@@ -70,7 +70,7 @@ def test_a_folder_of_nothing_but_such_says_so(tmp_path: Path) -> None:
         text_files(tmp_path, "upstream")
 
 
-@pytest.mark.parametrize("name", ["data.jsonl.gz", "data.zip", "data.txt.zst"])
+@pytest.mark.parametrize("name", ["data.csv.gz", "data.zip", "data.txt.zst"])
 def test_a_packed_file_says_unpack(tmp_path: Path, name: str) -> None:
     write(tmp_path, "a.txt", name)
     with pytest.raises(InputError, match=r"^upstream=.*unknown suffix.*unpack it"):

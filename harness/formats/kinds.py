@@ -1,6 +1,6 @@
 """What a file really is, by its first bytes, where that is not what its suffix says.
 
-Beneath `harness.texts.local`. A pointer or a packed file read as text would be another corpus, or fail far from its
+Beneath `harness.formats.reading`. A pointer or a packed file read as text would be another corpus, or fail far from its
 cause.
 
     kind_of(Path("a.jsonl"))        # ("gzip", "unpack it: gzip -dc < FILE > OTHER"), None for plain text
@@ -21,7 +21,7 @@ class Kind(NamedTuple):
 
 _UTF8 = "convert it to UTF-8: iconv -f {} -t UTF-8"
 _STARTS = {
-    b"\x1f\x8b\x08": Kind("gzip", "unpack it: gzip -dc < FILE > OTHER"),
+    b"\x1f\x8b\x08": Kind("gzip", "unpack it: gzip -dc < FILE > OTHER, or call it .jsonl.gz if it holds JSON lines"),
     b"\x28\xb5\x2f\xfd": Kind(
         "zstd", "unpack it: zstd -dc < FILE > OTHER, or call it .jsonl.zst if it holds JSON lines"
     ),
@@ -30,8 +30,8 @@ _STARTS = {
     b"\xfd7zXZ\x00": Kind("xz", "unpack it: xz -dc < FILE > OTHER"),
     b"7z\xbc\xaf\x27\x1c": Kind("a 7z archive", "unpack it with 7z x"),
     b"PAR1": Kind("Parquet", "call it .parquet"),
-    b"ARROW1\x00\x00": Kind("an Arrow file", "write it as Parquet"),
-    b"\xff\xff\xff\xff": Kind("an Arrow stream", "write it as Parquet"),
+    b"ARROW1\x00\x00": Kind("an Arrow file", "call it .arrow"),
+    b"\xff\xff\xff\xff": Kind("an Arrow stream", "call it .arrow"),
     b"SQLite format 3\x00": Kind("an SQLite database", "write the texts of it to a file"),
     b"%PDF-": Kind("a PDF", "extract its text"),
     b"\xff\xfe\x00\x00": Kind("UTF-32 text", _UTF8.format("UTF-32")),
@@ -41,7 +41,12 @@ _STARTS = {
     b"version https://git-lfs.github.com/spec/": Kind("a pointer of Git LFS, not the data", "fetch it: git lfs pull"),
 }
 _BZIP2_BLOCK = b"\x31\x41\x59\x26\x53\x59"  # follows BZh and a digit; a text may begin with BZh
-_OWN = {".parquet": "Parquet", ".jsonl.zst": "zstd"}
+_OWN = {
+    ".parquet": ("Parquet",),
+    ".jsonl.zst": ("zstd",),
+    ".arrow": ("an Arrow file", "an Arrow stream"),
+    **dict.fromkeys((".jsonl.gz", ".json.gz", ".txt.gz"), ("gzip",)),
+}
 
 
 def kind_of(file: Path, suffix: str) -> Kind | None:
@@ -49,7 +54,7 @@ def kind_of(file: Path, suffix: str) -> Kind | None:
     with file.open("rb") as stream:
         start = stream.read(64)
         found = next((kind for first, kind in _STARTS.items() if start.startswith(first)), None)
-        if found is None or found.name == _OWN.get(suffix):
+        if found is None or found.name in _OWN.get(suffix, ()):
             return None
         if found.name == "bzip2" and start[4:10] != _BZIP2_BLOCK:
             return None
