@@ -1,7 +1,8 @@
 """The language of formulas and of conditions, whoever wrote them: names, numbers, texts, arithmetic, a few functions.
 
-Beneath `formula` (laws) and `expressions` (`--map`, `--where`), which give a meaning to what is read here. There is no attribute, no subscript, no assignment and no way to name anything but what the caller
-looks up, so that a text from elsewhere can do nothing but be worked out; its length, depth and size are bounded.
+Beneath `formula` (laws) and `expressions` (`--map`, `--where`), which give a meaning to what is read here. There is no
+attribute, no subscript, no assignment and no way to name anything but what the caller looks up, so that a text from
+elsewhere can do nothing but be worked out; its length, depth and size are bounded.
 
     parse("E + A/N", {})    # Chain((Name("E"), Chain((Name("A"), Name("N")), ("/",))), ("+",))
 """
