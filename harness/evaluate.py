@@ -18,7 +18,7 @@ from harness.compose.overrides import call_of
 from harness.config.fields import whole
 from harness.config.launching import read_launch
 from harness.core.errors import InputError
-from harness.measure.request import Request, RowKey
+from harness.measure.request import Request, RowKey, split_name
 from harness.model.pretrained import checkpoint_content
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
@@ -83,9 +83,14 @@ def _asking(document: Document, own: dict[str, str], store: Store) -> PlannedRun
     names = corpus_names(document)
     trained = [names[source.corpus] for phase in program.phases for source in phase.sources]
     known = [document["upstream"], document["downstream"], *settings["sets"], *trained] if "windows" in own else []
-    recipes = corpora_of(document, store, list(dict.fromkeys([*known, *sets])))
+    full = list(dict.fromkeys([*known, *sets]))
+    asked = [split_name(name, [*names.values(), *known]) for name in full]
+    recipes = corpora_of(document, store, list(dict.fromkeys(name for name, _ in asked)))
     seq_len = program.phases[0].seq_len
-    measures = [Measure(name, recipe.key, windows, seq_len) for name, recipe in recipes.items()]
+    measures = [
+        Measure(shown, recipes[name].key, windows, seq_len, part)
+        for shown, (name, part) in zip(full, asked, strict=True)
+    ]
     positions = {int(row["position"]) for row in document["requested"]}
     if 0 in positions and not _root_is_there(document):
         positions.remove(0)

@@ -267,6 +267,7 @@ def _due(document: Document, stored: Collection[str], lacking: Collection[RowKey
         hash_
         for hash_, measure in document["measures"].items()
         if measure["windows"] == document["config"]["evaluate"]["windows"]
+        and not measure.get("part")
         and (measure["corpus"] in channels or measure["key"] in trained)
     }
     return [row for row in lacking if row[1] in own and (row[0] in measurable or row[0] >= base)]

@@ -22,7 +22,7 @@ from harness.core.identity import RUN_NAME, rounded
 from harness.model.pretrained import checkpoint_content, checkpoint_shape_facts
 from harness.program.program import Adam
 from harness.program.shape import ModelShape, non_embedding, parameters
-from harness.texts.listed import MegatronSource
+from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.recipe import Recipe
 
 
@@ -220,8 +220,7 @@ def _check_fit(
 def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe]) -> MeasureGrid:
     evaluate = config["evaluate"]
     for name in listing(config, "evaluate.sets"):
-        if name not in recipes:
-            raise InputError("evaluate.sets", name, "no such corpus", f"known: {', '.join(recipes)}")
+        _check_set(str(name), recipes)
     for field in ("evaluate.every", "evaluate.base_every"):
         tokens.steps(field)  # at least one
     early = tuple(sorted({tokens.steps("evaluate.early", value) for value in listing(config, "evaluate.early")}))
@@ -232,6 +231,20 @@ def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe])
         base_every=tokens.of("evaluate.base_every") / tokens.per_step,
         sets=tuple(evaluate["sets"]),
     )
+
+
+def _check_set(name: str, recipes: Mapping[str, Recipe]) -> None:
+    """InputError unless `name` is a corpus, or NAME.PART of one that has such a part."""
+    if name in recipes:
+        return
+    corpus, _, part = name.partition(".")
+    if not part or corpus not in recipes:
+        raise InputError("evaluate.sets", name, "no such corpus", f"known: {', '.join(recipes)}")
+    source = recipes[corpus].source
+    parts = [one.name for one in source.parts] if isinstance(source, FilesSource) else []
+    if part not in parts:
+        remedy = f"known: {', '.join(parts)}" if parts else f"give {corpus}"
+        raise InputError("evaluate.sets", name, f"{corpus} has no part {part}", remedy)
 
 
 def _name(config: Config) -> str:

@@ -52,6 +52,9 @@ class Stream(Protocol):
     def measured(self, measure: Measure) -> Integers:
         """The windows that a measurement is taken on. Raises InputError if there are fewer."""
 
+    def part(self, name: str) -> Stream:
+        """The split of one part alone. Raises InputError if there is none of that name."""
+
     def epochs(self, drawn: int, seq_len: int) -> float:
         """How often so many draws have read the split; of the part that they have read most, if it has parts."""
 
@@ -109,6 +112,9 @@ class Split:
     def measured(self, measure: Measure) -> Integers:
         return np.asarray(measure.indices(self.windows(measure.seq_len)), np.int64)
 
+    def part(self, name: str) -> Stream:
+        raise InputError("evaluate.sets", name, "no such part: the corpus has none", "name the whole corpus")
+
     def epochs(self, drawn: int, seq_len: int) -> float:
         return drawn / self.windows(seq_len)
 
@@ -149,7 +155,8 @@ class MixedSplit:
         return sum(part.bytes for part in self.parts)
 
     def part(self, name: str) -> Stream:
-        """The split of one part alone."""
+        if name not in self.names:
+            raise InputError("evaluate.sets", name, "no such part", f"known: {', '.join(self.names)}")
         return self.parts[self.names.index(name)]
 
     def windows(self, seq_len: int) -> int:

@@ -27,7 +27,7 @@ class Windows:
     """The measured windows of a corpus as tensors, with the bytes of text their targets stand for."""
 
     def __init__(self, corpus: Corpus, measure: Measure, device: torch.device) -> None:
-        split = corpus.validation
+        split = corpus.validation.part(measure.part) if measure.part else corpus.validation
         tokens = split.read(split.measured(measure), measure.seq_len)
         self.measure = measure
         self.bytes = int(corpus.token_bytes[tokens[:, 1:]].sum())

@@ -1,18 +1,21 @@
 """What a run wants measured, and where: a pure function of the run and the stretches of its stages.
 
 Measuring leaves no trace in training and is not in the program. A corpus that the run has been trained on, and both
-channels from the start of continual pre-training, are *required* at every position of the grid; any further corpus is
-*wanted*: measured wherever training passes, and at stored positions of what is already trained.
+channels from the start of continual pre-training, are *required* at every position of the grid; any further corpus, and
+the parts of one, are *wanted*: measured wherever training passes, and at stored positions of what is already trained.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from harness.config.compile import StageSpan
 from harness.config.run import Run
+from harness.program.mixture import counts, integer_weights
 from harness.store.history import Measure
+from harness.texts.listed import FilesSource
 
 RowKey = tuple[int, str]  # (position, hash of the windows)
 
@@ -37,10 +40,10 @@ class Request:
 
 def request(run: Run, spans: tuple[StageSpan, ...]) -> Request:
     """The rows of a run."""
-    settings = run.measurements
-    measures = {name: Measure(name, r.key, settings.windows, run.seq_len) for name, r in run.recipes.items()}
-    everything = {run.upstream, run.downstream, *settings.sets}
-    everything |= {name for stage in run.stages for name, _ in stage.mixture}
+    named = {run.upstream, run.downstream, *run.measurements.sets}
+    named |= {name for stage in run.stages for name, _ in stage.mixture}
+    measures = measures_of(run, named | set(run.recipes))
+    everything = {full for full in measures if full in named or split_name(full, run.recipes)[0] in named}
     required: set[RowKey] = set()
     wanted: set[RowKey] = set()
     trained: set[str] = set()
@@ -54,6 +57,42 @@ def request(run: Run, spans: tuple[StageSpan, ...]) -> Request:
             wanted |= {(position, measures[name].hash) for name in everything}
     kept = {measure.hash: measure for measure in measures.values()}
     return Request(frozenset(required), frozenset(wanted - required), kept)
+
+
+def measures_of(run: Run, named: Collection[str]) -> dict[str, Measure]:
+    """What is measured under each name: the corpora and parts of corpora that are named, and, of a named corpus whose
+    parts are drawn by weights, each of its parts as NAME.PART.
+
+    On `evaluate.windows` windows each. A part that nobody named is measured on those among its corpus's windows that
+    are its own, so that all parts together cost as much as their corpus once more.
+    """
+    windows, seq_len = run.measurements.windows, run.seq_len
+    measures: dict[str, Measure] = {}
+    for full in sorted(named):
+        name, part = split_name(full, run.recipes)
+        recipe = run.recipes[name]
+        measures[full] = Measure(full, recipe.key, windows, seq_len, part)
+        for one, share in [] if part else _shares(recipe.source, windows):
+            if share and f"{name}.{one}" not in named:
+                measures[f"{name}.{one}"] = Measure(f"{name}.{one}", recipe.key, share, seq_len, one)
+    return measures
+
+
+def split_name(name: str, corpora: Collection[str]) -> tuple[str, str]:
+    """(corpus, part) that a name stands for: NAME, or NAME.PART; the part is empty for a whole corpus."""
+    corpus, _, part = name.partition(".")
+    return (name, "") if name in corpora or not part else (corpus, part)
+
+
+def _shares(source: object, windows: int) -> list[tuple[str, int]]:
+    """(part, how many of the corpus's measured windows are its own); none of a corpus without weighted parts."""
+    parts = source.parts if isinstance(source, FilesSource) else ()
+    weights = {part.name: part.weight for part in parts if part.weight is not None}
+    if len(parts) < 2 or len(weights) < len(parts):
+        return []
+    exact = integer_weights(weights)
+    found = counts([exact[part.name] for part in parts], windows)
+    return [(part.name, int(share)) for part, share in zip(parts, found, strict=True)]
 
 
 def grid(run: Run, span: StageSpan) -> list[int]:

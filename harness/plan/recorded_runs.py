@@ -55,7 +55,7 @@ def program_of(document: Document) -> Program:
 
 def corpus_names(document: Document) -> dict[str, str]:
     """What the run calls each corpus, by recipe key."""
-    return {measure["key"]: measure["corpus"] for measure in document["measures"].values()}
+    return {m["key"]: m["corpus"] for m in document["measures"].values() if not m.get("part")}
 
 
 def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) -> PlannedRun:

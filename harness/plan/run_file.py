@@ -72,6 +72,7 @@ def run_document(point: PlannedRun) -> dict[str, Any]:
         "requested": [{"position": position, "windows_hash": name} for position, name in sorted(request.rows)],
         "measures": {
             name: {"corpus": m.corpus, "key": m.key, "windows": m.windows, "seq_len": m.seq_len}
+            | ({"part": m.part} if m.part else {})
             for name, m in request.measures.items()
         },
         "upstream": run.upstream,

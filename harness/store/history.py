@@ -31,11 +31,13 @@ class Measure:
     key: str  # of the corpus's recipe, so that the hash is known before the corpus is built
     windows: int
     seq_len: int
+    part: str = ""  # of the corpus, by its name in the recipe; empty: the whole, parts weighted as they are drawn
 
     @cached_property
     def hash(self) -> str:
         """16 hex characters that name these windows; the corpus's display name plays no part."""
-        return digest(self.key, self.windows, self.seq_len)[:16]
+        part = (self.part,) if self.part else ()
+        return digest(self.key, self.windows, self.seq_len, *part)[:16]
 
     def indices(self, available: int) -> list[int]:
         """The windows measured, evenly spaced over the `available` ones of the split: floor((i + 1/2) * W / n)."""

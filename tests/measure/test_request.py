@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from harness.measure.request import grid
+from dataclasses import replace
+
+from harness.config.run import Run
+from harness.core.identity import digest
+from harness.measure.request import grid, measures_of, request
+from harness.store.history import Measure
+from harness.texts.listed import FilesSource, Part, listing
 from tests.composed import points_of, run_of
 
 BASE, STEP = 5859, 1172  # steps of the base and of continual pre-training at scale=mini
@@ -17,3 +23,49 @@ def test_measuring_is_on_a_fixed_grid() -> None:
     assert positions[-1] == BASE + STEP
     longer = grid(run_of("tokens=2x"), points_of("tokens=2x")[0].spans[1])
     assert set(positions[:-1]) < set(longer)
+
+
+def weighted(run: Run, **weights: float | None) -> Run:
+    """The run with its downstream made of parts."""
+    parts = tuple(Part(name, weight) for name, weight in weights.items())
+    own = run.recipes[run.downstream]
+    return replace(run, recipes={**run.recipes, run.downstream: replace(own, source=FilesSource(listing(()), parts))})
+
+
+def test_parts_drawn_by_weights_have_rows_of_their_own_on_the_windows_of_their_corpus() -> None:
+    run = run_of("peak=1")
+    mixed = weighted(run, CommonCrawl=0.52, C4=0.27, GitHub=0.21)
+    measures = measures_of(mixed, {"docs", "python"})
+    assert {name: measure.windows for name, measure in measures.items()} == {
+        "docs": 64,
+        "python": 64,
+        "python.CommonCrawl": 33,
+        "python.C4": 17,
+        "python.GitHub": 14,
+    }
+    assert len({measure.hash for measure in measures.values()}) == 5
+    (point,) = points_of("peak=1")
+    own, before = request(mixed, point.spans), point.request
+    parts = {measure.hash for name, measure in measures.items() if measure.part}
+    assert {row for row in own.rows if row[1] in parts} <= own.wanted  # a run is done without them
+    positions = {position for position, _ in own.rows}
+    assert {row for row in own.rows if row[1] in parts} == {(p, h) for p in positions for h in parts}
+    assert {position for position, _ in before.rows} == positions
+
+
+def test_parts_without_weights_are_measured_if_they_are_named() -> None:
+    mixed = weighted(run_of("peak=1"), GitHub=None, C4=None)
+    assert set(measures_of(mixed, {"docs", "python"})) == {"docs", "python"}
+    named = measures_of(mixed, {"docs", "python", "python.C4"})
+    assert (named["python.C4"].windows, named["python.C4"].part) == (64, "C4")
+    several = measures_of(weighted(run_of("peak=1"), GitHub=0.5, C4=0.5), {"python", "python.C4"})
+    assert {name: measure.windows for name, measure in several.items()} == {
+        "python": 64,
+        "python.C4": 64,
+        "python.GitHub": 32,
+    }
+
+
+def test_a_measure_of_a_whole_corpus_has_the_hash_it_always_had() -> None:
+    assert Measure("docs", "k" * 32, 64, 128).hash == digest("k" * 32, 64, 128)[:16]
+    assert Measure("docs.C4", "k" * 32, 64, 128, "C4").hash != Measure("docs", "k" * 32, 64, 128).hash
