@@ -23,24 +23,20 @@ import importlib.util
 import json
 import math
 import re
-import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError
 from harness.core.files import sha256_once
+from harness.model.headers import BUFFERS, read_header
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-# Constants that older checkpoints store beside their parameters: causal masks and rotary frequencies.
-BUFFERS = (".attention.bias", ".attn.bias", ".masked_bias", ".inv_freq")
 POSITIONS = ("wpe.weight", "embed_positions.weight")  # learned positions: looked up, never multiplied
 OUTPUT_HEADS = ("lm_head.weight", "embed_out.weight")
 NUMBERED = re.compile(r"\.\d+\.")
-LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
-BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # of a number of a parameter
-BYTES_OF_BUFFERS = {**BYTES, "BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "U16": 2, "U32": 4, "U64": 8}
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 COUNTED = re.compile(r"(layers?|experts|blocks|depth)$")  # keys of a config: a model is built with so many parts
 MOST_PARTS = 4096  # of one kind, but layers; more than any model has experts
@@ -63,17 +59,35 @@ class ShapeFacts:
 def checkpoint_content(path: str | Path) -> str:
     """SHA-256 (64 hex digits) over `config.json` and the safetensors that loading reads, names included."""
     folder = _folder(path)
-    whole = hashlib.sha256()
-    for file in [folder / "config.json", *weight_files(folder)]:
-        whole.update(f"{file.name} {sha256_once(file)}\n".encode())
-    return whole.hexdigest()
+    return content_of({file.name: sha256_once(file) for file in [folder / "config.json", *weight_files(folder)]})
+
+
+def content_of(sums: Mapping[str, str]) -> str:
+    """The content of a checkpoint whose `config.json` and weights have these SHA-256 sums: a hub states them."""
+    weights = sorted(sums.keys() - {"config.json"})
+    lines = [f"{name} {sums[name]}\n" for name in ["config.json", *weights]]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def checkpoint_shape_facts(path: str | Path) -> ShapeFacts:
     """Sizes from `config.json` and the headers of the safetensors; no tensor is read."""
     folder = _folder(path)
-    config = read_config(folder)
-    shapes = _tensors(folder)
+    files = weight_files(folder)
+    named = None if files[0].name == SINGLE else _json(folder, folder / INDEX)["weight_map"]
+    return shape_facts(path, read_config(folder), {file.name: _header(folder, file) for file in files}, named)
+
+
+def shape_facts(
+    path: str | Path,
+    config: dict[str, Any],
+    held: Mapping[str, dict[str, list[int]]],
+    named: Mapping[str, str] | None,
+) -> ShapeFacts:
+    """Sizes from a config and the shapes that each file of weights holds; `named`: tensor -> file, as an index has it.
+
+    `path` is what an InputError names.
+    """
+    shapes = _joined(path, held, named)
     _check_counts(path, config, len(shapes))
     vocab_size = _size(config, "vocab_size")
     if vocab_size is None:
@@ -192,20 +206,30 @@ def _size(config: dict[str, Any], *names: str) -> int | None:
     return None
 
 
-def _tensors(folder: Path) -> dict[str, list[int]]:
+def _joined(
+    path: str | Path, held: Mapping[str, dict[str, list[int]]], named: Mapping[str, str] | None
+) -> dict[str, list[int]]:
     """The shapes of all tensors; where there is an index, each is in the shard that the index says."""
     shapes: dict[str, list[int]] = {}
-    files = weight_files(folder)
-    held = {file.name: _header(folder, file) for file in files}
     for file, tensors in held.items():
         if twice := sorted(shapes.keys() & tensors.keys()):
-            raise InputError("path", folder, f"{file} and another shard hold {twice[0]}", "fetch the whole folder")
+            raise InputError("path", path, f"{file} and another shard hold {twice[0]}", "fetch the whole folder")
         shapes.update(tensors)
-    if files[0].name != SINGLE:
-        for name, file in _json(folder, folder / INDEX)["weight_map"].items():
-            if name not in held[str(file)]:
-                raise InputError("path", folder, f"{file} lacks {name}, which {INDEX} names", "fetch the whole folder")
+    for name, file in (named or {}).items():
+        if name not in held[str(file)]:
+            raise InputError("path", path, f"{file} lacks {name}, which {INDEX} names", "fetch the whole folder")
     return shapes
+
+
+def _header(path: str | Path, file: Path) -> dict[str, list[int]]:
+    """Tensor name -> shape, from a file here."""
+
+    def read(begin: int, stop: int) -> bytes:
+        with file.open("rb") as stream:
+            stream.seek(begin)
+            return stream.read(stop - begin)
+
+    return read_header(path, file.name, file.stat().st_size, read)
 
 
 def _check_counts(path: str | Path, config: dict[str, Any], tensors: int) -> None:
@@ -237,53 +261,3 @@ def _model_types(task: str) -> frozenset[str]:
     except (OSError, ValueError, AttributeError, IndexError, SyntaxError):
         pass  # laid out differently: `check_checkpoint` finds the same, later
     return frozenset()
-
-
-def _header(path: str | Path, file: Path) -> dict[str, list[int]]:
-    """Tensor name -> shape from a safetensors header: 8 bytes of length, then JSON, then the tensors without a gap."""
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(LARGEST_HEADER_BYTES, size - 8):
-                raise ValueError(f"a header of {length} bytes")
-            header = json.loads(stream.read(length), object_pairs_hook=_once)
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        offsets = {name: map(int, entry["data_offsets"]) for name, entry in tensors.items()}
-        places = sorted((begin, stop, name) for name, (begin, stop) in offsets.items())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error, OSError) as error:
-        why = f"{file.name} is not a safetensors file ({' '.join(str(error).split())[:100] or type(error).__name__})"
-        raise InputError("path", path, why, "fetch it again") from error
-    end = 0
-    for begin, stop, name in places:
-        if wrong := _misplaced(name, tensors[name], begin, stop, end):
-            raise InputError("path", path, f"{file.name}: {name} {wrong}", "fetch it again")
-        end = stop
-    if 8 + length + end != size:
-        why = f"{file.name} has {size} bytes where its header says {8 + length + end}"
-        raise InputError("path", path, why, "fetch it again")
-    return {name: entry["shape"] for name, entry in tensors.items()}
-
-
-def _misplaced(name: str, entry: dict[str, Any], begin: int, stop: int, end: int) -> str | None:
-    """What is wrong with a tensor that lies at [begin, stop), after others that end at `end`."""
-    sides, kind = entry.get("shape"), entry.get("dtype")
-    width = (BYTES_OF_BUFFERS if name.endswith(BUFFERS) else BYTES).get(str(kind))
-    if not isinstance(sides, list) or not all(type(side) is int and side >= 0 for side in sides):
-        return f"has the shape {str(sides)[:60]}"
-    if width is None:
-        return f"holds numbers of the type {str(kind)[:60]}, which are no weights to train"
-    if begin < end:
-        return "lies before the beginning of the file" if begin < 0 else "lies over another tensor"
-    if begin > end:
-        return f"leaves a gap of {begin - end} bytes before it"
-    if stop - begin != math.prod(sides) * width:
-        return f"has {stop - begin} bytes where its shape {sides} needs {math.prod(sides) * width}"
-    return None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name is given twice")
-    return found
