@@ -54,6 +54,7 @@ class Hub:
         self.requests: list[str] = []
         self.tokens_seen: list[tuple[str, str]] = []  # host, Authorization header
         self.stored: dict[str, bytes] = {}  # large files by SHA-256
+        self.bytes_sent: dict[str, int] = {}  # of large files, by name
         self.write_token = write_token
         self._faults: list[list[Any]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
@@ -93,6 +94,10 @@ class Hub:
     def fault(self, pattern: str, fault: int | str, times: int = 1) -> None:
         """The next `times` requests that match: an HTTP status, "cut" (half of the body) or "wrong" (another byte)."""
         self._faults.append([re.compile(pattern), fault, times])
+
+    def calm(self) -> None:
+        """No more faults."""
+        self._faults.clear()
 
     def count(self, pattern: str = "") -> int:
         return sum(re.search(pattern, request) is not None for request in self.requests)
@@ -370,6 +375,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        if self.path.startswith("/storage/"):
+            name = unquote(self.path.removeprefix("/storage/").rpartition("/")[0])
+            self.hub.bytes_sent[name] = self.hub.bytes_sent.get(name, 0) + len(body)
         if self.fault == "cut":
             body, self.close_connection = body[: len(body) // 2], True
         self.wfile.write(body)

@@ -11,6 +11,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError
@@ -54,6 +55,17 @@ def read_header(path: object, name: str, size: int, read: Callable[[int, int], b
         why = f"{name} has {size} bytes where its header says {8 + length + end}"
         raise InputError("path", path, why, "fetch it again")
     return {tensor: entry["shape"] for tensor, entry in tensors.items()}
+
+
+def read_file_header(path: object, file: Path) -> dict[str, list[int]]:
+    """The same of a file here."""
+
+    def read(begin: int, stop: int) -> bytes:
+        with file.open("rb") as stream:
+            stream.seek(begin)
+            return stream.read(stop - begin)
+
+    return read_header(path, file.name, file.stat().st_size, read)
 
 
 def _misplaced(name: str, entry: dict[str, Any], begin: int, stop: int, end: int) -> str | None:

@@ -30,7 +30,7 @@ from typing import Any
 
 from harness.core.errors import InputError
 from harness.core.files import sha256_once
-from harness.model.headers import BUFFERS, read_header
+from harness.model.headers import BUFFERS, read_file_header
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -74,7 +74,7 @@ def checkpoint_shape_facts(path: str | Path) -> ShapeFacts:
     folder = _folder(path)
     files = weight_files(folder)
     named = None if files[0].name == SINGLE else _json(folder, folder / INDEX)["weight_map"]
-    return shape_facts(path, read_config(folder), {file.name: _header(folder, file) for file in files}, named)
+    return shape_facts(path, read_config(folder), {file.name: read_file_header(folder, file) for file in files}, named)
 
 
 def shape_facts(
@@ -219,17 +219,6 @@ def _joined(
         if name not in held[str(file)]:
             raise InputError("path", path, f"{file} lacks {name}, which {INDEX} names", "fetch the whole folder")
     return shapes
-
-
-def _header(path: str | Path, file: Path) -> dict[str, list[int]]:
-    """Tensor name -> shape, from a file here."""
-
-    def read(begin: int, stop: int) -> bytes:
-        with file.open("rb") as stream:
-            stream.seek(begin)
-            return stream.read(stop - begin)
-
-    return read_header(path, file.name, file.stat().st_size, read)
 
 
 def _check_counts(path: str | Path, config: dict[str, Any], tensors: int) -> None:
