@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.core.units import count, duration, size
-from harness.plan.cost import totals
+from harness.plan.cost import GPUS, corpora_to_make, totals
 from harness.plan.epochs import Epochs, epochs_text
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.run_file import model_facts, model_line
@@ -31,7 +31,8 @@ def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
     """The totals and every point. Asks squeue if anything was ever submitted from this store."""
     queue, epochs = submitted(store.root), Epochs(store.root)
     points = [_point(plan, i, store, queue, epochs) for i in range(len(plan.points))]
-    return {"schema": "rewarm.plan/1", **totals(plan), "warnings": epochs.warnings(plan.points), "points": points}
+    costs = {**totals(plan), **corpora_to_make(plan, store.root)}
+    return {"schema": "rewarm.plan/1", **costs, "warnings": epochs.warnings(plan.points), "points": points}
 
 
 def plan_lines(document: dict[str, Any]) -> list[str]:
@@ -68,17 +69,21 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
 def total_lines(document: dict[str, Any]) -> list[str]:
     """The totals for a person."""
     separate, planned, done = (document[key] for key in ("tokens_if_separate", "tokens_planned", "tokens_done"))
-    shared = separate - planned - done
+    shared, gpu, made = separate - planned - done, document.get("gpu_hours", {}), document.get("corpora_bytes", 0)
+    fetched = f", {size(document['fetch_bytes'])} to fetch" if document.get("fetch_bytes") else ""
     if not document["segments_to_train"] and not document["evaluations"]:
         return [f"{document['runs']} runs: all done, nothing to train"]
     if not document["segments_to_train"]:
         return [f"{document['runs']} runs: nothing to train, {document['evaluations']} stored states to measure"]
+    by_card = " or ".join(f"{hours:,.0f} on {name} ({GPUS[name] / 1e12:.0f} TFLOP/s)" for name, hours in gpu.items())
     return [
         f"{document['runs']} runs: {count(separate)} tokens if each were trained alone; sharing saves {count(shared)}"
         f" ({shared / separate:.0%}), {count(done)} are done, {count(planned)} are to train"
         f" in {document['segments_to_train']} segments",
         f"{document['flops']:.3g} FLOPs, about {duration(3600 * document['hours'])} on one worker,"
         f" {size(document['disk_bytes'])} of states; {document['evaluations']} measurements of stored states",
+        *([f"GPU-hours at an MFU of {document['mfu']:.0%}: {by_card}"] if max(gpu.values(), default=0) >= 1 else []),
+        *([f"corpora to make: about {size(made)} of tokens{fetched}"] if made else []),
     ]
 
 

@@ -150,11 +150,13 @@ def candidates(
             refused = error
             continue
         base = planned.base_position or 0
-        rows = [position for position, _ in planned.request.rows if position > base]
+        keys = [row for row in planned.request.rows if row[0] > base]
+        rows = [position for position, _ in keys]
         start, end = base + warmup_steps(planned.program, base), planned.program.steps
         at = _checkpoints(planned, base, start, rows, least)
         if len(at) >= FINAL_POSITIONS and end - start >= FINAL_POSITIONS * planned.run.measurements.every - 1:
-            flops = flops_of(planned, planned.program.tokens(end) - planned.program.tokens(base), len(rows))
+            trained = planned.program.tokens(end) - planned.program.tokens(base)
+            flops = flops_of(planned, trained, keys, planned.request.measures)
             found.append(Candidate(name, non_embedding(shape), D, r, flops, at))
     if not found:
         why = f"a run of {max(tokens):.3g} tokens is measured fewer than {FINAL_POSITIONS} times after its warm-up"

@@ -194,8 +194,18 @@ def _telling(group: str, choice: str) -> str:
 def _known(alike: tuple[str, ...]) -> dict[str, Key]:
     known = dict(defined())
     for group, choice in zip(groups(), alike, strict=True):
-        known |= defined(group, choice)
+        known = _joined(known, defined(group, choice))
     return known
+
+
+def _joined(known: Mapping[str, Key], further: Mapping[str, Key]) -> dict[str, Key]:
+    """Both; a scale sets single keys of other groups."""
+    both = {
+        name: replace(known[name], inside=_joined(known[name].inside, key.inside))
+        for name, key in further.items()
+        if name in known and known[name].inside and key.inside
+    }
+    return {**known, **further, **both}
 
 
 def _compare(config: Config, known: Mapping[str, Key], prefix: str, choices: Mapping[str, str]) -> None:

@@ -1,23 +1,34 @@
 """What a plan costs: tokens, FLOPs, hours, disk, and what sharing saves.
 
 totals(plan)["flops"], totals(plan)["disk_bytes"]       # printed by harness.report, checked before a launch
-flops_of(point, tokens, rows)                           # of a part of a run
+corpora_to_make(plan, root)["corpora_bytes"]            # of tokens that the store does not hold yet
+flops_of(point, tokens, rows, measures)                 # of a part of a run
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness.measure.request import RowKey
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.shape import flops_per_token
+from harness.store.history import Measure
+from harness.texts.listed import FilesSource, MegatronSource
+from harness.texts.recipe import Recipe, corpus_folder
 
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
 MEASURED = 1 / 3  # a measured token costs a forward pass, of a trained one's three
+GPUS = {"A100": 312e12, "H100": 989e12}  # dense bf16 FLOP/s of the SXM cards, by NVIDIA's data sheets
+MFU = 0.4  # the share of them that a plan supposes: assumed, like `scale.flop_rate`, and not measured
+BYTES_OF_TEXT = {".zst": 3.5, ".gz": 3.5, ".parquet": 2.0}  # a byte of such a file holds; of others one
+BYTES_PER_TOKEN = 4.0  # of text, by a vocabulary of some 50,000
 
 
 def totals(plan: Plan) -> dict[str, Any]:
     """What the plan shares, what is done, and what the rest costs. FLOPs are those of training and measuring."""
-    flops = sum(flops_of(plan.points[each.runs[0]], each.tokens, len(each.rows)) for each in plan.to_train)
+    flops = sum(flops_of(plan.points[s.runs[0]], s.tokens, s.rows, s.measures) for s in plan.to_train)
     rate = min((float(point.run.config["scale"]["flop_rate"]) for point in plan.points), default=1.0)
     stored = sum(BYTES_PER_PARAMETER * plan.points[segment.runs[0]].run.parameters for segment in plan.to_train)
     return {
@@ -30,14 +41,39 @@ def totals(plan: Plan) -> dict[str, Any]:
         "tokens_done": plan.tokens_done,
         "flops": flops,
         "hours": flops / rate / 3600,
+        "mfu": MFU,
+        "gpu_hours": {name: flops / (MFU * peak) / 3600 for name, peak in GPUS.items()},
         "disk_bytes": stored,
     }
 
 
-def flops_of(point: PlannedRun, tokens: float, rows: int) -> float:
-    """FLOPs of a stretch of a run that trains `tokens` and measures `rows`, each on the run's windows."""
-    measured = rows * point.run.measurements.windows * point.run.seq_len
+def flops_of(point: PlannedRun, tokens: float, rows: Iterable[RowKey], measures: Mapping[str, Measure]) -> float:
+    """FLOPs of a stretch of a run that trains `tokens` and measures `rows`; `measures` = their windows, by hash."""
+    measured = sum(measures[name].windows * measures[name].seq_len for _, name in rows)
     return (tokens + measured * MEASURED) * _flops(point)
+
+
+def corpora_to_make(plan: Plan, root: Path) -> dict[str, float]:
+    """`corpora_bytes` of tokens that a store at `root` will hold beside what it holds, and `fetch_bytes` to bring for
+    them from elsewhere; of listed files, about. Texts of one's own and of packages are not counted."""
+    recipes = {recipe.key: recipe for point in plan.points for recipe in point.run.recipes.values()}
+    wanted = [_size(recipe) for recipe in recipes.values() if not corpus_folder(root, recipe).is_dir()]
+    return {"corpora_bytes": sum(own for own, _ in wanted), "fetch_bytes": sum(fetched for _, fetched in wanted)}
+
+
+def _size(recipe: Recipe) -> tuple[float, float]:
+    """Bytes of (its tokens in the store, files to fetch)."""
+    source = recipe.source
+    if not isinstance(source, FilesSource | MegatronSource):
+        return 0.0, 0.0
+    listed = [*source.train.files, *(source.validation.files if source.validation else ())]
+    remote = float(sum(file.size for file in listed if "://" in file.url))
+    if isinstance(source, MegatronSource):  # read where they lie, or kept as they come
+        return remote, remote
+    text = sum(file.size * BYTES_OF_TEXT.get(PurePosixPath(file.name).suffix, 1.0) for file in listed)
+    tokens = text / BYTES_PER_TOKEN
+    share = 1.0 if source.tokens is None or not tokens else min(1.0, source.tokens / tokens)
+    return tokens * share * (2 if recipe.vocab_size < 65_536 else 4), remote * share
 
 
 def _flops(point: PlannedRun) -> float:

@@ -1,0 +1,63 @@
+"""What a plan says that it costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.plan.cost import GPUS, MFU, corpora_to_make, flops_of, totals
+from harness.plan.plan import plan
+from harness.program.shape import flops_per_token
+from harness.report import total_lines
+from harness.texts.listed import FilesSource, ListedFile, MegatronSource, Part, listing
+from tests.composed import points_of
+
+TOKENS = 299_280_000_000
+
+
+def test_a_run_at_paper_scale_costs_what_its_tokens_do() -> None:
+    (point,) = points_of("scale=paper start=scratch")
+    (trained, costs) = point.program.tokens(point.program.steps), totals(plan([point]))
+    shape = point.run.shape
+    assert shape is not None
+    assert trained == pytest.approx(TOKENS, rel=1e-5)
+    assert costs["flops"] == pytest.approx(trained * flops_per_token(shape, 2048), rel=1e-3)  # measuring is little
+    assert costs["flops"] > trained * flops_per_token(shape, 2048)
+    for card, peak in GPUS.items():
+        assert costs["gpu_hours"][card] == pytest.approx(costs["flops"] / (MFU * peak) / 3600)
+    text = "\n".join(total_lines(costs))
+    assert "GPU-hours at an MFU of 40%: 1,817 on A100 (312 TFLOP/s) or 573 on H100 (989 TFLOP/s)" in text
+
+
+def test_gpu_hours_are_left_out_where_there_are_none() -> None:
+    assert "GPU-hours" not in "\n".join(total_lines(totals(plan(points_of("peak=1")))))
+
+
+def test_rows_cost_the_windows_that_they_are_on() -> None:
+    (point,) = points_of("peak=1")
+    (few,) = points_of("peak=1 evaluate.windows=16")
+    one, other = (flops_of(p, 0, p.request.rows, p.request.measures) for p in (point, few))
+    assert one == pytest.approx(4 * other)
+
+
+def test_corpora_that_are_to_be_made_are_told_beforehand(tmp_path: Path) -> None:
+    files = [ListedFile(f"{n:05}.jsonl.zst", 10**9, f"etag {n}", f"hf://datasets/a/b/{n}") for n in range(8)]
+    parts = listing(
+        [ListedFile("d.idx", 10**6, "sha256 0", "https://a/d.idx"), ListedFile("d.bin", 9 * 10**8, "x", "/d")]
+    )
+    (point,) = points_of("peak=1")
+    upstream, downstream = point.run.recipes["docs"], point.run.recipes["python"]
+    for tokens, share in ((None, 1.0), (7 * 10**8, 0.1)):
+        source = FilesSource(listing(files), (Part("all"),), tokens=tokens)
+        recipes = {
+            "docs": replace(upstream, source=source),
+            "python": replace(downstream, source=MegatronSource(parts)),
+        }
+        point.run = replace(point.run, recipes=recipes)
+        size = corpora_to_make(plan([point]), tmp_path)
+        assert size["corpora_bytes"] == pytest.approx(share * 8e9 * 3.5 / 4 * 2 + 1e6)
+        assert size["fetch_bytes"] == pytest.approx(share * 8e9 + 1e6)  # what lies here is not fetched
+    (usual,) = points_of("peak=1 seed=3")
+    assert corpora_to_make(plan([usual]), tmp_path) == {"corpora_bytes": 0, "fetch_bytes": 0}
