@@ -122,7 +122,7 @@ def _loaded(path: str | Path, **options: Any) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         _switch_off_dropout(config)
         model: PreTrainedModel
-        model, report = _quietly(
+        model, report = quietly(
             AutoModelForCausalLM.from_pretrained,
             folder,
             config=config,
@@ -171,7 +171,7 @@ def _switch_off_dropout(config: Any) -> None:
             setattr(config, name, 0.0)
 
 
-def _quietly(load: Any, *arguments: Any, **options: Any) -> Any:
+def quietly(load: Any, *arguments: Any, **options: Any) -> Any:
     """Call without transformers' progress bar and report, which would break a one-line error or a live display."""
     settings: Any = transformers.utils.logging
     level, bar = settings.get_verbosity(), settings.is_progress_bar_enabled()

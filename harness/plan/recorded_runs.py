@@ -9,6 +9,7 @@ packages nor the checkpoint that it was made from have to be there any more.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,9 @@ def find_run(store: Store, text: str) -> dict[str, Any]:
             raise CorruptError(f"run.json of {found[0]['name']}: its program does not have its address")
         return found[0]
     if not found:
-        why, remedy = "no such run in this store", "`python -m analysis runs` lists them"
+        near = difflib.get_close_matches(text, [document["name"] for document in documents], n=1)
+        lists = "`python -m analysis runs` lists them"
+        why, remedy = "no such run in this store", f"did you mean {near[0]}? ({lists})" if near else lists
     else:
         some = ", ".join(f"{d['name']}-{d['key'][:12]}" for d in found[:4])
         why, remedy = f"{len(found)} runs begin so", f"name one: {some}"
