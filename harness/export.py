@@ -21,7 +21,9 @@ from harness.core.errors import CorruptError, InputError
 from harness.core.identity import canonical
 from harness.core.options import Parser, path, refuse_words
 from harness.core.units import size
-from harness.model import card, export
+from harness.exported import card, upload
+from harness.exported import folder as exported
+from harness.model.checkpoints import CHECKPOINTS, described, repository_of
 from harness.model.pretrained import checkpoint_content, tokenizer_file
 from harness.plan.recorded_corpora import corpora_of
 from harness.plan.recorded_runs import Document, corpus_names, find_run, program_of
@@ -39,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN|STATE", help="a run's name, folder or key, or the address of a state")
     parser.add_argument("folder", metavar="DIR", type=path, help="the folder to make")
     parser.add_argument("--at", type=int, metavar="STEP", help="optimizer steps since the root (default: its end)")
-    parser.add_argument("--dtype", choices=tuple(export.WIDTHS), default="fp32", help="of the weights (default: fp32)")
+    parser.add_argument(
+        "--dtype", choices=tuple(exported.WIDTHS), default="fp32", help="of the weights (default: fp32)"
+    )
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload it to this repository of a hub, too")
     parser.add_argument("--public", action="store_true", help="make the repository public (default: private)")
     parser.add_argument("--checkpoint", type=path, metavar="FOLDER", help="where the run's checkpoint lies by now")
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     options, words = parser.read(arguments)
     refuse_words(words, parser, arguments)
     if options.push:
-        export.check_repository(options.push)
+        upload.check_repository(options.push)
     elif options.public:
         raise InputError("--public", "true", "nothing is pushed", "give --push OWNER/NAME")
     store, folder = Store(options.root, options.parent_stores), options.folder.absolute()
@@ -63,16 +67,16 @@ def main(arguments: Sequence[str]) -> int:
         "tokens": chosen.program.tokens(chosen.position),
         "dtype": options.dtype,
     }
-    there = export.is_export_of(folder, facts)
+    there = exported.is_export_of(folder, facts)
     if not there:
-        export.check_folder(folder)
+        exported.check_folder(folder)
         _make(store, chosen, folder, options, facts)
     made = {name: (folder / name).stat().st_size for name in sorted(files.listing(folder))}
     done = f"{'was there already' if there else 'written'}: {folder}, {size(sum(made.values()))}, {options.dtype}"
     print(f"{chosen.document['name']} at step {chosen.position} {done}", file=sys.stderr)
     url = None
     if options.push:
-        url = export.push(folder, options.push, public=options.public)
+        url = upload.push(folder, options.push, public=options.public)
         print(f"pushed: {url}", file=sys.stderr)
     if options.json:
         print(json.dumps({**facts, "folder": str(folder), "files": made, "pushed": url}))
@@ -145,8 +149,7 @@ def _make(store: Store, chosen: Chosen, folder: Path, options: Any, facts: dict[
     checkpoint = None if isinstance(root, Scratch) else _checkpoint(store, document, root.content, options.checkpoint)
     manifests = {key: found for key in names if (found := _manifest(store, key)) is not None}
     tokenizer, end = _tokenizer(store, document, manifests, program, checkpoint)
-    exported = export.Exported(root, chosen.info.folder, checkpoint, tokenizer, end, options.dtype)
-    base_model = document["config"]["path"]
+    model = exported.Exported(root, chosen.info.folder, checkpoint, tokenizer, end, options.dtype)
     told = card.Told(
         name=document["name"],
         model=document["model"],
@@ -160,7 +163,7 @@ def _make(store: Store, chosen: Chosen, folder: Path, options: Any, facts: dict[
         rows=[row for row in store.rows(chosen.info.address) if row.windows_hash in document["measures"]],
         dtype=options.dtype,
         end_of_document=end,
-        base_model=base_model if card.is_repository(base_model) else None,
+        base_model=repository_of(document["config"]["path"]),
     )
     facts = {
         **facts,
@@ -169,12 +172,15 @@ def _make(store: Store, chosen: Chosen, folder: Path, options: Any, facts: dict[
         "corpora": {key: {"name": names.get(key), **drawn} for key, drawn in chosen.info.meta["drawn"].items()},
         "versions": chosen.info.meta.get("versions", {}),
     }
-    export.write(folder, exported, {"README.md": card.card(told)}, facts)
+    exported.write(folder, model, {"README.md": card.card(told)}, facts)
 
 
 def _checkpoint(store: Store, document: Document, content: str, given: Path | None) -> Path:
     """The folder of the checkpoint that the run started from: one that still holds what its content says."""
-    kept = [one / "checkpoints" / content[:12] for one in (store.root, *store.parents)]
+    hub = [
+        one / CHECKPOINTS / name for one in (store.root, *store.parents) for name in files.listing(one / CHECKPOINTS)
+    ]
+    kept = [one for one in hub if (described(one) or {}).get("content") == content]
     where = [given] if given else [*kept, Path(str(document["config"]["path"])).expanduser()]
     reason = "it is gone"
     for folder in where:

@@ -37,6 +37,7 @@ ROOMS = (
     ("harness.workers", False),
     ("harness.train", True),
     ("harness.plan", False),
+    ("harness.exported", False),
     ("harness.measure", True),
     ("harness.compose", False),
     ("harness.config", False),

@@ -25,7 +25,8 @@ from transformers import (
 
 from harness.core.errors import CorruptError, InputError
 from harness.corpora import tokenizer
-from harness.model import export
+from harness.exported import folder as export
+from harness.exported.upload import push
 from harness.model.build import build_scratch, load_checkpoint
 from harness.model.pretrained import checkpoint_content
 from harness.model.tensors import save_model
@@ -169,16 +170,18 @@ def pushed(tmp_path: Path, words: Path) -> Path:
 
 
 def test_a_hub_serves_what_was_pushed(pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.model.hub_client.WAITS", (0.01,))
     with Hub() as hub:
         hub.use(monkeypatch, tmp_path, token="hf_writes")
-        url = export.push(pushed, "someone/new", public=False)
+        url = push(pushed, "someone/new", public=False)
         assert url.startswith(f"{hub.url}/someone/new/commit/")
         repository = hub.repositories["model", "someone/new"]
         files = repository.commits[repository.revisions["main"]]
         assert {name: content for name, content in files.items() if name != ".gitattributes"} == {
             path.name: path.read_bytes() for path in pushed.iterdir()
         }
-        export.push(pushed, "someone/new", public=False)  # again: nothing changes
+        hub.fault("POST .*commit", 503)  # busy: asked again
+        push(pushed, "someone/new", public=False)  # again: nothing changes
         served = AutoModelForCausalLM.from_pretrained("someone/new")
         assert torch.equal(logits(served), logits(AutoModelForCausalLM.from_pretrained(pushed)))
         assert ModelCard.load(pushed / "README.md").data.tags == ["a"]
@@ -198,12 +201,13 @@ def test_a_hub_serves_what_was_pushed(pushed: Path, tmp_path: Path, monkeypatch:
 def test_a_hub_that_refuses_is_one_line_without_the_token(
     pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None, fault: int | None, message: str
 ) -> None:
+    monkeypatch.setattr("harness.model.hub_client.WAITS", (0.01,))
     with Hub() as hub:
         hub.use(monkeypatch, tmp_path, token=token)
         if fault:
             hub.fault("POST .*create", fault, times=9)
         with pytest.raises(InputError, match=message) as caught:
-            export.push(pushed, "someone/new", public=False)
+            push(pushed, "someone/new", public=False)
     assert caught.value.field == "--push"
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -214,9 +218,10 @@ def test_a_hub_that_refuses_is_one_line_without_the_token(
 def test_a_hub_that_is_not_reached_is_one_line(
     pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
+    monkeypatch.setattr("harness.model.hub_client.WAITS", (0.01,))
     with Hub() as hub:
         hub.use(monkeypatch, tmp_path, token="hf_writes")
         if how == "offline":
             hub.go_offline(monkeypatch)
     with pytest.raises(InputError, match=r"cannot be reached|HF_HUB_OFFLINE keeps"):
-        export.push(pushed, "someone/new", public=False)
+        push(pushed, "someone/new", public=False)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -183,8 +182,3 @@ def hub_datasets(urls: Sequence[str]) -> list[str]:
     """OWNER/NAME of every dataset of a hub among URLs."""
     found = {"/".join(url.removeprefix("hf://datasets/").split("/")[:2]) for url in urls if url.startswith("hf://data")}
     return sorted(name.partition("@")[0] for name in found)
-
-
-def is_repository(path: str | None) -> bool:
-    """Is it the name of a hub's repository, and no folder here?"""
-    return bool(path) and str(path).count("/") == 1 and str(path)[0] not in "./~" and not Path(str(path)).exists()

@@ -1,11 +1,11 @@
-"""A stored model as others read it: the folder that `from_pretrained`, vLLM and lm-eval load, or that goes to a hub.
+"""The folder of a stored model that `from_pretrained`, vLLM and lm-eval load.
 
 `harness.export` finds the state, the checkpoint that its run started from and the tokenizer; here they become files. In
 fp32 the tensors are those of the store, bit for bit, so that logits are, too. The names of the tensors are those that
 transformers writes, in shards of 5 GB. The config of a checkpoint stays as it was, but for the type of its numbers.
 
-    write(folder, Exported(root, state_folder, checkpoint, tokenizer, "<|endoftext|>", "fp32"), {"README.md": card})
-    push(folder, "someone/name", public=False)                          # -> the commit's address
+    model = Exported(root, state_folder, checkpoint, tokenizer, "<|endoftext|>", "fp32")
+    write(folder, model, {"README.md": card}, facts)
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import stat
 from collections.abc import Mapping
@@ -44,7 +43,6 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "chat_template.jinja",
 )
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -125,49 +123,6 @@ def write(folder: Path, exported: Exported, texts: Mapping[str, str], facts: Map
         for made in [path for path in folder.parents if path.is_relative_to(there) and path != there]:
             with contextlib.suppress(OSError):  # not empty: it holds the export
                 made.rmdir()
-
-
-def push(folder: Path, name: str, *, public: bool) -> str:
-    """Upload the folder as one commit to a hub's repository, which is made (private unless `public`) if need be.
-
-    Where, with which token and through which proxy is `huggingface_hub`'s: HF_ENDPOINT, HF_TOKEN, HF_HOME. InputError,
-    field --push, in one line for what the hub refuses; the token is in none. Returns the address of the commit.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
-    from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]  # its HTTP library's
-    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
-
-    again = f"the export is whole in {folder}: call again to push it"
-    disable_progress_bars()
-    try:
-        api = HfApi()
-        api.create_repo(name, private=not public, exist_ok=True)
-        told = api.upload_folder(repo_id=name, folder_path=folder, commit_message=f"Upload {folder.name}")
-        return str(told.commit_url)
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else None
-        why = {
-            401: "the hub knows no such repository, or the token (HF_TOKEN) is missing or wrong",
-            403: "the token (HF_TOKEN) may not write there",
-            404: "the hub knows no such owner or repository, or the token (HF_TOKEN) may not see it",
-            429: "the hub takes no more requests for now (429)",
-        }.get(status or 0, f"the hub answers {status or 'nothing'}")
-        raise InputError("--push", name, why, again) from None
-    except LocalTokenNotFoundError:
-        raise InputError("--push", name, "no token is known (HF_TOKEN)", again) from None
-    except OfflineModeIsEnabled:
-        raise InputError("--push", name, "HF_HUB_OFFLINE keeps from any network", again) from None
-    except (TransportError, OSError) as error:
-        raise InputError("--push", name, f"the hub cannot be reached ({type(error).__name__})", again) from None
-    finally:
-        enable_progress_bars()
-
-
-def check_repository(name: str) -> None:
-    """InputError unless it is OWNER/NAME."""
-    if not REPOSITORY.fullmatch(name):
-        raise InputError("--push", name, "not the name of a repository", "give OWNER/NAME")
 
 
 def _write_model(folder: Path, exported: Exported) -> None:
