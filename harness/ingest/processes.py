@@ -16,9 +16,32 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from multiprocessing.context import SpawnContext
 from typing import Any
 
 from harness.texts.embedded import OrderedMap
+
+
+class Shared:
+    """What the processes of a pool have in common: a count of bytes read, and whether they are to stop."""
+
+    def __init__(self, context: SpawnContext) -> None:
+        self.bytes, self.stop = context.Value("q", 0), context.Event()
+
+
+_shared: Shared | None = None  # in a process of a pool
+
+
+def report(size: int) -> None:
+    """Add to the count of bytes, in a process of a pool."""
+    if _shared is not None:
+        with _shared.bytes.get_lock():
+            _shared.bytes.value += size
+
+
+def stopped() -> bool:
+    """Is this process of a pool to stop?"""
+    return _shared is not None and _shared.stop.is_set()
 
 
 @contextlib.contextmanager
@@ -27,38 +50,52 @@ def workers(processes: int) -> Iterator[OrderedMap]:
     if processes <= 1:
         yield map
         return
-    context = get_context("spawn")  # a fork would copy the locks of running threads
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
+    with pool(processes) as (executor, _):
 
-    def ordered_map(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
-        running: deque[Future[Any]] = deque()
-        for task in tasks:
-            running.append(pool.submit(function, task))
-            if len(running) > 2 * processes:
+        def ordered_map(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+            running: deque[Future[Any]] = deque()
+            for task in tasks:
+                running.append(executor.submit(function, task))
+                if len(running) > 2 * processes:
+                    yield running.popleft().result()
+            while running:
                 yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
 
+        yield ordered_map
+
+
+@contextlib.contextmanager
+def pool(processes: int, threads: int = 1) -> Iterator[tuple[ProcessPoolExecutor, Shared]]:
+    """Processes that take work from one list, each with `threads` for its tokenizer; told to stop at the end."""
+    context = get_context("spawn")  # a fork would copy the locks of running threads
+    shared = Shared(context)
+    executor = ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_start_worker, initargs=(threads, shared)
+    )
     try:
         # Ctrl-C is the parent's to handle: workers inherit the blocked signal before their first line of Python.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             for _ in range(processes):  # each starts a worker, as none is idle yet
-                pool.submit(int)
+                executor.submit(int)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        yield ordered_map
+        yield executor, shared
     except BrokenProcessPool:
         raise RuntimeError("a process of the ingest was ended from outside (out of memory?)") from None
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        shared.stop.set()
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+def _start_worker(threads: int, shared: Shared) -> None:
+    global _shared
+    _shared = shared
     with open(os.devnull, "wb") as nothing:  # what fails is told by the parent; the tokenizers' panics print traces
         os.dup2(nothing.fileno(), 2)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

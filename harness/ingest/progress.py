@@ -14,18 +14,23 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.core.units import count
+from harness.core.units import count, duration
 from harness.corpora.corpus import SPLITS
 from harness.ingest.shards import count_files
+from harness.texts.listed import FilesSource
 from harness.texts.recipe import LocalSource, Recipe
 from harness.texts.text_files import text_files
 
 
+_LINE_SECONDS = 60.0
+
+
 class PlainDisplay:
-    """A line when a corpus begins and one when it is done."""
+    """A line when a corpus begins, one a minute where it is large, and one when it is done."""
 
     def __init__(self, enabled: bool) -> None:
-        self.enabled, self.started = enabled, time.monotonic()
+        self.enabled, self.started, self.told = enabled, time.monotonic(), time.monotonic()
+        self.expected, self.bytes = 0.0, 0
 
     def begin(self, recipe: Recipe) -> None:
         self.recipe, self.started = recipe, time.monotonic()
@@ -35,6 +40,27 @@ class PlainDisplay:
 
     def report(self, files_read: int, tokens: int) -> None:
         pass
+
+    def expect(self, text: float) -> None:
+        """So many bytes of text are to be read, about."""
+        self.expected, self.bytes, self.told = text, 0, time.monotonic()
+
+    def add(self, size: int) -> None:
+        """So many bytes of text more were read."""
+        self.read(self.bytes + size)
+
+    def read(self, size: int) -> None:
+        """So many bytes of text were read since `expect`: a line a minute."""
+        self.bytes = size
+        if time.monotonic() - self.told >= _LINE_SECONDS:
+            self.told = time.monotonic()
+            self.print_line(f"corpus {self.recipe.name}: {self._so_far()}")
+
+    def _so_far(self) -> str:
+        seconds = time.monotonic() - self.started
+        rate, left = self.bytes / max(seconds, 1e-9), max(0.0, self.expected - self.bytes)
+        ends = f", {duration(left / rate)} left" if rate and left else ""
+        return f"{count(self.bytes)} of some {count(self.expected)} bytes of text, {rate / 1e6:.1f} MB/s{ends}"
 
     def end(self, manifest: dict[str, Any]) -> None:
         train, validation = (manifest["splits"][split]["tokens"] for split in SPLITS)
@@ -66,6 +92,12 @@ class BarDisplay(PlainDisplay):
         description = f"corpus {self.recipe.name} · {count(tokens)} tokens"
         self.bar.update(self.task, completed=self.before + files_read, description=description)
 
+    def read(self, size: int) -> None:
+        self.bytes = size
+        share = min(1.0, size / max(1.0, self.expected))
+        done = self.before + share * self.total[self.recipe.folder]
+        self.bar.update(self.task, completed=done, description=f"corpus {self.recipe.name} · {self._so_far()}")
+
     def end(self, manifest: dict[str, Any]) -> None:
         self.before += self.total[self.recipe.folder]
         super().end(manifest)
@@ -80,10 +112,12 @@ def _left_out(recipe: Recipe) -> str:
 
 def _notes(recipe: Recipe, manifest: dict[str, Any]) -> Iterator[str]:
     """What became of a user's own documents that they may not expect."""
-    if not isinstance(recipe.source, LocalSource):
+    if not isinstance(recipe.source, LocalSource | FilesSource):
         return
     repeats, empty, pieces = manifest["duplicates"], manifest["empty"], manifest["pieces"]
     total = manifest["documents"] + repeats + empty
+    if other := manifest.get("in_no_part"):
+        yield f"{other:,} records belong to none of its parts and are left out"
     if repeats:
         yield f"{repeats:,} of {total:,} documents are exact repeats of earlier ones and are left out"
     if empty:

@@ -28,7 +28,7 @@ from harness.corpora import tokenizer
 from harness.corpora.corpus import FORMAT, SPLITS
 from harness.corpora.splits import DOCUMENT_DTYPE
 from harness.corpora.tokenizer import EncodingError
-from harness.ingest import held_out
+from harness.corpora import held_out
 from harness.ingest.pretokenized import pretokenized
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.texts import embedded

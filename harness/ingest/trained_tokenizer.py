@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.core.errors import InputError
 from harness.corpora import tokenizer
-from harness.ingest.held_out import PIECE_CHARACTERS, pieces, place
+from harness.corpora.held_out import PIECE_CHARACTERS, pieces, place
 from harness.texts import embedded
 from harness.texts.local import read_file
 from harness.texts.recipe import TokenizerRecipe

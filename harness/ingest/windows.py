@@ -8,7 +8,7 @@ from __future__ import annotations
 from harness.core.errors import InputError
 from harness.corpora.corpus import Corpus
 from harness.corpora.splits import Stream
-from harness.ingest.held_out import sufficient_share
+from harness.corpora.held_out import sufficient_share
 from harness.ingest.shards import place_of, texts_of
 from harness.texts.listed import MegatronSource
 from harness.texts.recipe import EmbeddedSource, Recipe

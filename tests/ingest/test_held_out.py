@@ -16,7 +16,7 @@ from harness.core.errors import InputError
 from harness.corpora.corpus import Corpus, open_corpus
 from harness.corpora.splits import Split, Stream
 from harness.ingest.build import build
-from harness.ingest.held_out import pieces
+from harness.corpora.held_out import pieces
 from harness.ingest.windows import require_windows
 from harness.texts.recipe import Recipe, local
 
@@ -84,7 +84,7 @@ def test_the_only_document_may_be_one_that_the_tokenizer_and_training_would_leav
     tmp_path: Path, number: int
 ) -> None:
     """Whatever its hash says: documents whose place is in the share, in the tenth, and elsewhere."""
-    from harness.ingest.held_out import place
+    from harness.corpora.held_out import place
 
     wanted = ((0, 0.02), (0.02, 0.1), (0.1, 1))[number]
     texts = ("\n".join([f"begins {n}", *sentences(400)]) for n in range(2000))

@@ -1,0 +1,145 @@
+"""Which units make a corpus, and where its budget ends: the manifest of a corpus of listed files.
+
+Beneath `harness.ingest.assemble`. A budget takes whole units in their order and cuts the last one exactly; where parts
+have weights, each part is cut at its own share of the budget, so that one pass over the corpus reads each part once.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.core import files
+from harness.core.errors import InputError
+from harness.core.identity import canonical, digest
+from harness.corpora.tokenizer import token_dtype
+from harness.corpora.units import DOCUMENT, UNITS_FORMAT
+from harness.program.mixture import counts, integer_weights
+from harness.texts.listed import FilesSource
+from harness.texts.recipe import Recipe
+
+Unit = dict[str, Any]
+
+
+def weights_of(source: FilesSource) -> tuple[int, ...] | None:
+    """The weights of its parts as integers, in their order; None where it has none. Raises InputError."""
+    given = {part.name: part.weight for part in source.parts if part.weight is not None}
+    if len(source.parts) == 1 or not given:
+        return None
+    found = integer_weights({name: float(weight) for name, weight in given.items()})
+    return tuple(found[part.name] for part in source.parts)
+
+
+def needed_tokens(source: FilesSource) -> tuple[int, ...] | None:
+    """Training tokens that a budget asks of each part, or of all (one number); None: there is no budget."""
+    if source.tokens is None:
+        return None
+    weights = weights_of(source)
+    return (source.tokens,) if weights is None else tuple(map(int, counts(weights, source.tokens)))
+
+
+def selected(
+    recipe: Recipe, source: FilesSource, shards: Path, units: Sequence[Unit], folder: Path, end: int
+) -> dict[str, Any]:
+    """The manifest; `units` are those of all groups in order, `folder` holds the small files already."""
+    taken = _cut(recipe, source, units)
+    names = [part.name for part in source.parts]
+    splits = {
+        split: [_counted(shards, units, taken, f"{k}-{split}") for k in range(len(names))]
+        for split in ("train", "validation")
+    }
+    if not any(part["documents"] for parts in splits.values() for part in parts):
+        value = f"{len(source.train.files):,} files"
+        raise InputError(f"corpus.{recipe.name}.files", value, "hold no documents", "give files with some text in them")
+    used = [(unit, tokens) for unit, tokens in zip(units, taken, strict=True) if tokens]
+    content = [(unit["key"], unit["files"][f"{name}.bin"], many) for unit, tokens in used for name, many in tokens.items()]
+    return {
+        "format": UNITS_FORMAT,
+        "name": recipe.name,
+        "key": recipe.key,
+        "recipe": canonical(recipe),
+        "vocab_size": recipe.vocab_size,
+        "end_of_document": end,
+        "dtype": token_dtype(recipe.vocab_size),
+        "content": digest("units", content),
+        "parts": names,
+        "weights": weights_of(source),
+        "splits": {split: {**_sum(parts), "parts": parts} for split, parts in splits.items()},
+        "units": [{"key": unit["key"], "tokens": tokens} for unit, tokens in used],
+        "documents": sum(part["documents"] for parts in splits.values() for part in parts),
+        **{name: sum(unit[name] for unit, _ in used) for name in ("duplicates", "empty", "in_no_part")},
+        "pieces": 0,
+        "files": {file.name: files.sha256(file) for file in sorted(folder.iterdir())},
+        "platform": {
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "packages": [],
+        },
+    }
+
+
+def _cut(recipe: Recipe, source: FilesSource, units: Sequence[Unit]) -> list[dict[str, int]]:
+    """Tokens of each shard of each unit that belong to the corpus; none of a unit behind the end of the budget."""
+    needed = needed_tokens(source)
+    if needed is None:
+        return [dict(unit["tokens"]) for unit in units]
+    left = list(needed)
+    taken: list[dict[str, int]] = []
+    for unit in units:
+        train = {name: many for name, many in unit["tokens"].items() if name.endswith("-train")}
+        rest = {name: many for name, many in unit["tokens"].items() if name not in train}
+        if not any(left) and (train or source.validation is None):
+            taken.append({})
+            continue
+        if len(left) == 1:
+            cut = _in_proportion(train, left[0])
+            left[0] -= sum(cut.values())
+        else:
+            cut = {name: min(many, left[int(name.split("-")[0])]) for name, many in train.items()}
+            for name, many in cut.items():
+                left[int(name.split("-")[0])] -= many
+        taken.append({name: many for name, many in {**cut, **rest}.items() if many})
+    if any(left):
+        missing = ", ".join(part.name for part, more in zip(source.parts, left, strict=False) if more)
+        have = sum(needed) - sum(left)
+        why = f"the files hold {have:,} of these training tokens" + (f" (too few of {missing})" if len(left) > 1 else "")
+        raise InputError(f"corpus.{recipe.name}.tokens", source.tokens, why, "give a smaller budget, or more files")
+    return taken
+
+
+def _in_proportion(tokens: dict[str, int], most: int) -> dict[str, int]:
+    """At most so many tokens in all, of each shard by its size."""
+    total = sum(tokens.values())
+    if total <= most:
+        return dict(tokens)
+    ends = [0]
+    for many in tokens.values():
+        ends.append(ends[-1] + many)
+    return {name: most * b // total - most * a // total for name, a, b in zip(tokens, ends, ends[1:], strict=False)}
+
+
+def _counted(shards: Path, units: Sequence[Unit], taken: Sequence[dict[str, int]], name: str) -> dict[str, int]:
+    """Documents, tokens and bytes of a shard over all units; of a cut one, its whole documents and the one cut."""
+    total: Counter[str] = Counter(documents=0, tokens=0, bytes=0)
+    for unit, tokens in zip(units, taken, strict=True):
+        many = tokens.get(name, 0)
+        if not many:
+            continue
+        described = unit["shards"][name]
+        documents, size = described["documents"], described["bytes"]
+        if many < described["tokens"]:
+            index = np.fromfile(shards / unit["key"] / f"{name}.documents", DOCUMENT)
+            documents = int(np.searchsorted(index["end"], many, side="left")) + 1
+            size = int(index["size"][:documents].sum())
+        total.update(documents=documents, tokens=many, bytes=size)
+    return dict(total)
+
+
+def _sum(parts: Sequence[dict[str, int]]) -> dict[str, int]:
+    return {name: sum(part[name] for part in parts) for name in ("documents", "tokens", "bytes")}

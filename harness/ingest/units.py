@@ -1,0 +1,181 @@
+"""Build the units of one group of files: read once, from record to record, each unit a folder as it ends.
+
+Called by `harness.ingest.assemble` in processes of its own, and by jobs on a cluster. The bytes of a unit depend on its
+texts and the recipe alone: not on who builds it, nor on what was there before. Reading goes on while a batch is being
+tokenised; a few batches are in memory, and 100 bytes for each document of the unit.
+
+    finished = build_group(GroupTask(...))
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.core import files
+from harness.core.errors import InputError
+from harness.corpora import tokenizer
+from harness.corpora.grouping import Group
+from harness.corpora.tokenizer import EncodingError
+from harness.corpora.unit_writer import Batch, Encoded, UnitWriter
+from harness.corpora.units import finished_units
+from harness.ingest import processes
+from harness.texts.listed import FilesSource
+from harness.texts.recipe import Recipe
+from harness.texts.records import Record, read_records
+
+_BATCH_CHARACTERS = 1 << 20
+_AHEAD = 2  # batches that wait for the tokenizer
+
+
+@dataclass(frozen=True)
+class GroupTask:
+    """What a process must know to build a group."""
+
+    recipe: Recipe
+    """Its listings may be empty: the group has its files."""
+    group: Group
+    paths: tuple[Path, ...]
+    """Where the files lie now, in the group's order."""
+    vocabulary: Path
+    """tokenizer.json"""
+    end: int
+    """Id of the end-of-document token."""
+    shards: Path
+    """<root>/shards"""
+    needed: tuple[int, ...] | None
+    """Training tokens of each part (of all parts, if there is one number) after which no further unit is needed."""
+
+
+class Stopped(Exception):
+    """Told to stop on the way; the units that are finished stay."""
+
+
+def suffices(units: list[dict[str, Any]], needed: tuple[int, ...] | None) -> bool:
+    """Is nothing missing of a group: has it ended, or does it hold what is needed of it?"""
+    if units and units[-1]["last"]:
+        return True
+    if needed is None or not units:
+        return False
+    have = np.array(train_tokens(units, len(needed)))
+    return bool((have >= needed).all())
+
+
+def train_tokens(units: list[dict[str, Any]], numbers: int) -> list[int]:
+    """Training tokens of units: of each part, or of all of them where one number is asked for."""
+    found = [0] * numbers
+    for unit in units:
+        for shard, tokens in unit["tokens"].items():
+            part, split = shard.split("-")
+            if split == "train":
+                found[int(part) if numbers > 1 else 0] += tokens
+    return found
+
+
+def build_group(
+    task: GroupTask, progress: Callable[[int], None] = lambda _: None, stop: Callable[[], bool] = lambda: False
+) -> list[dict[str, Any]]:
+    """The manifests of the group's units, built where they are missing. Raises InputError, and Stopped.
+
+    `progress` is told of bytes of text as they are read.
+    """
+    units = finished_units(task.shards, task.group)
+    if suffices(units, task.needed):
+        return units
+    _check_unchanged(task)
+    source = task.recipe.source
+    assert isinstance(source, FilesSource)
+    with ThreadPoolExecutor(1) as encoder:
+        pending: deque[tuple[Future[Encoded], Batch]] = deque()
+        writer = UnitWriter(task.recipe, task.group, len(units), task.shards)
+        batch = Batch()
+
+        def write_next() -> None:
+            future, written = pending.popleft()
+            writer.add(_result(future, written, task), written)
+
+        def submit() -> None:
+            nonlocal batch
+            if batch.texts:
+                work = (str(task.vocabulary), task.end, writer.dtype, batch.texts)
+                pending.append((encoder.submit(tokenizer.encode, work), batch))
+            batch = Batch()
+            while len(pending) > _AHEAD:
+                write_next()
+
+        def finish(last: bool) -> None:
+            submit()
+            while pending:
+                write_next()
+            units.append(writer.finish(last))
+
+        try:
+            for place, record in _records(task, source, units[-1]["ended"] if units else None):
+                if writer.text_bytes >= source.unit_bytes:  # there is one more record, so this unit is not the last
+                    finish(last=False)
+                    if suffices(units, task.needed):
+                        return units
+                    writer = UnitWriter(task.recipe, task.group, len(units), task.shards)
+                progress(writer.take(place, record, batch))
+                if batch.characters >= _BATCH_CHARACTERS:
+                    submit()
+                if stop():
+                    raise Stopped
+            finish(last=True)
+            return units
+        finally:
+            for future, _ in pending:
+                future.cancel()
+            writer.discard()
+
+
+def _check_unchanged(task: GroupTask) -> None:
+    for file, path in zip(task.group.files, task.paths, strict=True):
+        try:
+            known = file.version.removeprefix("sha256 ") if file.version.startswith("sha256 ") else None
+            same = path.stat().st_size == file.size and (known is None or files.sha256_once(path) == known)
+        except OSError as error:
+            raise _changed(task, file.name, f"cannot be read ({error.strerror})") from None
+        if not same:
+            raise _changed(task, file.name, "has changed since it was listed")
+
+
+def _changed(task: GroupTask, name: str, why: str) -> InputError:
+    return InputError(f"corpus.{task.recipe.name}.files", name, why, "run the command again")
+
+
+def _records(
+    task: GroupTask, source: FilesSource, ended: tuple[int, int] | None
+) -> Iterator[tuple[tuple[int, int], Record]]:
+    """The records behind those of the units that are there already, with (number of the file, how many of it so far)."""
+    first_file, first_record = ended or (0, 0)
+    field = f"corpus.{task.recipe.name}.files"
+    for number, (file, path) in enumerate(zip(task.group.files, task.paths, strict=True)):
+        if number < first_file:
+            continue
+        behind = first_record if number == first_file else 0
+        for count, record in enumerate(read_records(path, source, name=file.name, field=field), 1):
+            if count > behind:
+                yield (number, count), record
+
+
+def _result(future: Future[Encoded], batch: Batch, task: GroupTask) -> Encoded:
+    try:
+        return future.result()
+    except EncodingError as failed:
+        _, number, line, _, _ = batch.documents[failed.index]
+        name = task.group.files[number].name
+        where = f"{name}:{line}" if line else name
+        remedy = "repair its regular expressions, or take that document out"
+        raise InputError("tokenizer", task.recipe.tokenizer.path, f"{failed.why} on {where}", remedy) from None
+
+
+def build_in_process(task: GroupTask) -> list[dict[str, Any]]:
+    """`build_group` in a process of a pool."""
+    return build_group(task, processes.report, processes.stopped)
