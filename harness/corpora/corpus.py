@@ -23,6 +23,7 @@ from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.core.identity import digest
 from harness.corpora.splits import Split, Stream
+from harness.corpora.units import UNITS_FORMAT, require_units, shards_folder, split_of_units
 from harness.texts.recipe import Recipe, corpus_folder
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def open_corpus(root: Path, recipe: Recipe) -> Corpus:
         raise FileNotFoundError(f"{folder}: not built yet")
     try:
         manifest = files.read_sealed(folder / "manifest.json")
-        if manifest["format"] > FORMAT:
+        if manifest["format"] > UNITS_FORMAT:
             raise InputError("root", root, f"a newer version wrote {folder.name}", "update, or use another root")
         if manifest["key"] != recipe.key:
             raise CorruptError(f"{folder}: holds another corpus")
@@ -85,6 +86,7 @@ def open_corpus(root: Path, recipe: Recipe) -> Corpus:
                     raise CorruptError(f"{folder / name}: the checksum does not match")
             for place in manifest.get("places", ()):
                 _check_place(**place)
+            require_units(shards_folder(root), manifest.get("units", ()))
             _verified.add(identity)
         return read_corpus(folder, recipe, manifest)
     except (CorruptError, OSError) as error:
@@ -96,7 +98,9 @@ def open_corpus(root: Path, recipe: Recipe) -> Corpus:
 def read_corpus(folder: Path, recipe: Recipe, manifest: dict[str, Any]) -> Corpus:
     """The corpus in a folder that holds it, as its manifest says; nothing is verified."""
 
-    def split(name: str) -> Split:
+    def split(name: str) -> Stream:
+        if "units" in manifest:
+            return split_of_units(shards_folder(folder.parent.parent), manifest, name)
         counts = manifest["splits"][name]
         shards = tuple(_tokens(folder, shard, manifest["dtype"]) for shard in counts["shards"])
         index, sequence = folder / f"documents-{name}.bin", counts.get("sequence", 0)

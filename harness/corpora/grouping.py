@@ -22,7 +22,7 @@ from harness.texts.recipe import Recipe
 UNIT_CODE = 1
 """Raised whenever the same files would give other units."""
 
-# Text in a byte of a file, about: what a group is before anything is read. A wrong guess makes groups larger or smaller.
+# Text in a byte of a file, about: a wrong guess makes groups larger or smaller.
 TEXT_PER_BYTE = {".zst": 4.0, ".gz": 3.5, ".parquet": 2.5, ".arrow": 1.0}
 _LEAST, _MOST = 0.25, 2.0  # units of text in a group of small files
 _LARGE = 0.5  # of a unit: what is larger is a group of its own

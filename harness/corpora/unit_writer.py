@@ -21,9 +21,9 @@ from harness.corpora.grouping import Group, unit_key
 from harness.corpora.held_out import place
 from harness.corpora.tokenizer import token_dtype
 from harness.corpora.units import DOCUMENT, UNIT_FORMAT, block_checksums
+from harness.formats.fields import Record
 from harness.texts.listed import FilesSource
 from harness.texts.recipe import Recipe
-from harness.texts.records import Record
 
 Encoded = tuple[bytes, list[int]]  # tokens of all texts, number of each
 
@@ -55,15 +55,16 @@ class UnitWriter:
         self.text_bytes = self.records = self.duplicates = self.empty = self.in_no_part = 0
         self.ended = (0, 0)
 
-    def take(self, number: int, line: int, text: str, part: int | None, batch: Batch) -> int:
-        """Put a record into the batch, unless it belongs nowhere; bytes of its text."""
-        content = text.encode()
-        self.text_bytes += len(content)
+    def take(self, at: tuple[int, int], record: Record, batch: Batch) -> int:
+        """Put a record into the batch, unless it is left out; `at`: (file, records of it so far). Its bytes."""
+        line, text, part = record
         self.records += 1
-        self.ended = [number, self.ended[1] + 1 if self.ended[0] == number else 1]
+        self.ended = at
         if part is None:
             self.in_no_part += 1
-            return len(content)
+            return 0
+        content = text.encode()
+        self.text_bytes += len(content)
         if not text.strip():
             self.empty += 1
             return len(content)

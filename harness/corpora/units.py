@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core import files
-from harness.core.errors import CorruptError
+from harness.core.errors import CorruptError, InputError
 from harness.corpora.grouping import Group, unit_key
-from harness.corpora.splits import Integers
-from harness.program.mixture import window_at
+from harness.corpora.splits import MixedSplit, Stream
+from harness.program.mixture import Integers, window_at
 from harness.store.history import Measure
 
 UNIT_FORMAT = 1
@@ -126,6 +126,9 @@ class UnitSplit:
     def measured(self, measure: Measure) -> Integers:
         return np.asarray(measure.indices(self.windows(measure.seq_len)), np.int64)
 
+    def part(self, name: str) -> Stream:
+        raise InputError("evaluate.sets", name, "no such part: the corpus has none", "name the whole corpus")
+
     def epochs(self, drawn: int, seq_len: int) -> float:
         return drawn / self.windows(seq_len)
 
@@ -192,7 +195,7 @@ class _Mapped:
         for block in blocks:
             if not self.checked[block]:
                 content = self.bytes[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
-                if zlib.crc32(content) != self.expected[block]:
+                if zlib.crc32(content.data) != self.expected[block]:
                     raise self._bad(f"the checksum of block {block} does not match")
                 self.checked[block] = True
         return self.tokens[first:stop]
@@ -203,6 +206,32 @@ class _Mapped:
         return CorruptError(f"{self.path}: {why}; {then or 'run the command again to build it anew'}")
 
 
-def entries_of(units: Sequence[dict[str, Any]], shard: str) -> tuple[Entry, ...]:
-    """The shards of one part and split of the units that the manifest of a corpus lists."""
+def split_of_units(folder: Path, manifest: dict[str, Any], split: str) -> Stream:
+    """One split of the corpus that a manifest describes; nothing is read."""
+    parts = [
+        UnitSplit(
+            folder,
+            f"{number}-{split}",
+            _entries(manifest["units"], f"{number}-{split}"),
+            manifest["dtype"],
+            counted["documents"],
+            counted["bytes"],
+        )
+        for number, counted in enumerate(manifest["splits"][split]["parts"])
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    weights = manifest["weights"]
+    return MixedSplit(tuple(manifest["parts"]), tuple(parts), None if weights is None else tuple(weights))
+
+
+def require_units(folder: Path, units: Sequence[dict[str, Any]]) -> None:
+    """CorruptError for a unit of a corpus that is gone."""
+    there = set(files.listing(folder)) if units else set()
+    for unit in units:
+        if unit["key"] not in there:
+            raise CorruptError(f"{folder / unit['key']}: is gone")
+
+
+def _entries(units: Sequence[dict[str, Any]], shard: str) -> tuple[Entry, ...]:
     return tuple(Entry(unit["key"], unit["tokens"][shard]) for unit in units if unit["tokens"].get(shard))

@@ -23,12 +23,12 @@ from harness.core.units import count
 from harness.corpora import tokenizer
 from harness.corpora.grouping import Group, groups
 from harness.corpora.units import finished_units, shards_folder
-from harness.texts.fetch import fetch, is_here
 from harness.ingest.processes import Shared, pool
 from harness.ingest.progress import PlainDisplay
 from harness.ingest.selection import needed_tokens, selected
 from harness.ingest.trained_tokenizer import tokenizer_json
-from harness.ingest.units import GroupTask, Stopped, build_group, build_in_process, suffices, train_tokens
+from harness.ingest.units import GroupTask, StoppedError, build_group, build_in_process, suffices, train_tokens
+from harness.texts.fetch import fetch, is_here
 from harness.texts.listed import FilesSource, Listing
 from harness.texts.recipe import Recipe
 
@@ -59,25 +59,35 @@ def build_units(recipe: Recipe, root: Path, vocabulary: Path, processes: int, di
     _check_disk(recipe, source, root, missing)
     text = sum(group.text for group in missing)
     display.expect(text if source.tokens is None else min(text, source.tokens * TEXT_PER_TOKEN))
-    if processes == 1 and text < _SMALL_BYTES:
-        return work.in_order(None, None, display)
-    number = max(1, min(processes, len(missing)))
-    with pool(number, max(1, processes // number)) as (executor, shared):
-        return work.in_order(executor, shared, display, number)
+    try:
+        if processes == 1 and text < _SMALL_BYTES:
+            return work.in_order(None, None, display)
+        number = max(1, min(processes, len(missing)))
+        with pool(number, max(1, processes // number)) as (executor, shared):
+            return work.in_order(executor, shared, display, number)
+    finally:
+        with contextlib.suppress(OSError):  # it holds units, as it should
+            shards.rmdir()
 
 
 class _Work:
     """The groups of one corpus on their way."""
 
     def __init__(
-        self, recipe: Recipe, source: FilesSource, everything: list[Group], shards: Path, fetched: Path, vocabulary: Path
+        self,
+        recipe: Recipe,
+        source: FilesSource,
+        everything: list[Group],
+        shards: Path,
+        fetched: Path,
+        vocabulary: Path,
     ) -> None:
         # Groups have their files; the listings of 60,000 would go to each process with each of them.
         bare = replace(source, train=Listing(source.train.digest))
         bare = replace(bare, validation=source.validation and Listing(source.validation.digest))
         self.recipe, self.source, self.groups = replace(recipe, source=bare), source, everything
         self.shards, self.fetched, self.vocabulary = shards, fetched, vocabulary
-        self.end = tokenizer.load(vocabulary).token_to_id(recipe.tokenizer.end_of_document)
+        self.end = end_of_document(recipe, vocabulary)
         self.needed = needed_tokens(source)
         self.built: dict[int, Units] = {}
         self.train = sum(group.split == "train" for group in everything)
@@ -121,15 +131,12 @@ class _Work:
 
         def goes_on(size: int = 0) -> None:
             if stop.is_set():
-                raise Stopped
+                raise StoppedError
             if executor is None:
                 display.add(size)
 
         task = replace(task, paths=tuple(fetch(f, self.fetched, field, lambda _: goes_on()) for f in group.files))
-        if executor is None:
-            units = build_group(task, goes_on)
-        else:
-            units = executor.submit(build_in_process, task).result()
+        units = build_group(task, goes_on) if executor is None else executor.submit(build_in_process, task).result()
         for file, path in zip(group.files, task.paths, strict=True):
             if not is_here(file):
                 path.unlink(missing_ok=True)
@@ -167,8 +174,14 @@ def assemble(recipe: Recipe, root: Path, folder: Path, processes: int, display: 
     (folder / "token_bytes.bin").write_bytes(sizes.astype("<i4").tobytes())
     built = build_units(recipe, root, vocabulary, processes, display)
     units = [unit for of_group in built for unit in of_group]
-    end = tokenizer.load(vocabulary).token_to_id(recipe.tokenizer.end_of_document)
-    return selected(recipe, source, shards_folder(root), units, folder, end)
+    return selected(recipe, source, shards_folder(root), units, folder, end_of_document(recipe, vocabulary))
+
+
+def end_of_document(recipe: Recipe, vocabulary: Path) -> int:
+    """The id of the token that follows each document."""
+    found = tokenizer.load(vocabulary).token_to_id(recipe.tokenizer.end_of_document)
+    assert found is not None, "the recipe found it"
+    return int(found)
 
 
 def _check_disk(recipe: Recipe, source: FilesSource, root: Path, missing: list[Group]) -> None:

@@ -69,9 +69,7 @@ def pool(processes: int, threads: int = 1) -> Iterator[tuple[ProcessPoolExecutor
     """Processes that take work from one list, each with `threads` for its tokenizer; told to stop at the end."""
     context = get_context("spawn")  # a fork would copy the locks of running threads
     shared = Shared(context)
-    executor = ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_start_worker, initargs=(threads, shared)
-    )
+    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(threads, shared))
     try:
         # Ctrl-C is the parent's to handle: workers inherit the blocked signal before their first line of Python.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -21,7 +21,6 @@ from harness.texts.listed import FilesSource
 from harness.texts.recipe import LocalSource, Recipe
 from harness.texts.text_files import text_files
 
-
 _LINE_SECONDS = 60.0
 
 

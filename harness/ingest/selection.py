@@ -57,7 +57,9 @@ def selected(
         value = f"{len(source.train.files):,} files"
         raise InputError(f"corpus.{recipe.name}.files", value, "hold no documents", "give files with some text in them")
     used = [(unit, tokens) for unit, tokens in zip(units, taken, strict=True) if tokens]
-    content = [(unit["key"], unit["files"][f"{name}.bin"], many) for unit, tokens in used for name, many in tokens.items()]
+    content = [
+        (unit["key"], unit["files"][f"{name}.bin"], many) for unit, tokens in used for name, many in tokens.items()
+    ]
     return {
         "format": UNITS_FORMAT,
         "name": recipe.name,
@@ -108,7 +110,9 @@ def _cut(recipe: Recipe, source: FilesSource, units: Sequence[Unit]) -> list[dic
     if any(left):
         missing = ", ".join(part.name for part, more in zip(source.parts, left, strict=False) if more)
         have = sum(needed) - sum(left)
-        why = f"the files hold {have:,} of these training tokens" + (f" (too few of {missing})" if len(left) > 1 else "")
+        why = f"the files hold {have:,} of these training tokens" + (
+            f" (too few of {missing})" if len(left) > 1 else ""
+        )
         raise InputError(f"corpus.{recipe.name}.tokens", source.tokens, why, "give a smaller budget, or more files")
     return taken
 

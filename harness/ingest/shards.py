@@ -24,11 +24,10 @@ import numpy as np
 from harness.core import files
 from harness.core.errors import InputError
 from harness.core.identity import canonical
-from harness.corpora import tokenizer
+from harness.corpora import held_out, tokenizer
 from harness.corpora.corpus import FORMAT, SPLITS
 from harness.corpora.splits import DOCUMENT_DTYPE
 from harness.corpora.tokenizer import EncodingError
-from harness.corpora import held_out
 from harness.ingest.pretokenized import pretokenized
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.texts import embedded

@@ -25,10 +25,11 @@ from harness.corpora.grouping import Group
 from harness.corpora.tokenizer import EncodingError
 from harness.corpora.unit_writer import Batch, Encoded, UnitWriter
 from harness.corpora.units import finished_units
+from harness.formats.fields import Record
 from harness.ingest import processes
 from harness.texts.listed import FilesSource
 from harness.texts.recipe import Recipe
-from harness.texts.records import Record, read_records
+from harness.texts.records import read_records
 
 _BATCH_CHARACTERS = 1 << 20
 _AHEAD = 2  # batches that wait for the tokenizer
@@ -53,7 +54,7 @@ class GroupTask:
     """Training tokens of each part (of all parts, if there is one number) after which no further unit is needed."""
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Told to stop on the way; the units that are finished stay."""
 
 
@@ -81,7 +82,7 @@ def train_tokens(units: list[dict[str, Any]], numbers: int) -> list[int]:
 def build_group(
     task: GroupTask, progress: Callable[[int], None] = lambda _: None, stop: Callable[[], bool] = lambda: False
 ) -> list[dict[str, Any]]:
-    """The manifests of the group's units, built where they are missing. Raises InputError, and Stopped.
+    """The manifests of the group's units, built where they are missing. Raises InputError, and StoppedError.
 
     `progress` is told of bytes of text as they are read.
     """
@@ -126,7 +127,7 @@ def build_group(
                 if batch.characters >= _BATCH_CHARACTERS:
                     submit()
                 if stop():
-                    raise Stopped
+                    raise StoppedError
             finish(last=True)
             return units
         finally:
@@ -153,7 +154,7 @@ def _changed(task: GroupTask, name: str, why: str) -> InputError:
 def _records(
     task: GroupTask, source: FilesSource, ended: tuple[int, int] | None
 ) -> Iterator[tuple[tuple[int, int], Record]]:
-    """The records behind those of the units that are there already, with (number of the file, how many of it so far)."""
+    """The records behind those of the units that are there, with (number of the file, how many of it so far)."""
     first_file, first_record = ended or (0, 0)
     field = f"corpus.{task.recipe.name}.files"
     for number, (file, path) in enumerate(zip(task.group.files, task.paths, strict=True)):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from harness.core.errors import InputError
 from harness.corpora.corpus import Corpus
-from harness.corpora.splits import Stream
 from harness.corpora.held_out import sufficient_share
+from harness.corpora.splits import MixedSplit, Stream
 from harness.ingest.shards import place_of, texts_of
-from harness.texts.listed import MegatronSource
+from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.recipe import EmbeddedSource, Recipe
 
 
@@ -24,6 +24,11 @@ def require_windows(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int
                 f" of {seq_len} tokens, {needed:,} needed"
             )
             raise InputError(*place_of(recipe), why, _remedy(recipe, corpus, seq_len, sequences, measured))
+        if isinstance(part, MixedSplit) and needed:
+            for name, one in zip(part.names, part.parts, strict=True):
+                if not one.windows(seq_len):
+                    why = f"{split} of its part {name} has {one.tokens:,} tokens: no window of {seq_len}"
+                    raise InputError(*place_of(recipe), why, _remedy(recipe, corpus, seq_len, sequences, measured))
 
 
 def _remedy(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int, measured: int) -> str:
@@ -31,7 +36,7 @@ def _remedy(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int, measur
     fewer = "a smaller evaluate.windows, batch.seq_len or batch.sequences"
     if isinstance(recipe.source, EmbeddedSource):
         return f"give a larger share, or {fewer}"
-    if isinstance(recipe.source, MegatronSource):
+    if isinstance(recipe.source, FilesSource | MegatronSource):
         return f"give more files, another corpus.{recipe.name}.validation, or {fewer}"
     splits = (corpus.train, corpus.validation)
     bytes_per_token = sum(split.bytes for split in splits) / max(1, sum(split.tokens for split in splits))

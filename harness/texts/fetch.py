@@ -1,7 +1,7 @@
 """Bring listed files here: once, resumably, checked on arrival.
 
-A file that lies on this machine is read in place. What is on the way is <root>/fetched/<name>.part, and goes on where it
-ended, in a later command too; what arrived in full has its size and, where the listing knows one, its sha256.
+A file that lies on this machine is read in place. What is on the way is <root>/fetched/<name>.part, and goes on where
+it ended, in a later command too; what arrived in full has its size and, where the listing knows one, its sha256.
 
 `harness.ingest.assemble` asks for what it builds next.
 
@@ -83,7 +83,7 @@ def _complete(file: ListedFile, part: IO[bytes], field: str, progress: Callable[
 
 
 def _append(file: ListedFile, part: IO[bytes], start: int, progress: Callable[[int], None]) -> None:
-    import fsspec
+    import fsspec  # type: ignore[import-untyped]
 
     with fsspec.open(file.url, "rb", block_size=_CHUNK) as stream:
         if start:
@@ -130,4 +130,3 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
         yield file
         if part.exists() and not part.stat().st_size:
             part.unlink()
-

@@ -29,6 +29,7 @@ def build_corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:
             require_windows(recipe, corpus, seq_len, sequences)
         for measure in (measure for measure in measures.values() if measure.key == recipe.key):
             require_windows(recipe, corpus, measure.seq_len, 0, measure.windows)
+            corpus.validation.measured(measure)  # of each part as many as its weight asks
             split = corpus.validation.part(measure.part) if measure.part else corpus.validation
             split.measured(measure)  # a part may hold too few where the whole does not
 

@@ -14,9 +14,9 @@ import pytest
 
 from harness.core.errors import InputError
 from harness.corpora.corpus import Corpus, open_corpus
+from harness.corpora.held_out import pieces
 from harness.corpora.splits import Split, Stream
 from harness.ingest.build import build
-from harness.corpora.held_out import pieces
 from harness.ingest.windows import require_windows
 from harness.texts.recipe import Recipe, local
 
