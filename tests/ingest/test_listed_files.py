@@ -98,7 +98,8 @@ def tokens_of(split: Stream) -> np.ndarray:
     """All of them."""
     if isinstance(split, MixedSplit):
         return np.concatenate([tokens_of(part) for part in split.parts])
-    return split.read(np.array([0]), split.tokens - 1)[0]
+    tokens: np.ndarray = split.read(np.array([0]), split.tokens - 1)[0]
+    return tokens
 
 
 def documents(corpus: Corpus, split: Stream) -> list[str]:
