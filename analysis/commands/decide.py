@@ -20,7 +20,7 @@ from analysis.decide.optimise import compute_allocation, critical_share, curves,
 from analysis.decide.simplex import best_mixture
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import read_fit
-from analysis.formulas.expressions import parse_numbers
+from analysis.formulas.expressions import pair_of, parse_numbers
 from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.options import amount, path
@@ -264,7 +264,7 @@ def needed(options: argparse.Namespace, name: str) -> float:
 
 
 def _named(text: str) -> tuple[str, str]:
-    name, _, path = text.partition("=")
-    if not path:
+    name, path = pair_of(text)
+    if not (name and path):
         raise InputError("fit", text, "not CORPUS=FIT", "write --fit docs=docs.json")
     return name, path

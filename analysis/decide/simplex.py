@@ -23,6 +23,7 @@ from analysis.decide.answer import Answer, answer_of, check_amounts
 from analysis.decide.ensemble import Ensemble, ensembles, extrapolation, farthest
 from analysis.fitting.fit import Fit
 from analysis.formulas.formula import Array
+from analysis.laws.law import Law
 from harness.core.errors import InputError
 
 BARRIERS = np.concatenate([np.geomspace(0.1, 1e-11, 24), np.full(4, 1e-11)])  # one Newton step each
@@ -45,10 +46,17 @@ class _Blend:
     given: Mapping[str, float]  # N and D
 
     def columns(self, target: str, shares: Array) -> dict[str, Any]:
-        """The variables of a target's law: the shares by name, and r, that of the target itself."""
-        by_name = {name: shares[..., i] for i, name in enumerate(self.domains)}
-        own = {"r": by_name[target]} if target in by_name else {}
-        return {**self.given, **own, **by_name}
+        """The variables of a target's law: of those that are shares the domain's, or of the one its own; N and D."""
+        law = self.laws[self.targets.index(target)].fit.law
+        places = {name: shares[..., i] for name, i in self.places(law, target).items()}
+        return {**self.given, **places}
+
+    def places(self, law: Law, target: str) -> dict[str, int]:
+        """Variable that is a share -> the number of its domain. The share of a law's own corpus is the target's,
+        whatever it is called, and a domain may be called as other variables are."""
+        if law.own_share:
+            return {law.own_share: self.domains.index(target)}
+        return {name: self.domains.index(name) for name in law.variables if name in law.shares}
 
     def loss(self, shares: Array) -> Array:
         """(K, ...)."""
@@ -66,11 +74,7 @@ class _Blend:
         gradient, hessian = np.zeros((rows, k)), np.zeros((rows, k, k))
         for weight, law, target in zip(self.weights, self.laws, self.targets, strict=True):
             columns = self.columns(target, shares[:, None])
-            place = {
-                name: self.domains.index(name if name in self.domains else target)
-                for name in law.fit.law.variables
-                if name not in self.given
-            }
+            place = self.places(law.fit.law, target)
             for name, i in place.items():
                 gradient[:, i] += weight * law.loss(columns, by=(name,))[:, 0]
             for (a, i), (b, j) in itertools.combinations_with_replacement(place.items(), 2):
@@ -291,7 +295,9 @@ def _check_weights(fits: Mapping[str, Fit], weights: Mapping[str, float]) -> Non
 def _check_variables(fits: Mapping[str, Fit], names: Sequence[str], given: Mapping[str, float]) -> None:
     """InputError unless each law's variables are shares of the mixture, or given."""
     for target, fit in fits.items():
-        known = {*names, *given, *([fit.law.own_share] if target in names else [])}
+        own = fit.law.own_share
+        shares = ({own} if target in names else set()) if own else set(fit.law.shares) & set(names)
+        known = {*given, *shares}
         if unknown := [name for name in fit.law.variables if name not in known]:
             why = f"its {unknown[0]} is neither a share of {', '.join(names)} nor given"
             raise InputError("law", fit.law.name, why, f"give the domains and N, or --given {unknown[0]}=...")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -95,10 +96,52 @@ def evaluated(
 
 
 def parse_map(text: str) -> dict[str, str]:
-    """`N=params,D=C/(6*N)` as {name: expression}; commas inside parentheses and texts separate nothing. InputError."""
+    """`N=params,D=C/(6*N)` as {name: expression}; a name that is no word stands in backticks. InputError."""
     remedy = "write NAME=COLUMN, NAME=NUMBER or NAME=EXPRESSION, with commas between them"
     if len(text) > 10 * grammar.LONGEST:
         raise InputError("--map", text, f"it has {len(text):,} characters", remedy)
+    columns: dict[str, str] = {}
+    for part in _parts(text):
+        quoted, (name, expression) = part.startswith("`"), pair_of(part)
+        if not (name and expression and (quoted or name.isidentifier())):
+            also = "; what is no word stands in backticks" if name and expression else ""
+            raise InputError("--map", text, f"{part!r} is not NAME=EXPRESSION", remedy + also)
+        if name in columns:
+            raise InputError("--map", text, f"{name} is given twice", "give it once")
+        columns[name] = expression
+    return columns
+
+
+def parse_numbers(text: str, field: str) -> dict[str, float]:
+    """`A=0,alpha=0.3` as {name: number}; none if the text is empty. Raises InputError, naming the option `field`."""
+    found: dict[str, float] = {}
+    for part in _parts(text) if text else ():
+        name, number = pair_of(part)
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not name or math.isnan(value):
+            why = f"{part[:60]!r} is not NAME=NUMBER"
+            raise InputError(field, text, why, f"write --{field} NAME=NUMBER,NAME=NUMBER")
+        if name in found:
+            raise InputError(field, text, "a name is given twice", "give it once")
+        found[name] = value
+    return found
+
+
+def pair_of(text: str) -> tuple[str, str]:
+    """`NAME=VALUE` in two; a name that holds = or a comma stands in backticks. The value is empty if there is none."""
+    if text.startswith("`"):
+        name, _, rest = text[1:].partition("`")
+        before, _, value = rest.partition("=")
+        return ("" if before.strip() else name), value.strip()
+    name, _, value = text.partition("=")
+    return name.strip(), value.strip()
+
+
+def _parts(text: str) -> list[str]:
+    """A text at its commas; those inside parentheses, texts and backticks separate nothing."""
     parts, depth, closing = [""], 0, ""
     for character in text:
         if closing:
@@ -111,26 +154,7 @@ def parse_map(text: str) -> dict[str, str]:
             parts.append("")
         else:
             parts[-1] += character
-    columns: dict[str, str] = {}
-    for part in parts:
-        name, _, expression = (piece.strip() for piece in part.partition("="))
-        if not name.isidentifier() or not expression:
-            raise InputError("--map", text, f"{part.strip()!r} is not NAME=EXPRESSION", remedy)
-        if name in columns:
-            raise InputError("--map", text, f"{name} is given twice", "give it once")
-        columns[name] = expression
-    return columns
-
-
-def parse_numbers(text: str, field: str) -> dict[str, float]:
-    """`A=0,alpha=0.3` as {name: number}; none if the text is empty. Raises InputError, naming the option `field`."""
-    try:
-        pairs = [(part.partition("=")[0].strip(), float(part.partition("=")[2])) for part in text.split(",") if text]
-    except ValueError:
-        raise InputError(field, text, "not NAME=NUMBER,...", f"write --{field} NAME=NUMBER,NAME=NUMBER") from None
-    if len(dict(pairs)) < len(pairs):
-        raise InputError(field, text, "a name is given twice", "give it once")
-    return dict(pairs)
+    return [part.strip() for part in parts]
 
 
 def row_numbers(index: Any, most: int = 5) -> str:
@@ -174,7 +198,7 @@ def is_text(value: Any) -> bool:
 
 def quote(name: str) -> str:
     """The name of a column as it is written in an expression."""
-    return name if name.isidentifier() else f"`{name}`"
+    return grammar.quoted(name)
 
 
 def one_line(error: Exception) -> str:

@@ -111,6 +111,11 @@ def replaced(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
     return change(tree)
 
 
+def quoted(name: str) -> str:
+    """A name as it is written in an expression: in backticks if it is no word, or one of the language's."""
+    return name if name.isidentifier() and name not in WORDS else f"`{name}`"
+
+
 def written(tree: Tree, around: int = 0) -> str:
     """The text of a tree, which reads back as this tree. `around`: how tightly what stands around it binds."""
     match tree:
@@ -120,7 +125,7 @@ def written(tree: Tree, around: int = 0) -> str:
         case Text(value):
             text, own = (f"'{value}'" if '"' in value else f'"{value}"'), 7
         case Name(name):
-            text, own = (name if name.isidentifier() and name not in WORDS else f"`{name}`"), 7
+            text, own = quoted(name), 7
         case Chain(parts, marks):
             own = 3 if marks[0] in COMPARISONS else 4 if marks[0] in SIGNS else 5
             space = "" if own == 5 and marks[0] not in ("//", "%") else " "

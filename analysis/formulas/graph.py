@@ -218,8 +218,8 @@ class Graph:
 
 
 def log_of(variable: str) -> str:
-    """The leaf of a variable's logarithm; no name of a formula has a blank in it."""
-    return f"log {variable}"
+    """The leaf of a variable's logarithm; no name of a formula has a line break in it."""
+    return f"log\n{variable}"
 
 
 def _many(factors: Sequence[tuple[Node, int]]) -> bool:

@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,10 @@ class Law:
     """What fits and commands call it."""
     formula: str
     """Arithmetic with exp, log, sqrt, abs, max, min and `sum(...)`, which runs over the second axis of the variables
-    inside it (for example the drops of the learning rate before a step); `analysis.formulas.grammar` reads it."""
+    inside it (for example the drops of the learning rate before a step); `analysis.formulas.grammar` reads it. What is
+    no word stands in backticks."""
     variables: Mapping[str, str]
-    """Name -> unit."""
+    """Name -> unit. They are columns of a table, and may be called anything."""
     linear: tuple[str, ...]
     """Parameters that the formula is linear in together; fits solve for them inside."""
     starts: Mapping[str, tuple[float, float]]
@@ -64,6 +66,9 @@ class Law:
         _check_roles(self)
         declared, used = {*self.variables, *self.linear, *self.starts}, self._names()
         wrong = [f"{name} is not declared" for name in used if name not in declared]
+        wrong += [
+            f"{name} is no name of a parameter (a word)" for name in {*self.linear, *self.starts} if _strange(name)
+        ]
         wrong += [f"{name} does not occur" for name in sorted(declared - set(used))]
         wrong += [] if set(used) - set(self.variables) else ["it has no parameter"]
         wrong += [f"{name} is declared twice" for name in self.variables if name in {*self.linear, *self.starts}]
@@ -242,6 +247,11 @@ class Bound:
 
     def _arguments(self, theta: Array) -> list[Array]:
         return formula.arguments(theta, self.data)
+
+
+def _strange(name: str) -> bool:
+    """Is it no word, or one of Python's? Only variables, which are columns of other people's tables, may be so called."""
+    return not name.isidentifier() or name.startswith("_") or iskeyword(name)
 
 
 def _check_roles(law: Law) -> None:

@@ -19,6 +19,7 @@ from analysis.laws.law_file import laws_of
 from analysis.laws.mixtures import (
     BIMIX,
     REPETITION_MIXTURE,
+    domains_of,
     log_linear,
     mixing,
     quadratic,
@@ -265,7 +266,7 @@ def find_all(text: str, trust: bool = False) -> list[Law]:
     """As `find`; of a file without a name, all its laws."""
     family, _, domains = text.partition(":")
     if domains and family in FAMILIES:
-        return [FAMILIES[family](domains.split(","))]
+        return [FAMILIES[family](domains_of(domains))]
     if text in LAWS:
         return [LAWS[text]]
     if not (laws := laws_of(text, trust)):

@@ -51,7 +51,7 @@ def check(
         if name not in table.columns:
             have = ", ".join(str(column) for column in table.columns)
             also = ", or say what the law is of: --target COLUMN" if name == target else ""
-            remedy = f"give it: --map {name}=...{also}"
+            remedy = f"give it: --map {_shown(name)}=...{also}"
             raise InputError("table", name, f"there is no such column (there are {have})", remedy)
     if table.empty:
         raise InputError("table", target, "there are no rows", "keep some: a wider --where")
@@ -108,6 +108,11 @@ def _finite(column: pd.Series[Any]) -> pd.Series[Any]:
     return numbers
 
 
+def _shown(name: str) -> str:
+    """A name as it is written in --map, in a shell."""
+    return name if quote(name) == name else f"'{quote(name)}'"
+
+
 def _source(table: pd.DataFrame, name: object) -> str:
     """What a name of the table was made of, as it is written in --map: a remedy says what to make of it instead."""
     expression = str(table.attrs.get("map", {}).get(name, name))
@@ -133,30 +138,31 @@ def _check_loss(table: pd.DataFrame, column: pd.Series[Any], signed: bool) -> No
             "column",
             column.name,
             f"{len(bad)} losses are not positive ({row_numbers(bad)})",
-            f"give losses in nats per token, or leave these rows out: --where '{column.name} > 0'{also}",
+            f"give losses in nats per token, or leave these rows out: --where '{quote(str(column.name))} > 0'{also}",
         )
     if column.name == "loss" and (median := float(column.median())) > PERPLEXITY:  # other targets are sizes or tokens
         raise InputError(
             "column",
             column.name,
             f"with a median of {median:.4g} it looks like perplexity",
-            f"give nats per token: --map '{column.name}=log({_source(table, column.name)})'",
+            f"give nats per token: --map '{quote(str(column.name))}=log({_source(table, column.name)})'",
         )
 
 
 def _check_share(table: pd.DataFrame, column: pd.Series[Any]) -> None:
     if bad := list(column.index[(column < 0) | (column > 1)]):
+        name = quote(str(column.name))
         why = f"{len(bad)} shares are outside [0, 1] ({row_numbers(bad)})"
         positive = column[column > 0]
         if column.min() >= 0 and 1 < column.max() <= 100 and (positive > 1).mean() > PERCENT:
             why, remedy = (
                 f"{why}; up to {column.max():g}, it looks like percent",
-                f"--map '{column.name}={_source(table, column.name)}/100'",
+                f"--map '{name}={_source(table, column.name)}/100'",
             )
         else:
             why += f", such as {column[bad[0]]:g}"
-            within = f"{column.name} >= 0 and {column.name} <= 1"
-            remedy = f"give shares: --map {column.name}=..., or leave these rows out: --where '{within}'"
+            within = f"{name} >= 0 and {name} <= 1"
+            remedy = f"give shares: --map {_shown(name)}=..., or leave these rows out: --where '{within}'"
         raise InputError("column", column.name, why, remedy)
 
 
@@ -166,7 +172,7 @@ def _check_sign(column: pd.Series[Any], unit: str) -> None:
             "column",
             column.name,
             f"{len(bad)} numbers of {unit} are negative ({row_numbers(bad)})",
-            f"leave these rows out: --where '{column.name} > 0'",
+            f"leave these rows out: --where '{quote(str(column.name))} > 0'",
         )
 
 
@@ -176,7 +182,7 @@ def _check_zero(column: pd.Series[Any], name: str, unit: str) -> None:
             "column",
             name,
             f"{len(bad)} rows have zero {unit} ({row_numbers(bad)}), where a power law has no value or no slope",
-            f"leave these rows out: --where '{name} > 0'",
+            f"leave these rows out: --where '{quote(name)} > 0'",
         )
 
 
@@ -196,7 +202,7 @@ def _check_amount(table: pd.DataFrame, column: pd.Series[Any], unit: str) -> Non
         "column",
         column.name,
         why,
-        f"--map '{column.name}={_source(table, column.name)}{sign}{factor}' (or {sign}{other}, as the unit is)",
+        f"--map '{quote(str(column.name))}={_source(table, column.name)}{sign}{factor}' (or {sign}{other}, as the unit is)",
     )
 
 

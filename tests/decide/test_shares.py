@@ -94,6 +94,24 @@ def test_the_best_mixture_is_that_of_the_grid(
     assert sum(answer.loss.values()) <= total[best] + 1e-9
 
 
+@pytest.mark.parametrize("names", [("r", "N", "D"), ("web pages", "c", "exp")])
+def test_corpora_called_as_other_variables_have_the_same_best_mixture(names: tuple[str, ...]) -> None:
+    """N and D of the run are not the shares of corpora of these names, nor is r that of the corpus r."""
+    called = dict(zip(DOMAINS, names, strict=True))
+    own, mixed = [], []
+    for domains in (DOMAINS, names):
+        plain = dict(zip(domains, DOMAINS, strict=True))
+        fits = {name: fit_of(DCPT, TRUTH | {"C": ALONE_TRUTH[plain[name]]["C"]}) for name in domains}
+        own.append(best_mixture(fits, dict.fromkeys(fits, 1.0), tokens=TOKENS, N=1e9))
+        law = find("mixing:" + ",".join(domains))
+        truth = dict(zip(law.parameters, MIXED_TRUTH.values(), strict=True))
+        fits = {domains[2]: fit_of(law, truth)}
+        mixed.append(best_mixture(fits, dict.fromkeys(fits, 1.0), tokens=TOKENS))
+    for plainly, oddly in (own, mixed):
+        assert oddly.values == {called[name]: value for name, value in plainly.values.items()}
+        assert list(oddly.loss.values()) == list(plainly.loss.values())
+
+
 def test_one_share_goes_by_any_name_where_two_corpora_share_a_run() -> None:
     """The critical share, the share under a tolerance and the best size: the same as with the variable r."""
     text = DCPT.formula.replace("(r ", "(own ").replace("*r**", "*own**")

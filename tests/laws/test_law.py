@@ -159,7 +159,7 @@ def test_a_parameter_is_fixed_inside_of_its_bounds(law: str, name: str, value: f
     [
         ("dcptt", "no such law; did you mean dcpt"),
         ("mixing:a", "not 2 or more"),
-        ("mixing:c,d", "c is declared twice"),
+        ("shukor_joint:N,d", "N is an amount in this law"),
     ],
 )
 def test_a_law_that_there_is_not_is_told_why(text: str, why: str) -> None:
@@ -245,3 +245,32 @@ def test_a_requirement_that_is_no_derivative_is_refused_when_the_law_is_made(req
     starts = {"alpha": (0.05, 1.5)}
     with pytest.raises(InputError, match=r"write it as dL/dN < 0, with < 0 and variables of the law: N, D"):
         Law("mine", "E + A/(N*D)**alpha", variables, ("E", "A"), starts, requirements=(requirement,))
+
+
+ODD = ("c,k,t_c", "web pages,a-b,2news", "exp,min,log", "E,A,beta", 'a_b,a-b,"a,b"', "in,lambda,日本", "t_a,a,g_a")
+
+
+@pytest.mark.parametrize("domains", ODD)
+@pytest.mark.parametrize("family", library.FAMILIES)
+def test_corpora_may_be_called_anything(family: str, domains: str) -> None:
+    """As a parameter, as a function, as no word: the law is that of plain names, and its formula reads back as it."""
+    law, plain = find(f"{family}:{domains}"), find(f"{family}:one,two,three")
+    names = dict(zip(law.shares, plain.shares, strict=True))
+    assert len(law.parameters) == len(plain.parameters)
+    assert not set(law.parameters) & set(law.shares)
+    assert find(law.name) == law
+    random = np.random.default_rng(0)
+    values = random.uniform(0.5, 1.5, len(law.parameters))
+    shares = dict(zip(names, random.dirichlet(np.ones(3), 5).T, strict=True))
+    sizes = {name: random.uniform(5.0, 9.0, 5) for name in ("N", "D") if name in law.variables}
+    found = law.value(dict(zip(law.parameters, values, strict=True)), {**shares, **sizes})
+    renamed = {names[name]: column for name, column in shares.items()}
+    expected = plain.value(dict(zip(plain.parameters, values, strict=True)), {**renamed, **sizes})
+    np.testing.assert_array_equal(found, expected)
+    assert law.fixed({law.parameters[-1]: 1.0}).parameters == law.parameters[:-1]
+
+
+def test_a_quoted_name_is_no_function_and_no_number() -> None:
+    law = Law("quoted", "E + a*`2 exp(x)`*exp", {"2 exp(x)": "share", "exp": "share"}, ("E", "a"), {})
+    assert law.value({"E": 1.0, "a": 2.0}, {"2 exp(x)": 3.0, "exp": 5.0}) == 31.0
+    assert law.fixed({"E": 0.0}).formula == "a*`2 exp(x)`*exp"
