@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.fitting.resampling import grouping_of, resamples
-from analysis.formulas.expressions import parse_map
+from analysis.formulas.assignments import parse_map
 from analysis.formulas.formula import Array
 from analysis.laws.library import LAWS
 from analysis.results.tables import read

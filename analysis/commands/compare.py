@@ -23,7 +23,7 @@ from analysis.decide.compare import Comparison, compare
 from analysis.fitting.crossval import FOLDS, LEAVE
 from analysis.fitting.fit import LEVEL
 from analysis.fitting.objective import parse_loss
-from analysis.formulas.expressions import parse_numbers
+from analysis.formulas.assignments import parse_numbers
 from analysis.laws.law import Law
 from analysis.laws.library import find_all
 from harness.core.errors import InputError

@@ -20,7 +20,7 @@ from analysis.decide.optimise import compute_allocation, critical_share, curves,
 from analysis.decide.simplex import best_mixture
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import read_fit
-from analysis.formulas.expressions import pair_of, parse_numbers
+from analysis.formulas.assignments import pair_of, parse_numbers
 from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.options import amount, path

@@ -29,7 +29,8 @@ from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.fit_file import to_document
 from analysis.fitting.objective import parse_loss
 from analysis.fitting.resampling import GUESS
-from analysis.formulas.expressions import names_in, parse_map, parse_numbers
+from analysis.formulas.assignments import parse_map, parse_numbers
+from analysis.formulas.expressions import names_in
 from analysis.laws.library import FAMILIES, LAWS, find
 from analysis.results.curves import add_schedules
 from analysis.results.recorded_program import lr_curve

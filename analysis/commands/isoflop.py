@@ -22,7 +22,8 @@ from analysis.decide.answer import EXTRAPOLATED, NONE, UNSUPPORTED, Verdict, ver
 from analysis.decide.isoflop import DRAWS, LEAST_BUDGETS, IsoFlop, power_law, read_off, scatter
 from analysis.decide.valleys import ACCEPTED, FORMS, LEAST
 from analysis.fitting.fit import LEVEL, Fit
-from analysis.formulas.expressions import parse_map, row_numbers
+from analysis.formulas.assignments import parse_map
+from analysis.formulas.expressions import row_numbers
 from analysis.results.tables import read
 from harness.core.errors import InputError
 from harness.core.options import amount, path

@@ -23,7 +23,6 @@ from analysis.decide.answer import Answer, answer_of, check_amounts
 from analysis.decide.ensemble import Ensemble, ensembles, extrapolation, farthest
 from analysis.fitting.fit import Fit
 from analysis.formulas.formula import Array
-from analysis.laws.law import Law
 from harness.core.errors import InputError
 
 BARRIERS = np.concatenate([np.geomspace(0.1, 1e-11, 24), np.full(4, 1e-11)])  # one Newton step each
@@ -47,13 +46,11 @@ class _Blend:
 
     def columns(self, target: str, shares: Array) -> dict[str, Any]:
         """The variables of a target's law: of those that are shares the domain's, or of the one its own; N and D."""
-        law = self.laws[self.targets.index(target)].fit.law
-        places = {name: shares[..., i] for name, i in self.places(law, target).items()}
-        return {**self.given, **places}
+        return {**self.given, **{name: shares[..., i] for name, i in self.places(target).items()}}
 
-    def places(self, law: Law, target: str) -> dict[str, int]:
-        """Variable that is a share -> the number of its domain. The share of a law's own corpus is the target's,
-        whatever it is called, and a domain may be called as other variables are."""
+    def places(self, target: str) -> dict[str, int]:
+        """Variable that is a share -> the number of its domain, which may be called as another variable is."""
+        law = self.laws[self.targets.index(target)].fit.law
         if law.own_share:
             return {law.own_share: self.domains.index(target)}
         return {name: self.domains.index(name) for name in law.variables if name in law.shares}
@@ -74,7 +71,7 @@ class _Blend:
         gradient, hessian = np.zeros((rows, k)), np.zeros((rows, k, k))
         for weight, law, target in zip(self.weights, self.laws, self.targets, strict=True):
             columns = self.columns(target, shares[:, None])
-            place = self.places(law.fit.law, target)
+            place = self.places(target)
             for name, i in place.items():
                 gradient[:, i] += weight * law.loss(columns, by=(name,))[:, 0]
             for (a, i), (b, j) in itertools.combinations_with_replacement(place.items(), 2):

@@ -1,8 +1,7 @@
 """The language of formulas and of conditions, whoever wrote them: names, numbers, texts, arithmetic, a few functions.
 
-Beneath `formula` (laws) and `expressions` (`--map`, `--where`), which give a meaning to what is read here. There is no
-attribute, no subscript, no assignment and no way to name anything but what the caller looks up, so that a text from
-elsewhere can do nothing but be worked out; its length, depth and size are bounded.
+Beneath `formula` and `expressions`, which give a meaning to it. There is no attribute, no subscript, no assignment and
+no way to name anything but what the caller looks up, so that a text can do nothing but be worked out, in bounded work.
 
     parse("E + A/N", {})    # Chain((Name("E"), Chain((Name("A"), Name("N")), ("/",))), ("+",))
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 LONGEST = 20_000  # characters: a quadratic law of 22 corpora, the largest in use, has 8,000
@@ -20,7 +19,6 @@ DEEPEST = 40  # parentheses, powers and signs inside each other: ten are many, a
 MOST_NODES = 5_000  # names, numbers and operations: that law has 2,000
 LONGEST_NAME = 100
 MANY = 1_000  # arguments of a function
-
 SIGNS = ("+", "-")
 FACTORS = ("*", "/", "//", "%")
 COMPARISONS = ("==", "!=", "<=", ">=", "<", ">", "in", "not in")
@@ -104,10 +102,8 @@ def names(tree: Tree) -> list[str]:
 
 def replaced(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
     """The tree with every part changed, the innermost first."""
-    if isinstance(tree, Call):
-        tree = Call(tree.function, tuple(replaced(part, change) for part in tree.parts))
-    elif isinstance(tree, Chain):
-        tree = Chain(tuple(replaced(part, change) for part in tree.parts), tree.marks)
+    if isinstance(tree, Call | Chain):
+        tree = replace(tree, parts=tuple(replaced(part, change) for part in tree.parts))
     return change(tree)
 
 

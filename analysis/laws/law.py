@@ -250,7 +250,7 @@ class Bound:
 
 
 def _strange(name: str) -> bool:
-    """Is it no word, or one of Python's? Only variables, which are columns of other people's tables, may be so called."""
+    """Is it no word, or one of Python's? Variables may be so called, which are columns of other people's tables."""
     return not name.isidentifier() or name.startswith("_") or iskeyword(name)
 
 

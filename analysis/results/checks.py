@@ -198,12 +198,8 @@ def _check_amount(table: pd.DataFrame, column: pd.Series[Any], unit: str) -> Non
         return
     other = {"1e9": "1e6", "1e6": "1e9"}[factor]
     why = f"{far} {unit}: it looks as if it were " + (f"in units of {factor}" if sign == "*" else f"{factor} too large")
-    raise InputError(
-        "column",
-        column.name,
-        why,
-        f"--map '{quote(str(column.name))}={_source(table, column.name)}{sign}{factor}' (or {sign}{other}, as the unit is)",
-    )
+    scaled = f"{quote(str(column.name))}={_source(table, column.name)}{sign}{factor}"
+    raise InputError("column", column.name, why, f"--map '{scaled}' (or {sign}{other}, as the unit is)")
 
 
 def _check_duplicates(table: pd.DataFrame, variables: Mapping[str, str], target: str) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
-from analysis.formulas.expressions import parse_numbers
+from analysis.formulas.assignments import parse_numbers
 from analysis.laws.law import remedy_of
 from analysis.laws.library import LAWS
 from analysis.results.checks import check

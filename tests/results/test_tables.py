@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.formulas.expressions import parse_map
+from analysis.formulas.assignments import parse_map
 from analysis.results.runs import base_losses, final_losses, read_runs, summary
 from analysis.results.tables import COLUMNS, TEXT, load, read
 from harness.compose.compose import sweep_points
