@@ -93,7 +93,8 @@ def cpt_stages(
     ]
     lengths = [tokens.steps(f"{e['field']}.tokens" if config["stages"] else "tokens", e["tokens"]) for e in entries]
     # A checkpoint has read all of an upstream that has an order of its own, which is its training's.
-    seen = config["start"]["kind"] == "hf" and isinstance(corpora[upstream].source, MegatronSource)
+    checkpoint = base is None and config["start"]["kind"] != "scratch"
+    seen = checkpoint and isinstance(corpora[upstream].source, MegatronSource)
     stages = []
     for i, entry in enumerate(entries):
         schedule = None
