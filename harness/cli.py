@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.compose.expand import GridPoint
+from harness.compose.resolving import fetch_checkpoints, resolve_checkpoints
 from harness.config.compile import compile_run
 from harness.config.fields import Config, choice, listing, text
 from harness.config.launching import Launch, read_launch, read_tracker
@@ -55,6 +56,8 @@ def run_points(points: list[GridPoint]) -> int:
         raise InputError("json", as_json, "not true or false", "give json=true")
     launching, tracker = read_launch(settings), read_tracker(settings)
     store = store_of(settings)
+    if do != "cancel":
+        resolve_checkpoints([point.config for point in points], store.root, store.parents, run=do == "run")
     planned = plan_points(points, store)
     if do == "plan":
         document = plan_document(planned, store)
@@ -90,9 +93,9 @@ def execute(
     """Launch a plan over states and a disk that are checked first. The status. `replan` looks at the store again."""
     store.check_writable()
     planned = _verified(planned, replan, store, launching.verify)
-    _check_checkpoints(planned)
     costs = totals(planned)
     _check_space(costs["disk_bytes"], store)
+    _bring_checkpoints(planned)
     print("\n".join(total_lines(costs)), file=sys.stderr)
     from harness.launch import launch
 
@@ -126,11 +129,15 @@ def _verified(planned: Plan, replan: Callable[[], Plan], store: Store, mode: str
     return planned
 
 
-def _check_checkpoints(planned: Plan) -> None:
-    """Refuse a checkpoint whose tensors are not its config's before anything starts: that takes torch, so a plan that
-    is only shown, and one with nothing left to train, does without."""
+def _bring_checkpoints(planned: Plan) -> None:
+    """Fetch what lies on a hub and is trained from; refuse a checkpoint whose tensors are not its config's.
+
+    Before anything starts. It takes torch, so a plan that is only shown, or has nothing left to train, does without.
+    """
     left = [*planned.to_train, *(evaluation.segment for evaluation in planned.evaluations)]
-    for path in sorted({segment.path for segment in left if segment.path is not None}):
+    paths = sorted({segment.path for segment in left if segment.path is not None})
+    fetch_checkpoints(paths)
+    for path in paths:
         from harness.model.build import check_checkpoint
 
         check_checkpoint(path)

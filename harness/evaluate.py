@@ -23,7 +23,7 @@ from harness.model.pretrained import checkpoint_content
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.recorded_corpora import corpora_of
-from harness.plan.recorded_runs import Document, corpus_names, find_run, point_of, program_of
+from harness.plan.recorded_runs import Document, checkpoint_path, corpus_names, find_run, point_of, program_of
 from harness.store.history import Measure
 from harness.store.store import Store
 
@@ -92,16 +92,19 @@ def _asking(document: Document, own: dict[str, str], store: Store) -> PlannedRun
         for shown, (name, part) in zip(full, asked, strict=True)
     ]
     positions = {int(row["position"]) for row in document["requested"]}
-    if 0 in positions and not _root_is_there(document):
+    path = checkpoint_path(document, store)
+    if 0 in positions and not _root_is_there(document, path):
         positions.remove(0)
     rows: frozenset[RowKey] = frozenset((position, measure.hash) for position in positions for measure in measures)
-    return point_of(document, recipes, Request(frozenset(), rows, {measure.hash: measure for measure in measures}))
+    return point_of(
+        document, recipes, Request(frozenset(), rows, {measure.hash: measure for measure in measures}), path
+    )
 
 
-def _root_is_there(document: Document) -> bool:
+def _root_is_there(document: Document, path: str | None) -> bool:
     """Can the weights at step 0 be made again? A checkpoint may have gone, or hold others by now."""
-    content, path = document["program"]["root"].get("content"), document["config"]["path"]
-    if content is None:
+    content = document["program"]["root"].get("content")
+    if content is None or path is None:
         return True
     try:
         if checkpoint_content(path) == content:

@@ -9,9 +9,13 @@ Between a plan and `harness.cli`, which prints it:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from harness.config.run import Run
 from harness.core.units import count, duration, size
+from harness.model.checkpoints import missing
 from harness.plan.cost import GPUS, corpora_to_make, totals
 from harness.plan.epochs import Epochs, epochs_text
 from harness.plan.plan import Plan, PlannedRun
@@ -43,6 +47,7 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
     for entry, model in zip(document["points"], models, strict=True):
         lines.append(f"{entry['status']:8} {entry['name']}")
         lines += [] if shared else [f"           {model}"]
+        lines += [f"           {line}" for line in _checkpoint_lines(entry["checkpoint"])]
         for phase in entry["phases"]:
             own = "" if phase["shared_by"] == 1 else f", shared by {phase['shared_by']} runs"
             mixture = " + ".join(
@@ -64,6 +69,18 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
         if len(entry["labels"]) > 1:
             lines.append(f"           one run for the points: {'; '.join(entry['labels'])}")
     return [*lines, "", *total_lines(document)]
+
+
+def _checkpoint_lines(origin: Mapping[str, Any] | None) -> list[str]:
+    """What a run from a hub's checkpoint starts from."""
+    if origin is None:
+        return []
+    named = f"from {origin['repository']}{'@' if origin['revision'] else ''}{origin['revision']}"
+    share = "" if origin["share"] is None else f", {origin['share']:.3g} of its pre-training"
+    if not origin["commit"]:
+        return [f"{named}{share}: not resolved, as no hub was asked; what is done of it is not known"]
+    left = f", {size(origin['bytes_to_fetch'])} to fetch" if origin["bytes_to_fetch"] else ""
+    return [f"{named}, commit {origin['commit'][:12]}{share}{left}"]
 
 
 def total_lines(document: dict[str, Any]) -> list[str]:
@@ -97,6 +114,7 @@ def _point(plan: Plan, index: int, store: Store, queue: Mapping[str, Submitted],
         "labels": point.labels,
         "address": point.path[-1].address,
         **model_facts(run),
+        "checkpoint": _checkpoint(run),
         "batch": run.batch,
         "seq_len": run.seq_len,
         "precision": run.precision,
@@ -107,7 +125,15 @@ def _point(plan: Plan, index: int, store: Store, queue: Mapping[str, Submitted],
         "phases": _phases(point, program, epochs),
         "failure": None,
         **status_of(point, plan, store, queue),
+        **({"status": "not resolved"} if run.origin is not None and not run.origin.commit else {}),
     }
+
+
+def _checkpoint(run: Run) -> dict[str, Any] | None:
+    if run.origin is None:
+        return None
+    left = missing(Path(run.path)) if run.path and run.origin.commit else {}
+    return {**asdict(run.origin), "bytes_to_fetch": sum(file["size"] for file in left.values())}
 
 
 def _phases(point: PlannedRun, program: Program, epochs: Epochs) -> list[dict[str, Any]]:

@@ -98,10 +98,13 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def sweep_documents(names: Sequence[str], overrides: Sequence[str]) -> list[Document]:
-    """What the run.json of every member of the sweeps says, whether it was ever started or not."""
+def sweep_documents(names: Sequence[str], overrides: Sequence[str], store: Store) -> list[Document]:
+    """What the run.json of every member of the sweeps says, whether it was ever started or not.
+
+    `store`: what it has resolved is what a name of a hub stands for."""
+    stores = {"root": str(store.root), "parent_stores": [str(parent) for parent in store.parents]}
     points = sweep_points(names, overrides)
-    planned = plan(compile_points((point.label, read_run(point.config)) for point in points))
+    planned = plan(compile_points((point.label, read_run({**point.config, **stores})) for point in points))
     return [run_document(point) for point in planned.points]
 
 
@@ -245,7 +248,7 @@ def _documents(store: Store, sweep: str | Sequence[str] | None, overrides: Seque
     """The recorded runs, or the members of sweeps, as recorded where they are."""
     if sweep is not None:
         recorded: dict[str, Document] = {document["key"]: document for document in store.each_run(loader())}
-        members = sweep_documents([sweep] if isinstance(sweep, str) else sweep, overrides)
+        members = sweep_documents([sweep] if isinstance(sweep, str) else sweep, overrides, store)
         return [recorded.get(document["key"], document) for document in members]
     if overrides:
         raise InputError("arguments", " ".join(overrides), "overrides need a sweep", "give --sweep NAME")

@@ -17,6 +17,7 @@ STEP = "AdamW moves every weight by about that much at each step, and initial we
 MOST = {  # field: (largest value, reason)
     "lr": (10, STEP),
     "base.peak": (10, STEP),
+    "model.peak": (10, STEP),
     "peak": (10_000, "no base has so small a peak"),
     "tokens": (1e15, TEXTS),
     "horizon": (1e15, TEXTS),
@@ -29,6 +30,7 @@ MOST = {  # field: (largest value, reason)
     "seed": (9e15, EXACT),
     "init": (9e15, EXACT),
     "order": (9e15, EXACT),
+    "batch": (1_000_000, "largest batches of the literature have some 10,000 sequences"),
     "sequences": (1_000_000, "largest batches of the literature have some 10,000 sequences"),
     "micro_batch": (1_000_000, "no batch has so many sequences"),
     "seq_len": (2**20, "attention over a million tokens fits no machine"),

@@ -8,18 +8,19 @@ configs, steps from here on. Every refusal is an `InputError`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.config.fields import Config, as_number, choice, get, listing, number, whole
 from harness.config.limits import POSITIONS
 from harness.config.schedules import Tokens
-from harness.config.shift import checkpoint_path, corpora
+from harness.config.shift import corpora
 from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of
+from harness.config.start import Origin, from_checkpoint, read_start, with_published_rates
 from harness.core import units
 from harness.core.errors import InputError
 from harness.core.identity import RUN_NAME, rounded
-from harness.model.pretrained import checkpoint_content, checkpoint_shape_facts
 from harness.program.program import Adam
 from harness.program.shape import ModelShape, non_embedding, parameters
 from harness.texts.listed import FilesSource, MegatronSource
@@ -82,6 +83,8 @@ class Run:
     """fp32, or bf16 (autocast over fp32 masters)."""
     measurements: MeasureGrid
     """Where and on how much losses are measured."""
+    origin: Origin | None = None
+    """Of a root checkpoint from a hub: its repository and commit, beside what it holds."""
 
     @property
     def tokens_per_step(self) -> int:
@@ -113,17 +116,19 @@ def read_run(config: Config) -> Run:
     shift = config["shift"]
     if shift["kind"] == "embedded":  # the name says what is trained, whatever pair it was derived from
         config = {**config, "shift": {**shift, "name": f"{shift['upstream']}_to_{shift['downstream']}"}}
+    config = with_published_rates(config)
     batch, seq_len = whole(config, "batch.sequences", 1), whole(config, "batch.seq_len", 1)
     recipes, upstream, downstream = corpora(config)
     seed = whole(config, "seed", 0)
     start = config["start"]["kind"]
     base_seed = seed if config["base"]["seed"] is None else whole(config, "base.seed", 0)
     init = base_seed if start == "pretrain" else seed
-    shape, content, path = None, None, None
-    if start == "hf":
-        path = checkpoint_path(config)
-        content, facts = checkpoint_content(path), checkpoint_shape_facts(path)
-        total, inner, vocab_size, positions = facts.parameters, facts.non_embedding, facts.vocab_size, facts.seq_len
+    shape, content, path, origin = None, None, None, None
+    vocab_size: int | None
+    if from_checkpoint(config):
+        root = read_start(config)
+        content, path, origin = root.content, root.path, root.origin
+        total, inner, vocab_size, positions = root.parameters, root.non_embedding, root.vocab_size, root.positions
     else:
         shape = _shape(config)
         total, inner, vocab_size, positions = parameters(shape), non_embedding(shape), shape.vocab_size, shape.seq_len
@@ -138,7 +143,7 @@ def read_run(config: Config) -> Run:
         raise InputError("optimizer.betas", betas, "not two numbers", "give optimizer.betas=[0.9,0.95]")
     beta1, beta2 = (as_number("optimizer.betas", beta, at_least=0, at_most=1 - 1e-9) for beta in betas)
     run = Run(
-        name=config["name"] or _name(config),
+        name=config["name"] or _name(config, origin),
         config={key: value for key, value in config.items() if key not in NOT_OF_A_RUN},
         shape=shape,
         init=seed_of(config, "init", init),
@@ -162,6 +167,7 @@ def read_run(config: Config) -> Run:
         ),
         precision=precision,
         measurements=_measurements(config, tokens, recipes),
+        origin=origin,
     )
     run.check_positions()
     return run
@@ -175,13 +181,12 @@ NOT_OF_A_RUN = ("grids", "launch", "tracker", "root", "parent_stores", "do", "js
 
 def _check_kinds(config: Config) -> None:
     """Choices that exist, a usable name, and no knob that would play no part."""
-    start = choice(config, "start.kind", ("pretrain", "hf", "scratch"))
+    start = choice(config, "start.kind", ("pretrain", "hf", "pythia", "scratch"))
     shift = choice(config, "shift.kind", ("embedded", "local"))
     number(config, "scale.flop_rate", above=0)
     if start != "hf":
-        _unused(config, ("path", "revision"), "only start=hf reads a checkpoint", "add start=hf")
-    elif config["revision"] is not None:
-        raise InputError("revision", config["revision"], "a folder has no revisions", "leave it out")
+        why = "only start=hf reads a checkpoint" if start != "pythia" else "start=pythia names its own"
+        _unused(config, ("path", "revision"), why, "add start=hf")
     if shift != "local":
         _unused(config, ("upstream", "downstream"), "only shift=local reads texts of yours", "add shift=local")
     name = config["name"]
@@ -201,7 +206,7 @@ def _shape(config: Config) -> ModelShape:
 
 
 def _check_fit(
-    config: Config, seq_len: int, recipes: Mapping[str, Recipe], vocab_size: int, positions: int | None
+    config: Config, seq_len: int, recipes: Mapping[str, Recipe], vocab_size: int | None, positions: int | None
 ) -> None:
     """The batches must fit the model: its positions and its vocabulary."""
     if positions is not None and seq_len > positions:
@@ -211,7 +216,7 @@ def _check_fit(
         if seq_len != own - 1:
             why = f"{name} holds sequences of {own:,} tokens, inputs and targets of {own - 1:,}"
             raise InputError("batch.seq_len", seq_len, why, f"give batch.seq_len={own - 1}")
-        if corpus.vocab_size > vocab_size:
+        if vocab_size is not None and corpus.vocab_size > vocab_size:
             why = f"the corpora's tokenizer has {corpus.vocab_size} tokens, the model embeds {vocab_size}"
             field = "corpus.vocab_size" if config["tokenizer"] is None else "tokenizer"
             raise InputError(field, config["tokenizer"] or corpus.vocab_size, why, "give a smaller tokenizer")
@@ -247,12 +252,14 @@ def _check_set(name: str, recipes: Mapping[str, Recipe]) -> None:
         raise InputError("evaluate.sets", name, f"{corpus} has no part {part}", remedy)
 
 
-def _name(config: Config) -> str:
+def _name(config: Config, origin: Origin | None) -> str:
     """A readable name for folders and tables; the key behind it tells runs apart, not the name."""
     start, schedule = config["start"], config["schedule"]["name"]
     parts = [str(config["shift"]["name"]), schedule]
     if start["kind"] == "pretrain":
         parts += [f"at{_short(start['at'])}"] if float(start["at"]) != 1 else []
+    elif origin is not None:
+        parts.append(re.sub(r"[^\w.+=-]", "-", origin.model))
     else:
         parts.append(start["kind"])
     if config["stages"] is not None:

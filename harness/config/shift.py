@@ -8,17 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from harness.config.fields import Config, listing, name_of, number, whole
+from harness.config.start import tokenizer_of
 from harness.core.errors import InputError
 from harness.core.files import user_path
-from harness.model.pretrained import tokenizer_file
 from harness.texts import recipe
-from harness.texts.recipe import LONGEST_DOCUMENT, Recipe
-
-
-def checkpoint_path(config: Config) -> str:
-    if config["path"] is None:
-        raise InputError("path", "null", "start=hf needs a checkpoint", "give path=FOLDER")
-    return str(user_path("path", config["path"]))
+from harness.texts.recipe import LONGEST_DOCUMENT, Recipe, TokenizerRecipe
 
 
 def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
@@ -30,9 +24,8 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     vocab_size = whole(config, "corpus.vocab_size" if given is not None else "model.vocab_size", 257)
     validation = None if config.get("validation") is None else number(config, "validation", above=0, at_most=0.9)
     upstream, downstream = str(shift["upstream"]), str(shift["downstream"])
-    tokenizer = None if config["tokenizer"] is None else str(user_path("tokenizer", config["tokenizer"]))
-    if tokenizer is None and config["start"]["kind"] == "hf":
-        tokenizer = str(tokenizer_file(checkpoint_path(config)))
+    given_file = None if config["tokenizer"] is None else str(user_path("tokenizer", config["tokenizer"]))
+    tokenizer = given_file or tokenizer_of(config)
     if shift["kind"] == "embedded":
         names = [upstream, downstream, *(str(name) for name in listing(config, "evaluate.sets"))]
         for stage in config["stages"] if isinstance(config["stages"], list) else []:
@@ -70,7 +63,11 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
 
 @lru_cache(maxsize=4096)  # the points of a grid share their corpora
 def _embedded(
-    names: tuple[str, ...], sample: float | None, vocab_size: int, tokenizer: str | None, validation: float | None
+    names: tuple[str, ...],
+    sample: float | None,
+    vocab_size: int,
+    tokenizer: str | TokenizerRecipe | None,
+    validation: float | None,
 ) -> dict[str, Recipe]:
     return {
         name: recipe.embedded(name, sample=sample, vocab_size=vocab_size, tokenizer=tokenizer, validation=validation)
@@ -83,7 +80,7 @@ def _local(
     paths: tuple[tuple[str, str], ...],
     text: str,
     vocab_size: int,
-    tokenizer: str | None,
+    tokenizer: str | TokenizerRecipe | None,
     validation: float | None,
     longest: int,
 ) -> dict[str, Recipe]:

@@ -14,6 +14,7 @@ from typing import Any
 from harness.config.fields import Config, as_number, choice, get, listing, number, whole
 from harness.config.limits import MOST
 from harness.config.schedules import Tokens, final_lr, schedule_of
+from harness.config.start import from_checkpoint
 from harness.core.errors import InputError
 from harness.program.mixture import counts, integer_weights
 from harness.program.schedule import Schedule
@@ -93,8 +94,7 @@ def cpt_stages(
     ]
     lengths = [tokens.steps(f"{e['field']}.tokens" if config["stages"] else "tokens", e["tokens"]) for e in entries]
     # A checkpoint has read all of an upstream that has an order of its own, which is its training's.
-    checkpoint = base is None and config["start"]["kind"] != "scratch"
-    seen = checkpoint and isinstance(corpora[upstream].source, MegatronSource)
+    seen = from_checkpoint(config) and isinstance(corpora[upstream].source, MegatronSource)
     stages = []
     for i, entry in enumerate(entries):
         schedule = None

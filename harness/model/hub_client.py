@@ -15,6 +15,7 @@ import errno
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -225,11 +226,18 @@ def _of_the_disk(error: OSError, folder: Path) -> InputError:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the client's log lines and, where nobody watches, its bars: what matters is one line of ours."""
+    """Without the client's log lines, and without its bars where nobody watches: what matters is one line of ours."""
+    from huggingface_hub import utils
+
+    bar: Any = utils
     logger = logging.getLogger("huggingface_hub")
-    level = logger.level
+    level, bars = logger.level, not bar.are_progress_bars_disabled()
     logger.setLevel(logging.CRITICAL)
+    if bars and not sys.stderr.isatty():
+        bar.disable_progress_bars()
     try:
         yield
     finally:
         logger.setLevel(level)
+        if bars:
+            bar.enable_progress_bars()

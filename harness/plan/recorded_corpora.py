@@ -36,6 +36,7 @@ def corpora_of(document: Document, store: Store, names: Sequence[str]) -> dict[s
         return found
     settings = completed(document["config"])
     settings["evaluate"] = {**settings["evaluate"], "sets": missing}
+    settings |= {"root": str(store.root), "parent_stores": [str(parent) for parent in store.parents]}
     try:
         made, _, _ = corpora(settings)
     except InputError as error:

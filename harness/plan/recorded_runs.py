@@ -15,9 +15,11 @@ from typing import Any
 
 from harness.config.compile import StageSpan
 from harness.config.run import MeasureGrid, Run
+from harness.config.start import Origin
 from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
 from harness.measure.request import Request
+from harness.model.checkpoints import CHECKPOINTS, described, missing
 from harness.plan.plan import PlannedRun
 from harness.program.program import Checkpoint, Program, Scratch
 from harness.store.store import Store
@@ -61,8 +63,20 @@ def corpus_names(document: Document) -> dict[str, str]:
     return {m["key"]: m["corpus"] for m in document["measures"].values() if not m.get("part")}
 
 
-def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) -> PlannedRun:
-    """The recorded run as a point of a plan that measures `asked`, on corpora of these recipes, and trains nothing."""
+def checkpoint_path(document: Document, store: Store) -> str | None:
+    """Where the checkpoint that the run started from lies: the user's folder, or that of the store for one of a hub."""
+    if "checkpoint" not in document:
+        path = document["config"]["path"]
+        return None if path is None else str(path)
+    name = document["checkpoint"]["folder"]
+    folders = [root / CHECKPOINTS / name for root in (store.root, *store.parents)]
+    return str(next((folder for folder in folders if described(folder) and not missing(folder)), folders[0]))
+
+
+def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request, path: str | None) -> PlannedRun:
+    """The recorded run as a point of a plan that measures `asked`, on corpora of these recipes, and trains nothing.
+
+    `path`: see `checkpoint_path`."""
     program, settings, base = program_of(document), document["config"], document["base_position"]
     root, first, evaluate = program.root, program.phases[0], settings["evaluate"]
     trained_base = int(bool(base))
@@ -72,7 +86,7 @@ def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) 
         shape=root.shape if isinstance(root, Scratch) else None,
         init=root.seed if isinstance(root, Scratch) else 0,
         checkpoint=root.content if isinstance(root, Checkpoint) else None,
-        path=settings["path"],
+        path=path,
         parameters=document["parameters"],
         non_embedding=document["non_embedding"],
         stages=(),  # they went into the program
@@ -85,6 +99,7 @@ def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request) 
         optimizer=first.optimizer,
         precision=first.precision,
         measurements=MeasureGrid(evaluate["windows"], (), 0.0, 0.0, tuple(evaluate["sets"])),
+        origin=read_back(Origin, document["checkpoint"]) if "checkpoint" in document else None,
     )
     spans = [StageSpan(0, base, base=True)] if base else []
     spans.append(StageSpan(base or 0, program.steps, base=False))

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.config.run import Run
 from harness.core.identity import canonical
+from harness.core.plain import plain
 from harness.core.units import count
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.shape import flops_per_token
@@ -78,6 +79,7 @@ def run_document(point: PlannedRun) -> dict[str, Any]:
         "upstream": run.upstream,
         "downstream": run.downstream,
         **model_facts(point.run),
+        **({} if run.origin is None else {"checkpoint": plain(run.origin)}),
         "steps": program.steps,
         "tokens": program.tokens(program.steps),
     }
@@ -90,7 +92,9 @@ def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     rows = {(row["position"], row["windows_hash"]) for row in [*old["requested"], *new["requested"]]}
     requested = [{"position": position, "windows_hash": name} for position, name in sorted(rows)]
     labels = sorted({*old["labels"], *new["labels"]})
-    places = {key: new["config"][key] for key in ("path", "upstream", "downstream", "tokenizer")}  # may have moved
+    places = {
+        key: new["config"][key] for key in ("path", "revision", "upstream", "downstream", "tokenizer")
+    }  # may have moved
     first = {"name": old["name"], "config": {**old["config"], **places}}  # its key follows from the config
     measures = {**old["measures"], **new["measures"]}
     return {**new, **first, "labels": labels, "requested": requested, "measures": measures}
@@ -98,7 +102,8 @@ def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
 
 def model_facts(run: Run) -> dict[str, Any]:
     """What the model is called, and its sizes."""
-    name = run.config["model"]["name"] if run.shape is not None else Path(run.path or "").name
+    own = run.config["model"]["name"] if run.shape is not None else Path(run.path or "").name
+    name = own if run.origin is None else run.origin.model
     flops = None if run.shape is None else flops_per_token(run.shape, run.seq_len)
     return {
         "model": name,
@@ -115,7 +120,8 @@ def geometry(form: Mapping[str, Any]) -> dict[str, Any]:
 
 def model_line(entry: Mapping[str, Any]) -> str:
     """Model and geometry of a run in one line."""
+    parameters = f"{count(entry['parameters'])} parameters" if entry["parameters"] else "size not resolved"
     return (
-        f"model {entry['model']} ({count(entry['parameters'])} parameters), batch of {entry['batch']} sequences of"
+        f"model {entry['model']} ({parameters}), batch of {entry['batch']} sequences of"
         f" {entry['seq_len']} tokens, {entry['precision']}"
     )

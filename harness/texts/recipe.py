@@ -148,7 +148,7 @@ def embedded(
     *,
     sample: float | None = None,
     vocab_size: int = VOCAB_SIZE,
-    tokenizer: str | Path | None = None,
+    tokenizer: str | Path | TokenizerRecipe | None = None,
     validation: float | None = None,
 ) -> Recipe:
     """The recipe of `docs`, `python`, `cpp` or `sympy`; `sample` 1 takes every file. Raises InputError."""
@@ -171,7 +171,7 @@ def local(
     text: str = "text",
     vocab_size: int = VOCAB_SIZE,
     companions: Mapping[str, str | Path] | None = None,
-    tokenizer: str | Path | None = None,
+    tokenizer: str | Path | TokenizerRecipe | None = None,
     validation: float | None = None,
     longest_document: int = LONGEST_DOCUMENT,
 ) -> Recipe:
@@ -204,8 +204,10 @@ def field_of(name: str) -> str:
     return name if name in ("upstream", "downstream") else f"shift.further.{name}"
 
 
-def given_tokenizer(path: str | Path) -> TokenizerRecipe:
+def given_tokenizer(path: str | Path | TokenizerRecipe) -> TokenizerRecipe:
     """A tokenizer.json, or a folder that holds one. Its end-of-document token is found by name. Raises InputError."""
+    if isinstance(path, TokenizerRecipe):  # of a checkpoint that is not resolved yet
+        return path
     file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
     try:
         require_regular("tokenizer", file)
