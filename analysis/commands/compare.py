@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.commands.fit import add_rows, check_columns, columns_of, group_of, rows_of
+from analysis.commands.fit import add_rows, check_columns, columns_of, group_of, refuse_far, rows_of
 from analysis.commands.progress import bar
 from analysis.decide.compare import Comparison, compare
 from analysis.fitting.crossval import FOLDS, LEAVE
@@ -27,6 +27,7 @@ from analysis.formulas.assignments import parse_numbers
 from analysis.laws.law import Law
 from analysis.laws.library import find_all
 from harness.core.errors import InputError
+from harness.core.units import percent
 
 WIDEST = 24  # letters of a law's name within its line
 SHOWN = 4  # laws whose folds are shown on a terminal
@@ -49,7 +50,8 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     """The document of `compare`, and its lines for a terminal. Raises InputError."""
     overrides = [*overrides, *(word for word in options.law if "=" in word)]
     laws = [law for word in options.law if "=" not in word for law in find_all(word, options.trust)]
-    laws = _fixed(laws, parse_numbers(options.fix, "fix"))
+    fixed = parse_numbers(options.fix, "fix")
+    laws = _fixed(laws, fixed)
     if options.leave not in LEAVE:
         raise InputError("leave", options.leave, "is no way to leave out", f"choose of {', '.join(LEAVE)}")
     variables = {name: unit for law in laws for name, unit in law.variables.items()}
@@ -69,7 +71,10 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
             weights=options.weights,
             progress=progress,
         )
-    return document(found), comparison_lines(found)
+    for law, error in zip(found.laws.law, found.laws.error, strict=True):
+        refuse_far(law, fixed, float(error))
+    notes = table.attrs.get("notes", [])
+    return {**document(found), "notes": notes}, [*comparison_lines(found), *(["", *notes] if notes else [])]
 
 
 def _fixed(laws: Sequence[Law], fixed: dict[str, float]) -> list[Law]:
@@ -124,8 +129,8 @@ def comparison_lines(found: Comparison) -> list[str]:
         if len(name) > WIDEST:
             lines.append(name)
             name = ""
-        spread = f"{law['spread']:.3%}" if law["spread"] == law["spread"] else "-"
-        line = f"{name:<{width}}  {law['error']:>8.3%}  {spread:>8}"
+        spread = _narrow(law["spread"]) if law["spread"] == law["spread"] else "-"
+        line = f"{name:<{width}}  {_narrow(law['error']):>8}  {spread:>8}"
         if several:
             best = law["standing"] == "best"
             span = f"{law['low']:.3g} to {law['high']:.3g}" if law["se"] == law["se"] else ""
@@ -144,12 +149,17 @@ def comparison_lines(found: Comparison) -> list[str]:
     return [*lines, "", *_fold_lines(found, list(found.folds.left_out[first]))]
 
 
+def _narrow(share: float) -> str:
+    """A share in eight letters."""
+    return percent(share).replace(" times", "x")
+
+
 def _fold_lines(found: Comparison, names: Sequence[str]) -> list[str]:
     """The errors of every fold, for the first laws."""
     wide, laws = max(len("left out"), *map(len, names)), list(found.laws.law)[:SHOWN]
     lines = [f"{'left out':<{wide}}  {'rows':>6}  " + "  ".join(f"{name[:14]:>14}" for name in laws)]
     for name in names:
         rows = found.folds[found.folds.left_out == name].set_index("law")
-        cells = [f"{'-':>14}" if rows.why[law] else f"{rows.error[law]:>14.3%}" for law in laws]
+        cells = [f"{'-':>14}" if rows.why[law] else f"{percent(rows.error[law]):>14}" for law in laws]
         lines.append(f"{name:<{wide}}  {rows.n.iloc[0]:>6}  {'  '.join(cells)}")
     return lines

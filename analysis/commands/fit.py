@@ -38,10 +38,12 @@ from analysis.results.runs import read_runs
 from analysis.results.tables import TEXTS, keep, read, table_of
 from harness.core.errors import InputError
 from harness.core.options import path
+from harness.core.units import decimal, percent
 from harness.plan.recorded_runs import program_of
 
 LAW_NAMES = ", ".join([*LAWS, *(f"{family}:DOMAINS" for family in FAMILIES)])
 FEWEST_DRAWS = 20  # of a bootstrap
+FAR = 10.0  # mean relative error of a fit that has nothing to do with its data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +127,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
             weights=options.weights,
             progress=progress,
         )
+    refuse_far(law.name, fixed, fit.mre)
     verdict = verdict_of(doubts_of({fit.law.name: fit}), {}, FARTHEST)
     document = {**verdict.document(), **to_document(fit, columns)}
     if options.plot:
@@ -142,6 +145,14 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
 def columns_of(options: argparse.Namespace) -> dict[str, str]:
     """What `--map` says: name -> expression. Raises InputError."""
     return {name: expression for text in options.map for name, expression in parse_map(text).items()}
+
+
+def refuse_far(law: str, fixed: Mapping[str, float], error: float) -> None:
+    """InputError where what is fixed leaves a law nowhere near its data: `error`, a mean relative one, above FAR."""
+    if fixed and error > FAR:
+        given = ",".join(f"{name}={value:g}" for name, value in fixed.items())
+        why = f"with that the best fit of {law} misses what it is fitted to by {error:.3g} times as much"
+        raise InputError("fix", given, why, "fix what a fit without it comes near to, or leave it out")
 
 
 def check_columns(options: argparse.Namespace, table: pd.DataFrame) -> None:
@@ -165,9 +176,12 @@ def rows_of(
     conditions = [f"({one})" for one in options.where] if len(options.where) > 1 else options.where
     where = " and ".join(conditions) or None
     if options.table is not None:
-        if options.sweep or options.corpus or overrides:
-            given = options.sweep or options.corpus or overrides
-            raise InputError("arguments", given, "is for the runs of a store", "give either --table or --sweep")
+        of_a_store = {"sweep": options.sweep, "corpus": [options.corpus or ""], "KNOB=VALUE": overrides}
+        for name, given in of_a_store.items():
+            if text := ",".join(given or []):
+                flag, field = (f"--{name} NAME", name) if name.islower() else (name, text.partition("=")[0])
+                value = text if name.islower() else text.partition("=")[2]
+                raise InputError(field, value, "is for the runs of a store", f"give --table FILE or {flag}, not both")
         table = read(options.table, columns, where)
         _check_mapped(options, columns, where, variables)
         if asked(options, table, variables):
@@ -236,11 +250,11 @@ def fit_lines(fit: Fit) -> list[str]:
         note += (", " if note else "") + "on its bound" if name in fit.on_bound else ""
         note += (", " if note else "") + "profile" if name in fit.profile else ""
         lines.append(f"{name:{width}}  {value:>12.6g}  {fit.span(name):>28}  {fit.error(name):>9}  {note}".rstrip())
-    within = "" if fit.r2_within_run is None else f" (within runs {fit.r2_within_run:.4f})"
+    within = "" if fit.r2_within_run is None else f" (within runs {decimal(fit.r2_within_run, 4)})"
     lines += [
         "",
-        f"R² {fit.r2:.5f}{within}, mean relative error {fit.mre:.3%}, largest |z| {fit.max_abs_z:.1f}, "
-        f"condition {fit.condition:.3g}",
+        f"R² {decimal(fit.r2, 5)}{within}, mean relative error {percent(fit.mre)}, "
+        f"largest |z| {decimal(fit.max_abs_z, 1)}, condition {fit.condition:.3g}",
     ]
     lines += [f"{text} at {share:.0%} of the rows" for text, share in fit.requirements.items()]
     if fit.draws is None:

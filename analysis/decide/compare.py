@@ -23,6 +23,7 @@ from analysis.fitting.search import Progress
 from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from harness.core.errors import InputError
+from harness.core.units import percent
 
 EXACT = 1e-9  # an error this small is rounding
 BEST, NEAR, WORSE = "best", "not told apart", "worse"
@@ -66,12 +67,13 @@ class Comparison:
         near, worse = ([law for law, is_ in standing.items() if is_ == wanted] for wanted in (NEAR, WORSE))
         told = f"; worse {'is' if len(worse) == 1 else 'are'} {', '.join(worse)}" if worse else ""
         if len(standing) == 1:
-            return f"{best} predicts what it has not seen to {self.laws.error.iloc[0]:.3%}"
+            return f"{best} predicts what it has not seen to {percent(self.laws.error.iloc[0])}"
         if self.laws.se.iloc[1:].isna().all():
             return f"not ranked: without two folds nothing says how much errors scatter (the least is {best}'s)"
         return f"not told apart: {', '.join([best, *near])}{told}" if near else f"best is {best}{told}"
 
 
+@np.errstate(all="ignore")  # a law may be worth nothing where it has not seen rows; its errors say so
 def compare(
     laws: Sequence[Law | Predictor],
     table: pd.DataFrame,

@@ -159,7 +159,8 @@ def cross_validate(
 ) -> Tried:
     """The law fitted to a table that has been checked, and to every fold. `weights`: a column of row weights."""
     loss = loss or Loss()
-    why = tuple(_cannot(law, table[fold.kept]) for fold in folds)
+    moving = [name for name in law.variables if table[name].dtype != object and table[name].nunique() > 1]
+    why = tuple(_cannot(law, table[fold.kept], moving) for fold in folds)
     able = np.array([not one for one in why], dtype=bool)
     predicted, settled = np.full((len(folds), len(table)), np.nan), able.copy()
     begun = time.perf_counter()
@@ -184,9 +185,9 @@ def cross_validate(
     return Tried(len(law.parameters), found.value, found.converged, seconds, predicted, settled, why)
 
 
-def _cannot(law: Law | Predictor, table: pd.DataFrame) -> str:
-    """Why a law cannot be fitted to rows; nothing if it can."""
-    names = [name for name in law.variables if table[name].dtype != object]  # schedules, in arrays, are not compared
+def _cannot(law: Law | Predictor, table: pd.DataFrame, names: Sequence[str]) -> str:
+    """Why a law cannot be fitted to rows; nothing if it can. `names`: variables that differ in the whole table (the
+    learning-rate sum of a base may not; schedules, in arrays, are not compared)."""
     if constant := [name for name in names if table[name].nunique() <= 1]:
         return f"one value of {constant[0]} is left"
     parameters = len(law.parameters) if isinstance(law, Law) else 1

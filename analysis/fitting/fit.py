@@ -34,6 +34,7 @@ from analysis.formulas.formula import Array
 from analysis.laws.law import Bound, Law, remedy_of
 from analysis.results.checks import POSITIVE, check
 from harness.core.errors import InputError
+from harness.core.units import decimal, percent
 
 LEVEL = 0.9  # of every interval
 # A fit warns of itself from here on.
@@ -63,9 +64,8 @@ class Fit:
     cramer_rao: dict[str, float]
     """What they would be if all rows were independent."""
     interval: dict[str, tuple[float, float]]
-    """Of parameters with a profile that one; of others from standard errors, or of
-    independent rows from the bootstrap. -inf or inf on a
-    side where the data say nothing up to the parameter's bound."""
+    """Of parameters with a profile that one; of others from standard errors, or of independent rows from the bootstrap.
+    -inf or inf on a side where the data say nothing up to the parameter's bound."""
     profile: dict[str, tuple[float | None, float | None]]
     """Of flat parameters; None on a side where the objective does not rise enough up to the parameter's bound."""
     objective: float
@@ -117,13 +117,13 @@ class Fit:
         if self.n_points < 2 * parameters:
             found.append(f"{self.n_points} rows for {parameters} parameters: nearly any law would run through them")
         if self.r2 < 0:
-            found.append(f"R² is {self.r2:.2f}: the mean of all losses is closer to them than this law")
+            found.append(f"R² is {decimal(self.r2, 2)}: the mean of all losses is closer to them than this law")
         if self.r2_within_run is not None and self.r2_within_run < WITHIN:
             found.append(f"it explains {max(self.r2_within_run, 0):.0%} of what happens along the runs")
         if self.target == "loss" and self.mre > MISSED:
-            found.append(f"it misses the losses by {self.mre:.0%} on average")
+            found.append(f"it misses the losses by {percent(self.mre, 0)} on average")
         if self.max_abs_z > OUTLIER:
-            found.append(f"a row lies {self.max_abs_z:.0f} robust standard deviations from the law")
+            found.append(f"a row lies {decimal(self.max_abs_z, 0)} robust standard deviations from the law")
         for text, share in self.requirements.items():
             if share < 1:
                 found.append(f"{text}, as its paper demands, holds at {share:.0%} of the rows")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_
 from analysis.formulas import grammar
 from analysis.formulas.grammar import Call, Chain, GrammarError, Name, Number, Text, Tree
 from harness.core.errors import InputError
+from harness.core.units import parse
 
 _OF_ONE: Any = (np.log, np.log2, np.log10, np.log1p, np.exp, np.expm1, np.sqrt, np.floor, np.ceil, np.isfinite)
 OF_NUMBERS: dict[str, Callable[..., Any]] = {"abs": np.abs, "round": np.rint} | {f.__name__: f for f in _OF_ONE}
@@ -66,8 +68,8 @@ def evaluate(expression: str, columns: pd.DataFrame | Mapping[str, pd.Series[Any
     and ValueError, as Python and numpy say.
     """
     tree = grammar.parse(expression, FUNCTIONS)
-    with np.errstate(all="ignore"):  # log(0), 1/0: whoever needs numbers refuses what is not finite
-        return _Evaluation(columns).of(tree)
+    with np.errstate(all="ignore"):  # log(0), 1/0 in a row: whoever needs numbers refuses what is not finite
+        return _finite(_Evaluation(columns).of(tree), tree)
 
 
 def names_in(expression: str) -> set[str]:
@@ -105,10 +107,21 @@ def numbers_of(column: pd.Series[Any], field: str, value: object) -> pd.Series[A
     refuse_missing(column, field, value)
     numbers: pd.Series[Any] = as_numbers(column)
     if wrong := list(column.index[numbers.isna()]):
-        why = f"{str(column[wrong[0]])[:60]!r} of {column.name} in {row_numbers(wrong[:1])} is not a number"
+        cell = str(column[wrong[0]])
+        why = f"{cell[:60]!r} of {column.name} in {row_numbers(wrong[:1])} is not a number"
         leave = f"leave these rows out: --where 'isfinite({quote(str(column.name))})'"
-        raise InputError(field, value, why, f"give numbers (1234.5, no separators of thousands), or {leave}")
+        whole = f"name another column: all {len(column)} cells of this one are like it"
+        remedy = f"{_as_number(cell)}, or {whole if len(wrong) == len(column) else leave}"
+        raise InputError(field, value, why, remedy)
     return numbers
+
+
+def _as_number(cell: str) -> str:
+    """How a cell would be written as a number: an amount such as 10M with its zeros."""
+    try:
+        return f"write it as {parse(cell[:60]):.15g}"
+    except ValueError:
+        return "give numbers (1234.5, no separators of thousands)"
 
 
 def refuse_missing(column: pd.Series[Any], field: str, value: object) -> None:
@@ -122,7 +135,7 @@ def refuse_missing(column: pd.Series[Any], field: str, value: object) -> None:
 def as_numbers(value: Any) -> Any:
     """Floats of a column, NaN for cells that are no numbers, or of a number."""
     if not isinstance(value, pd.Series):
-        return float(value)
+        return np.float64(value)
     if not is_numeric_dtype(value.dtype):
         value = pd.Series([_number(cell) for cell in value], index=value.index, name=value.name, dtype=float)
     return value.astype(float)
@@ -141,6 +154,13 @@ def quote(name: str) -> str:
 def one_line(error: Exception) -> str:
     text = str(error.msg if isinstance(error, SyntaxError) else error)
     return " ".join(text.split()) or type(error).__name__
+
+
+def _finite(value: Any, tree: Tree) -> Any:
+    """What was worked out. GrammarError for a number, the same in all rows, that is none: 9**9**9, 1/0."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise GrammarError(f"{grammar.written(tree)[:60]} is no finite number")
+    return value
 
 
 def _number(cell: Any) -> float:
@@ -172,7 +192,9 @@ class _Evaluation:
 
     def of(self, node: Tree) -> Any:
         match node:
-            case Number(value) | Text(value):
+            case Number(value):
+                return np.float64(value)  # too large a power is infinite, as in a column, and no exception
+            case Text(value):
                 return value
             case Name(name) if name in self.columns:
                 return self.columns[name]
@@ -183,7 +205,7 @@ class _Evaluation:
             case Name(name):
                 raise UnknownColumnError(name)
             case Chain(parts, marks) if marks[0] in grammar.COMPARISONS:
-                sides = [self.of(part) for part in parts]
+                sides = [_finite(self.of(part), part) for part in parts]
                 return functools.reduce(operator.and_, map(self._compared, marks, sides, sides[1:]))
             case Chain(parts, marks):
                 total = self._number(parts[0])
@@ -199,8 +221,7 @@ class _Evaluation:
             case Call("neg", (part,)):
                 return -self._number(part)
             case Call("**", (base, exponent)):
-                power = self._number(base) ** self._number(exponent)
-                return np.nan if isinstance(power, complex) else power
+                return self._number(base) ** self._number(exponent)
             case Call("isna" | "notna" as name, (part,)):
                 return pd.isna(self.of(part)) if name == "isna" else pd.notna(self.of(part))
             case Call("lower", (part,)):
@@ -217,7 +238,7 @@ class _Evaluation:
     def _number(self, node: Tree) -> Any:
         """Floats."""
         if not isinstance(node, Name) or node.name not in self.columns:
-            return as_numbers(self.of(node))
+            return _finite(as_numbers(self.of(node)), node)
         if node.name not in self.numbers:
             self.numbers[node.name] = as_numbers(self.columns[node.name])
         return self.numbers[node.name]

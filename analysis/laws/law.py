@@ -121,11 +121,15 @@ class Law:
         return parameter in self.log or (parameter in self.linear and self.bound(parameter)[0] >= 0)
 
     def value(self, parameters: Mapping[str, Any], columns: Mapping[str, Any] | pd.DataFrame) -> Array:
-        """The losses at columns that broadcast to one shape, in that shape. Raises InputError for a missing name."""
+        """The losses at columns that broadcast to one shape, in that shape. Raises InputError for a missing name, and
+        for a parameter below zero that fits move the logarithm of."""
         given = {*parameters, *columns}
         names = [name for name in (*self.parameters, *self.variables) if name not in given]
         if names:
             raise InputError(f"law {self.name}", ", ".join(names), "has no value", "give one")
+        if below := [name for name in self.parameters if self.on_log_scale(name) and parameters[name] < 0]:
+            why = f"outside of its bounds, {self.bound(below[0])[0]:g} to {self.bound(below[0])[1]:g}"
+            raise InputError(f"law {self.name}", f"{below[0]} = {parameters[below[0]]:g}", why, "give one inside")
         shaped = np.broadcast_arrays(*(np.asarray(columns[name], dtype=float) for name in self.variables))
         flat = {name: array.reshape(-1) for name, array in zip(self.variables, shaped, strict=True)}
         theta = self.inward(np.array([[float(parameters[name]) for name in self.parameters]]))
@@ -203,7 +207,7 @@ class Law:
     def _mapped(self, values: Array, function: Callable[[Array], Array]) -> Array:
         mapped = np.array(values, dtype=float)
         on_log = np.array([self.on_log_scale(name) for name in self.parameters], dtype=bool)
-        with np.errstate(divide="ignore", over="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             mapped[..., on_log] = function(mapped[..., on_log])
         return mapped
 
@@ -251,7 +255,7 @@ class Bound:
 
 def _strange(name: str) -> bool:
     """Is it no word, or one of Python's? Variables may be so called, which are columns of other people's tables."""
-    return not name.isidentifier() or name.startswith("_") or iskeyword(name)
+    return not (name.isascii() and name.isidentifier()) or name.startswith("_") or iskeyword(name)
 
 
 def _check_roles(law: Law) -> None:

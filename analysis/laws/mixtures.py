@@ -170,7 +170,7 @@ def _free(domains: Sequence[str], *wanted: str) -> list[str]:
     """Names of parameters, words that are no domain and no other parameter: as wanted where these are."""
     found: list[str] = []
     for name in wanted:
-        word = name if name.isidentifier() else re.sub(r"[^0-9A-Za-z_]", "_", name)
+        word = re.sub(r"[^0-9A-Za-z_]", "_", name)
         while word in found or word in domains:
             word += "_"
         found.append(word)

@@ -31,6 +31,7 @@ from analysis.report.page import Block, Code, Heading, Items, Page, Picture, Tab
 from analysis.results.table_files import read_file
 from harness.core.errors import InputError
 from harness.core.files import sha256
+from harness.core.units import decimal, percent
 
 MOST_PANELS = 9  # of a figure
 WORTH_KNOWING = 0.9  # of a correlation's size
@@ -140,7 +141,7 @@ def _parameters(fit: Fit, known: Information) -> list[Block]:
             + ("that count rows as independent" if fit.n_runs is None else "by run")
             + ", Student's t"
         )
-    within = "" if fit.r2_within_run is None else f", within runs {fit.r2_within_run:.4f}"
+    within = "" if fit.r2_within_run is None else f", within runs {decimal(fit.r2_within_run, 4)}"
     loss = (
         f"{fit.loss.kind}{f' {fit.loss.delta:g}' if fit.loss.kind == 'huber' else ''} of {fit.loss.residuals} residuals"
     )
@@ -148,8 +149,8 @@ def _parameters(fit: Fit, known: Information) -> list[Block]:
     agree = f"{fit.starts['agree']} of {fit.starts['tried']} starts agree on it"
     text = (
         f"Objective (sum of {loss}): {fit.objective:.8g}; {agree}. "
-        f"R² {fit.r2:.5f}{within}; mean relative error {fit.mre:.3%}; largest residual {fit.max_abs_z:.1f} robust "
-        f"standard deviations; condition {fit.condition:.3g}."
+        f"R² {decimal(fit.r2, 5)}{within}; mean relative error {percent(fit.mre)}; largest residual "
+        f"{decimal(fit.max_abs_z, 1)} robust standard deviations; condition {fit.condition:.3g}."
     )
     flat = ", ".join(fit.profile)
     blocks: list[Block] = [
@@ -232,14 +233,14 @@ def _unseen(fit: Fit, table: pd.DataFrame, options: argparse.Namespace, group: s
         except InputError as error:
             blocks.append(Text(f"Not by {by}: {error.why}."))
             continue
-        blocks += [Text(f"Mean relative error, {what}: {found.laws.error.iloc[0]:.3%}."), _folds(found)]
+        blocks += [Text(f"Mean relative error, {what}: {percent(found.laws.error.iloc[0])}."), _folds(found)]
     return blocks
 
 
 def _folds(found: Comparison) -> Table:
     rows = []
     for row in found.folds.to_dict("records"):
-        error = "-" if row["why"] else f"{row['error']:.3%}"
+        error = "-" if row["why"] else percent(row["error"])
         note = row["why"] or ("" if row["converged"] else "not converged")
         rows.append((str(row["left_out"]), str(row["n"]), error, str(note)))
     return Table(("left out", "rows", "error", ""), rows, (1, 2))

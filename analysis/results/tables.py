@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from analysis.formulas.expressions import (
     as_numbers,
-    evaluate,
     evaluated,
     is_text,
     names_in,
@@ -171,7 +170,7 @@ def keep(table: pd.DataFrame, where: str, source: str, columns: Mapping[str, str
 
     `source` names the table in what is raised: InputError; also for a name that is both and would keep other rows.
     """
-    given = {name: _lenient(table, name, expression) for name, expression in (columns or {}).items()}
+    given = {name: _lenient(table, name, expression, source) for name, expression in (columns or {}).items()}
     known = {str(name): table[name] for name in table.columns}
     kept, by_columns = (_kept(names, where, source) for names in ({**known, **given}, {**given, **known}))
     if not kept.equals(by_columns):
@@ -191,12 +190,10 @@ def _kept(names: Mapping[str, pd.Series[Any]], where: str, source: str) -> pd.Se
     return kept
 
 
-def _lenient(table: pd.DataFrame, name: str, expression: str) -> pd.Series[Any]:
+def _lenient(table: pd.DataFrame, name: str, expression: str, source: str) -> pd.Series[Any]:
     """A name of --map for a condition, which may be there to leave out the rows where it has no value."""
-    try:
-        value = table[expression] if expression in table.columns else evaluate(expression, table)
-    except Exception:  # `_mapped` says what is wrong, once
-        value = np.nan
+    known = expression in table.columns
+    value = table[expression] if known else evaluated(expression, table, source, "--map", f"{name}={expression}")
     series = value if isinstance(value, pd.Series) else pd.Series(value, index=table.index)
     return series if name in TEXTS else as_numbers(series)
 

@@ -2,6 +2,7 @@
 
 count(3_420_000)         -> "3.42M"            parse("0.6M")  -> 600000.0
 size(17.4e6)             -> "17.4 MB"          duration(5400) -> "90 minutes"       clock(3661) -> "1:01:01"
+percent(0.0125)          -> "1.250%"             decimal(1.5, 2) -> "1.50"
 """
 
 from __future__ import annotations
@@ -55,6 +56,16 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def percent(share: float, digits: int = 3) -> str:
+    """A share as 1.250%; from ten times on as 2.79e+299 times, which no one would read with all its digits."""
+    return f"{share:.{digits}%}" if abs(share) < 10 else f"{share:.3g} times"
+
+
+def decimal(number: float, digits: int) -> str:
+    """So many digits behind the point; of a large number three in all."""
+    return f"{number:.{digits}f}" if abs(number) < 1e4 else f"{number:.3g}"
 
 
 def _short(number: float) -> str:

@@ -56,7 +56,7 @@ def test_a_law_that_cannot_be_judged_is_said(table: str, capsys: pytest.CaptureF
         (["dcpt", "--folds", "1"], "fewer than two"),
         (["dcpt", "--fix", "kappa=1"], "no law has this parameter"),
         (["dcpt", "--seed", "-1"], "a negative number"),
-        (["dcpt", "lr=1"], "give either --table or --sweep"),
+        (["dcpt", "lr=1"], "give --table FILE or KNOB=VALUE, not both"),
         (["dcpt", "--group", "runn"], "there is no column runn"),
     ],
 )

@@ -27,7 +27,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--map", "Ntok=N"], "map=Ntok=N: nothing reads a column of this name"),
         (["--map", "losses=val_loss", "--target", "loss"], "write loss=..."),
         (["--fix", "alpha=0.3,alpha=0.4"], "fix=alpha=0.3,alpha=0.4: a name is given twice"),
-        (["--fix", "alpha"], "fix=alpha: not NAME=NUMBER,..."),
+        (["--fix", "alpha"], "fix=alpha: 'alpha' is not NAME=NUMBER"),
+        (["--fix", "E=9**9**9"], "fix=E=9**9**9: 'E=9**9**9' is not NAME=NUMBER"),
+        (["--map", "D=9**9**9"], "--map=D=9**9**9: it does not evaluate (9**(9**9) is no finite number)"),
+        (["--map", "D=1/0", "--where", "D > 0"], "--map=D=1/0: it does not evaluate (1/0 is no finite number)"),
+        (["--where", "D > 10**309"], "10**309 is no finite number"),
+        (["--sweep", "dcpt"], "sweep=dcpt: is for the runs of a store; give --table FILE or --sweep NAME, not both"),
+        (["--corpus", "docs"], "corpus=docs: is for the runs of a store; give --table FILE or --corpus NAME, not both"),
+        (["--sweep", "dcpt", "lr=1e-3"], "give --table FILE or --sweep NAME, not both"),
+        (["lr=1e-3"], "lr=1e-3: is for the runs of a store; give --table FILE or KNOB=VALUE"),
         (["--decay", "0.99"], "decay=0.99: plays no part"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
@@ -36,6 +44,22 @@ def test_what_nothing_reads_is_refused(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], told: str
 ) -> None:
     assert told in refused(monkeypatch, capsys, "fit", "chinchilla", "--table", str(runs), *options)
+
+
+@pytest.mark.parametrize("fixed", ["E=1e300", "E=50", "A=1e308,B=1e308"])
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_what_is_fixed_far_from_the_losses_is_refused(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, fixed: str
+) -> None:
+    by = ["--by", "N"] if command == "compare" else []
+    told = refused(monkeypatch, capsys, command, "chinchilla", "--table", str(runs), "--fix", fixed, *by)
+    assert "with that the best fit of chinchilla misses what it is fitted to by " in told
+    assert len(told) < 300
+
+
+def test_numbers_far_off_are_short(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "chinchilla", "--table", str(runs), "--fix", "E=15"]) == 1
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 160
 
 
 def test_compare_refuses_it_too(

@@ -85,6 +85,14 @@ def test_a_base_and_named_curves_and_logs_from_the_root_say_the_same(
     assert own["parameters"]["C2"] == pytest.approx(named["parameters"]["C2"], rel=0.01)
 
 
+def test_compare_says_what_was_read_into_the_learning_rates(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = ("--table", str(folder / "root.csv"), "--schedules", str(folder / "logs.csv"))
+    call = ("compare", *LAW[1:], *table, "--by", "replay", "--fix", "C1=0,alpha=0.5,beta=0.3,C2=0.3,E=20,a1=0.1,a2=3")
+    assert document(capsys, *call)["notes"][-1] == "continual pre-training begins at update 600"
+    assert main(call) == 0
+    assert capsys.readouterr().out.endswith("continual pre-training begins at update 600\n")
+
+
 def annealed_in_base() -> float:
     """S2 of the base, which is constant and goes into L0 where C1 is 0."""
     table = pd.DataFrame({"run": ["a"], "step": [600], "loss": [1.0]})

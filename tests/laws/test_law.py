@@ -274,3 +274,11 @@ def test_a_quoted_name_is_no_function_and_no_number() -> None:
     law = Law("quoted", "E + a*`2 exp(x)`*exp", {"2 exp(x)": "share", "exp": "share"}, ("E", "a"), {})
     assert law.value({"E": 1.0, "a": 2.0}, {"2 exp(x)": 3.0, "exp": 5.0}) == 31.0
     assert law.fixed({"E": 0.0}).formula == "a*`2 exp(x)`*exp"
+
+
+@pytest.mark.parametrize(("law", "name"), [("mixing", "k"), ("chinchilla", "A"), ("dcpt", "eps")])
+def test_a_parameter_below_its_bound_is_refused_where_the_law_has_no_value(law: str, name: str) -> None:
+    one = LAWS[law]
+    parameters = dict.fromkeys(one.parameters, 1.0) | {name: -1.0}
+    with pytest.raises(InputError, match=f"{name} = -1: outside of its bounds, "):
+        one.value(parameters, dict.fromkeys(one.variables, 0.5))

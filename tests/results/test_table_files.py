@@ -98,6 +98,13 @@ def test_separators_of_thousands_are_named_where_a_number_is_needed(tmp_path: Pa
     assert "'10,000,000' of params in row 2 is not a number; give numbers (1234.5, no separators of" in message
 
 
+def test_amounts_with_units_are_shown_as_numbers_and_no_remedy_leaves_nothing(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "t.csv", "run,params,loss\na,10M,3\nb,0.5B,2\n", {"N": "params"})
+    assert message.endswith("write it as 10000000, or name another column: all 2 cells of this one are like it")
+    message = refusal(tmp_path / "t.csv", "run,params,loss\na,10M,3\nb,5e8,2\n", {"N": "params"})
+    assert message.endswith("write it as 10000000, or leave these rows out: --where 'isfinite(params)'")
+
+
 def test_names_are_texts(tmp_path: Path) -> None:
     """A run may be called NA or 007; only in a column of numbers is NA a missing one."""
     names = ["NA", "null", "nan", "None", "1e5", "007", "True", "-", "N/A", "1_0"]
