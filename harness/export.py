@@ -23,7 +23,7 @@ from harness.core.options import Parser, path, refuse_words
 from harness.core.units import size
 from harness.exported import card, upload
 from harness.exported import folder as exported
-from harness.model.checkpoints import CHECKPOINTS, described, repository_of
+from harness.model.checkpoints import CHECKPOINTS, described
 from harness.model.pretrained import checkpoint_content, tokenizer_file
 from harness.plan.recorded_corpora import corpora_of
 from harness.plan.recorded_runs import Document, corpus_names, find_run, program_of
@@ -163,7 +163,7 @@ def _make(store: Store, chosen: Chosen, folder: Path, options: Any, facts: dict[
         rows=[row for row in store.rows(chosen.info.address) if row.windows_hash in document["measures"]],
         dtype=options.dtype,
         end_of_document=end,
-        base_model=repository_of(document["config"]["path"]),
+        base_model=document.get("checkpoint", {}).get("repository"),
     )
     facts = {
         **facts,
