@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.config.fields import Config, as_number, choice, get, listing, number, whole
 from harness.config.limits import POSITIONS
@@ -25,6 +26,7 @@ from harness.program.program import Adam
 from harness.program.shape import ModelShape, non_embedding, parameters
 from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.recipe import Recipe
+from harness.texts.vocabulary import require_one_tokenizer
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def read_run(config: Config) -> Run:
         shape = _shape(config)
         total, inner, vocab_size, positions = parameters(shape), non_embedding(shape), shape.vocab_size, shape.seq_len
     _check_fit(config, seq_len, recipes, vocab_size, positions)
+    own = None if path is None else Path(path) / "tokenizer.json"
+    require_one_tokenizer(recipes, own if own is not None and own.is_file() else None)
     tokens = Tokens(config, batch * seq_len)
     check_knobs(config, tokens)
     base = [base_stage(config, tokens, upstream, base_seed)] if start == "pretrain" else []

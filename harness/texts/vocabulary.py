@@ -57,16 +57,18 @@ def difference(one: str | Path, other: str | Path) -> str:
     return "" if first.steps == second.steps else "they cut texts into words in different ways"
 
 
-def require_one_tokenizer(recipes: Mapping[str, Recipe], own: TokenizerRecipe | None) -> None:
-    """InputError unless all corpora of a run have one tokenizer, and a checkpoint's `own` where it has one."""
-    first: tuple[str, TokenizerRecipe] | None = None if own is None else ("the checkpoint", own)
-    for name, recipe in recipes.items():
-        if first is None:
-            first = (name, recipe.tokenizer)
-        elif apart := _apart(first[1], recipe.tokenizer):
+def require_one_tokenizer(recipes: Mapping[str, Recipe], own: str | Path | None) -> None:
+    """InputError unless all corpora of a run have one tokenizer: the tokenizer.json `own` of its checkpoint, if any."""
+    if not recipes:
+        return
+    name, one = next((name, recipe.tokenizer) for name, recipe in recipes.items())
+    if own is not None:
+        name, one = "the checkpoint", TokenizerRecipe(0, path=str(own))
+    for other, recipe in recipes.items():
+        if apart := _apart(one, recipe.tokenizer):
             place = recipe.tokenizer.path or f"one of {recipe.vocab_size:,} tokens, trained here"
-            remedy = f"give corpus.{name} the tokenizer of {first[0]}, and text or tokens made for it"
-            raise InputError("tokenizer", place, f"{name} has other tokens than {first[0]}: {apart}", remedy)
+            remedy = f"train {other} on the tokens of {name}: leave the tokenizer out, or give the same one"
+            raise InputError("tokenizer", place, f"{other} has other tokens than {name}: {apart}", remedy)
 
 
 def _apart(one: TokenizerRecipe, other: TokenizerRecipe) -> str:

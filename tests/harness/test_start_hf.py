@@ -179,3 +179,16 @@ def test_a_checkpoint_that_has_changed_is_not_measured_as_the_one_it_was(
     assert "mine is not measured at step 0" in capsys.readouterr().err
     measured = {row.position for row in store.rows(end_of(point)) if row.windows == 5}
     assert measured == {40}
+
+
+def test_a_tokenizer_whose_tokens_are_not_the_checkpoints_is_refused(world: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    described = json.loads((world / "model" / "tokenizer.json").read_text())
+    file.write_text(json.dumps(described))  # laid out otherwise: the same tokens, another hash
+    points_of(command(world, knobs(world, f"tokenizer={file}")))
+    vocabulary = described["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    file.write_text(json.dumps(described))
+    refused = r"^tokenizer=.*upstream has other tokens than the checkpoint: token \d+ is '[ab]' and '[ab]'; "
+    with pytest.raises(InputError, match=refused):
+        read_run(collect(command(world, knobs(world, f"tokenizer={file} seed=1")).split())[0].config)

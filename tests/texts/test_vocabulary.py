@@ -82,12 +82,13 @@ def test_all_corpora_of_a_run_and_its_checkpoint_have_one_tokenizer(trained: Pat
     copy = given_tokenizer(changed(trained, tmp_path, dict))
     assert own.file != copy.file
     docs = replace(embedded("docs"), tokenizer=own)
-    require_one_tokenizer({"docs": docs, "python": replace(docs, tokenizer=copy)}, own)
+    require_one_tokenizer({"docs": docs, "python": replace(docs, tokenizer=copy)}, trained)
     (tmp_path / "other").mkdir()
     other = given_tokenizer(changed(trained, tmp_path / "other", swap))
     for recipes, checkpoint in (
         ({"docs": docs, "python": replace(docs, tokenizer=other)}, None),
-        ({"python": replace(docs, tokenizer=other)}, own),
+        ({"python": replace(docs, tokenizer=other)}, trained),
+        ({"python": embedded("python")}, trained),
         ({"docs": docs, "python": embedded("python")}, None),
     ):
         with pytest.raises(InputError, match=r"^tokenizer=.*python has other tokens than (docs|the checkpoint): "):
@@ -99,7 +100,8 @@ def test_a_tokenizer_that_is_not_here_yet_is_not_compared(trained: Path) -> None
     absent = TokenizerRecipe(50277, file="not resolved")
     known: Recipe = replace(embedded("docs"), tokenizer=given_tokenizer(trained))
     require_one_tokenizer({"docs": known, "python": replace(known, tokenizer=absent)}, None)
-    require_one_tokenizer({"docs": known}, absent)
+    require_one_tokenizer({"docs": replace(known, tokenizer=absent)}, trained)
+    require_one_tokenizer({}, trained)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"model": 3}', b'{"model": {"vocab": {"a": "b"}}}', b"\xff"])
