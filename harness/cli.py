@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.compose.expand import GridPoint
+from harness.compose.listing import list_corpora
 from harness.compose.resolving import fetch_checkpoints, resolve_checkpoints
 from harness.config.compile import compile_run
 from harness.config.fields import Config, choice, listing, text
@@ -57,6 +58,7 @@ def run_points(points: list[GridPoint]) -> int:
     launching, tracker = read_launch(settings), read_tracker(settings)
     store = store_of(settings)
     if do != "cancel":
+        list_corpora((point.config for point in points), [store.root, *store.parents], only_shown=do == "plan")
         resolve_checkpoints([point.config for point in points], store.root, store.parents, run=do == "run")
     planned = plan_points(points, store)
     if do == "plan":

@@ -54,6 +54,8 @@ def sweep_points(names: Sequence[str], overrides: Sequence[str], folder: Path = 
 def _points(call: Call) -> list[GridPoint]:
     knobs = knobs_of(call.overrides, multirun=call.multirun)
     folder, name = _place(call)
+    from harness.compose.pairs import is_pair
+
     loader = _loader(folder)
     load = cache(lambda name, chosen: _load(loader, name, chosen))
 
@@ -62,7 +64,8 @@ def _points(call: Call) -> list[GridPoint]:
         further = {group for group, _ in chosen} - {*keys.groups()}  # groups of the user's own need a + where no file
         present = load(name, ())[1]["runtime"]["choices"] if further else {}  # of theirs chooses from them already
         for group, choice in chosen:
-            _refuse_choice(group, choice, loader.get_group_options(group))
+            if not is_pair(f"{group}/{choice}"):
+                _refuse_choice(group, choice, loader.get_group_options(group))
         config, hydra = load(name, tuple((g if g in present or g not in further else f"+{g}", c) for g, c in chosen))
         if folder is not None:
             _refuse_hydras(hydra, load("config", ())[1])
@@ -72,7 +75,7 @@ def _points(call: Call) -> list[GridPoint]:
                 raise InputError(group, choice, f"it is in {folder} and in the program's conf", "rename yours")
         return Composed(config, choices)
 
-    return expand(knobs, compose, {*keys.groups(), *loader.list_groups("")} - {"hydra"})
+    return expand(knobs, compose, {*keys.groups(), *loader.list_groups("")} - {"hydra", keys.CORPUS}, folder)
 
 
 def _place(call: Call) -> tuple[Path | None, str]:
@@ -117,6 +120,7 @@ def _loader(folder: Path | None) -> Any:
 
     version.setbase("1.3")
     setup_globals()
+    _with_pairs()
     JobRuntime.instance().set("name", "harness")
     path = create_config_search_path(f"file://{CONF}")
     if folder is not None:
@@ -124,6 +128,16 @@ def _loader(folder: Path | None) -> Any:
         anchor = SearchPathQuery(provider="schema")
         path.prepend("command-line", f"{UserFiles.scheme()}://{folder}", anchor=anchor)
     return ConfigLoaderImpl(config_search_path=path)
+
+
+def _with_pairs() -> None:
+    """Let Hydra find `shift=A_to_B` wherever it composes."""
+    from hydra.core.plugins import Plugins
+
+    from harness.compose.pairs import Pairs, PairsPath
+
+    for plugin in (Pairs, PairsPath):
+        Plugins.instance().register(plugin)
 
 
 def _load(loader: Any, name: str, chosen: Chosen) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -149,6 +163,7 @@ def _refuse_choice(group: str, choice: str, options: Sequence[str]) -> None:
     if choice in options or ("/" in choice and ".." not in choice):
         return
     known, instead = f"known: {', '.join(options)}", keys.number_inside(group, choice)
+    known += ", and A_to_B of any two corpora" if group == "shift" else ""
     raise InputError(group, choice, "no such choice", f"{known}; or give {instead}" if instead else known)
 
 
@@ -169,6 +184,7 @@ def _show(call: Call, arguments: Sequence[str]) -> None:
     import hydra
 
     knobs_of(call.overrides, multirun=call.multirun)
+    _with_pairs()
     if call.multirun:
         raise InputError("-m", "", "a flag that shows something shows one config", "leave -m out")
 

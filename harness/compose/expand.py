@@ -13,9 +13,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from harness.compose import keys
+from harness.compose.corpora import take_out, with_corpora
 from harness.compose.overrides import MOST_LEVELS, Knob
 from harness.config.fields import Config, whole
 from harness.core.errors import InputError
@@ -43,8 +45,11 @@ class GridPoint:
     choices: Choices
 
 
-def expand(knobs: Sequence[Knob], compose: Compose, groups: Iterable[str]) -> list[GridPoint]:
-    """All points, the first knob of the command line outermost, then the grids in their order.
+def expand(
+    knobs: Sequence[Knob], compose: Compose, groups: Iterable[str], folder: Path | None = None
+) -> list[GridPoint]:
+    """All points, the first knob of the command line outermost, then the grids in their order; `folder` may hold
+    corpora of the user's own.
 
     Raises InputError for an unknown knob, a grid that is not a product of lists, a knob both swept and given, and more
     points than `max_points`.
@@ -60,9 +65,10 @@ def expand(knobs: Sequence[Knob], compose: Compose, groups: Iterable[str]) -> li
                 _refuse_nested(knob, value)
                 assign(config, knob, value)
         config = _resolved(config)
+        given = take_out(config)
         if a_point or not {"grids", "max_points"} <= config.keys():
             keys.check(config, composed.chosen)
-        return config
+        return with_corpora(config, given, folder) if a_point else config
 
     first = config_of({knob.key: next(iter(knob.values())) for knob in knobs}, a_point=False)
     most, combinations = whole(first, "max_points", 1), math.prod(knob.count for knob in knobs)

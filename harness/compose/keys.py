@@ -22,6 +22,8 @@ from harness.core.shipped import CONF
 
 # Values with a form of their own, which their readers check: names that a user makes up, lists of mappings.
 FREE = ("grids", "stages", "shift.further", "launch.sbatch", "base.schedule")
+CORPUS = "corpus"  # a folder of corpora by name, of which a run has several, not of choices
+CORPUS_KINDS = {"embedded": "docs", "files": "pile", "megatron": "pile_pythia"}  # a file of conf/ with all keys of it
 TELLING = ("kind", "name")  # keys whose value says which keys a choice has
 
 
@@ -40,7 +42,7 @@ def groups() -> dict[str, list[str]]:
     """The choices of conf/: group -> names, the default one first."""
     config = (CONF / "config.yaml").read_text(encoding="utf-8")
     found = {}
-    for folder in sorted(folder for folder in CONF.iterdir() if folder.is_dir()):
+    for folder in sorted(folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != CORPUS):
         default = re.search(rf'^ +- {folder.name}: "?([\w.-]+)', config, re.MULTILINE)
         assert default is not None, f"conf/config.yaml has no default for {folder.name}"
         names = sorted(file.stem for file in folder.glob("*.yaml"))
@@ -63,6 +65,11 @@ def defined(group: str = "", choice: str = "config") -> dict[str, Key]:
             meaning = key.meaning or (found[name].meaning if name in found else "")
             found[name] = replace(key, meaning=meaning)
     return found if not group or "@package _global_" in text else {group: Key("", "mapping", "", found)}
+
+
+def corpus_keys(kind: str) -> dict[str, Key]:
+    """The keys of a corpus of this kind, as conf/corpus has them."""
+    return defined(CORPUS, CORPUS_KINDS[kind])[CORPUS].inside
 
 
 def flat(keys: Mapping[str, Key], prefix: str = "") -> dict[str, Key]:
@@ -110,6 +117,10 @@ def listing(width: int) -> list[str]:
             lines += ["", *textwrap.wrap(f"{group}={' | '.join(alike)}", width)]
             lines += _rows({name: replace(key, meaning=every_key()[name].meaning) for name, key in own.items()}, width)
             listed.append(set(own))
+    names = ", ".join(sorted(file.stem for file in (CONF / CORPUS).glob("*.yaml")))
+    lines += ["", *textwrap.wrap(f"corpus.NAME.key=value, for NAME of {names}, or your own", width)]
+    for kind in CORPUS_KINDS:
+        lines += ["", *_rows({f"{CORPUS}.NAME.{name}": key for name, key in corpus_keys(kind).items()}, width)]
     return lines
 
 

@@ -23,6 +23,7 @@ SHOWING: dict[str, tuple[str, ...]] = dict.fromkeys(
 SHOWING |= {"-c": _CFG, "--cfg": _CFG, "-i": _INFO, "--info": _INFO}
 MOST_LEVELS = 32  # of mappings and lists inside each other, the dots of a key counted; conf/ has three
 PLAIN = re.compile(r"[\w/.+|?*@%$:-]", re.ASCII)  # characters that stand for themselves in Hydra's grammar
+NAMED = re.compile(r"(upstream|downstream)=[A-Za-z0-9][\w.-]*=[^'\"]*")  # a corpus with a name of one's own
 HOME = re.compile(r"(?<![\w/.])~[\w/.+@%-]*")
 OF_HYDRA = {
     "hydra.launcher": "use launch=local or launch=slurm",
@@ -144,6 +145,8 @@ def _knob(text: str) -> Knob:
         )
     if "~" in value and not re.search("[\"']", value):  # it begins the path of a home, and has no place in the grammar
         text = f"{name}=" + HOME.sub(r'"\g<0>"', value)
+    if NAMED.fullmatch(text):  # a second = has no place in the grammar either
+        text = f'{name}="{value}"'
     try:
         parsed = OverridesParser.create().parse_override(text)
     except (HydraException, RecursionError, ValueError, ArithmeticError) as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.config.fields import Config, as_number, choice, get, listing, number, whole
 from harness.config.limits import POSITIONS
+from harness.config.named import roles
 from harness.config.schedules import Tokens
 from harness.config.shift import corpora
 from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of
@@ -115,10 +116,7 @@ class Run:
 def read_run(config: Config) -> Run:
     """Check a composed config. Raises InputError naming field, value, why and remedy."""
     _check_kinds(config)
-    shift = config["shift"]
-    if shift["kind"] == "embedded":  # the name says what is trained, whatever pair it was derived from
-        config = {**config, "shift": {**shift, "name": f"{shift['upstream']}_to_{shift['downstream']}"}}
-    config = with_published_rates(config)
+    config = with_published_rates({**config, "shift": _named_shift(config)})
     batch, seq_len = whole(config, "batch.sequences", 1), whole(config, "batch.seq_len", 1)
     recipes, upstream, downstream = corpora(config)
     seed = whole(config, "seed", 0)
@@ -186,16 +184,23 @@ NOT_OF_A_RUN = ("grids", "launch", "tracker", "root", "parent_stores", "do", "js
 def _check_kinds(config: Config) -> None:
     """Choices that exist, a usable name, and no knob that would play no part."""
     start = choice(config, "start.kind", ("pretrain", "hf", "pythia", "scratch"))
-    shift = choice(config, "shift.kind", ("embedded", "local"))
+    choice(config, "shift.kind", ("corpora", "embedded", "local"))  # embedded: of a record of before
     number(config, "scale.flop_rate", above=0)
     if start != "hf":
         why = "only start=hf reads a checkpoint" if start != "pythia" else "start=pythia names its own"
         _unused(config, ("path", "revision"), why, "add start=hf")
-    if shift != "local":
-        _unused(config, ("upstream", "downstream"), "only shift=local reads texts of yours", "add shift=local")
     name = config["name"]
     if name is not None and not (isinstance(name, str) and RUN_NAME.fullmatch(name)):
         raise InputError("name", name, "it becomes the name of a folder", "use letters, digits and . = + , - _")
+
+
+def _named_shift(config: Config) -> Config:
+    """The shift with the names of what is trained, whatever it was derived from."""
+    shift = config["shift"]
+    if shift["kind"] == "local":
+        return dict(shift)
+    up, down = (one.name for one in roles(config))
+    return {**shift, "name": shift["name"] or f"{up}_to_{down}", "upstream": up, "downstream": down}
 
 
 def _unused(config: Config, knobs: tuple[str, ...], why: str, remedy: str) -> None:

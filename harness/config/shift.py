@@ -5,14 +5,19 @@ Beneath `harness.config.run`. Nothing is read but hashes of the user's files (`h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 
-from harness.config.fields import Config, listing, name_of, number, whole
+from harness.config.corpora import NOT_LISTED, files_recipe
+from harness.config.fields import Config, as_number, listing, name_of, number, whole
+from harness.config.named import Reference, further, roles
 from harness.config.start import tokenizer_of
 from harness.core.errors import InputError
 from harness.core.files import user_path
+from harness.model.checkpoints import kept, repository_of
 from harness.texts import recipe
-from harness.texts.recipe import LONGEST_DOCUMENT, Recipe, TokenizerRecipe
+from harness.texts.recipe import LONGEST_DOCUMENT, Recipe, TokenizerRecipe, field_of, given_tokenizer
 
 
 def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
@@ -26,25 +31,19 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     upstream, downstream = str(shift["upstream"]), str(shift["downstream"])
     given_file = None if config["tokenizer"] is None else str(user_path("tokenizer", config["tokenizer"]))
     tokenizer = given_file or tokenizer_of(config)
-    if shift["kind"] == "embedded":
-        names = [upstream, downstream, *(str(name) for name in listing(config, "evaluate.sets"))]
-        for stage in config["stages"] if isinstance(config["stages"], list) else []:
-            mixture = stage.get("mixture") if isinstance(stage, dict) else None
-            named = mixture if isinstance(mixture, dict) else {}
-            names += [str(name) for name in named if name not in ("upstream", "downstream")]
-        unique = tuple(dict.fromkeys(names))
-        return _embedded(unique, sample, vocab_size, tokenizer, validation), upstream, downstream
-    further = shift["further"]
-    if not isinstance(further, dict):
-        raise InputError("shift.further", further, "not a mapping", "give '+shift.further={name: PATH}'")
+    if shift["kind"] != "local":
+        return _by_names(config, sample, vocab_size, tokenizer, validation)
+    others = shift["further"]
+    if not isinstance(others, dict):
+        raise InputError("shift.further", others, "not a mapping", "give '+shift.further={name: PATH}'")
     paths = {}
     for role in ("upstream", "downstream"):
         if config[role] is None:
             raise InputError(role, "null", "shift=local needs a folder or file of texts", f"give {role}=PATH")
-        if role in further:
-            raise InputError(f"shift.further.{role}", further[role], f"{role}=PATH gives it", "give another name")
+        if role in others:
+            raise InputError(f"shift.further.{role}", others[role], f"{role}=PATH gives it", "give another name")
         paths[role] = str(user_path(role, config[role]))
-    paths |= {str(name): str(user_path(f"shift.further.{name}", path)) for name, path in further.items()}
+    paths |= {str(name): str(user_path(f"shift.further.{name}", path)) for name, path in others.items()}
     for role, name in (("upstream", upstream), ("downstream", downstream)):
         if name not in paths:
             raise InputError(f"shift.{role}", name, "no such corpus", f"known: {', '.join(paths)}")
@@ -52,27 +51,121 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     if config["corpus"].get("longest_document") is not None:
         longest = whole(config, "corpus.longest_document", 1)
     recipes = _local(tuple(paths.items()), name_of(config, "text"), vocab_size, tokenizer, validation, longest)
-    if recipes[downstream].key == recipes[upstream].key:  # the same texts: upstream continued
-        downstream = upstream
-    own: dict[str, str] = {}
-    for name, one in recipes.items():
-        if own.setdefault(one.key, name) != name and name not in ("upstream", "downstream"):
-            raise InputError(f"shift.further.{name}", paths[name], f"the same texts as {own[one.key]}", "leave it out")
-    return {name: one for name, one in recipes.items() if own[one.key] == name}, upstream, downstream
+    return _distinct(recipes, paths, upstream, downstream)
 
 
-@lru_cache(maxsize=4096)  # the points of a grid share their corpora
-def _embedded(
-    names: tuple[str, ...],
+def _by_names(
+    config: Config,
     sample: float | None,
     vocab_size: int,
     tokenizer: str | TokenizerRecipe | None,
     validation: float | None,
-) -> dict[str, Recipe]:
-    return {
-        name: recipe.embedded(name, sample=sample, vocab_size=vocab_size, tokenizer=tokenizer, validation=validation)
-        for name in names
-    }
+) -> tuple[dict[str, Recipe], str, str]:
+    """The corpora of a shift by names, paths and URLs."""
+    up, down = roles(config)
+    asked: dict[str, tuple[str, Reference]] = {}
+    for field, one in [("upstream", up), ("downstream", down), *further(config)]:
+        if one.name in (up.name, down.name) and not (one.path or one.url) and field not in ("upstream", "downstream"):
+            continue
+        other = asked.setdefault(one.name, (field, one))[1]
+        if other != one:
+            why = f"{other.path or other.url or 'a corpus of conf/'} is called {one.name} too"
+            raise InputError(field, one.path or one.url or one.name, why, "give one of them another name: NAME=...")
+    longest = LONGEST_DOCUMENT
+    if config["corpus"].get("longest_document") is not None:
+        longest = whole(config, "corpus.longest_document", 1)
+    paths = {name: str(user_path(field, one.path)) for name, (field, one) in asked.items() if one.path}
+    recipes: dict[str, Recipe] = {}
+    if paths:
+        recipes |= _local(tuple(paths.items()), name_of(config, "text"), vocab_size, tokenizer, validation, longest)
+    for name, (field, one) in asked.items():
+        base, dot, part = name.rpartition(".")
+        own = config["corpus"].get(name)
+        entry, part = (own, "") if own or not dot else (config["corpus"].get(base), part)
+        if one.path:
+            continue
+        if isinstance(entry, dict) and entry["kind"] != "embedded":
+            if part and field == "evaluate.sets":
+                name, part = base, ""  # measured by itself within its corpus
+            if name not in recipes:
+                made = _files_tokenizer(base if part else name, entry, tokenizer, vocab_size, _stores(config))
+                recipes[name] = files_recipe(
+                    base if part else name, part, entry, made, validation, longest, _stores(config)
+                )
+        else:
+            recipes[name] = _embedded(name, entry or {}, sample, vocab_size, tokenizer, validation)
+    _check_one_tokenizer(recipes)
+    places = {name: one.path or one.url or name for name, (_, one) in asked.items()}
+    return _distinct(recipes, places, up.name, down.name)
+
+
+def _files_tokenizer(
+    name: str, entry: Config, tokenizer: str | TokenizerRecipe | None, vocab_size: int, stores: list[Path]
+) -> TokenizerRecipe:
+    """What makes tokens of a corpus of listed files: no vocabulary is trained on it."""
+    if tokenizer is not None:
+        return given_tokenizer(tokenizer)
+    own = entry["tokenizer"]
+    if own is None:
+        why = f"no vocabulary is trained on {name}, whatever its size"
+        raise InputError("tokenizer", "null", why, f"give tokenizer=FILE, or corpus.{name}.tokenizer")
+    repository = repository_of(own)
+    if repository is None:
+        return given_tokenizer(user_path(f"corpus.{name}.tokenizer", own))
+    found = kept(repository, "", stores)
+    if found is None:
+        return TokenizerRecipe(vocab_size, file=f"{NOT_LISTED} {repository}")
+    return given_tokenizer(found.folder)
+
+
+def _check_one_tokenizer(recipes: Mapping[str, Recipe]) -> None:
+    """InputError unless all corpora of a run are tokens of one tokenizer."""
+    first = next(iter(recipes.values()))
+    for name, one in recipes.items():
+        if one.tokenizer != first.tokenizer:
+            why = f"{first.name} has another tokenizer"
+            raise InputError("tokenizer", name, why, "give tokenizer=FILE for all corpora of the run")
+
+
+def _stores(config: Config) -> list[Path]:
+    parents = [user_path("parent_stores", path) for path in listing(config, "parent_stores")]
+    return [user_path("root", config["root"]), *parents]
+
+
+def _distinct(
+    recipes: dict[str, Recipe], places: Mapping[str, str], upstream: str, downstream: str
+) -> tuple[dict[str, Recipe], str, str]:
+    """Without a name for the same texts twice; upstream and downstream may be the same."""
+    if recipes[downstream].key == recipes[upstream].key:  # the same texts: upstream continued
+        downstream = upstream
+    own: dict[str, str] = {}
+    for name, one in recipes.items():
+        if own.setdefault(one.key, name) != name and name not in (upstream, downstream, "downstream"):
+            raise InputError(field_of(name), places[name], f"the same texts as {own[one.key]}", "leave it out")
+    return {name: one for name, one in recipes.items() if own[one.key] == name}, upstream, downstream
+
+
+def _embedded(
+    name: str,
+    entry: Config,
+    sample: float | None,
+    vocab_size: int,
+    tokenizer: str | TokenizerRecipe | None,
+    validation: float | None,
+) -> Recipe:
+    field = f"corpus.{name}"
+    if entry.get("sample") is not None:
+        sample = as_number(f"{field}.sample", entry["sample"], above=0, at_most=1)
+    if entry.get("validation") is not None:
+        validation = as_number(f"{field}.validation", entry["validation"], above=0, at_most=0.9)
+    return _installed(name, sample, vocab_size, tokenizer, validation)
+
+
+@lru_cache(maxsize=4096)  # the points of a grid share their corpora
+def _installed(
+    name: str, sample: float | None, vocab_size: int, tokenizer: str | TokenizerRecipe | None, validation: float | None
+) -> Recipe:
+    return recipe.embedded(name, sample=sample, vocab_size=vocab_size, tokenizer=tokenizer, validation=validation)
 
 
 @lru_cache(maxsize=64)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.compose.compose import collect
+from harness.compose.corpora import take_out, with_corpora
 from harness.config.fields import Config
 from harness.config.shift import corpora
 from harness.core import files
@@ -38,7 +39,7 @@ def corpora_of(document: Document, store: Store, names: Sequence[str]) -> dict[s
     settings["evaluate"] = {**settings["evaluate"], "sets": missing}
     settings |= {"root": str(store.root), "parent_stores": [str(parent) for parent in store.parents]}
     try:
-        made, _, _ = corpora(settings)
+        made, _, _ = corpora(with_corpora(settings, take_out(settings), None))
     except InputError as error:
         if missing[0] not in keys:
             raise

@@ -57,6 +57,7 @@ def numbers(composed: Config) -> list[str]:
 def _leaves(composed: Config, prefix: str = "") -> list[str]:
     inner = {name: value for name, value in composed.items() if isinstance(value, dict)}
     own = [f"{prefix}{name}" for name in composed if name not in inner]
+    inner.pop("where", None)  # fields of records, with dots of their own
     return own + [leaf for name, value in inner.items() for leaf in _leaves(value, f"{prefix}{name}.")]
 
 

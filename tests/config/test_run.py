@@ -71,7 +71,7 @@ BAD = {
     "scale.flop_rate=0": "scale.flop_rate=0: not above 0",
     "name=a/b": "name=a/b: it becomes the name of a folder",
     "path=folder": "path=folder: only start=hf reads a checkpoint",
-    "upstream=texts": "upstream=texts: only shift=local",
+    "upstream=texts": "upstream=texts: no such corpus as texts; known: cpp, docs,",
     "anneal_tokens=1x": "anneal_tokens=1x: cosine has no anneal",
     "start.kind=foo": "start.kind=foo: no such choice",
     "stages=[{mixture:docs,tokens:1x}]": "stages[0].mixture=docs: not a mapping",

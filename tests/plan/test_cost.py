@@ -23,7 +23,7 @@ def test_a_run_at_paper_scale_costs_what_its_tokens_do() -> None:
     shape = point.run.shape
     assert shape is not None
     assert trained == pytest.approx(TOKENS, rel=1e-5)
-    assert costs["flops"] == pytest.approx(trained * flops_per_token(shape, 2048), rel=2e-3)  # measuring is little
+    assert costs["flops"] == pytest.approx(trained * flops_per_token(shape, 2048), rel=3e-3)  # measuring is little
     assert costs["flops"] > trained * flops_per_token(shape, 2048)
     for card, peak in GPUS.items():
         assert costs["gpu_hours"][card] == pytest.approx(costs["flops"] / (MFU * peak) / 3600)
