@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.compose import keys
-from harness.config.fields import Config
-from harness.config.named import Reference, further, roles
+from harness.config.fields import Config, Reference, further, roles
 from harness.core.errors import InputError
 from harness.core.shipped import CONF
 

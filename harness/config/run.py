@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.config.fields import Config, as_number, choice, get, listing, number, whole
+from harness.config.fields import Config, as_number, choice, get, listing, number, roles, whole
 from harness.config.limits import POSITIONS
-from harness.config.named import roles
 from harness.config.schedules import Tokens
 from harness.config.shift import corpora
 from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of

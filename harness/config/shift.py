@@ -10,8 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.config.corpora import NOT_LISTED, files_recipe
-from harness.config.fields import Config, as_number, listing, name_of, number, whole
-from harness.config.named import Reference, further, roles
+from harness.config.fields import Config, Reference, as_number, further, listing, name_of, number, roles, whole
 from harness.config.start import tokenizer_of
 from harness.core.errors import InputError
 from harness.core.files import user_path

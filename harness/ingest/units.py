@@ -28,8 +28,8 @@ from harness.corpora.units import finished_units
 from harness.formats.fields import Record
 from harness.ingest import processes
 from harness.texts.listed import FilesSource
+from harness.texts.local import read_records
 from harness.texts.recipe import Recipe
-from harness.texts.records import read_records
 
 _BATCH_CHARACTERS = 1 << 20
 _AHEAD = 2  # batches that wait for the tokenizer

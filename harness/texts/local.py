@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.formats.fields import Fields, Place
-from harness.formats.reading import read
+from harness.formats.fields import Fields, Place, Record
+from harness.formats.reading import read, suffix_of
+from harness.texts.listed import FilesSource
 from harness.texts.recipe import LONGEST_DOCUMENT
 from harness.texts.text_files import text_files
 
@@ -35,3 +36,15 @@ def read_file(file: Path, field: str, column: str, longest: int = LONGEST_DOCUME
     """(line, text) of one file, read as its suffix says."""
     for line, text, _ in read(file, Place(field, file, longest, Fields(column))):
         yield line, text
+
+
+def read_records(file: Path, source: FilesSource, *, name: str = "", field: str = "corpus") -> Iterator[Record]:
+    """The records of one file of `source`, in order; those of no part come too, with part None and no text.
+
+    `name` is what the file is called in its listing: its format (unless the source states one) and messages go by it,
+    wherever it lies; empty: its own name. `field` is the key of a config that messages name. Raises InputError.
+    """
+    shown = name or file
+    fields = Fields(source.text, tuple(part.where for part in source.parts))
+    place = Place(field, shown, source.longest_document, fields)
+    yield from read(file, place, source.format or suffix_of(shown))
