@@ -192,7 +192,8 @@ def setting(arms: Sequence[Arm], spread: str = "lines are their mean and bands t
     size += f"{amount(one.N_total)}{' in all' if size else ' parameters'}"
     upstream, downstream = one.upstream, one.downstream
     base = f"{amount(started.base_tokens.max())} tokens of {upstream}" if len(started) else "none"
-    base = "a checkpoint" if (started.start == "hf").any() else base
+    theirs = sorted(started[started.start.isin(["hf", "pythia"])].model.unique())
+    base = f"the checkpoint {' or '.join(theirs)}" if theirs else base
     onto = f"unseen windows of {upstream}" if upstream == downstream else downstream
     return (
         f"Scale {one.scale}; model {one.model} ({size}); base: {base}; continued on "

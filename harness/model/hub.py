@@ -28,7 +28,7 @@ from harness.core.files import flush, nearest_existing, remove_leavings, sha256,
 from harness.core.units import size
 from harness.model.checkpoints import CHECKPOINTS, Resolved, described, folder_for, keep, missing
 from harness.model.headers import read_file_header
-from harness.model.hub_client import Repository, UnreachableError
+from harness.model.hub_client import Repository, UnreachableError, of_the_disk
 from harness.model.pretrained import INDEX, SINGLE, content_of, read_config, shape_facts
 
 # What is fetched beside the weights, where it is there: a run needs the first two, an export the others.
@@ -107,8 +107,11 @@ def _resolved(hub: Repository, commit: str, root: Path, allow_pickled: bool, rea
         raise hub.refused(why, "allow_pickled=true reads their tensors once, runs nothing, and keeps safetensors")
     if pickled and not read:
         raise UnreachableError("path", hub.label, "has pickled weights, which only a run reads", "run it")
-    there = nearest_existing(root)
-    with tempfile.TemporaryDirectory(prefix=".tmp-checkpoint-", dir=there) as temporary:
+    try:
+        place = tempfile.TemporaryDirectory(prefix=".tmp-checkpoint-", dir=nearest_existing(root))
+    except OSError as error:
+        raise of_the_disk(error, root) from None
+    with place as temporary:
         folder = Path(temporary) / "files"
         folder.mkdir()
         small = [name for name in SMALL if name in entries and not (pickled and name == INDEX)]
@@ -131,9 +134,9 @@ def _resolved(hub: Repository, commit: str, root: Path, allow_pickled: bool, rea
         held = {name: _header(hub, commit, folder, name, files[name]["size"]) for name in weights}
         named = json.loads((folder / INDEX).read_text())["weight_map"] if weights != [SINGLE] else None
         facts = shape_facts(hub.label, config, held, named)
-        place = _into_place(folder, folder_for(sums, root))
+        lies = _into_place(folder, folder_for(sums, root))
     content = content_of({name: sums[name] for name in ("config.json", *weights)})
-    found = Resolved(hub.name, hub.revision, commit, place, content, facts)
+    found = Resolved(hub.name, hub.revision, commit, lies, content, facts)
     keep(found, files, root)
     return found
 

@@ -79,7 +79,7 @@ class Repository:
             os.replace(temporary, folder / name)
             flush(folder)
         except OSError as error:
-            raise _of_the_disk(error, folder) from None
+            raise of_the_disk(error, folder) from None
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -170,7 +170,7 @@ class Repository:
             own = "the token that is set may not read it" if get_token() else "set HF_TOKEN if it is closed"
             return self.refused(why, f"check the name; {own}")
         if isinstance(error, OSError) and error.errno is not None:
-            return _of_the_disk(error, Path("."))
+            return of_the_disk(error, Path("."))
         return self.refused(f"the hub's answer is of no use ({_reason(error)})", "check the name and HF_ENDPOINT")
 
     def _near(self) -> str:
@@ -218,7 +218,8 @@ def _reason(error: BaseException) -> str:
     return type(error.__cause__ or error).__name__
 
 
-def _of_the_disk(error: OSError, folder: Path) -> InputError:
+def of_the_disk(error: OSError, folder: Path) -> InputError:
+    """What the file system refuses, of field `root`."""
     if error.errno == errno.ENOSPC:
         return InputError("root", folder, "no space is left on the disk", "free some, and run the command again")
     return InputError("root", error.filename or folder, f"cannot be written ({error.strerror})", "name another root")

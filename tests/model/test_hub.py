@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from harness.model import hub, hub_client
 from harness.model.build import load_checkpoint
 from harness.model.checkpoints import Resolved, kept, missing, repository_of
 from harness.model.pretrained import checkpoint_content, checkpoint_shape_facts
-from tests.hub_server import Hub
+from tests.hub_server import Hub, entry_of
 
 NAME = "someone/tiny"
 SHAPE = GPTNeoXConfig(
@@ -116,6 +117,25 @@ def test_one_content_has_one_folder(server: Hub, folder: Path, tmp_path: Path) -
     one, other = hub.resolve(NAME, "", tmp_path / "root"), hub.resolve("other/copy", "step3", tmp_path / "root")
     assert one.folder == other.folder
     assert one.content == other.content
+
+
+def test_small_weights_without_a_sum_of_the_hubs_are_fetched_to_be_known(
+    server: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.hub_server.LARGE", re.compile("^$"))
+    entry_of.cache_clear()
+    server.commit(NAME, folder)
+    found = hub.resolve(NAME, "", tmp_path / "root")
+    entry_of.cache_clear()
+    assert found.content == checkpoint_content(folder)
+    assert missing(found.folder) == {}
+
+
+def test_a_root_that_cannot_be_is_one_line(server: Hub, folder: Path, tmp_path: Path) -> None:
+    server.commit(NAME, folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"^root=.*cannot be written"):
+        hub.resolve(NAME, "", tmp_path / "file" / "root")
 
 
 def pickled(folder: Path, place: Path) -> Path:
