@@ -23,10 +23,10 @@ from harness.texts.embedded import OrderedMap
 
 
 class Shared:
-    """What the processes of a pool have in common: a count of bytes read, and whether they are to stop."""
+    """What the processes of a pool have in common: threads of each, bytes read by all, and whether they are to stop."""
 
-    def __init__(self, context: SpawnContext) -> None:
-        self.bytes, self.stop = context.Value("q", 0), context.Event()
+    def __init__(self, context: SpawnContext, threads: int) -> None:
+        self.threads, self.bytes, self.stop = threads, context.Value("q", 0), context.Event()
 
 
 _shared: Shared | None = None  # in a process of a pool
@@ -37,6 +37,11 @@ def report(size: int) -> None:
     if _shared is not None:
         with _shared.bytes.get_lock():
             _shared.bytes.value += size
+
+
+def threads() -> int:
+    """How many threads the tokenizer of this process has; 1 where it is in no pool."""
+    return _shared.threads if _shared is not None else 1
 
 
 def stopped() -> bool:
@@ -68,8 +73,8 @@ def workers(processes: int) -> Iterator[OrderedMap]:
 def pool(processes: int, threads: int = 1) -> Iterator[tuple[ProcessPoolExecutor, Shared]]:
     """Processes that take work from one list, each with `threads` for its tokenizer; told to stop at the end."""
     context = get_context("spawn")  # a fork would copy the locks of running threads
-    shared = Shared(context)
-    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(threads, shared))
+    shared = Shared(context, threads)
+    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(shared,))
     try:
         # Ctrl-C is the parent's to handle: workers inherit the blocked signal before their first line of Python.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -86,14 +91,14 @@ def pool(processes: int, threads: int = 1) -> Iterator[tuple[ProcessPoolExecutor
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(threads: int, shared: Shared) -> None:
+def _start_worker(shared: Shared) -> None:
     global _shared
     _shared = shared
     with open(os.devnull, "wb") as nothing:  # what fails is told by the parent; the tokenizers' panics print traces
         os.dup2(nothing.fileno(), 2)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if shared.threads > 1 else "false"
+    os.environ["RAYON_NUM_THREADS"] = str(shared.threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -32,7 +32,7 @@ from harness.texts.local import read_records
 from harness.texts.recipe import Recipe
 
 _BATCH_CHARACTERS = 1 << 20
-_AHEAD = 2  # batches that wait for the tokenizer
+_AHEAD = 3  # batches that wait for the tokenizer
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def build_group(
     _check_unchanged(task)
     source = task.recipe.source
     assert isinstance(source, FilesSource)
-    with ThreadPoolExecutor(1) as encoder:
+    # Two batches at once where there are threads for them: so none waits for the longest text of a batch.
+    with ThreadPoolExecutor(min(2, processes.threads())) as encoder:
         pending: deque[tuple[Future[Encoded], Batch]] = deque()
         writer = UnitWriter(task.recipe, task.group, len(units), task.shards)
         batch = Batch()
