@@ -56,10 +56,10 @@ def build_units(recipe: Recipe, root: Path, vocabulary: Path, processes: int, di
     missing = [group for group in everything if not suffices(finished_units(shards, group), None)]
     if not missing:
         return [finished_units(shards, group) for group in everything]
-    _check_disk(recipe, source, root, missing)
-    text = sum(group.text for group in missing)
-    display.expect(text if source.tokens is None else min(text, source.tokens * TEXT_PER_TOKEN))
     try:
+        _check_disk(recipe, source, root, missing)
+        text = sum(group.text for group in missing)
+        display.expect(text if source.tokens is None else min(text, source.tokens * TEXT_PER_TOKEN))
         if processes == 1 and text < _SMALL_BYTES:
             return work.in_order(None, None, display)
         number = max(1, min(processes, len(missing)))

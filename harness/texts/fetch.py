@@ -127,6 +127,8 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
     with part.open("a+b") as file:
         with contextlib.suppress(OSError):  # some network file systems have no locks
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-        if part.exists() and not part.stat().st_size:
-            part.unlink()
+        try:
+            yield file
+        finally:
+            if part.exists() and not part.stat().st_size:
+                part.unlink()

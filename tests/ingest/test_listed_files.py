@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from harness.ingest.build import build
 from harness.ingest.windows import require_windows
 from harness.texts.listed import FilesSource, ListedFile, Listing, Part, listing
 from harness.texts.recipe import CORPUS_CODE, Recipe, given_tokenizer
+from tests.hub_server import Hub
 from tests.repository import REPOSITORY
 
 SENTENCE = "the model learns from data that the loss of a run shows when it is trained again with more replay"
@@ -265,6 +267,36 @@ def test_too_few_windows_of_a_part_are_refused(data: Path, vocabulary: Path, tmp
         require_windows(thin, built(tmp_path, thin), 64, 1, 1)
 
 
+def test_files_of_a_hub_are_fetched_built_and_gone(
+    data: Path, vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Hub() as hub:
+        hub.use(monkeypatch, tmp_path)
+        commit = hub.commit("someone/texts", data, kind="dataset")
+        here = listed(data)
+        there = [replace(f, url=f"hf://datasets/someone/texts@{commit}/{f.name}") for f in here.files]
+        recipe = recipe_of(source_of(data, train=listing(there)), vocabulary)
+        assert recipe.key == recipe_of(source_of(data), vocabulary).key
+        built(tmp_path / "hub", recipe)
+        assert {hub.count(f"GET .*resolve/{commit}/{file.name}") for file in here.files} <= {1, 2}
+        asked = len(hub.requests)
+        shutil.rmtree(tmp_path / "hub" / "corpora")
+        built(tmp_path / "hub", recipe)  # of the units that are there
+        assert len(hub.requests) == asked
+    assert sorted(path.name for path in (tmp_path / "hub").iterdir()) == ["corpora", "shards"]
+    built(tmp_path / "here", recipe_of(source_of(data), vocabulary))
+    assert content(tmp_path / "hub") == content(tmp_path / "here")
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_read(
+    data: Path, vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with pytest.raises(InputError, match=r"^root=.*: slim takes some \S+ bytes, 10k are free; choose another place"):
+        built(tmp_path / "root", recipe_of(source_of(data), vocabulary))
+    assert not (tmp_path / "root").exists()
+
+
 def test_groups_are_of_the_listing_alone_and_hardly_move() -> None:
     """Of 6,000 files and of 5,999 of them: all but a few groups are the same ones."""
     everything = [ListedFile(f"{k:05}.jsonl", 1000 + k % 700, f"sha256 {k:064}", f"{k}") for k in range(6000)]
@@ -296,7 +328,7 @@ from tests.ingest.test_listed_files import built, recipe_of, source_of
 from pathlib import Path
 if __name__ == "__main__":
     data, vocabulary, root = map(Path, sys.argv[1:4])
-    built(root, recipe_of(source_of(data, unit_bytes=200_000), vocabulary), int(sys.argv[4]))
+    built(root, recipe_of(source_of(data, unit_bytes=int(sys.argv[5])), vocabulary), int(sys.argv[4]))
 """
 
 
@@ -307,7 +339,7 @@ def test_a_kill_at_any_moment_changes_nothing(vocabulary: Path, tmp_path: Path) 
         tmp_path / "data",
         {"large.jsonl": records(12_000), **{f"small-{k:02}.jsonl": records(700, seed=k + 1) for k in range(12)}},
     )
-    recipe = recipe_of(source_of(data, unit_bytes=200_000), vocabulary)
+    recipe = recipe_of(source_of(data, unit_bytes=int(sys.argv[5])), vocabulary)
     began = time.monotonic()
     built(tmp_path / "one", recipe)
     expected = content(tmp_path / "one")
@@ -320,7 +352,7 @@ def test_a_kill_at_any_moment_changes_nothing(vocabulary: Path, tmp_path: Path) 
     finished = 0
     for attempt in range(10):
         root = tmp_path / "killed"
-        command = [sys.executable, str(script), str(data), str(vocabulary), str(root), str(1 + attempt % 2)]
+        command = [sys.executable, str(script), str(data), str(vocabulary), str(root), str(1 + attempt % 2), "200000"]
         process = subprocess.Popen(command, env={"PYTHONPATH": str(REPOSITORY), "PATH": ""}, stderr=subprocess.PIPE)
         try:
             process.wait(timeout=moments.uniform(0.5, 1.5 + whole / 4))
@@ -333,3 +365,23 @@ def test_a_kill_at_any_moment_changes_nothing(vocabulary: Path, tmp_path: Path) 
     assert finished < 6
     built(tmp_path / "killed", recipe, 2)
     assert content(tmp_path / "killed") == expected
+
+
+@pytest.mark.slow
+def test_memory_is_flat(vocabulary: Path, tmp_path: Path) -> None:
+    """The largest process takes as much for 200 MB as for 20, to 10 %: what it remembers is that of a unit."""
+    script = tmp_path / "build_it.py"
+    script.write_text(f"{BUILD}    import resource; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n")
+    peaks = []
+    for megabytes in (20, 200):
+        data = tmp_path / f"{megabytes}"
+        data.mkdir()
+        rows = [json.dumps(row) for row in records(1000, length=400)]
+        with (data / "texts.jsonl").open("w") as file:
+            while file.tell() < megabytes * 1_000_000:
+                file.writelines(row.replace('"text": "', f'"text": "{file.tell()} ', 1) + "\n" for row in rows)
+        command = [sys.executable, str(script), str(data), str(vocabulary), str(tmp_path / f"root-{megabytes}"), "2"]
+        command.append(str(1 << 24))
+        done = subprocess.run(command, env={"PYTHONPATH": str(REPOSITORY), "PATH": ""}, capture_output=True, check=True)
+        peaks.append(int(done.stdout))
+    assert peaks[1] < 1.1 * peaks[0], peaks
