@@ -152,7 +152,7 @@ _in_memory: tuple = ()  # type: ignore[type-arg]
 
 
 def main(name: str, data: Path, vocabulary: Path, out: Path) -> None:
-    """One side, in this process: prints its rate, and the most memory of any of its processes."""
+    """One side, in this process: prints its rate, and the most memory of any process that it started."""
     global _in_memory
     if name == "encode":
         from tokenizers import Tokenizer
@@ -163,7 +163,7 @@ def main(name: str, data: Path, vocabulary: Path, out: Path) -> None:
     began = time.perf_counter()
     SIDES[name](data, vocabulary, out)
     seconds = time.perf_counter() - began
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # the processes that read and tokenise
     print(json.dumps({"MB/s": data.stat().st_size / MEGABYTE / seconds, "peak": peak / 1000}))
 
 
