@@ -33,6 +33,7 @@ ROOMS = (
     ("analysis.laws", False),
     ("analysis.formulas", False),
     ("harness", False),  # the commands, and cli, report, launch
+    ("harness.upkeep", False),
     ("harness.slurm", False),
     ("harness.workers", False),
     ("harness.train", True),

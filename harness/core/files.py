@@ -42,22 +42,27 @@ def temporary_name() -> str:
 def remove_leavings(folder: Path) -> None:
     """Remove what dead processes left in `folder` under a `temporary_name`."""
     for name in listing(folder):
-        if not name.startswith(PREFIX):
-            continue
         path = folder / name
-        try:
-            pid, start, mark, _ = name.removeprefix(PREFIX).split("-")
-            if mark == _machine_mark():
-                dead = is_dead(int(pid), int(start))
-            else:
-                dead = time.time() - path.stat().st_mtime > FOREIGN_SECONDS
-        except (ValueError, FileNotFoundError):  # not a name of ours, or gone by now
+        if not is_abandoned(path):
             continue
-        if dead and path.is_dir():
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)  # another process may be at it too
-        elif dead:
+        else:
             with contextlib.suppress(OSError):  # gone by now, or in a folder where only its owner may remove it
                 path.unlink()
+
+
+def is_abandoned(path: Path) -> bool:
+    """Has it a `temporary_name` of a process that is dead? False if it has no such name, or is gone."""
+    if not path.name.startswith(PREFIX):
+        return False
+    try:
+        pid, start, mark, _ = path.name.removeprefix(PREFIX).split("-")
+        if mark == _machine_mark():
+            return is_dead(int(pid), int(start))
+        return time.time() - path.stat().st_mtime > FOREIGN_SECONDS
+    except (ValueError, FileNotFoundError):  # not a name of ours, or gone by now
+        return False
 
 
 @cache

@@ -1,6 +1,7 @@
 """The store on disk: states, runs, leases, failures. Folders appear complete or not at all; damage is seen and named.
 
-Without torch: tensors are files here. Reading creates nothing. Parent stores are read, never written.
+Without torch: tensors are files here. Reading creates nothing. Parent stores are read; all that is
+written there is a note of who reads them (`children`).
 
     <root>/store.json                     {"format": 1}
     <root>/states/<address>/              what training wrote, state.json; evaluations-<sha12>.csv added later
@@ -30,6 +31,7 @@ from typing import Any, TypeVar
 from harness.core import files, regular
 from harness.core.errors import CorruptError, InputError
 from harness.core.identity import RUN_NAME
+from harness.store import children
 from harness.store.history import Row, merge, rows_to_csv
 from harness.store.lease import Lease, acquire, owner
 from harness.store.state import StateInfo, checked, identity_of, read_meta, rows_of
@@ -255,6 +257,8 @@ class Store:
             files.remove_leavings(folder)
         if not (self.root / "store.json").exists():
             files.write_file(self.root / "store.json", files.dump({"format": FORMAT}), self._states)
+        for parent in self.parents:
+            children.note(parent, self.root)
         self._ready = True
 
     def _write_file(self, path: Path, content: bytes) -> None:

@@ -52,10 +52,11 @@ def writer(rows: list[Row], weights: bytes = b"weights") -> Callable[[Path], Non
 
 
 def tree(root: Path) -> dict[str, tuple[int, bytes]]:
-    """Every path below root with its modification time and content."""
+    """Every path below root with its modification time and content, but for the note of who reads it."""
     return {
         str(path.relative_to(root)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
         for path in root.rglob("*")
+        if "children" not in path.relative_to(root).parts
     }
 
 
