@@ -85,7 +85,7 @@ def open_corpus(root: Path, recipe: Recipe) -> Corpus:
                 if files.sha256(folder / name) != expected:
                     raise CorruptError(f"{folder / name}: the checksum does not match")
             for place in manifest.get("places", ()):
-                _check_place(**place)
+                _check_place(folder / place["path"], place["size"], place["changed_ns"])
             require_units(shards_folder(root), manifest.get("units", ()))
             _verified.add(identity)
         return read_corpus(folder, recipe, manifest)
@@ -99,9 +99,9 @@ def read_corpus(folder: Path, recipe: Recipe, manifest: dict[str, Any]) -> Corpu
     """The corpus in a folder that holds it, as its manifest says; nothing is verified."""
 
     def split(name: str) -> Stream:
-        if "units" in manifest:
-            return split_of_units(shards_folder(folder.parent.parent), manifest, name)
         counts = manifest["splits"][name]
+        if "units" in manifest and "sequence" not in counts:
+            return split_of_units(shards_folder(folder.parent.parent), manifest, name)
         shards = tuple(_tokens(folder, shard, manifest["dtype"]) for shard in counts["shards"])
         index, sequence = folder / f"documents-{name}.bin", counts.get("sequence", 0)
         ids = manifest["vocab_size"] if sequence else 0
@@ -133,9 +133,9 @@ def _tokens(folder: Path, shard: dict[str, Any], dtype: str) -> np.ndarray:
     return tokens[first : first + shard["tokens"]] if "first" in shard else tokens
 
 
-def _check_place(path: str, size: int, changed_ns: int) -> None:
+def _check_place(path: Path, size: int, changed_ns: int) -> None:
     """CorruptError if a file that lies elsewhere is no longer what it was when the corpus was made of it. By size and
     time: reading Pythia's 600 GB again takes the better part of an hour."""
-    status = Path(path).stat()
+    status = path.stat()
     if (status.st_size, status.st_mtime_ns) != (size, changed_ns):
         raise CorruptError(f"{path}: has changed since the corpus was made of it")

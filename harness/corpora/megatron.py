@@ -35,6 +35,7 @@ VERSION = 1
 HEADER = struct.Struct("<9sQBQQ")  # magic, version, code of the type, sequences, bounds of documents
 DTYPES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}  # 6 and 7 are floats
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<last>\d{5})\.bin")
+NUMBERED = re.compile(r"\d+/")  # what a listing of several patterns puts before a name
 
 _BLOCK = 1 << 20  # sequences looked at together: the index of Pythia's 146 M has 3 GB
 
@@ -57,13 +58,16 @@ def pairs(field: str, files: Iterable[ListedFile]) -> list[Pair]:
     """The files by name, in order. InputError, naming `field`, where one lacks its other half, or a part is missing."""
     indices: dict[str, ListedFile] = {}
     data: dict[str, dict[int, ListedFile]] = defaultdict(dict)
-    for file in files:
-        if file.name.endswith(".idx"):
-            indices[file.name.removesuffix(".idx")] = file
-        elif cut := PART.fullmatch(file.name):
+    files = tuple(files)
+    found = [NUMBERED.sub("", file.name) for file in files]  # an .idx and its .bin may be of two patterns
+    names = found if len(set(found)) == len(files) else [file.name for file in files]
+    for name, file in zip(names, files, strict=True):
+        if name.endswith(".idx"):
+            indices[name.removesuffix(".idx")] = file
+        elif cut := PART.fullmatch(name):
             data[cut["stem"]][int(cut["number"])] = file
-        elif file.name.endswith(".bin"):
-            data[file.name.removesuffix(".bin")][0] = file
+        elif name.endswith(".bin"):
+            data[name.removesuffix(".bin")][0] = file
         else:
             raise InputError(
                 field, file.name, "neither an .idx nor a .bin", "list the files of Megatron's format alone"

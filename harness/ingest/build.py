@@ -20,11 +20,12 @@ from harness.core.cores import cores
 from harness.core.errors import CorruptError, InputError
 from harness.corpora.corpus import Corpus, open_corpus, read_corpus
 from harness.ingest.assemble import assemble
+from harness.ingest.pretokenized import pretokenized
 from harness.ingest.processes import workers
 from harness.ingest.progress import display_of
 from harness.ingest.shards import ingest
 from harness.texts.embedded import OrderedMap
-from harness.texts.listed import FilesSource
+from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.recipe import LocalSource, Recipe
 from harness.texts.text_files import text_files
 
@@ -63,6 +64,8 @@ def build(
                     display.begin(recipe)
                     if isinstance(recipe.source, FilesSource):
                         manifest = assemble(recipe, root, temporary, processes or cores(), display)
+                    elif isinstance(recipe.source, MegatronSource):
+                        manifest = pretokenized(recipe, root, temporary, processes or cores(), display)
                     else:
                         manifest = ingest(recipe, temporary, ordered_map, display.report)
                     (temporary / "manifest.json").write_bytes(files.seal(manifest))
@@ -125,7 +128,8 @@ def _remove_empty(folders: list[Path]) -> None:
 
 def _workers(recipes: Sequence[Recipe], processes: int | None) -> contextlib.AbstractContextManager[OrderedMap]:
     # A given tokenizer may fail as no trained one does: by never ending, or by ending its process.
-    recipes = [recipe for recipe in recipes if not isinstance(recipe.source, FilesSource)]  # they start their own
+    recipes = [recipe for recipe in recipes if not isinstance(recipe.source, FilesSource | MegatronSource)]
+    # those start their own
     simple = all(isinstance(r.source, LocalSource) and not r.tokenizer.path for r in recipes)
     small = simple and all(_size(r) < _SMALL_BYTES for r in recipes)
     return workers(processes or (1 if small else cores()))

@@ -1,66 +1,100 @@
 """A corpus of sequences that another program drew: its tokens stay where they lie, and its manifest names the files.
 
-Beneath `harness.ingest.shards`, beside the corpora of texts; `harness.corpora.megatron` knows the files.
+Files of a server are fetched once, into <root>/sequences, and stay there. `harness.ingest.build` calls it, beside the
+corpora of texts; `harness.corpora.megatron` knows the files.
 
-    manifest = pretokenized(recipe, recipe.source, folder)
+    manifest = pretokenized(recipe, root, folder, processes, display)
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.core import files
 from harness.core.errors import InputError
 from harness.core.identity import canonical, digest
+from harness.core.units import size
 from harness.corpora import tokenizer
 from harness.corpora.corpus import FORMAT
-from harness.corpora.megatron import Pair, check, pairs
+from harness.corpora.megatron import check, pairs
+from harness.corpora.tokenizer import token_dtype
+from harness.ingest.assemble import assemble, end_of_document
+from harness.ingest.progress import PlainDisplay
 from harness.ingest.trained_tokenizer import tokenizer_json
-from harness.texts.listed import Listing, MegatronSource
+from harness.texts.fetch import fetch, is_here, place_of_file
+from harness.texts.listed import FilesSource, ListedFile, Listing, MegatronSource, Part, listing
 from harness.texts.recipe import LONGEST_DOCUMENT, Recipe
 
 Shards = list[dict[str, Any]]
 
 
-def pretokenized(recipe: Recipe, source: MegatronSource, folder: Path) -> dict[str, Any]:
+def sequences_folder(root: Path) -> Path:
+    """Where files of sequences are kept that came from a server."""
+    return root / "sequences"
+
+
+def pretokenized(recipe: Recipe, root: Path, folder: Path, processes: int, display: PlainDisplay) -> dict[str, Any]:
     """Write tokenizer and bytes per token into the empty `folder`; returns the manifest. Raises InputError.
 
-    The same listing gives the same content wherever its files lie.
+    The same listing gives the same content wherever its files lie. Texts to validate on are built as those of any
+    corpus.
     """
-    vocabulary = folder / "tokenizer.json"
-    vocabulary.write_bytes(tokenizer_json(recipe.tokenizer, LONGEST_DOCUMENT))
-    sizes = tokenizer.bytes_per_token(vocabulary, recipe.vocab_size)
-    (folder / "token_bytes.bin").write_bytes(sizes.astype("<i4").tobytes())
-    field = f"corpus.{recipe.name}.files"
-    train = _shards(field, source.train, source.sequence)
-    if source.validation is not None:
-        held_out = _shards(f"corpus.{recipe.name}.validation", source.validation, source.sequence)
-    else:
+    source = recipe.source
+    assert isinstance(source, MegatronSource)
+    held_out = source.validation
+    texts = held_out is not None and not any(file.name.endswith(".idx") for file in held_out.files)
+    manifest = _of_texts(recipe, source, root, folder, processes, display) if texts else _of_none(recipe, folder)
+    field, place = f"corpus.{recipe.name}.files", _Place(root, folder, display)
+    train = place.shards(field, source.train, source.sequence)
+    splits = {"train": _counts(train, source.sequence)}
+    if held_out is None:
         total = sum(shard["tokens"] for shard in train) // source.sequence
         kept = total - max(1, round(recipe.validation * total))
         if not kept:
             raise InputError(field, source.train.files[0].name, "holds one sequence: none to hold out", "give more")
-        train, held_out = _cut(train, kept * source.sequence)
-    listed = [*source.train.files, *(source.validation.files if source.validation else ())]
-    splits = {"train": train, "validation": held_out}
+        before, after = _cut(train, kept * source.sequence)
+        splits = {"train": _counts(before, source.sequence), "validation": _counts(after, source.sequence)}
+    elif not texts:
+        shards = place.shards(f"corpus.{recipe.name}.validation", held_out, source.sequence)
+        splits["validation"] = _counts(shards, source.sequence)
+    listed = [
+        (file.name, file.size, file.version) for each in (source.train, held_out) for file in (each or _NONE).files
+    ]
+    splits = {**manifest["splits"], **splits}
+    return {
+        **manifest,
+        "key": recipe.key,
+        "recipe": canonical(recipe),
+        "content": digest("sequences", listed, recipe.validation, manifest.get("content", "")),
+        "splits": splits,
+        "documents": sum(counts["documents"] for counts in splits.values()),
+        "places": place.files,
+    }
+
+
+_NONE = listing(())
+
+
+def _of_none(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The manifest of a corpus without texts, as far as it does not depend on its sequences."""
+    vocabulary = folder / "tokenizer.json"
+    vocabulary.write_bytes(tokenizer_json(recipe.tokenizer, LONGEST_DOCUMENT))
+    sizes = tokenizer.bytes_per_token(vocabulary, recipe.vocab_size)
+    (folder / "token_bytes.bin").write_bytes(sizes.astype("<i4").tobytes())
     return {
         "format": FORMAT,
         "name": recipe.name,
-        "key": recipe.key,
-        "recipe": canonical(recipe),
         "vocab_size": recipe.vocab_size,
-        "end_of_document": tokenizer.load(vocabulary).token_to_id(recipe.tokenizer.end_of_document),
-        "dtype": train[0]["dtype"],
-        "content": digest("sequences", [(file.name, file.size, file.version) for file in listed], recipe.validation),
-        "splits": {name: _counts(shards, source.sequence) for name, shards in splits.items()},
-        "documents": sum(shard["tokens"] for shards in splits.values() for shard in shards) // source.sequence,
-        "duplicates": 0,
-        "empty": 0,
-        "pieces": 0,
-        "places": [_place(Path(file.url)) for file in listed],
+        "end_of_document": end_of_document(recipe, vocabulary),
+        "dtype": token_dtype(recipe.vocab_size),
+        "splits": {},
+        **dict.fromkeys(("duplicates", "empty", "pieces"), 0),
         "files": {file.name: files.sha256(file) for file in sorted(folder.iterdir())},
         "platform": {
             "system": platform.system(),
@@ -71,21 +105,60 @@ def pretokenized(recipe: Recipe, source: MegatronSource, folder: Path) -> dict[s
     }
 
 
-def _shards(field: str, listing: Listing, sequence: int) -> Shards:
-    """The data of all pairs in order, each of them checked."""
-    shards: Shards = []
-    for pair in pairs(field, listing.files):
-        dtype, _ = check(pair, sequence, field)
-        shards += _parts(pair, dtype)
-    return shards
+def _of_texts(
+    recipe: Recipe, source: MegatronSource, root: Path, folder: Path, processes: int, display: PlainDisplay
+) -> dict[str, Any]:
+    """The manifest of its texts to validate on, as a corpus without any to train on."""
+    texts = FilesSource(_NONE, (Part("all"),), source.validation, source.text, source.format)
+    return assemble(replace(recipe, source=texts), root, folder, processes, display)
 
 
-def _parts(pair: Pair, dtype: str) -> Shards:
-    width = int(dtype[-1])
-    return [
-        {"file": os.path.abspath(part.url), "dtype": dtype, "first": 0, "tokens": part.size // width}
-        for part in pair.parts
-    ]
+class _Place:
+    """Where files lie, seen from the folder of a corpus: elsewhere on this machine, or in the store."""
+
+    def __init__(self, root: Path, folder: Path, display: PlainDisplay) -> None:
+        self.root, self.folder, self.display = root, folder, display
+        self.files: list[dict[str, Any]] = []
+
+    def shards(self, field: str, files: Listing, sequence: int) -> Shards:
+        """The data of all pairs in order, each of them checked before its data are fetched."""
+        shards: Shards = []
+        self._check_disk(field, files.files)
+        for pair in pairs(field, files.files):
+            dtype, _ = check(replace(pair, index=self._here(field, pair.index)), sequence, field)
+            for part in pair.parts:
+                file = self._here(field, part).url
+                tokens = part.size // int(dtype[-1])
+                shards.append({"file": self._named(file), "dtype": dtype, "first": 0, "tokens": tokens})
+        return shards
+
+    def _here(self, field: str, file: ListedFile) -> ListedFile:
+        """The file on this machine, fetched if it is not."""
+        if not is_here(file) and not place_of_file(file, sequences_folder(self.root)).exists():
+            self.display.print_line(f"{field}: fetching {file.name} ({size(file.size)})")
+        path = fetch(file, sequences_folder(self.root), field)
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(field, path, f"cannot be read ({error.strerror})", "check the path") from None
+        if status.st_size != file.size:
+            raise InputError(field, path, "has changed since it was planned", "run the command again")
+        named = self._named(str(path))
+        self.files.append({"path": named, "size": status.st_size, "changed_ns": status.st_mtime_ns})
+        return replace(file, url=str(path))
+
+    def _named(self, file: str) -> str:
+        """Of a file of the store, its place from the folder of the corpus: a store may move."""
+        path = os.path.abspath(file)
+        inside = Path(path).is_relative_to(os.path.abspath(self.root))
+        return os.path.relpath(path, os.path.abspath(self.folder)) if inside else path
+
+    def _check_disk(self, field: str, listed: Iterable[ListedFile]) -> None:
+        missing = [f for f in listed if not is_here(f) and not place_of_file(f, sequences_folder(self.root)).exists()]
+        needed, free = sum(file.size for file in missing), shutil.disk_usage(self.root).free
+        if needed > free:
+            why = f"{size(needed)} are to be fetched for {field}, and {size(free)} are free"
+            raise InputError("root", self.root, why, "choose a folder on a larger disk")
 
 
 def _cut(shards: Shards, tokens: int) -> tuple[Shards, Shards]:
@@ -104,8 +177,3 @@ def _cut(shards: Shards, tokens: int) -> tuple[Shards, Shards]:
 def _counts(shards: Shards, sequence: int) -> dict[str, Any]:
     tokens = sum(shard["tokens"] for shard in shards)
     return {"documents": tokens // sequence, "tokens": tokens, "bytes": 0, "sequence": sequence, "shards": shards}
-
-
-def _place(path: Path) -> dict[str, Any]:
-    status = path.stat()
-    return {"path": os.path.abspath(path), "size": status.st_size, "changed_ns": status.st_mtime_ns}

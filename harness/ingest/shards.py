@@ -28,7 +28,6 @@ from harness.corpora import held_out, tokenizer
 from harness.corpora.corpus import FORMAT, SPLITS
 from harness.corpora.splits import DOCUMENT_DTYPE
 from harness.corpora.tokenizer import EncodingError
-from harness.ingest.pretokenized import pretokenized
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.texts import embedded
 from harness.texts.embedded import OrderedMap
@@ -44,8 +43,6 @@ _BATCH_CHARACTERS = 1 << 19
 
 def ingest(recipe: Recipe, folder: Path, ordered_map: OrderedMap, report: Report) -> dict[str, Any]:
     """Write all files of a corpus into the empty `folder`; returns the manifest. Raises InputError."""
-    if isinstance(recipe.source, MegatronSource):
-        return pretokenized(recipe, recipe.source, folder)
     longest = recipe.source.longest_document if isinstance(recipe.source, LocalSource) else LONGEST_DOCUMENT
     vocabulary = folder / "tokenizer.json"
     vocabulary.write_bytes(tokenizer_json(recipe.tokenizer, longest))

@@ -81,7 +81,8 @@ class FilesSource:
 class MegatronSource:
     """Sequences of tokens that another program drew, in its order: Megatron's .idx and .bin (`format: megatron`).
 
-    Window w is sequence w: all of its tokens, none of its neighbours'. Its tokens are read where they lie.
+    Window w is sequence w: all of its tokens, none of its neighbours'. Its tokens are read where they lie, or
+    where they were fetched to.
     """
 
     train: Listing
@@ -89,7 +90,11 @@ class MegatronSource:
     sequence: int = 2049
     """Tokens of every sequence: the one `batch.seq_len` that can be trained on, and one more."""
     validation: Listing | None = None
-    """Pairs of their own; None: the last of the sequences, as many as `Recipe.validation` says, are not trained on."""
+    """Pairs of their own, or texts; None: the last of the sequences, as many as `Recipe.validation` says."""
+    text: str = "text"
+    """Of texts to validate on: field of a record that holds the text."""
+    format: str = ""
+    """Of texts to validate on: as of `FilesSource`."""
 
 
 def listing(files: Iterable[ListedFile]) -> Listing:

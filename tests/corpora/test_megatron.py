@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
@@ -15,7 +18,7 @@ from harness.corpora.corpus import Corpus, open_corpus
 from harness.corpora.megatron import check, pairs
 from harness.ingest.build import build
 from harness.program.mixture import ORIGINAL, window_at
-from harness.texts.listed import MegatronSource
+from harness.texts.listed import MegatronSource, listing
 from harness.texts.recipe import CORPUS_CODE, Recipe, given_tokenizer
 from tests.megatron_files import index_of, listed, write_pair
 
@@ -74,6 +77,57 @@ def test_validation_of_its_own_and_several_pairs(vocabulary: Path, tmp_path: Pat
     corpus = opened(tmp_path / "runs", recipe_of(vocabulary, tmp_path / "data", tmp_path / "held"))
     assert (corpus.train.read(np.arange(80), LENGTH - 1) == np.concatenate([first, second])).all()
     assert (corpus.validation.read(np.arange(9), LENGTH - 1) == held).all()
+
+
+def test_validation_on_texts(vocabulary: Path, tmp_path: Path) -> None:
+    """As of the Pile, whose validation split is text: window w of it is that of any corpus of text."""
+    write_pair(tmp_path / "data" / "document", drawn())
+    lines = [json.dumps({"meta": {"text": f"the loss of model {n} on data"}}) for n in range(40)]
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "val.jsonl").write_text("\n".join(lines))
+    plain = recipe_of(vocabulary, tmp_path / "data", tmp_path / "held")
+    assert isinstance(plain.source, MegatronSource)
+    recipe = replace(plain, source=replace(plain.source, text="meta.text"))
+    corpus = opened(tmp_path / "runs", recipe)
+    assert corpus.train.windows(LENGTH - 1) == COUNT
+    assert (corpus.train.read(np.arange(COUNT), LENGTH - 1) == drawn()).all()
+    windows = corpus.validation.windows(LENGTH - 1)
+    assert windows > 20
+    first, second = corpus.validation.read(np.array([0, 1]), LENGTH - 1)
+    assert first[-1] == second[0]  # a stream of documents, not sequences of their own
+    text = corpus.tokenizer().decode(corpus.validation.read(np.arange(windows), LENGTH - 1)[:, :-1].flatten().tolist())
+    assert text.startswith("the loss of model 0 on datathe loss of model 1 on data")
+    with pytest.raises(InputError, match=r"^text=text: line 1 of val\.jsonl has no such column"):
+        build([plain], tmp_path / "other", progress=False)
+
+
+def test_files_of_a_server_are_fetched_once_and_stay(vocabulary: Path, tmp_path: Path) -> None:
+    write_pair(tmp_path / "data" / "document", drawn(), "u2", (800,))
+    server = fsspec.filesystem("memory")
+    server.put(str(tmp_path / "data"), "/sequences", recursive=True)
+    here = recipe_of(vocabulary, tmp_path / "data")
+    assert isinstance(here.source, MegatronSource)
+    remote = listing(replace(f, url=f"memory://sequences/{f.name}") for f in here.source.train.files)
+    recipe = replace(here, source=replace(here.source, train=remote))
+    assert recipe.key == here.key
+    (tmp_path / "a").mkdir()
+    corpus = opened(tmp_path / "a" / "runs", recipe)
+    server.rm("/sequences", recursive=True)
+    assert (corpus.train.read(np.arange(45), LENGTH - 1) == drawn()[:45]).all()
+    (tmp_path / "a").rename(tmp_path / "b")  # a store may move
+    assert (open_corpus(tmp_path / "b" / "runs", recipe).train.read(np.array([7]), LENGTH - 1) == drawn()[7]).all()
+    shutil.rmtree(tmp_path / "b" / "runs" / "corpora")
+    assert opened(tmp_path / "b" / "runs", recipe).content == corpus.content
+
+
+def test_an_index_and_its_data_may_be_of_two_patterns(tmp_path: Path) -> None:
+    write_pair(tmp_path / "d", drawn(), "u2", (800,))
+    files = [replace(f, name=f"{int(f.name.endswith('.bin'))}/{f.name}") for f in listed(tmp_path).files]
+    (pair,) = pairs("files", files)
+    assert [part.name for part in pair.parts] == ["1/d-00000-of-00001.bin", "1/d-00001-of-00001.bin"]
+    twice = [*files, *(replace(f, name=f"2/{f.name.split('/')[1]}") for f in files)]
+    with pytest.raises(InputError, match="there is no"):
+        pairs("files", twice)
 
 
 def test_the_key_is_of_the_files_and_not_of_their_place(vocabulary: Path, tmp_path: Path) -> None:
