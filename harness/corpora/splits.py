@@ -203,7 +203,8 @@ class MixedSplit:
         if self.weights is None:
             return drawn / self.windows(seq_len)
         shares = counts(self.weights, drawn)
-        return max(part.epochs(int(share), seq_len) for part, share in zip(self.parts, shares, strict=True) if share)
+        read = [part.epochs(int(share), seq_len) for part, share in zip(self.parts, shares, strict=True) if share]
+        return max(read, default=0.0)
 
     def documents_at(self, window: int, seq_len: int) -> list[tuple[str, int]]:
         ((_, at, part),) = self._by_part(np.array([window]), seq_len)
