@@ -80,7 +80,7 @@ def patterns_of(field: str, value: Any) -> tuple[str, ...]:
     for one in given:
         if not isinstance(one, str) or not one:
             raise InputError(field, one, "neither a path nor a URL", "give a path, a glob or a URL, or a list of them")
-    return tuple(one if is_remote(one) else str(user_path(field, one)) for one in given)
+    return tuple(one if is_remote(one) else str(user_path(field, one.removeprefix("file://"))) for one in given)
 
 
 def remote_patterns(config: Config) -> Iterator[tuple[str, tuple[str, ...], str]]:

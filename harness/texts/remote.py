@@ -10,6 +10,7 @@ Refusals are InputErrors in one line; none shows a token. `UnreachableError`: no
 
 from __future__ import annotations
 
+import datetime
 import glob
 import re
 import time
@@ -142,7 +143,10 @@ def _version(info: dict[str, Any]) -> str:
         if info.get(key):
             kind = "etag" if key == "etag" else key
             return f"{kind} {str(info[key]).strip().strip(chr(34))}"
-    return next((f"modified {info[key]}" for key in _TIMES if info.get(key)), "")
+    changed = next((info[key] for key in _TIMES if info.get(key)), None)
+    if isinstance(changed, datetime.datetime):
+        changed = changed.timestamp()
+    return "" if changed is None else f"modified {round(changed, 3) if isinstance(changed, float) else changed}"
 
 
 def _system(field: str, pattern: str, scheme: str) -> tuple[Any, str]:
@@ -193,6 +197,8 @@ def _refusal(field: str, url: str, error: Exception, status: int | None) -> Inpu
         return UnreachableError(field, url, "was never listed, and HF_HUB_OFFLINE is set", "unset it once")
     if status in (408, 429, 500, 502, 503, 504):
         return InputError(field, url, f"the server answered {status}, {len(WAITS) + 1} times", "try again later")
+    if names & {"EntryNotFoundError", "RemoteEntryNotFoundError"}:
+        return InputError(field, url, "matches no file", "the repository has no such folder")
     if "RevisionNotFoundError" in names:
         return InputError(field, url, "the repository has no such revision", "give one that it has after @")
     if status in (401, 403, 404) and url.startswith("hf://"):
@@ -205,7 +211,7 @@ def _refusal(field: str, url: str, error: Exception, status: int | None) -> Inpu
         return InputError(
             field, url, f"the server answers {status}: it is closed", "give it credentials, or download it"
         )
-    if status == 404 or names & {"FileNotFoundError", "EntryNotFoundError", "RemoteEntryNotFoundError"}:
+    if status == 404 or "FileNotFoundError" in names:
         return InputError(field, url, "no such file there", "check the URL")
     if names & {"ConnectError", "ConnectTimeout", "ProxyError", "ClientConnectorError", "ConnectionError", "gaierror"}:
         kind = next(iter(names & {"ConnectTimeout", "ProxyError"}), "no connection")
