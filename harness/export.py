@@ -23,7 +23,8 @@ from harness.core.options import Parser, path, refuse_words
 from harness.core.units import size
 from harness.exported import card, upload
 from harness.exported import folder as exported
-from harness.model.checkpoints import CHECKPOINTS, described
+from harness.model.checkpoints import CHECKPOINTS, described, missing
+from harness.model.hub import fetch
 from harness.model.pretrained import checkpoint_content, tokenizer_file
 from harness.plan.recorded_corpora import corpora_of
 from harness.plan.recorded_runs import Document, corpus_names, find_run, program_of
@@ -163,7 +164,10 @@ def _make(store: Store, chosen: Chosen, folder: Path, options: Any, facts: dict[
         rows=[row for row in store.rows(chosen.info.address) if row.windows_hash in document["measures"]],
         dtype=options.dtype,
         end_of_document=end,
-        base_model=document.get("checkpoint", {}).get("repository"),
+        origin=document.get("checkpoint"),
+        datasets=_datasets(
+            document, [names.get(source.corpus, "") for phase in program.phases for source in phase.sources]
+        ),
     )
     facts = {
         **facts,
@@ -177,20 +181,23 @@ def _make(store: Store, chosen: Chosen, folder: Path, options: Any, facts: dict[
 
 def _checkpoint(store: Store, document: Document, content: str, given: Path | None) -> Path:
     """The folder of the checkpoint that the run started from: one that still holds what its content says."""
-    hub = [
-        one / CHECKPOINTS / name for one in (store.root, *store.parents) for name in files.listing(one / CHECKPOINTS)
-    ]
-    kept = [one for one in hub if (described(one) or {}).get("content") == content]
-    where = [given] if given else [*kept, Path(str(document["config"]["path"])).expanduser()]
+    origin, own = document.get("checkpoint"), document["config"]["path"]
+    where = [given] if given else [] if origin or own is None else [Path(str(own)).expanduser()]
+    for kept in [] if given else [one / CHECKPOINTS for one in (store.root, *store.parents)]:
+        there = [kept / name for name in sorted(files.listing(kept))]
+        where += [one for one in there if (described(one) or {}).get("content") == content]
     reason = "it is gone"
     for folder in where:
         try:
+            if folder.parent.name == CHECKPOINTS and missing(folder):
+                fetch(folder)
             if folder.is_dir() and checkpoint_content(folder) == content:
                 return folder
-            reason = "holds another checkpoint by now" if folder.is_dir() else reason
+            reason = "it holds another checkpoint by now" if folder.is_dir() else reason
         except InputError as error:
             reason = error.why
-    field, value = ("--checkpoint", given) if given else ("path", document["config"]["path"])
+    named = own if origin is None else f"{origin['repository']}@{origin['commit'][:12]}"
+    field, value = ("--checkpoint", given) if given else ("path", named)
     raise InputError(field, value, f"the run started from it, and {reason}", "give --checkpoint FOLDER, a copy of it")
 
 
@@ -206,6 +213,13 @@ def _manifest(store: Store, key: str) -> tuple[Path, dict[str, Any]] | None:
                 except (OSError, CorruptError, KeyError) as error:
                     print(f"warning: corpus {name}: {error}", file=sys.stderr)
     return None
+
+
+def _datasets(document: Document, trained: Sequence[str]) -> list[str]:
+    """OWNER/NAME of the hub's datasets among the files of the corpora that were trained on."""
+    corpora = document["config"].get("corpus") or {}
+    given = [corpora[name].get("files") for name in dict.fromkeys(trained) if isinstance(corpora.get(name), dict)]
+    return card.hub_datasets([url for urls in given for url in ([urls] if isinstance(urls, str) else urls or [])])
 
 
 def _tokenizer(

@@ -53,8 +53,8 @@ class Told:
     """How the weights are written."""
     end_of_document: str
     """The token behind each document."""
-    base_model: str | None = None
-    """OWNER/NAME of the hub's repository that it started from."""
+    origin: Mapping[str, Any] | None = None
+    """The hub's repository, revision and commit that it started from."""
     datasets: Sequence[str] = field(default=())
     """OWNER/NAME of the hub's datasets that it was trained on."""
 
@@ -98,8 +98,8 @@ def _front(told: Told) -> str:
     """The block of YAML that a hub reads."""
     front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     front["tags"] = ["continual-pre-training", "rewarm"]
-    if told.base_model:
-        front["base_model"] = told.base_model
+    if told.origin:
+        front["base_model"] = told.origin["repository"]
     if told.datasets:
         front["datasets"] = sorted(told.datasets)
     return f"---\n{yaml.safe_dump(front, sort_keys=False).strip()}\n---"
@@ -107,7 +107,7 @@ def _front(told: Told) -> str:
 
 def _training(told: Told) -> list[str]:
     program, base = told.program, told.base_position
-    start = "random weights" if isinstance(program.root, Scratch) else told.base_model or f"the checkpoint {told.model}"
+    start = "random weights" if isinstance(program.root, Scratch) else _checkpoint(told)
     if isinstance(program.root, Scratch) and base:
         start += f", which {count(program.tokens(min(base, program.steps)))} tokens of pre-training made a base"
     stage = "" if program.steps == told.steps else f" of a run of {told.steps:,}"
@@ -131,6 +131,14 @@ def _training(told: Told) -> list[str]:
         f" {adam.clip:g}; batches of {phase.batch:,} sequences of {phase.seq_len:,} tokens, {phase.precision}."
     )
     return [f"# {told.name}", text, "## Training", "\n".join(lines), geometry]
+
+
+def _checkpoint(told: Told) -> str:
+    origin = told.origin
+    if origin is None:
+        return f"the checkpoint {told.model}"
+    at = f" at `{origin['revision']}`" if origin["revision"] else ""
+    return f"{origin['repository']}{at} (commit `{origin['commit'][:12]}`)"
 
 
 def _data(told: Told) -> list[str]:
@@ -180,5 +188,6 @@ def _cell(text: str) -> str:
 
 def hub_datasets(urls: Sequence[str]) -> list[str]:
     """OWNER/NAME of every dataset of a hub among URLs."""
-    found = {"/".join(url.removeprefix("hf://datasets/").split("/")[:2]) for url in urls if url.startswith("hf://data")}
-    return sorted(name.partition("@")[0] for name in found)
+    hub = "hf://datasets/"
+    found = {"/".join(url.removeprefix(hub).split("/")[:2]).partition("@")[0] for url in urls if url.startswith(hub)}
+    return sorted(found)

@@ -160,7 +160,8 @@ def _why(store: Store, entry: Entry, kept: Kept, found: Wanted) -> str | None:
         case "corpora":
             return None if entry.name[-12:] in kept.corpora or kept.at_work else NO_RUN
         case "shards" | "listings":
-            return None if kept.building or kept.at_work or address in kept.manifests else "no corpus is made of it"
+            known = address if entry.kind == "shards" else _digest(entry)
+            return None if kept.building or kept.at_work or known in kept.manifests else "no corpus is made of it"
         case "fetched":
             return None if kept.building or kept.at_work else "every corpus that a run needs is built"
         case "checkpoints":
@@ -203,6 +204,14 @@ def _manifest(folder: Path) -> str:
     try:
         return (folder / "manifest.json").read_text(encoding="utf-8")
     except OSError:
+        return ""
+
+
+def _digest(entry: Entry) -> str:
+    """Of the files in a listing, as a recipe has it; empty, which every text holds, where it cannot be read."""
+    try:
+        return str((files.read_json(entry.path) or {}).get("digest", ""))
+    except CorruptError:
         return ""
 
 

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from harness.__main__ import main as harness_main
 from harness.core.errors import InputError
 from harness.corpora import tokenizer
 from harness.export import main
@@ -23,8 +24,9 @@ from harness.plan.recorded_runs import find_run, program_of
 from harness.plan.run_file import write_documents
 from harness.program.program import Scratch
 from harness.store.store import Store
+from tests.hub_server import Hub
 from tests.launched import launched
-from tests.tiny import planned
+from tests.tiny import command, planned
 
 BASE = 60  # where the base of a tiny run ends
 TOKENS = torch.arange(3, 19)[None]  # a sequence of sixteen
@@ -290,3 +292,21 @@ def test_a_checkpoint_that_moved_is_found_by_its_content(llama: Path, tmp_path: 
     (other / "config.json").write_text((other / "config.json").read_text() + "\n")
     with pytest.raises(InputError, match=r"^--checkpoint=.*holds another checkpoint"):
         main(["llama", str(tmp_path / "second"), root, "--checkpoint", str(other)])
+
+
+def test_a_run_from_a_hub_names_its_repository(
+    llama: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoint is the one that the store fetched: the hub is asked nothing."""
+    with Hub() as hub:
+        hub.use(monkeypatch, tmp_path)
+        commit = hub.commit("someone/tiny", llama / "model")
+        start = f"name=tiny start=hf path=someone/tiny lr=0.01 scale.tokens=640 root={tmp_path / 'runs'}"
+        assert harness_main(command(texts, start).split()) == 0
+        asked = hub.count()
+        assert main(["tiny", str(tmp_path / "model"), f"root={tmp_path / 'runs'}"]) == 0
+        assert hub.count() == asked
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert yaml.safe_load(text.split("---\n")[1])["base_model"] == "someone/tiny"
+    assert f"from someone/tiny (commit `{commit[:12]}`)" in text
+    assert torch.equal(logits(loaded(tmp_path / "model")), logits(stored(llama / "runs", "llama")))
