@@ -144,7 +144,9 @@ class _Place:
         if status.st_size != file.size:
             raise InputError(field, path, "has changed since it was planned", "run the command again")
         named = self._named(str(path))
-        self.files.append({"path": named, "size": status.st_size, "changed_ns": status.st_mtime_ns})
+        known = file.version.removeprefix("sha256 ") if file.version.startswith("sha256 ") else ""
+        place = {"path": named, "size": status.st_size, "changed_ns": status.st_mtime_ns, "sha256": known}
+        self.files.append(place)
         return replace(file, url=str(path))
 
     def _named(self, file: str) -> str:

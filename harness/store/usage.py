@@ -26,6 +26,7 @@ KINDS = (
     "jobs",
     "corpora",
     "shards",
+    "sequences",
     "listings",
     "fetched",
     "checkpoints",

@@ -19,7 +19,7 @@ from harness.store.usage import ASIDE, KINDS, LEAVINGS, Entry, take_away
 from harness.upkeep.needs import Needs, Wanted
 
 # What a run could need: nothing of it is removed while it is not known what is needed.
-OF_RUNS = ("states", "measurements", "corpora", "shards", "listings", "fetched", "checkpoints")
+OF_RUNS = ("states", "measurements", "corpora", "shards", "sequences", "listings", "fetched", "checkpoints")
 NO_RUN = "no recorded run needs it"
 
 
@@ -93,7 +93,7 @@ def only_of(
         elif entry.kind == "corpora":
             if entry.path in gone:
                 removals.append(Removal(entry, "no other run reads it"))
-        elif entry.kind == "shards":
+        elif entry.kind in ("shards", "sequences"):
             if entry.name in shards and entry.name not in kept.manifests and not (kept.building or kept.at_work):
                 removals.append(Removal(entry, "no other corpus is made of it"))
         elif entry.kind == "checkpoints" and (content := _content(entry)) in mine.checkpoints - kept.checkpoints:
@@ -159,8 +159,8 @@ def _why(store: Store, entry: Entry, kept: Kept, found: Wanted) -> str | None:
             return None if address in kept.states else NO_RUN
         case "corpora":
             return None if entry.name[-12:] in kept.corpora or kept.at_work else NO_RUN
-        case "shards" | "listings":
-            known = address if entry.kind == "shards" else _digest(entry)
+        case "shards" | "sequences" | "listings":
+            known = address if entry.kind != "listings" else _digest(entry)
             return None if kept.building or kept.at_work or known in kept.manifests else "no corpus is made of it"
         case "fetched":
             return None if kept.building or kept.at_work else "every corpus that a run needs is built"
