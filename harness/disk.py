@@ -104,7 +104,7 @@ def _usage(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
         "kinds": [{"kind": kind, "entries": len(sizes), "bytes": sum(sizes)} for kind, sizes in kinds.items()],
         "runs": runs,
         "unneeded": {"entries": len(free), "bytes": sum(removal.entry.bytes for removal in free)},
-        "warnings": [*found.stops, *found.warnings],
+        "warnings": [*found.stops, *found.unread, *found.warnings],
     }
     lines = [f"{size(document['bytes']):>9}  {store.root} ({size(document['free'])} are free on its disk)"]
     for kind, sizes in sorted(kinds.items(), key=lambda pair: -sum(pair[1])):
@@ -113,7 +113,8 @@ def _usage(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
         lines += ["", f"{'in all':>9}  {'its own':>9}  run (its own: what `rm` would free)"]
         lines += [f"{size(run['bytes']):>9}  {size(run['own']):>9}  {run['run']}" for run in runs[:SHOWN]]
         lines += [f"... and {len(runs) - SHOWN} more (--json has all)"] if len(runs) > SHOWN else []
-    lines += ["", f"no run needs {size(document['unneeded']['bytes'])} of it: `python -m harness.disk gc`"]
+    if free:
+        lines += ["", f"no run needs {size(document['unneeded']['bytes'])} of it: `python -m harness.disk gc`"]
     _warn(document["warnings"])
     return document, lines, 0
 
@@ -155,7 +156,11 @@ def _gc(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
     removed, left = chosen, list[str]()
     if not options.dry_run:
         removed, left = carry_out(store, chosen, lambda: removals(wanted(store), inventory(store.root), options.older))
-    said = [*(f"what runs need is left alone: {stop}" for stop in found.stops), *found.warnings, *left]
+    said = [
+        *(f"what runs need is left alone: {stop}" for stop in (*found.stops, *found.unread)),
+        *found.warnings,
+        *left,
+    ]
     _warn(said)
     lines = _removal_lines(removed, options.dry_run)
     lines += [f"{young} more are younger than --older allows (--older 0d takes them, too)"] if young else []
@@ -171,8 +176,8 @@ def _rm(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
     if not options.dry_run:
         store.check_writable()
     found = wanted(store)
-    if found.stops:
-        raise InputError("root", store.root, found.stops[0], "see to that first, for others could need what would go")
+    if stops := [*found.stops, *(found.unread if found.queue_known else [])]:
+        raise InputError("root", store.root, stops[0], "see to that first, for others could need what would go")
     folders = {f"{d['name']}-{d['key'][:12]}" for d in (find_run(store, name) for name in options.names)}
     chosen = [
         needs
@@ -230,10 +235,10 @@ def _verify(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]
         "bytes": found.bytes,
         "damaged": found.damaged,
     }
-    lines = [f"damaged: {one['kind']} {one['name']}: {one['why']}" for one in found.damaged]
-    whole = "all whole" if not lines else f"{len(lines)} damaged, named above"
-    lines.append(f"{found.entries} entries of {store.root}, {size(found.bytes)}: {whole}")
-    return document, lines, 1 if found.damaged else 0
+    _warn([f"{one['kind']} {one['name']} is damaged: {one['why']}" for one in found.damaged])
+    whole = f"{len(found.damaged)} damaged" if found.damaged else "all whole"
+    line = f"{found.entries} entries of {store.root}, {size(found.bytes)}: {whole}"
+    return document, [line], 1 if found.damaged else 0
 
 
 # shared

@@ -30,7 +30,7 @@ Document = Mapping[str, Any]  # a run.json
 
 def find_run(store: Store, text: str) -> dict[str, Any]:
     """The one recorded run whose name, folder or key begins with `text`; an exact name wins. Its program is checked."""
-    documents = store.runs()
+    documents = [d for d in store.runs() if isinstance(d.get("name"), str) and isinstance(d.get("key"), str)]
     exact = [d for d in documents if text in (d["name"], d["key"], f"{d['name']}-{d['key'][:12]}")]
     found = exact or [d for d in documents if d["name"].startswith(text) or d["key"].startswith(text)]
     if len(found) == 1:

@@ -10,6 +10,7 @@ work on what no run names) stops every removal of what a run could need.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,8 @@ class Wanted:
     """Recorded in stores that name this one as parent."""
     stops: list[str] = field(default_factory=list)
     """Why it is not known what is needed."""
+    unread: list[str] = field(default_factory=list)
+    """Jobs that are queued, or may be, and whose needs cannot be read: they stop it, too."""
     warnings: list[str] = field(default_factory=list)
     """What to know before something is removed."""
     queue_known: bool = True
@@ -85,8 +88,8 @@ def wanted(store: Store) -> Wanted:
     for folder, document in found.documents.items():
         try:
             found.runs.append(needs_of(document, stored, found.off_path, folder))
-        except CorruptError as error:
-            found.stops.append(f"{error}: what it needs is not known")
+        except (CorruptError, KeyError, TypeError, AttributeError) as error:
+            found.stops.append(f"{folder.name}: what it needs is not known ({error}); put its run.json back")
     _add_queued(store, found)
     _add_children(store, found)
     _add_at_work(store, found)
@@ -137,7 +140,10 @@ def _addresses(store: Store) -> set[str]:
 
 def _off_path(store: Store, documents: Collection[dict[str, Any]]) -> dict[str, int]:
     own = Store(store.root)
-    named = {state["address"] for document in documents for state in document.get("path", ())}
+    named = set[str]()
+    for document in documents:
+        with contextlib.suppress(KeyError, TypeError):  # no run.json: `wanted` says so
+            named |= {state["address"] for state in document["path"]}
     infos = [info for address in sorted(own.addresses() - named) if (info := own.state(address)) is not None]
     return {info.address: int(info.meta["position"]) for info in infos}
 
@@ -174,7 +180,10 @@ def _add_queued(store: Store, found: Wanted) -> None:
         try:
             tasks = [read_back(Task, task) for task in read_work(folder, index)["tasks"]]
         except (OSError, KeyError, TypeError, ValueError) as error:
-            found.stops.append(f"job {index} of {folder.name} is queued, and what it needs is not known ({error!r})")
+            state = "is" if found.queue_known else "may be"
+            found.unread.append(
+                f"job {index} of {folder.name} {state} queued, and what it needs is not known ({error!r})"
+            )
             continue
         found.queued += [_needs_of_task(task, f"job {index} of {folder.name}") for task in tasks]
 
@@ -205,8 +214,8 @@ def _add_children(store: Store, found: Wanted) -> None:
             try:
                 needs = needs_of(document, stored, {}, folder)
                 found.children.append(replace(needs, corpora=frozenset()))  # it has corpora of its own
-            except CorruptError as error:
-                seen.stops.append(str(error))
+            except (CorruptError, KeyError, TypeError, AttributeError) as error:
+                seen.stops.append(f"{folder.name}: what it needs is not known ({error})")
         found.warnings.append(f"{root} names this store as parent: what its runs need stays")
         found.warnings += [f"{root}: {stop}" for stop in seen.stops]
 

@@ -6,6 +6,7 @@ removals = only_of(inventory(store.root), rest, chosen)
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Kept:
     manifests: str = ""
     """Of the corpora that stay: they name their shards and listings."""
     building: bool = False
-    """An unfinished run needs a corpus that is not there: what may become a part of it stays."""
+    """An unfinished run needs a corpus that is not there, or a damaged one: what may be a part of it stays."""
     at_work: bool = False
     """Somebody is writing a corpus right now, whose run is recorded once all its corpora are there."""
 
@@ -81,7 +82,7 @@ def only_of(
         for entry in entries
         if entry.kind == "corpora" and entry.name[-12:] in mine.corpora - kept.corpora and not keep_corpora
     ]
-    shards = "".join(_manifest(path) for path in gone)
+    shards = "".join(_manifest(path) or "" for path in gone)
     removals = []
     for entry in entries:
         address = entry.name.partition(".")[0]
@@ -143,9 +144,10 @@ def _kept(entries: Sequence[Entry], needs: Sequence[Needs]) -> Kept:
         kept.corpora |= {key[:12] for key in one.corpora}
         kept.checkpoints |= {one.checkpoint} if one.checkpoint else set()
     there = [entry for entry in entries if entry.kind == "corpora" and entry.name[-12:] in kept.corpora]
-    kept.manifests = "".join(_manifest(entry.path) for entry in there)
+    manifests = [_manifest(entry.path) for entry in there]
+    kept.manifests = "".join(text or "" for text in manifests)
     to_come = {key[:12] for one in needs if not one.finished for key in one.corpora}
-    kept.building = bool(to_come - {entry.name[-12:] for entry in there})
+    kept.building = bool(to_come - {entry.name[-12:] for entry in there}) or None in manifests
     written = [e for e in entries if e.kind == LEAVINGS and e.path.parent.name in ("corpora", "shards", "fetched")]
     kept.at_work = any(not files.is_abandoned(entry.path) for entry in written)
     return kept
@@ -200,11 +202,12 @@ def _why_job(store: Store, entry: Entry, kept: Kept, found: Wanted) -> str | Non
     return None if unfinished else "all its jobs have ended"
 
 
-def _manifest(folder: Path) -> str:
+def _manifest(folder: Path) -> str | None:
+    """The text of a corpus' manifest, which names its shards and listings; None if that is damaged."""
     try:
-        return (folder / "manifest.json").read_text(encoding="utf-8")
-    except OSError:
-        return ""
+        return json.dumps(files.read_sealed(folder / "manifest.json"))
+    except (OSError, CorruptError, ValueError, RecursionError):
+        return None
 
 
 def _digest(entry: Entry) -> str:

@@ -250,6 +250,9 @@ def _read(draw: random.Random, world: Path, folder: Path) -> tuple[Attack, str]:
         (
             ("harness.evaluate", (name, "windows=6", "launch=inline", f"root={root}")),
             ("harness.peek", (name, "--at", "70", "--root", str(root))),
+            ("harness.export", (name, str(folder / "exported"), "--root", str(root))),
+            ("harness.disk", (draw.choice(("usage", "verify")), "--root", str(root))),
+            ("harness.disk", (*draw.choice((("gc", "--older", "0d"), ("rm", name))), "--root", str(root))),
             ("analysis.__main__", ("runs", "--root", str(root))),
             ("analysis.__main__", ("show", name, "--root", str(root))),
             ("analysis.__main__", ("fit", "dcpt", "--root", str(root), "--corpus", "downstream")),

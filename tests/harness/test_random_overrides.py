@@ -243,6 +243,10 @@ def other(draw: random.Random, world: Path, folder: Path) -> Attack:
     module, arguments = draw.choice(
         (
             ("harness.peek", [name, "--at", draw.choice(("0", "5", "99", odd)), "--root", store]),
+            ("harness.export", [name, f"{folder}/exported", "--at", draw.choice(("60", odd)), "--root", store]),
+            ("harness.disk", [draw.choice(("usage", "verify", odd)), "--runs", odd, "--root", store]),
+            ("harness.disk", ["gc", "--dry-run", "--older", draw.choice(("0d", odd)), "--root", store, drawn]),
+            ("harness.disk", ["rm", name, "--dry-run", "--root", store]),
             ("harness.evaluate", [name, "windows=6", "launch=inline", f"root={store}"]),
             ("harness.evaluate", [name, f"root={store}", drawn]),
             ("harness.sweep", [draw.choice(("demo", "rewarm_warmup", odd)), drawn, "do=plan"]),

@@ -201,6 +201,16 @@ def test_who_is_at_work_is_not_disturbed(root: Path, command: str, capsys: pytes
     assert ("states", end) in gone(called(capsys, root, "gc", "--older", "0d"))
 
 
+@pytest.mark.parametrize("content", ["{}", '{"path": 3}', "[", '{"path": [], "program": {}}'])
+def test_a_record_that_is_none_keeps_everything(root: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (record,) = root.glob("runs/infinite-*/run.json")
+    record.write_text(content)
+    document = called(capsys, root, "gc", "--older", "0d")
+    assert gone(document) == set()
+    assert "is not known" in document["warnings"][0]
+    assert called(capsys, root, "usage")["runs"]
+
+
 def test_a_damaged_record_keeps_what_its_run_may_need(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (record,) = root.glob("runs/infinite-*/run.json")
     record.write_text(record.read_text()[:-9])
@@ -241,6 +251,26 @@ def test_what_a_queued_job_needs_stays(
         assert trunk
         assert not removed & {*trunk, token}
         assert not [name for name in removed if (root / "corpora" / name).exists()]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_job_that_cannot_be_read_stops_gc(
+    root: Path, texts: Path, known: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By name a run is removed all the same where no queue can be asked: who has none cannot know better."""
+    token = submit(root, planned(texts, Store(root), "name=queued schedule=infinite_cosine replay=0.5"))
+    (root / "jobs" / token / "work-0.json").write_text('{"units": []}')
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}" if known else None)
+    monkeypatch.setattr(submissions, "_queue", lambda _: {(token, 0): ("77", "PENDING")})
+    forget(root, "infinite")
+    document = called(capsys, root, "gc", "--older", "0d")
+    assert not {kind for kind, _ in gone(document)} & set(upkeep.OF_RUNS)
+    assert "what it needs is not known" in document["warnings"][0]
+    if known:
+        with pytest.raises(InputError, match="what it needs is not known"):
+            main(["rm", "replayed", f"root={root}"])
+    else:
+        assert gone(called(capsys, root, "rm", "replayed"))
 
 
 def test_a_run_with_a_job_in_the_queue_is_not_removed(
@@ -298,6 +328,11 @@ def test_shards_stay_as_long_as_a_corpus_is_made_of_them(root: Path, capsys: pyt
     document = called(capsys, root, "gc", "--older", "0d", "--dry-run")
     assert gone(document) == {("checkpoints", "ccc")}, "somebody is building"
     writing.rmdir()
+    whole = (corpus / "manifest.json").read_bytes()
+    flip(corpus / "manifest.json")
+    document = called(capsys, root, "gc", "--older", "0d", "--dry-run")
+    assert gone(document) == {("checkpoints", "ccc")}, "nobody knows what it is made of"
+    (corpus / "manifest.json").write_bytes(whole)
     assert gone(called(capsys, root, "gc", "--older", "0d")) == wanted
     assert ("shards", needed) in gone(called(capsys, root, "rm", "--runs", "*"))
 
