@@ -62,7 +62,7 @@ def unneeded(
     before = time.time() - older
     chosen = []
     for entry in entries:
-        if (found.stops and entry.kind in OF_RUNS) or entry.changed > before:
+        if ((found.stops or found.unread) and entry.kind in OF_RUNS) or entry.changed > before:
             continue
         why = _why(store, entry, kept, found)
         if why is not None:
