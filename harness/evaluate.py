@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from harness.cli import execute, run_command, store_of
 from harness.compose.compose import collect
 from harness.compose.overrides import call_of
-from harness.config.fields import whole
+from harness.config.fields import measured_sets, whole
 from harness.config.launching import read_launch
 from harness.core.errors import InputError
 from harness.measure.request import Request, RowKey, split_name
@@ -82,7 +82,11 @@ def _asking(document: Document, own: dict[str, str], store: Store) -> PlannedRun
     windows = whole(own, "windows", 1) if "windows" in own else settings["windows"]
     names = corpus_names(document)
     trained = [names[source.corpus] for phase in program.phases for source in phase.sources]
-    known = [document["upstream"], document["downstream"], *settings["sets"], *trained] if "windows" in own else []
+    known = (
+        [document["upstream"], document["downstream"], *measured_sets(document["config"]), *trained]
+        if "windows" in own
+        else []
+    )
     full = list(dict.fromkeys([*known, *sets]))
     asked = [split_name(name, [*names.values(), *known]) for name in full]
     recipes = corpora_of(document, store, list(dict.fromkeys(name for name, _ in asked)))

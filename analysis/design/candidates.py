@@ -222,7 +222,7 @@ def sweep_file(points: Sequence[Proposed], base: Mapping[str, Any], *, base_seed
     if "defaults" not in base:
         why, remedy = "no `defaults`: it is no sweep file", "give the settings of the sweep that the data came from"
         raise InputError("base", ", ".join(base) or "nothing", why, remedy)
-    header = {key: value for key, value in base.items() if key != "grids"}
+    header = {key: value for key, value in base.items() if key not in ("grids", "grids_at")}
     header["base"] = {"seed": base_seed, **header.get("base", {})}
     grids = [
         {"model": point.model, "replay": _replay(point.r), "tokens": point.D, "seed": point.seed} for point in points

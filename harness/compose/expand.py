@@ -71,20 +71,32 @@ def expand(
         return with_corpora(config, given, folder) if a_point else config
 
     first = config_of({knob.key: next(iter(knob.values())) for knob in knobs}, a_point=False)
+    given_keys = {knob.key for knob in knobs}
     most, combinations = whole(first, "max_points", 1), math.prod(knob.count for knob in knobs)
-    _refuse_many(combinations * _size(first["grids"]), most)
+    _refuse_many(combinations * _size(grids_of(first, given_keys)), most)
     swept = [knob.key for knob in knobs if knob.count > 1]
-    varied = bool(swept) and (bool(first["grids"]) or any(key in known_groups or key == "grids" for key in swept))
+    varied = bool(swept) and (
+        bool(grids_of(first, given_keys)) or any(key in known_groups or key in ("grids", "grids_at") for key in swept)
+    )
     points: list[GridPoint] = []
     for values in itertools.product(*(knob.values() for knob in knobs)):
         given = dict(zip((knob.key for knob in knobs), values, strict=True))
         own = {key: given[key] for key in swept}
-        grids = config_of(given, a_point=False)["grids"] if varied else first["grids"]
+        grids = grids_of(config_of(given, a_point=False) if varied else first, given_keys)
         _refuse_many(len(points) + _size(grids), most)
         for choices in (choices for product in grids for choices in _products(product)) if grids else [{}]:
             _refuse_clash(given, choices, known_groups)
             points.append(GridPoint("", config_of({**given, **choices}), {**own, **choices}))
     return points
+
+
+def grids_of(config: Config, given: Iterable[str]) -> Any:
+    """The grids of a sweep at its scale, unless `grids` was `given`."""
+    at = config.get("grids_at") or {}
+    if not isinstance(at, dict):
+        raise InputError("grids_at", at, "not a mapping of scales", "give {paper: [{warmup: [0, 0.01]}]}")
+    scale = config["scale"].get("name") if isinstance(config.get("scale"), dict) else None
+    return config["grids"] if "grids" in given or scale not in at else at[scale]
 
 
 def labelled(points: Sequence[GridPoint]) -> list[GridPoint]:

@@ -165,6 +165,11 @@ def roles(config: Config) -> tuple[Reference, Reference]:
     return found[0], found[1]
 
 
+def measured_sets(config: Config) -> tuple[str, ...]:
+    """The names of the corpora, and parts of corpora, that are only measured."""
+    return tuple(reference("evaluate.sets", value).name for value in listing(config, "evaluate.sets"))
+
+
 def further(config: Config) -> Iterator[tuple[str, Reference]]:
     """(field, corpus) of what is only measured, and of what the stages draw from."""
     for value in listing(config, "evaluate.sets"):

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.config.fields import Config, as_number, choice, get, listing, number, roles, whole
+from harness.config.fields import Config, as_number, choice, get, listing, measured_sets, number, roles, whole
 from harness.config.limits import POSITIONS
 from harness.config.schedules import Tokens
-from harness.config.shift import corpora
+from harness.config.shift import check_set, corpora
 from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of
 from harness.config.start import Origin, from_checkpoint, read_start, with_published_rates
 from harness.core import units
@@ -24,7 +24,7 @@ from harness.core.errors import InputError
 from harness.core.identity import RUN_NAME, rounded
 from harness.program.program import Adam
 from harness.program.shape import ModelShape, non_embedding, parameters
-from harness.texts.listed import FilesSource, MegatronSource
+from harness.texts.listed import MegatronSource
 from harness.texts.recipe import Recipe
 from harness.texts.vocabulary import require_one_tokenizer
 
@@ -174,7 +174,19 @@ def read_run(config: Config) -> Run:
     return run
 
 
-NOT_OF_A_RUN = ("grids", "launch", "tracker", "root", "parent_stores", "do", "json", "max_points", "hydra", "name")
+NOT_OF_A_RUN = (
+    "grids",
+    "grids_at",
+    "launch",
+    "tracker",
+    "root",
+    "parent_stores",
+    "do",
+    "json",
+    "max_points",
+    "hydra",
+    "name",
+)
 
 
 # --- the parts of a run ----------------------------------------------------------------------------------------------
@@ -231,9 +243,9 @@ def _check_fit(
 
 
 def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe]) -> MeasureGrid:
-    evaluate = config["evaluate"]
-    for name in listing(config, "evaluate.sets"):
-        _check_set(str(name), recipes)
+    sets = measured_sets(config)
+    for name in sets:
+        check_set(name, recipes)
     for field in ("evaluate.every", "evaluate.base_every"):
         tokens.steps(field)  # at least one
     early = tuple(sorted({tokens.steps("evaluate.early", value) for value in listing(config, "evaluate.early")}))
@@ -242,22 +254,8 @@ def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe])
         early=early,
         every=tokens.of("evaluate.every") / tokens.per_step,
         base_every=tokens.of("evaluate.base_every") / tokens.per_step,
-        sets=tuple(evaluate["sets"]),
+        sets=sets,
     )
-
-
-def _check_set(name: str, recipes: Mapping[str, Recipe]) -> None:
-    """InputError unless `name` is a corpus, or NAME.PART of one that has such a part."""
-    if name in recipes:
-        return
-    corpus, _, part = name.partition(".")
-    if not part or corpus not in recipes:
-        raise InputError("evaluate.sets", name, "no such corpus", f"known: {', '.join(recipes)}")
-    source = recipes[corpus].source
-    parts = [one.name for one in source.parts] if isinstance(source, FilesSource) else []
-    if part not in parts:
-        remedy = f"known: {', '.join(parts)}" if parts else f"give {corpus}"
-        raise InputError("evaluate.sets", name, f"{corpus} has no part {part}", remedy)
 
 
 def _name(config: Config, origin: Origin | None) -> str:

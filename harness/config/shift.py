@@ -16,6 +16,7 @@ from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.model.checkpoints import kept, repository_of
 from harness.texts import recipe
+from harness.texts.listed import FilesSource
 from harness.texts.recipe import LONGEST_DOCUMENT, Recipe, TokenizerRecipe, field_of, given_tokenizer
 
 
@@ -51,6 +52,20 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
         longest = whole(config, "corpus.longest_document", 1)
     recipes = _local(tuple(paths.items()), name_of(config, "text"), vocab_size, tokenizer, validation, longest)
     return _distinct(recipes, paths, upstream, downstream)
+
+
+def check_set(name: str, recipes: Mapping[str, Recipe]) -> None:
+    """InputError unless `name` is a corpus, or NAME.PART of one that has such a part."""
+    if name in recipes:
+        return
+    corpus, _, part = name.partition(".")
+    if not part or corpus not in recipes:
+        raise InputError("evaluate.sets", name, "no such corpus", f"known: {', '.join(recipes)}")
+    source = recipes[corpus].source
+    parts = [one.name for one in source.parts] if isinstance(source, FilesSource) else []
+    if part not in parts:
+        remedy = f"known: {', '.join(parts)}" if parts else f"give {corpus}"
+        raise InputError("evaluate.sets", name, f"{corpus} has no part {part}", remedy)
 
 
 def _by_names(

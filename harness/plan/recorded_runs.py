@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.config.compile import StageSpan
+from harness.config.fields import measured_sets
 from harness.config.run import MeasureGrid, Run
 from harness.config.start import Origin
 from harness.core.errors import CorruptError, InputError
@@ -98,7 +99,7 @@ def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request, 
         seq_len=first.seq_len,
         optimizer=first.optimizer,
         precision=first.precision,
-        measurements=MeasureGrid(evaluate["windows"], (), 0.0, 0.0, tuple(evaluate["sets"])),
+        measurements=MeasureGrid(evaluate["windows"], (), 0.0, 0.0, measured_sets(settings)),
         origin=read_back(Origin, document["checkpoint"]) if "checkpoint" in document else None,
     )
     spans = [StageSpan(0, base, base=True)] if base else []
