@@ -23,6 +23,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -56,6 +57,7 @@ class Hub:
         self.stored: dict[str, bytes] = {}  # large files by SHA-256
         self.bytes_sent: dict[str, int] = {}  # of large files, by name
         self.write_token = write_token
+        self.delay = 0.0  # seconds before every answer
         self._faults: list[list[Any]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.port = self._server.server_address[1]
@@ -178,6 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(request)
         self.hub.tokens_seen.append((self.headers["Host"], self.headers["Authorization"] or ""))
         body = self._body()
+        time.sleep(self.hub.delay)
         self.fault = self.hub.struck(request)
         if isinstance(self.fault, int):
             return self._error(self.fault, "EntryNotFound" if self.fault == 404 else None, "struck")

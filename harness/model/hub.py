@@ -13,12 +13,12 @@ Refusals are InputErrors of field `path` in one line; `hub_client.UnreachableErr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,13 +107,7 @@ def _resolved(hub: Repository, commit: str, root: Path, allow_pickled: bool, rea
         raise hub.refused(why, "allow_pickled=true reads their tensors once, runs nothing, and keeps safetensors")
     if pickled and not read:
         raise UnreachableError("path", hub.label, "has pickled weights, which only a run reads", "run it")
-    try:
-        place = tempfile.TemporaryDirectory(prefix=".tmp-checkpoint-", dir=nearest_existing(root))
-    except OSError as error:
-        raise of_the_disk(error, root) from None
-    with place as temporary:
-        folder = Path(temporary) / "files"
-        folder.mkdir()
+    with _temporary(root) as folder:
         small = [name for name in SMALL if name in entries and not (pickled and name == INDEX)]
         for name in small:
             hub.bring(name, commit, folder, entries[name].get("sha256"))
@@ -139,6 +133,22 @@ def _resolved(hub: Repository, commit: str, root: Path, allow_pickled: bool, rea
     found = Resolved(hub.name, hub.revision, commit, lies, content, facts)
     keep(found, files, root)
     return found
+
+
+@contextlib.contextmanager
+def _temporary(root: Path) -> Iterator[Path]:
+    """A new folder, gone afterwards, on the disk of `root` (which need not exist). Those of dead processes go, too."""
+    beside = nearest_existing(root / CHECKPOINTS)
+    folder = beside / temporary_name() / "files"
+    try:
+        remove_leavings(beside)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise of_the_disk(error, root) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def _into_place(folder: Path, place: Path) -> Path:

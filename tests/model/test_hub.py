@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -322,6 +325,36 @@ def test_what_lasts_is_one_line_and_the_rerun_goes_on(
     server.calm()
     hub.fetch(found.folder)
     assert checkpoint_content(found.folder) == found.content
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_nothing_that_stays(server: Hub, folder: Path, tmp_path: Path) -> None:
+    server.commit(NAME, folder)
+    root = tmp_path / "root"
+    script = (
+        "import sys; from pathlib import Path; from harness.model import hub\n"
+        f"print('ready', flush=True); hub.fetch(hub.resolve({NAME!r}, '', Path({str(root)!r})).folder)\n"
+    )
+    generator, died, server.delay = random.Random(0), 0, 0.05
+    for _ in range(10):
+        one = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert one.stdout is not None
+        one.stdout.readline()
+        try:
+            one.wait(generator.random())
+        except subprocess.TimeoutExpired:
+            one.kill()
+            one.wait()
+            died += 1
+        for place in root.glob("checkpoints/*/checkpoint.json"):
+            there = place.parent / "model.safetensors"
+            assert not there.exists() or there.read_bytes() == (folder / "model.safetensors").read_bytes()
+    server.delay = 0.0
+    found = hub.resolve(NAME, "", root)
+    hub.fetch(found.folder)
+    assert died > 2
+    assert checkpoint_content(found.folder) == found.content
+    assert not whole(tmp_path)
 
 
 def test_a_commit_that_is_gone_says_how_to_go_on(server: Hub, folder: Path, tmp_path: Path) -> None:
