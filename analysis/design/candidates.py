@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,8 @@ def models(folder: Path = CONF / "model") -> dict[str, ModelShape]:
     found = {}
     for file in sorted(folder.glob("*.yaml")):
         settings: Any = OmegaConf.to_container(OmegaConf.load(file))
-        name = str(settings.pop("name"))
-        found[name] = ModelShape(**settings)
+        sizes = {field.name: settings[field.name] for field in fields(ModelShape) if field.name in settings}
+        found[str(settings["name"])] = ModelShape(**sizes)
     return found
 
 

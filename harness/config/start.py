@@ -135,6 +135,8 @@ def with_published_rates(config: Config) -> Config:
         whole(config, "model.batch", 1)
     if config["start"]["kind"] != "pythia":
         return config
+    number(config, "base.peak", above=0)  # the scale's, which plays no part either
+    number(config, "base.min_ratio", at_least=0, at_most=1)
     rates = {"peak": _published_rate(config, "peak"), "min_ratio": _published_rate(config, "floor")}
     return {**config, "base": {**config["base"], **rates}}
 
