@@ -26,7 +26,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "embedded": {"sample": None, "validation": None},
     "files": {"format": None, "text": "text", "parts": None, "tokens": None, "tokenizer": None, "validation": 0.02}
     | {"unit_bytes": 1 << 30},
-    "megatron": {"validation": 0.001, "tokenizer": None, "sequence": 2049},
+    "megatron": {"validation": 0.001, "text": "text", "tokenizer": None, "sequence": 2049},
 }
 
 

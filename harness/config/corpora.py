@@ -17,7 +17,7 @@ from harness.config.fields import Config, as_number
 from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.identity import digest
-from harness.formats.reading import SUFFIXES
+from harness.formats.reading import SUFFIXES, suffix_of
 from harness.model.checkpoints import repository_of
 from harness.texts.listed import FilesSource, Listing, MegatronSource, Part
 from harness.texts.listings import is_remote, kept, local_listing
@@ -45,13 +45,14 @@ def files_recipe(
     own: Listing | None = None
     if isinstance(entry["validation"], str | list):
         patterns = patterns_of(f"{field}.validation", entry["validation"])
-        own = listed(f"{field}.validation", patterns, roots, entry["kind"])
+        own = listed(f"{field}.validation", patterns, roots, _kind(entry, patterns))
         share = 0.5  # plays no part; one value, so that the key has one
     elif share is None:
         share = as_number(f"{field}.validation", entry["validation"], above=0, at_most=0.9)
     if entry["kind"] == "megatron":
         sequence = _whole(f"{field}.sequence", entry["sequence"], 2)
-        return Recipe(name, MegatronSource(train, sequence, own), tokenizer, share, CORPUS_CODE)
+        text = _text(f"{field}.text", entry["text"])
+        return Recipe(name, MegatronSource(train, sequence, own, text), tokenizer, share, CORPUS_CODE)
     parts = parts_of(field, entry["parts"])
     tokens = None if entry["tokens"] is None else _whole(f"{field}.tokens", entry["tokens"], 1)
     if part:
@@ -91,15 +92,23 @@ def remote_patterns(config: Config) -> Iterator[tuple[str, tuple[str, ...], str]
                 if isinstance(entry[key], str | list):
                     patterns = patterns_of(f"corpus.{name}.{key}", entry[key])
                     if any(is_remote(one) for one in patterns):
-                        yield f"corpus.{name}.{key}", patterns, entry["kind"]
+                        kind = _kind(entry, patterns) if key == "validation" else entry["kind"]
+                        yield f"corpus.{name}.{key}", patterns, kind
+
+
+def _kind(entry: Config, patterns: tuple[str, ...]) -> str:
+    """Of files to validate on: sequences may be validated on texts."""
+    return "files" if all(suffix_of(pattern) for pattern in patterns) else str(entry["kind"])
 
 
 def tokenizers(config: Config) -> Iterator[tuple[str, str]]:
-    """(field, OWNER/NAME) of the tokenizers on a hub that corpora name, where the run itself names none."""
-    if config["tokenizer"] is not None or config["start"]["kind"] not in ("pretrain", "scratch"):
-        return
+    """(field, OWNER/NAME) of the tokenizers on a hub that corpora name: of tokens, to compare them, and of texts where
+    the run itself names none."""
+    named = config["tokenizer"] is not None or config["start"]["kind"] not in ("pretrain", "scratch")
     for name, entry in config["corpus"].items():
         own = entry.get("tokenizer") if isinstance(entry, dict) else None
+        if named and own is not None and entry["kind"] != "megatron":
+            continue
         repository = None if own is None else repository_of(own)
         if repository is not None:
             yield f"corpus.{name}.tokenizer", repository

@@ -108,7 +108,6 @@ def _by_names(
                 )
         else:
             recipes[name] = _embedded(name, entry or {}, sample, vocab_size, tokenizer, validation)
-    _check_one_tokenizer(recipes)
     places = {name: one.path or one.url or name for name, (_, one) in asked.items()}
     return _distinct(recipes, places, up.name, down.name)
 
@@ -116,10 +115,14 @@ def _by_names(
 def _files_tokenizer(
     name: str, entry: Config, tokenizer: str | TokenizerRecipe | None, vocab_size: int, stores: list[Path]
 ) -> TokenizerRecipe:
-    """What makes tokens of a corpus of listed files: no vocabulary is trained on it."""
-    if tokenizer is not None:
+    """What makes tokens of a corpus of listed files: no vocabulary is trained on it. Of tokens, what made them: that it
+    is the run's is checked by `harness.texts.vocabulary`."""
+    own, made = entry["tokenizer"], entry["kind"] == "megatron"
+    if made and own is None:
+        why = f"the files of {name} are tokens, and do not tell of which tokenizer"
+        raise InputError(f"corpus.{name}.tokenizer", "null", why, "give the one that made them")
+    if tokenizer is not None and not made:
         return given_tokenizer(tokenizer)
-    own = entry["tokenizer"]
     if own is None:
         why = f"no vocabulary is trained on {name}, whatever its size"
         raise InputError("tokenizer", "null", why, f"give tokenizer=FILE, or corpus.{name}.tokenizer")
@@ -130,15 +133,6 @@ def _files_tokenizer(
     if found is None:
         return TokenizerRecipe(vocab_size, file=f"{NOT_LISTED} {repository}")
     return given_tokenizer(found.folder)
-
-
-def _check_one_tokenizer(recipes: Mapping[str, Recipe]) -> None:
-    """InputError unless all corpora of a run are tokens of one tokenizer."""
-    first = next(iter(recipes.values()))
-    for name, one in recipes.items():
-        if one.tokenizer != first.tokenizer:
-            why = f"{first.name} has another tokenizer"
-            raise InputError("tokenizer", name, why, "give tokenizer=FILE for all corpora of the run")
 
 
 def _stores(config: Config) -> list[Path]:

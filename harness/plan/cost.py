@@ -71,7 +71,7 @@ def _size(recipe: Recipe) -> tuple[float, float]:
     if isinstance(source, MegatronSource):  # read where they lie, or kept as they come
         return remote, remote
     text = sum(file.size * BYTES_OF_TEXT.get(PurePosixPath(file.name).suffix, 1.0) for file in listed)
-    tokens = text / BYTES_PER_TOKEN
+    tokens = text / BYTES_PER_TOKEN or float(source.tokens or 0)  # not listed yet: its budget is known
     share = 1.0 if source.tokens is None or not tokens else min(1.0, source.tokens / tokens)
     return tokens * share * (2 if recipe.vocab_size < 65_536 else 4), remote * share
 
