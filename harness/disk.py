@@ -16,7 +16,6 @@ import json
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from harness.plan.recorded_runs import find_run
 from harness.store.store import Store
 from harness.store.usage import Entry, inventory
 from harness.upkeep.needs import Needs, Wanted, wanted, with_saves
+from harness.upkeep.shares import shares
 from harness.upkeep.unneeded import Removal, carry_out, only_of, unneeded
 from harness.upkeep.verification import verify
 
@@ -120,20 +120,12 @@ def _usage(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
 
 
 def _by_run(entries: Sequence[Entry], found: Wanted, glob: str | None) -> list[dict[str, Any]]:
-    """For each run the bytes of what it needs, and of what it alone needs; what several share counts for each once."""
-    states = {entry.name: entry.bytes for entry in entries if entry.kind == "states"}
-    corpora = {entry.name[-12:]: entry.bytes for entry in entries if entry.kind == "corpora"}
-    users = Counter(address for needs in found.all for address in needs.states)
-    readers = Counter(key[:12] for needs in found.all for key in needs.corpora)
-    runs = []
-    for needs in found.runs:
-        if not _matches(needs, glob):
-            continue
-        parts = [(states.get(a, 0), users[a]) for a in needs.states]
-        parts += [(corpora.get(key[:12], 0), readers[key[:12]]) for key in needs.corpora]
-        folder = needs.folder.name if needs.folder else needs.name
-        own = sum(held for held, of in parts if of == 1)
-        runs.append({"run": folder, "bytes": sum(held for held, _ in parts), "own": own, "finished": needs.finished})
+    """The recorded runs, those that hold most of their own first."""
+    runs = [
+        {"run": needs.folder.name, "bytes": held, "own": own, "finished": needs.finished}
+        for needs, held, own in shares(entries, found.all)
+        if needs.folder is not None and needs.folder.parent.parent == found.root and _matches(needs, glob)
+    ]
     return sorted(runs, key=lambda run: (-int(str(run["own"])), str(run["run"])))
 
 

@@ -53,6 +53,8 @@ class Needs:
 class Wanted:
     """All that somebody needs."""
 
+    root: Path
+    """Of the store."""
     runs: list[Needs] = field(default_factory=list)
     """Recorded in this store."""
     queued: list[Needs] = field(default_factory=list)
@@ -81,7 +83,7 @@ class Wanted:
 
 def wanted(store: Store) -> Wanted:
     """Who needs what of a store. Asks squeue if anything was ever submitted from it."""
-    found = Wanted()
+    found = Wanted(store.root)
     found.documents = dict(_documents(store.root, found))
     found.off_path = _off_path(store, found.documents.values())
     stored = _addresses(store)
@@ -208,7 +210,7 @@ def _add_children(store: Store, found: Wanted) -> None:
         if not known:
             found.warnings.append(f"{root} names this store as parent and cannot be read: what it needs is not known")
             continue
-        seen = Wanted()
+        seen = Wanted(root)
         stored = _addresses(child) | _addresses(store)
         for folder, document in _documents(root, seen):
             try:

@@ -82,7 +82,7 @@ def only_of(
         for entry in entries
         if entry.kind == "corpora" and entry.name[-12:] in mine.corpora - kept.corpora and not keep_corpora
     ]
-    shards = "".join(_manifest(path) or "" for path in gone)
+    shards = "".join(manifest_of(path) or "" for path in gone)
     removals = []
     for entry in entries:
         address = entry.name.partition(".")[0]
@@ -97,7 +97,7 @@ def only_of(
         elif entry.kind in ("shards", "sequences"):
             if entry.name in shards and entry.name not in kept.manifests and not (kept.building or kept.at_work):
                 removals.append(Removal(entry, "no other corpus is made of it"))
-        elif entry.kind == "checkpoints" and (content := _content(entry)) in mine.checkpoints - kept.checkpoints:
+        elif entry.kind == "checkpoints" and (content := content_of(entry)) in mine.checkpoints - kept.checkpoints:
             assert content is not None
             removals.append(Removal(entry, "no other run starts from it"))
     return _ordered(removals)
@@ -144,7 +144,7 @@ def _kept(entries: Sequence[Entry], needs: Sequence[Needs]) -> Kept:
         kept.corpora |= {key[:12] for key in one.corpora}
         kept.checkpoints |= {one.checkpoint} if one.checkpoint else set()
     there = [entry for entry in entries if entry.kind == "corpora" and entry.name[-12:] in kept.corpora]
-    manifests = [_manifest(entry.path) for entry in there]
+    manifests = [manifest_of(entry.path) for entry in there]
     kept.manifests = "".join(text or "" for text in manifests)
     to_come = {key[:12] for one in needs if not one.finished for key in one.corpora}
     kept.building = bool(to_come - {entry.name[-12:] for entry in there}) or None in manifests
@@ -167,7 +167,7 @@ def _why(store: Store, entry: Entry, kept: Kept, found: Wanted) -> str | None:
         case "fetched":
             return None if kept.building or kept.at_work else "every corpus that a run needs is built"
         case "checkpoints":
-            return None if entry.name == RESOLVED or _content(entry) in kept.checkpoints else "no run starts from it"
+            return None if entry.name == RESOLVED or content_of(entry) in kept.checkpoints else "no run starts from it"
         case "failures":
             stored = (store.root / "states" / address).is_dir()
             return "what failed is stored by now" if stored else None if address in kept.states else NO_RUN
@@ -202,7 +202,7 @@ def _why_job(store: Store, entry: Entry, kept: Kept, found: Wanted) -> str | Non
     return None if unfinished else "all its jobs have ended"
 
 
-def _manifest(folder: Path) -> str | None:
+def manifest_of(folder: Path) -> str | None:
     """The text of a corpus' manifest, which names its shards and listings; None if that is damaged."""
     try:
         return json.dumps(files.read_sealed(folder / "manifest.json"))
@@ -218,7 +218,7 @@ def _digest(entry: Entry) -> str:
         return ""
 
 
-def _content(entry: Entry) -> str | None:
+def content_of(entry: Entry) -> str | None:
     """Of the checkpoint in a folder."""
     try:
         return str((described(entry.path) or {}).get("content"))
