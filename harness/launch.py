@@ -20,10 +20,11 @@ from harness.plan.epochs import Epochs
 from harness.plan.jobs import Failure, Jobs, Outcome
 from harness.plan.plan import Plan
 from harness.plan.run_file import write_documents
+from harness.slurm.submissions import Submitted
 from harness.store.store import Store
 from harness.workers import pool, worker
 from harness.workers.display import Display
-from harness.workers.needed_corpora import build_corpora
+from harness.workers.needed_corpora import build_corpora, needed_corpora
 from harness.workers.session import Session, Stop, print_outcome
 from harness.workers.tracker import Tracker
 
@@ -51,7 +52,7 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
         return _slurm(plan, jobs, setup, settings.cluster, store, tracker, progress)
     workers = [pool.start(index, setup, place) for index, place in enumerate(places)]
     try:
-        build_corpora(plan, jobs, store, progress)  # the workers import torch meanwhile
+        build_corpora(needed_corpora(plan, jobs), store.root, progress=progress)  # the workers import torch meanwhile
         _warn(plan, store)
         write_documents(plan, store)
         with (
@@ -87,19 +88,28 @@ def _slurm(
     progress: bool,
 ) -> Outcome:
     """Submit what is left as jobs of a cluster; with `launch.wait` stay beside them."""
+    from harness.slurm.ingest_jobs import fetch_corpora, ingest_resources, left_to_jobs, submit_corpora
     from harness.slurm.submit import submit, wanted_resources
     from harness.slurm.watch import Watch
 
     if tracker["kind"] != "off" and not cluster.wait:
         print("warning: no process stays to mirror the runs; launch.wait=true does", file=sys.stderr)
     wanted = wanted_resources(plan, jobs, cluster, store)
-    build_corpora(plan, jobs, store, progress)
+    needed = needed_corpora(plan, jobs)
+    left = left_to_jobs(needed, cluster, store.root)
+    of_corpora = ingest_resources(cluster) if left else None
+
+    def corpora(queue: Mapping[str, Submitted]) -> Mapping[str, str]:
+        return submit_corpora(left, cluster, store, of_corpora, queue) if of_corpora else {}
+
+    build_corpora([one for one in needed if one not in left], store.root, progress=progress)
+    fetch_corpora(left, cluster, store.root)
     _warn(plan, store)
     write_documents(plan, store)
     with Stop() as stop:  # a Ctrl-C is heard before the first is submitted, and once all are
         outcome = Outcome(interrupted=True)
         with contextlib.suppress(KeyboardInterrupt):
-            submit(plan, jobs, setup, cluster, store, wanted, lambda: stop.asked)
+            submit(plan, jobs, setup, cluster, store, wanted, lambda: stop.asked, corpora)
             if not cluster.wait:
                 return Outcome(interrupted=stop.asked)
             total = sum(job.tokens for job in jobs.all if not job.ended)

@@ -68,6 +68,18 @@ class JobSettings:
 
 
 @dataclass(frozen=True)
+class IngestJobs:
+    """Where corpora of listed files are fetched and built, and what the jobs that do it ask for."""
+
+    fetch: str  # here (where the command is given), or jobs (those that build)
+    build: str  # here or jobs
+    cpus: int  # of a job
+    mem: float | None  # GB of a job; None: the cluster's default
+    minutes: int
+    at_once: int | None
+
+
+@dataclass(frozen=True)
 class Cluster:
     """What launch=slurm has beyond the settings of every launch."""
 
@@ -85,6 +97,8 @@ class Cluster:
     """How often a job may be interrupted before it fails."""
     wait: bool
     """Stay beside the jobs and show progress."""
+    ingest: IngestJobs
+    """Corpora of listed files."""
 
     def job_of(self, parameters: int) -> JobSettings:
         """What jobs of a model with so many parameters ask for."""
@@ -189,8 +203,20 @@ def _of_a_cluster(config: Config) -> dict[str, Any]:
         retries=whole(config, "launch.retries", 0),
         requeues=whole(config, "launch.requeues", 0),
         wait=flag(config, "launch.wait"),
+        ingest=_ingest(config),
     )
     return {"cluster": cluster}
+
+
+def _ingest(config: Config) -> IngestJobs:
+    fetch, build = (choice(config, f"launch.ingest.{what}", ("here", "jobs")) for what in ("fetch", "build"))
+    if (fetch, build) == ("jobs", "here"):
+        why = "files are fetched by the jobs that build, and launch.ingest.build=here has none"
+        raise InputError("launch.ingest.fetch", fetch, why, "give launch.ingest.build=jobs, too")
+    mem = config["launch"]["ingest"]["mem"]
+    mem = None if mem is None else as_number("launch.ingest.mem", mem, above=0)
+    cpus, minutes = (whole(config, f"launch.ingest.{what}", 1) for what in ("cpus", "minutes"))
+    return IngestJobs(fetch, build, cpus, mem, minutes, optional_whole(config, "launch.ingest.at_once", 1))
 
 
 def _size(field: str, entry: Any, launch: Mapping[str, Any]) -> tuple[float, JobSettings]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -29,12 +30,13 @@ from harness.ingest.selection import needed_tokens, selected
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.ingest.units import GroupTask, StoppedError, build_group, build_in_process, suffices, train_tokens
 from harness.texts.fetch import fetch, is_here
-from harness.texts.listed import FilesSource, Listing
+from harness.texts.listed import FilesSource, without_files
 from harness.texts.recipe import Recipe
 
 Units = list[dict[str, Any]]
 
 TEXT_PER_TOKEN = 3.5  # bytes, about: what a budget or a disk needs before anything is known
+_MORE = 1.3  # times a budget: what an estimate of tokens may be wrong by
 _FETCH_AHEAD = 2  # groups that are fetched while others are built
 _SMALL_BYTES = 4 << 20  # below this no process is started
 
@@ -46,21 +48,24 @@ def fetched_folder(root: Path) -> Path:
 
 def build_units(recipe: Recipe, root: Path, vocabulary: Path, processes: int, display: PlainDisplay) -> list[Units]:
     """The units of each group that the corpus needs, in order; built where they are missing. Raises InputError."""
-    source = recipe.source
-    assert isinstance(source, FilesSource)
+    return build_groups(recipe, groups(recipe, source_of(recipe)), root, vocabulary, processes, display)
+
+
+def build_groups(
+    recipe: Recipe, some: Sequence[Group], root: Path, vocabulary: Path, processes: int, display: PlainDisplay
+) -> list[Units]:
+    """The same of some groups alone, as a job of a cluster has them."""
+    source = source_of(recipe)
     shards = shards_folder(root)
     shards.mkdir(parents=True, exist_ok=True)
     files.remove_leavings(shards)
-    everything = groups(recipe, source)
-    work = _Work(recipe, source, everything, shards, fetched_folder(root), vocabulary)
-    missing = [group for group in everything if not suffices(finished_units(shards, group), None)]
-    if not missing:
-        return [finished_units(shards, group) for group in everything]
+    work = _Work(recipe, source, some, shards, fetched_folder(root), vocabulary)
+    missing = [group for group in some if not suffices(finished_units(shards, group), None)]
     try:
         _check_disk(recipe, source, root, missing)
         text = sum(group.text for group in missing)
         display.expect(text if source.tokens is None else min(text, source.tokens * TEXT_PER_TOKEN))
-        if processes == 1 and text < _SMALL_BYTES:
+        if not missing or (processes == 1 and text < _SMALL_BYTES):
             return work.in_order(None, None, display)
         number = max(1, min(processes, len(missing)))
         with pool(number, max(1, processes // number)) as (executor, shared):
@@ -70,6 +75,46 @@ def build_units(recipe: Recipe, root: Path, vocabulary: Path, processes: int, di
             shards.rmdir()
 
 
+def source_of(recipe: Recipe) -> FilesSource:
+    """The source of a recipe whose source is listed files."""
+    assert isinstance(recipe.source, FilesSource)
+    return recipe.source
+
+
+def wanted_groups(recipe: Recipe, root: Path) -> list[Group]:
+    """The groups that are not built and that the corpus may need: for a budget as many as should do, and some more."""
+    source, shards = source_of(recipe), shards_folder(root)
+    wanted: list[Group] = []
+    tokens = 0.0
+    for group in groups(recipe, source):
+        if source.tokens is not None and group.split == "train" and tokens > _MORE * source.tokens:
+            continue
+        units = finished_units(shards, group)
+        if not suffices(units, None):
+            wanted.append(group)
+            tokens += group.text / TEXT_PER_TOKEN
+        else:
+            tokens += train_tokens(units, 1)[0]
+    return wanted
+
+
+def fetch_groups(recipe: Recipe, some: Sequence[Group], root: Path) -> None:
+    """Bring the files of groups into the store, for jobs where there is no network. Raises InputError."""
+    _check_disk(recipe, source_of(recipe), root, some, fetched=True)
+    with ThreadPoolExecutor(_FETCH_AHEAD) as threads:
+        there = [
+            threads.submit(fetch, file, fetched_folder(root), f"corpus.{recipe.name}.files")
+            for group in some
+            for file in group.files
+        ]
+        try:
+            for one in there:
+                one.result()
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 class _Work:
     """The groups of one corpus on their way."""
 
@@ -77,14 +122,13 @@ class _Work:
         self,
         recipe: Recipe,
         source: FilesSource,
-        everything: list[Group],
+        everything: Sequence[Group],
         shards: Path,
         fetched: Path,
         vocabulary: Path,
     ) -> None:
         # Groups have their files; the listings of 60,000 would go to each process with each of them.
-        bare = replace(source, train=Listing(source.train.digest))
-        bare = replace(bare, validation=source.validation and Listing(source.validation.digest))
+        bare = without_files(source)
         self.recipe, self.source, self.groups = replace(recipe, source=bare), source, everything
         self.shards, self.fetched, self.vocabulary = shards, fetched, vocabulary
         self.end = end_of_document(recipe, vocabulary)
@@ -166,8 +210,7 @@ class _Work:
 
 def assemble(recipe: Recipe, root: Path, folder: Path, processes: int, display: PlainDisplay) -> dict[str, Any]:
     """Write tokenizer and bytes per token into the empty `folder`; returns the manifest. Raises InputError."""
-    source = recipe.source
-    assert isinstance(source, FilesSource)
+    source = source_of(recipe)
     vocabulary = folder / "tokenizer.json"
     vocabulary.write_bytes(tokenizer_json(recipe.tokenizer, source.longest_document))
     sizes = tokenizer.bytes_per_token(vocabulary, recipe.vocab_size)
@@ -184,15 +227,17 @@ def end_of_document(recipe: Recipe, vocabulary: Path) -> int:
     return int(found)
 
 
-def _check_disk(recipe: Recipe, source: FilesSource, root: Path, missing: list[Group]) -> None:
-    """InputError if what is missing will not fit: its tokens, and the largest files while they are read."""
+def _check_disk(
+    recipe: Recipe, source: FilesSource, root: Path, missing: Sequence[Group], fetched: bool = False
+) -> None:
+    """InputError if what is missing will not fit: its tokens, and the files on their way (all of them if `fetched`)."""
     text = sum(group.text for group in missing)
     if source.tokens is not None:
         text = min(text, source.tokens * TEXT_PER_TOKEN)
     tokens = text / TEXT_PER_TOKEN * (2 if recipe.vocab_size < 65536 else 4)
-    on_the_way = [sum(file.size for file in group.files if not is_here(file)) for group in missing]
-    needed = tokens + sum(sorted(on_the_way)[-1 - _FETCH_AHEAD :])
-    free = shutil.disk_usage(root).free
+    sizes = sorted(sum(file.size for file in group.files if not is_here(file)) for group in missing)
+    needed = tokens + sum(sizes if fetched else sizes[-1 - _FETCH_AHEAD :])
+    free = shutil.disk_usage(files.nearest_existing(root)).free
     if needed > free:
         why = f"{recipe.name} takes some {count(needed)} bytes, {count(free)} are free"
         raise InputError("root", root, why, f"choose another place, or a smaller corpus.{recipe.name}.tokens")

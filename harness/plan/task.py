@@ -9,13 +9,14 @@ Without torch, so that the process that plans can make tasks and the one that tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.measure.request import RowKey
 from harness.plan.plan import Plan, Segment
 from harness.program.program import Program
 from harness.store.history import Measure
 from harness.store.store import Store
+from harness.texts.listed import FilesSource, without_files
 from harness.texts.recipe import Recipe
 
 
@@ -77,7 +78,14 @@ def task_of(plan: Plan, segment: Segment, recipes: Mapping[str, Recipe]) -> Task
         stops=tuple(sorted(s.stop for s in path[1:] if s.kept)),
         rows=frozenset().union(*(s.rows for s in path)),
         measures={name: measure for s in path for name, measure in s.measures.items()},
-        recipes={key: recipes[key] for key in segment.recipes},
+        recipes={key: _bare(recipes[key]) for key in segment.recipes},
         path=segment.path,
         final=all(plan.points[i].path[-1] is segment for i in segment.runs),
     )
+
+
+def _bare(recipe: Recipe) -> Recipe:
+    """The recipe without the list of its files, which may be 60,000: whoever trains finds the corpus by its key."""
+    if not isinstance(recipe.source, FilesSource):
+        return recipe
+    return replace(recipe, source=without_files(recipe.source))

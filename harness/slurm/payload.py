@@ -25,7 +25,7 @@ from harness.core.errors import InputError
 from harness.core.files import dump, write_file
 from harness.core.plain import read_back
 from harness.plan.task import Task, is_stored
-from harness.slurm.submissions import progress_path, read_work, retries_path
+from harness.slurm.submissions import progress_path, read_work, require_frozen, retries_path
 from harness.store.store import Store
 from harness.train.events import Ended, Event, Measured, Progress, Started
 from harness.workers import worker
@@ -60,11 +60,7 @@ def _run(folder: Path, index: int) -> NoReturn:
     plain_output()
     warning = _Warning()
     document = read_work(folder, index)
-    if not Path(__file__).is_relative_to(document["code"]):
-        raise RuntimeError(
-            f"the job would run {__file__}, not what was frozen for it in {document['code']}: see what "
-            "sets PYTHONPATH (launch.setup, the shell's own files)"
-        )
+    require_frozen(__file__, document)
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         from submitit.helpers import TorchDistributedEnvironment
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.plan.plan import Plan, PlannedRun, Segment
-from harness.slurm.submissions import Submitted, tail
+from harness.slurm.submissions import CORPUS, Submitted, tail
 from harness.store.store import Store
+from harness.texts.listed import FilesSource
+from harness.texts.recipe import Recipe, corpus_folder
 
 LOG_LINES = 5
 
@@ -33,6 +35,9 @@ class Left:
 def status_of(point: PlannedRun, plan: Plan, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any]:
     """What has become of a point of a plan; see `become`. What nobody has begun is to train, or to measure."""
     left: list[Left] = []
+    for recipe in point.run.recipes.values() if any(segment.train for segment in point.path) else ():
+        if failure := corpus_failure(recipe, store, queue):
+            return {"status": "blocked", "failure": {**failure, "log_tail": tail(Path(failure["log"]), LOG_LINES)}}
     for segment in point.path:
         for evaluation in plan.evaluations_of.get(segment.address, ()):
             left.append(left_at(segment, evaluation.key))
@@ -97,3 +102,18 @@ def failure_of(left: Left, store: Store, known: Submitted | None) -> dict[str, A
             "reason": f"job {known.job} is gone without a word: {why}",
         }
     return failure and {**failure, "log_tail": tail(Path(failure["log"]), LOG_LINES)}
+
+
+def corpus_failure(recipe: Recipe, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any] | None:
+    """The failure (as `Store.failure`) of the last try to make a corpus in jobs; None if it is there, or on its way."""
+    if not isinstance(recipe.source, FilesSource) or corpus_folder(store.root, recipe).is_dir():
+        return None
+    known = queue.get(CORPUS + recipe.key)
+    if known is not None and known.in_queue:
+        return None
+    failure = store.failure(recipe.key)
+    if failure is None and known is not None and known.job and not known.cancelled:
+        why = "cancelled, killed, out of memory, or what it waited for failed"
+        reason = f"corpus {recipe.name}: job {known.job} is gone without a word: {why}"
+        failure = {"position": 0, "last_good": None, "log": str(known.log), "reason": reason}
+    return failure

@@ -28,6 +28,7 @@ from harness.core.errors import InputError
 from harness.core.files import dump, listing, read_json, write_file
 
 COMMENT = "rewarm-"
+CORPUS = "corpus "  # before a recipe's key: by which the job that assembles the corpus is known
 GONE = ("", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")  # "": not in the queue
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED")
 SQUEUE_SECONDS = 120.0
@@ -162,3 +163,12 @@ def read_work(folder: Path, index: int) -> dict[str, Any]:
     """What the job is to do, as `frozen.plain` wrote it."""
     document: dict[str, Any] = json.loads((folder / f"work-{index}.json").read_bytes())
     return document
+
+
+def require_frozen(file: str, document: dict[str, Any]) -> None:
+    """RuntimeError unless a job runs the code that was frozen for it."""
+    if not Path(file).is_relative_to(document["code"]):
+        raise RuntimeError(
+            f"the job would run {file}, not what was frozen for it in {document['code']}: see what "
+            "sets PYTHONPATH (launch.setup, the shell's own files)"
+        )

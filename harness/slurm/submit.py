@@ -68,8 +68,11 @@ def submit(
     store: Store,
     wanted: Mapping[int, Resources],
     should_stop: Callable[[], bool],
+    corpora: Callable[[Mapping[str, Submitted]], Mapping[str, str]] = lambda _: {},
 ) -> None:
     """Submit what is neither stored nor queued nor running, and say so. Raises InputError if sbatch refuses.
+
+    `corpora`: given the queue, submits the jobs that make corpora; their numbers by recipe key.
 
     `should_stop`: asked until the first submission; KeyboardInterrupt then. After that all are submitted.
     """
@@ -84,6 +87,10 @@ def submit(
             print(f"{len(numbers)} jobs are queued or running already: {listed(numbers)}", file=sys.stderr)
         short = frozenset(job.key for job in jobs.all if job.key in waiting and _measures_less(waiting[job.key], job))
         left, code, largest = chains(jobs, queue, short), freeze_code(store.root / "jobs"), _largest_array()
+        after = corpora(queue)
+        for chain in left:
+            read = {key for job in chain.jobs for key in job.task.recipes}
+            chain.waits_for += [("afterok", number) for key, number in after.items() if key in read]
         while left:
             groups: dict[tuple[Resources, str], list[Chain]] = {}
             for chain in left:
@@ -177,7 +184,7 @@ def _submit_array(
         time=wanted.minutes,
         signal_delay_s=wanted.lead,
         array_parallelism=cluster.at_once or len(group),
-        setup=[*_retries(folder, cluster.retries), *wanted.setup, *_environment(code)],
+        setup=[*_retries(folder, cluster.retries), *wanted.setup, *environment(code)],
         srun_args=["--kill-on-bad-exit=1", "--export=ALL"],  # of several ranks one that died leaves the others waiting
         additional_parameters=options,
     )
@@ -201,7 +208,7 @@ def _submit_array(
     print(f"submitted {listed([s.job_id for s in submissions])}: {what}{after}", file=sys.stderr)
 
 
-def _environment(code: Path) -> list[str]:
+def environment(code: Path) -> list[str]:
     """Python takes the frozen code, not the folder it is started in nor what is installed."""
     threads = [f"export {name}={value}" for name, value in ONE_THREAD.items()]
     return [

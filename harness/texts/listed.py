@@ -10,7 +10,7 @@ builds and assembles what a source says.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.core.identity import digest
 
@@ -101,3 +101,9 @@ def listing(files: Iterable[ListedFile]) -> Listing:
     """The files in reading order (by name) with the digest over names, sizes and versions."""
     ordered = tuple(sorted(files, key=lambda file: file.name))
     return Listing(digest([(file.name, file.size, file.version) for file in ordered]), ordered)
+
+
+def without_files(source: FilesSource) -> FilesSource:
+    """The same source, as it is addressed, without the lists of its files: what trains and measures needs no more."""
+    validation = source.validation and Listing(source.validation.digest)
+    return replace(source, train=Listing(source.train.digest), validation=validation)

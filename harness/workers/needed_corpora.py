@@ -1,36 +1,70 @@
-"""The corpora that the jobs of a plan read, built before anything is trained.
+"""The corpora that the jobs of a plan read, and what each must hold; built before anything is trained.
 
-Without torch; `harness.launch` calls it.
+Without torch; `harness.launch` calls it, and so do jobs of a cluster that build (`harness.slurm.ingest_jobs`).
+
+    needed = needed_corpora(plan, jobs)
+    build_corpora(needed, store.root, progress=True)
 """
 
 from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from harness.corpora.corpus import Corpus
 from harness.ingest.build import build
 from harness.ingest.windows import require_windows
 from harness.plan.jobs import Jobs
 from harness.plan.plan import Plan
-from harness.store.store import Store
+from harness.store.history import Measure
 from harness.texts.recipe import Recipe
 
 
-def build_corpora(plan: Plan, jobs: Jobs, store: Store, progress: bool) -> None:
-    """Build what is missing of the corpora that the jobs read; each must hold the windows that are asked of it."""
-    recipes = {key: recipe for job in jobs.all for key, recipe in job.task.recipes.items()}
-    measures = {measure.hash: measure for job in jobs.all for measure in job.task.measures.values()}
-    sizes: dict[str, set[tuple[int, int]]] = {key: set() for key in recipes}
+@dataclass(frozen=True)
+class Needed:
+    """A corpus, and what is asked of it."""
+
+    recipe: Recipe
+    sizes: tuple[tuple[int, int], ...]
+    """(seq_len, sequences of a batch; 0: it is only measured)."""
+    measures: tuple[Measure, ...]
+
+    def check(self, corpus: Corpus) -> None:
+        """InputError unless the corpus holds the windows that are asked of it."""
+        for seq_len, sequences in self.sizes:
+            require_windows(self.recipe, corpus, seq_len, sequences)
+        for measure in self.measures:
+            require_windows(self.recipe, corpus, measure.seq_len, 0, measure.windows)
+            split = corpus.validation.part(measure.part) if measure.part else corpus.validation
+            split.measured(measure)  # a part may hold too few where the whole does not
+
+
+def needed_corpora(plan: Plan, jobs: Jobs) -> list[Needed]:
+    """What the jobs that are left read."""
+    measures: dict[str, dict[str, Measure]] = defaultdict(dict)
+    keys: dict[str, None] = {}
+    for job in jobs.all:
+        keys.update(dict.fromkeys(job.task.recipes))
+        for measure in job.task.measures.values():
+            measures[measure.key][measure.hash] = measure
+    sizes: dict[str, set[tuple[int, int]]] = defaultdict(set)
     for point in (plan.points[i] for i in {i for job in jobs.all for i in job.segment.runs}):
         drawn = {source.corpus for phase in point.program.phases for source in phase.sources}
         for recipe in point.run.recipes.values():
             sizes[recipe.key].add((point.run.seq_len, point.run.batch if recipe.key in drawn else 0))
+    return [
+        Needed(jobs.recipes[key], tuple(sorted(sizes[key])), tuple(one for _, one in sorted(measures[key].items())))
+        for key in keys
+    ]
+
+
+def build_corpora(needed: Sequence[Needed], root: Path, *, progress: bool, processes: int | None = None) -> None:
+    """Build what is missing of them. Raises InputError where one lacks the windows that are asked of it."""
+    by_key = {one.recipe.key: one for one in needed}
 
     def check(recipe: Recipe, corpus: Corpus) -> None:
-        for seq_len, sequences in sorted(sizes[recipe.key]):
-            require_windows(recipe, corpus, seq_len, sequences)
-        for measure in (measure for measure in measures.values() if measure.key == recipe.key):
-            require_windows(recipe, corpus, measure.seq_len, 0, measure.windows)
-            corpus.validation.measured(measure)  # of each part as many as its weight asks
-            split = corpus.validation.part(measure.part) if measure.part else corpus.validation
-            split.measured(measure)  # a part may hold too few where the whole does not
+        by_key[recipe.key].check(corpus)
 
-    build(list(recipes.values()), store.root, progress=progress, check=check)
+    build([one.recipe for one in needed], root, progress=progress, processes=processes, check=check)

@@ -12,7 +12,7 @@ from harness.core.errors import InputError
 from harness.plan.jobs import Jobs
 from harness.plan.plan import plan
 from harness.store.store import Store
-from harness.workers.needed_corpora import build_corpora
+from harness.workers.needed_corpora import build_corpora, needed_corpora
 from tests.composed import points_of, run_of
 from tests.tiny import command
 

@@ -1,0 +1,222 @@
+"""Corpora of listed files as jobs of a cluster: an array that builds groups of files, and a job that assembles.
+
+Training waits for the second (`afterok`). Files are fetched where the command is given, or by the jobs that build
+(`launch.ingest`). What a job has built stays, so one that is killed or queued again goes on; a unit that is there is
+never built twice. What the data alone tell fails the job with its line, which failures/ holds by the corpus' key:
+`do=plan` and `status` show it for every run that waits.
+
+    after = submit_corpora(left, cluster, store, wanted, queue)       # {recipe key: number of the job that assembles}
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.config.launching import Cluster
+from harness.core.command import plain_output
+from harness.core.errors import InputError
+from harness.core.identity import digest
+from harness.core.plain import plain, read_back
+from harness.corpora.corpus import open_corpus
+from harness.corpora.grouping import Group
+from harness.ingest.assemble import build_groups, fetch_groups, wanted_groups
+from harness.ingest.progress import PlainDisplay
+from harness.ingest.trained_tokenizer import tokenizer_json
+from harness.slurm.chains import listed
+from harness.slurm.resources import Resources, check, out_of_allocations
+from harness.slurm.snapshot import freeze, freeze_code
+from harness.slurm.submissions import COMMENT, CORPUS, Submitted, read_work, record, require_frozen
+from harness.slurm.submit import environment
+from harness.store.store import Store
+from harness.texts.listed import FilesSource, without_files
+from harness.texts.recipe import Recipe
+from harness.workers.needed_corpora import Needed, build_corpora
+from harness.workers.pool import undisturbed
+
+LEAD_SECONDS = 60  # from SLURM's warning to the end of a job: what is not built by then is lost, a unit at most
+
+
+def left_to_jobs(needed: Sequence[Needed], cluster: Cluster, root: Path) -> list[Needed]:
+    """Those that jobs build: of listed files, not there yet, where `launch.ingest.build` says so."""
+    if cluster.ingest.build == "here":
+        return []
+    return [one for one in needed if isinstance(one.recipe.source, FilesSource) and not _is_there(root, one.recipe)]
+
+
+def ingest_resources(cluster: Cluster) -> Resources:
+    """What such a job asks for, checked with sbatch. Raises InputError."""
+    given = cluster.ingest
+    options: dict[str, str | bool] = {
+        **{name: value for name, value in cluster.job_of(0).place if "gpu" not in str(value) and name != "gres"},
+        **dict(cluster.options),
+        "nodes": "1",
+        "ntasks-per-node": "1",
+        "cpus-per-task": str(given.cpus),
+    }
+    if given.mem is not None:
+        options["mem"] = f"{math.ceil(1024 * given.mem)}M"
+    found = Resources(
+        tuple(sorted(options.items())), given.minutes, min(LEAD_SECONDS, 15 * given.minutes), cluster.setup
+    )
+    check(found)
+    return found
+
+
+def fetch_corpora(left: Sequence[Needed], cluster: Cluster, root: Path) -> None:
+    """Bring their files here, where the jobs are not to. Raises InputError."""
+    if cluster.ingest.fetch == "here":
+        for one in left:
+            fetch_groups(one.recipe, wanted_groups(one.recipe, root), root)
+
+
+def submit_corpora(
+    left: Sequence[Needed], cluster: Cluster, store: Store, wanted: Resources, queue: Mapping[str, Submitted]
+) -> dict[str, str]:
+    """By recipe key the number of the job that training waits for, submitted unless it is queued. Raises InputError."""
+    after: dict[str, str] = {}
+    for one in left:
+        key = one.recipe.key
+        known = queue.get(CORPUS + key)
+        if known is not None and known.in_queue:
+            after[key] = known.job
+            print(f"corpus {one.recipe.name}: job {known.job} is queued or running already", file=sys.stderr)
+        else:
+            store.clear_failure(key)
+            after[key] = _submit(one, wanted_groups(one.recipe, store.root), cluster, store, wanted)
+    return after
+
+
+def _is_there(root: Path, recipe: Recipe) -> bool:
+    try:
+        open_corpus(root, recipe)
+    except (FileNotFoundError, RuntimeError):
+        return False
+    return True
+
+
+def _submit(
+    one: Needed,
+    groups: Sequence[Group],
+    cluster: Cluster,
+    store: Store,
+    wanted: Resources,
+) -> str:
+    source = one.recipe.source
+    assert isinstance(source, FilesSource)
+    code = freeze_code(store.root / "jobs")
+    common = {"code": str(code), "root": str(store.root), "cpus": cluster.ingest.cpus}
+    bare = plain(replace(one.recipe, source=without_files(source)))
+    vocabulary = tokenizer_json(one.recipe.tokenizer, source.longest_document)
+    number = ""
+    works = [{**common, "recipe": bare, "group": plain(group)} for group in groups]
+    if works:
+        keys = [f"group {group.key}" for group in groups]
+        number = _array(works, keys, {"tokenizer.json": vocabulary}, "", cluster, store, wanted)
+        print(f"submitted {listed([number])}: {len(works)} parts of corpus {one.recipe.name}", file=sys.stderr)
+    last = {**common, "needed": plain(one)}
+    dependency = f"afterok:{number}" if number else ""
+    end = _array([last], [CORPUS + one.recipe.key], {}, dependency, cluster, store, wanted)
+    print(
+        f"submitted {end}: corpus {one.recipe.name}, assembled{f' after {number}' if number else ''}", file=sys.stderr
+    )
+    return end
+
+
+def _array(
+    works: Sequence[dict[str, Any]],
+    keys: Sequence[str],
+    contents: Mapping[str, bytes],
+    dependency: str,
+    cluster: Cluster,
+    store: Store,
+    wanted: Resources,
+) -> str:
+    """The number of an array of jobs (one alone: of a job), each with its work, its key in the queue beside it."""
+    import submitit
+
+    token = digest(works, keys, wanted)[:12]
+    texts = {f"work-{i}.json": json.dumps(work).encode() for i, work in enumerate(works)}
+    folder = freeze(store.root / "jobs", token, {**texts, **contents})
+    elements = [[key] for key in keys]
+    record(folder, elements, None)
+    executor = submitit.SlurmExecutor(folder, max_num_timeout=cluster.requeues + 1)
+    options = {**dict(wanted.options), "comment": f"{COMMENT}{token}", "requeue": True}
+    if dependency:
+        options |= {"dependency": dependency, "kill-on-invalid-dep": "yes"}
+    executor.update_parameters(
+        job_name="rewarm-corpus",
+        time=wanted.minutes,
+        signal_delay_s=wanted.lead,
+        array_parallelism=cluster.ingest.at_once or len(works),
+        setup=[*wanted.setup, *environment(Path(works[0]["code"]))],
+        srun_args=["--export=ALL"],
+        additional_parameters=options,
+    )
+    try:
+        with out_of_allocations(options), undisturbed(), redirect_stderr(io.StringIO()):
+            jobs = executor.map_array(IngestPayload(str(folder)), range(len(works)))
+    except submitit.core.utils.FailedJobError as error:
+        shutil.rmtree(folder)
+        message = " ".join(str(error).replace("sbatch: error: ", "").split())
+        raise InputError("launch", "slurm", f"sbatch says: {message}", "see conf/launch/slurm.yaml") from None
+    number: str = jobs[0].job_id.split("_")[0]
+    record(folder, elements, number)
+    return number
+
+
+@dataclass(frozen=True)
+class IngestPayload:
+    """What submitit calls. It holds nothing but the submission's folder."""
+
+    folder: str
+
+    def __call__(self, index: int) -> None:
+        plain_output()
+        document = read_work(Path(self.folder), index)
+        require_frozen(__file__, document)
+        store, cpus = Store(Path(document["root"])), int(document["cpus"])
+        try:
+            if "needed" in document:
+                needed = read_back(Needed, document["needed"])
+                recipe = needed.recipe
+                build_corpora([needed], store.root, progress=True, processes=cpus)
+                store.clear_failure(recipe.key)
+                return
+            recipe, group = read_back(Recipe, document["recipe"]), read_back(Group, document["group"])
+            display = PlainDisplay(True)
+            display.recipe = recipe
+            build_groups(recipe, [group], store.root, Path(self.folder) / "tokenizer.json", cpus, display)
+        except InputError as error:
+            self._failed(store, recipe.key, str(error))
+        except Exception as error:
+            traceback.print_exc()
+            self._failed(store, recipe.key, f"{type(error).__name__}: {error}")
+
+    def checkpoint(self, index: int) -> Any:
+        """What submitit runs when the job starts again: the same, for what is built is in the store."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, index)
+
+    def _failed(self, store: Store, key: str, reason: str) -> None:
+        log = next(iter(_logs(Path(self.folder))), Path(self.folder))
+        store.write_failure(key, 0, None, str(log), reason)
+        print(f"failed: {reason}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _logs(folder: Path) -> Iterator[Path]:
+    """This job's own log, if submitit has one for it."""
+    import submitit
+
+    yield folder / f"{submitit.JobEnvironment().job_id}_0_log.err"
