@@ -19,7 +19,7 @@ from tests.tiny import command
 
 def build(root: Path, *runs: str) -> None:
     planned = plan(points_of(*runs))
-    build_corpora(planned, Jobs(planned), Store(root), progress=False)
+    build_corpora(needed_corpora(planned, Jobs(planned)), Store(root).root, progress=False)
 
 
 @pytest.fixture
