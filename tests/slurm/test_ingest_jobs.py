@@ -1,0 +1,108 @@
+"""Corpora built by jobs of a real SLURM are those built here, byte for byte; what the data tell, a plan shows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.corpora import tokenizer
+from tests.ingest.test_listed_files import SETS, content, records, write
+from tests.slurm.cluster import cluster, queue, slurm, submissions, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+
+KNOBS = (
+    "shift=one_to_other model.layers=1 model.hidden=16 model.heads=2 model.vocab_size=300 model.seq_len=16 "
+    "batch.sequences=4 batch.seq_len=16 scale.tokens=1280 scale.horizon=1280 base.tokens=1280 base.peak=0.01 "
+    "warmup=0.1 base.warmup=0.1 evaluate.windows=4 evaluate.early=[] evaluate.every=1x evaluate.base_every=1x"
+)
+JOBS = ("launch=slurm", "launch.gpus_per_node=0", "launch.cpus=1", "launch.ingest.build=jobs", "launch.ingest.cpus=2")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("slurm")
+    with pytest.MonkeyPatch.context() as patch, cluster(folder) as reason:
+        if reason:
+            pytest.skip(reason)
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        yield
+        if queue():
+            slurm("scancel", "--user=root")
+            until(lambda: not queue())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "tokenizer.json").write_text(tokenizer.train([row["text"] for row in records(60)], 300).to_str())
+    (tmp_path / "conf" / "corpus").mkdir(parents=True)
+    for start, (name, weights) in enumerate({"one": (None,) * 3, "other": (50, 30, 20)}.items()):
+        write(tmp_path / name, {f"{k}.jsonl": records(300, seed=100 * start + k) for k in range(3)})
+        parts = {
+            each: {"where": {"meta.set": [each]}, **({"weight": weight} if weight else {})}
+            for each, weight in zip(SETS, weights, strict=True)
+        }
+        config = {"kind": "files", "files": f"{tmp_path}/{name}/*.jsonl", "validation": 0.1, "format": None}
+        config |= {"text": "text", "parts": parts, "tokens": None, "unit_bytes": 40_000}
+        config |= {"tokenizer": str(tmp_path / "tokenizer.json")}
+        (tmp_path / "conf" / "corpus" / f"{name}.yaml").write_text(json.dumps(config))
+    return tmp_path
+
+
+def harness(data: Path, root: str, more: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", "-cd", str(data / "conf"), *KNOBS.split(), f"root={data / root}", *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def plan(data: Path, root: str) -> dict[str, Any]:
+    done = harness(data, root, [*JOBS, "do=plan", "json=true"])
+    assert done.returncode == 0, done.stderr
+    (point,) = json.loads(done.stdout)["points"]
+    found: dict[str, Any] = point
+    return found
+
+
+def test_jobs_build_what_is_built_here_and_training_waits_for_them(data: Path) -> None:
+    here = harness(data, "here", ["launch=inline"])
+    assert here.returncode == 0, here.stderr
+    submitted = harness(data, "jobs", JOBS)
+    assert submitted.returncode == 0, submitted.stderr
+    assert "parts of corpus other" in submitted.stderr
+    assert "corpus one, assembled after" in submitted.stderr
+    again = harness(data, "jobs", JOBS)
+    assert "parts of corpus" not in again.stderr
+    until(lambda: not queue())
+    assert plan(data, "jobs")["status"] == "done"
+    for part in ("corpora", "shards", "states"):
+        if part != "states":
+            assert content(data / "jobs" / part) == content(data / "here" / part)
+        assert sorted(p.name for p in (data / "jobs" / part).iterdir()) == sorted(
+            p.name for p in (data / "here" / part).iterdir()
+        )
+    known = submissions(data / "jobs")
+    assert "queued" not in harness(data, "jobs", JOBS).stderr
+    assert submissions(data / "jobs") == known
+
+
+def test_what_the_data_tell_is_shown_by_the_plan_and_holds_training_up(data: Path) -> None:
+    rows = (data / "other" / "2.jsonl").read_text().splitlines()
+    whole = "\n".join(rows)
+    del (broken := json.loads(rows[6]))["text"]
+    (data / "other" / "2.jsonl").write_text("\n".join([*rows[:6], json.dumps(broken), *rows[7:]]))
+    assert harness(data, "jobs", JOBS).returncode == 0
+    until(lambda: not queue())
+    point = plan(data, "jobs")
+    assert point["status"] == "blocked"
+    assert "line 7" in point["failure"]["reason"]
+    assert "2.jsonl" in point["failure"]["reason"]
+    assert not list((data / "jobs").glob("states/*"))
+    (data / "other" / "2.jsonl").write_text(whole)
+    assert harness(data, "jobs", JOBS).returncode == 0
+    until(lambda: not queue())
+    assert plan(data, "jobs")["status"] == "done"
