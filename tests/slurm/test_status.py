@@ -109,7 +109,15 @@ def test_jobs_that_measure_are_seen(tmp_path: Path, store: Store) -> None:
 def test_a_person_reads_where_it_runs_and_why_it_failed(two: Plan) -> None:
     failure = {"position": 80, "last_good": 60, "log": "log", "reason": "why", "log_tail": ["the end"]}
     model = {"model": "mini", "parameters": 1, "batch": 4, "seq_len": 16, "precision": "fp32"}
-    entry = {"run": "name", "name": "name", "labels": ["name"], "phases": [], "failure": None, **model}
+    entry = {
+        "run": "name",
+        "name": "name",
+        "labels": ["name"],
+        "phases": [],
+        "failure": None,
+        "checkpoint": None,
+        **model,
+    }
     running = {**entry, "status": "running", "job": "12_3", "host": "n1", "position": 70, "losses": {"docs": 4.5}}
     document = {
         "points": [running, {**entry, "status": "failed", "failure": failure}],
