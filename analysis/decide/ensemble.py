@@ -42,6 +42,27 @@ class Ensemble:
         """Losses (K, ...) at columns that broadcast to (1 or K, ...): each row at its own points. r is the share of the
         law's own corpus, whatever its variable is called. Columns that the law has no variable for play no part. `by`:
         the derivative with respect to these variables instead."""
+        law = self.fit.law
+        function = formula.derivative(law.form, by) if by else formula.value(law.form)
+        arguments, shape = self._laid_out(columns)
+        with np.errstate(all="ignore"):  # draws far off may overflow; what is not finite is never chosen
+            found = function(*arguments)
+        return np.broadcast_to(found, (len(self.theta), math.prod(shape[1:]))).reshape(-1, *shape[1:])
+
+    def derivatives(self, columns: Mapping[str, Any], by: tuple[str, ...]) -> tuple[Array, Array]:
+        """The gradient (K, m) and Hessian (K, m, m) of the losses with respect to m variables, at columns (1 or K,)."""
+        function, pairs = formula.derivatives(self.fit.law.form, by)
+        arguments, _ = self._laid_out({name: np.reshape(column, (-1, 1)) for name, column in columns.items()})
+        rows, m = len(self.theta), len(by)
+        with np.errstate(all="ignore"):
+            found = [np.broadcast_to(part, (rows, 1))[:, 0] for part in function(*arguments)]
+        hessian = np.zeros((rows, m, m))
+        for (i, j), entry in zip(pairs, found[1 + m :], strict=True):
+            hessian[:, i, j] = hessian[:, j, i] = entry
+        return np.stack(found[1 : 1 + m], axis=1), hessian
+
+    def _laid_out(self, columns: Mapping[str, Any]) -> tuple[list[Array], tuple[int, ...]]:
+        """What functions of the law's formula take, at columns that broadcast to one shape; and this shape."""
         law, columns = self.fit.law, named(self.fit.law, columns)
         if missing := [name for name in law.variables if name not in columns]:
             raise InputError(
@@ -53,10 +74,7 @@ class Ensemble:
         shaped = np.broadcast_arrays(*(np.atleast_2d(np.asarray(columns[name], float)) for name in law.variables))
         shape = shaped[0].shape
         flat = {name: array.reshape(shape[0], -1) for name, array in zip(law.variables, shaped, strict=True)}
-        function = formula.derivative(law.form, by) if by else formula.value(law.form)
-        with np.errstate(all="ignore"):  # draws far off may overflow; what is not finite is never chosen
-            found = function(*formula.arguments(self.theta, formula.columns_of(law.form, flat)))
-        return np.broadcast_to(found, (len(self.theta), math.prod(shape[1:]))).reshape(-1, *shape[1:])
+        return formula.arguments(self.theta, formula.columns_of(law.form, flat)), shape
 
 
 def named(law: Law, columns: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -84,16 +84,20 @@ def value(form: Form) -> Function:
 
 
 @lru_cache(maxsize=64)
-def derivatives(form: Form) -> tuple[Function, tuple[tuple[int, int], ...]]:
-    """A function that gives [value, *gradient, *hessian], and which (i, j), i <= j, of the Hessian: those not zero."""
+def derivatives(form: Form, by: tuple[str, ...] = ()) -> tuple[Function, tuple[tuple[int, int], ...]]:
+    """A function that gives [value, *gradient, *hessian], and which (i, j), i <= j, of the Hessian: those not zero.
+
+    `by`: variables, in place of the parameters.
+    """
     pairs: list[tuple[int, int]] = []
 
     def wanted(graph: Graph, node: Node) -> list[Node]:
-        gradient = [graph.derivative(node, name) for name in form.parameters]
+        names = by or form.parameters
+        gradient = [graph.derivative(node, name) for name in names]
         hessian = []
         for i, slope in enumerate(gradient):
             for j in range(i, len(gradient)):
-                entry = graph.derivative(slope, form.parameters[j])
+                entry = graph.derivative(slope, names[j])
                 if graph.value(entry) != 0.0:
                     if len(pairs) == MOST_SECOND:
                         raise GrammarError(f"more than {MOST_SECOND:,} of its second derivatives are not zero")
