@@ -10,7 +10,7 @@ python -m analysis mix --fit docs=a.json --fit python=b.json --weights docs=1,py
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def mix(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
     """The document of `mix`, and its lines for a terminal. Raises InputError."""
     within = within_of(options)
     answer, fits = answer_to(options)
-    warnings = warning_lines(fits)
+    warnings = [*unread(options, fits), *warning_lines(fits)]
     if options.plot:
         _plot(options.plot, options, answer, fits)
     return {**answer.document(within), "warnings": warnings}, [*answer_lines(answer, within), *warnings]
@@ -161,6 +161,19 @@ def answer_lines(answer: Answer, within: float = FARTHEST) -> list[str]:
     if answer.paired is False:
         lines.append("the fits' draws are not paired, so they were taken as independent")
     return lines
+
+
+def unread(options: argparse.Namespace, fits: Mapping[str, Fit]) -> list[str]:
+    """Amounts that were given and that a fit's law does not depend on, such as the size after `--fix A=0`."""
+    found = []
+    for option, name in (("N", "N"), ("D", "D"), ("domain_tokens", "D")):
+        given = getattr(options, option, None)
+        if given is not None and (without := [role for role, fit in fits.items() if name not in fit.law.variables]):
+            fixed = {f"{key}={value:g}" for role in without for key, value in fits[role].fixed.items()}
+            why = f"with {','.join(sorted(fixed))} " if fixed else ""
+            text = f"plays no part in the loss of {', '.join(without)}: {why}its law has no {name}"
+            found.append(f"warning: --{option.replace('_', '-')} {text}")
+    return found
 
 
 def warning_lines(fits: dict[str, Fit]) -> list[str]:

@@ -103,15 +103,11 @@ def ensembles(fits: Sequence[Fit], independent: bool = False) -> tuple[list[Ense
     draws = [fit.draws for fit in fits if fit.draws is not None]
     if not draws:
         return [Ensemble(fit, theta) for fit, theta in zip(fits, estimates, strict=True)], None
-    paired = all(draws[0].paired(other) for other in draws[1:])
+    by_own_share = len(fits) > 1 and any(map(_by_own_share, fits))  # r of one fit is 1 - r of the other: other runs
+    paired = all(draws[0].paired(other) for other in draws[1:]) and not by_own_share
     if len(draws) < len(fits) or not (paired or independent):
         why = "one fit has none" if len(draws) < len(fits) else "the fits did not see the same resamples of the runs"
-        raise InputError(
-            "draws",
-            ", ".join(fit.target for fit in fits),
-            f"they are not paired: {why}",
-            "fit both to the same runs, resampled alike, or say they are independent",
-        )
+        raise InputError("draws", ", ".join(fit.target for fit in fits), f"they are not paired: {why}", _pairing(fits))
     count, random = min(len(each.parameters) for each in draws), np.random.default_rng(0)
     rows = [each.parameters for each in draws]
     if not paired:  # equal seeds would match resamples of different runs by their places in the tables
@@ -122,6 +118,20 @@ def ensembles(fits: Sequence[Fit], independent: bool = False) -> tuple[list[Ense
         for fit, theta, parameters in zip(fits, estimates, rows, strict=True)
     ]
     return found, paired if len(fits) > 1 else None
+
+
+def _by_own_share(fit: Fit) -> bool:
+    """Whether runs are told apart by the share of the fit's own corpus."""
+    return bool(fit.law.own_share) and fit.law.own_share in (fit.group or "").split(",")
+
+
+def _pairing(fits: Sequence[Fit]) -> str:
+    """How to make draws of fits that are paired."""
+    if any(map(_by_own_share, fits)):
+        group = ",".join("d" if name == fits[0].law.own_share else name for name in (fits[0].group or "").split(","))
+        both = f"--map d=r for one and d=1-r for the other, with --group {group} for both"
+        return f"runs are told apart by the share of a fit's own corpus; tell them apart by one share: {both}"
+    return "fit both to the same runs, resampled alike (--group, --seed, --bootstrap), or say they are independent"
 
 
 def solve(

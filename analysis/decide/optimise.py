@@ -180,18 +180,21 @@ def curves(
 ) -> pd.DataFrame:
     """Both predicted losses against the downstream share, for plots; with D tokens, or `domain_tokens`/r of them.
 
-    Columns r, general, general_low, general_high, domain, domain_low, domain_high: bands at LEVEL, NaN without draws.
+    Columns r, and for general and domain the loss, its band at LEVEL `_low`, `_high` (NaN without draws), and whether
+    the data of its fit reach there, `_measured`.
     """
     if (D is None) == (domain_tokens is None):
         raise InputError("D", D, "it takes all tokens or the downstream ones", "give one of D and domain_tokens")
     r = np.linspace(0.0 if domain_tokens is None else LEAST_SHARE, 1.0, points)
-    tokens = D if domain_tokens is None else domain_tokens / r
+    tokens = np.full(points, D) if domain_tokens is None else domain_tokens / r
     both, _ = ensembles([general, domain], independent)
     columns = {"r": r}
     for name, law, share in zip(("general", "domain"), both, (1 - r, r), strict=True):
         found = law.loss({"N": N, "D": tokens, "r": share})
         columns[name] = found[0]
         columns[f"{name}_low"], columns[f"{name}_high"] = band(found[1:])
+        at = [{"N": N, "D": float(d), "r": float(s)} for d, s in zip(tokens, share, strict=True)]
+        columns[f"{name}_measured"] = np.array([not extrapolation(law.fit, one) for one in at])
     return pd.DataFrame(columns)
 
 

@@ -60,18 +60,34 @@ def ratio_family(
 ) -> Axes:
     """Losses against the downstream share r: label -> columns of `analysis.decide.optimise.curves`, with their bands.
 
+    Where the data of a fit do not reach, its curve is faint and the axis does not follow it: laws bend there at will.
     Of an answer, the limit that the general loss must keep, and r* with its interval; above all what speaks against it,
     and that there is none (`within`: as `Answer.verdict`).
     """
+    shown: list[pd.Series[float]] = []
+    faint: list[tuple[pd.Series[float], pd.Series[float], str]] = []
     for look, (label, curves) in zip(ordered(len(family)), family.items(), strict=True):
         for loss in losses:
             own = UPSTREAM if loss == "general" else DOWNSTREAM
             color = own.color if len(family) == 1 else look.color
             line = look.line if len(losses) == 1 else own.line
             text = ", ".join(filter(None, (f"{loss} loss", label)))
-            ax.plot(curves.r, curves[loss], color=color, linestyle=line, label=text)
+            known = curves[f"{loss}_measured"]
+            ax.plot(curves.r, curves[loss].where(known), color=color, linestyle=line, label=text)
             low, high = curves[f"{loss}_low"], curves[f"{loss}_high"]
-            ax.fill_between(curves.r, low, high, color=color, alpha=0.2, linewidth=0)
+            ax.fill_between(curves.r, low, high, where=known, color=color, alpha=0.2, linewidth=0)
+            shown += [column[known] for column in (curves[loss], low, high)]
+            if not known.all():
+                faint.append((curves.r, curves[loss], color))
+    inside = pd.concat(shown).dropna()
+    if faint and len(inside):
+        if answer is not None and answer.limit is not None and "general" in losses:
+            inside = pd.concat([inside, pd.Series([answer.limit])])
+        more = 0.1 * max(float(np.ptp(inside)), 1e-3)
+        ax.set_ylim(inside.min() - more, inside.max() + more)
+    for number, (along, values, color) in enumerate(faint):
+        (line,) = ax.plot(along, values, color=color, linestyle=":", linewidth=1.0, alpha=0.6, zorder=1)
+        line.set_label("where no run was" if number == 0 else "_")
     if answer is not None and answer.limit is not None and "general" in losses:
         ax.axhline(answer.limit, **REFERENCE.plot(), label=f"limit of the general loss, {answer.limit:.3f}")
     if answer is not None and "r" in answer.values and np.isfinite(answer.values["r"]):

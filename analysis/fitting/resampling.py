@@ -230,6 +230,11 @@ def check_resampled(grouping: Grouping, count: int) -> None:
         raise InputError("bootstrap", count, why, remedy)
 
 
+def _key(value: Any) -> str:
+    """A value of a run's columns as a text; 0.1 and 1 - 0.9 are one share."""
+    return str(float(f"{value:.9g}")) if isinstance(value, float) else str(value)
+
+
 def draws_of(
     objective: Objective,
     found: Found,
@@ -254,6 +259,6 @@ def draws_of(
     by, names = grouping.name or ROWS, [str(len(table))]
     if grouping.columns:
         keys = table[list(grouping.columns)].drop_duplicates().sort_values(list(grouping.columns))
-        names = [",".join(map(str, key)) for key in keys.itertuples(index=False)]
+        names = [",".join(map(_key, key)) for key in keys.itertuples(index=False)]
     digest = hashlib.sha256("\n".join([by, *names]).encode()).hexdigest()[:16]
     return Draws(parameters, by, digest, seed, int(failed.sum()))

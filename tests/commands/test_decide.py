@@ -255,7 +255,7 @@ def test_bad_tables_are_refused_in_one_line(
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--bootstrap", "-1"], "fewer than 20 resamples"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--group", "runn"], "group=runn: there is no column runn"),
         (["fit", "dcpt", "--table", "T", "--map", MAP, "--plot", "fit.jpeg"], "no kind of file for it"),
-        (["fit", "dcpt", "--table", "T", "--map", MAP, "lr=1"], "give either --table or --sweep"),
+        (["fit", "dcpt", "--table", "T", "--map", MAP, "lr=1"], "give --table FILE or KNOB=VALUE, not both"),
         (["fit", "dcpt", "--root", "nowhere"], "there is no store"),
         (["mix"], "no fit to decide by"),
         (["mix", "--domain", "F/domain.json"], "give --general, --domain-tokens or --flops"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,19 @@ def test_a_fit_that_is_none_ends_with_status_1(tmp_path: Path, capsys: pytest.Ca
     assert main([*call, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert list(found)[:3] == ["schema", "verdict", "supported"]
+
+
+def test_an_amount_that_no_law_depends_on_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = []
+    for role, fit in pair().items():
+        file = tmp_path / f"{role}.json"
+        law = fit.law.fixed({"A": 0.0})
+        parameters = {name: fit.parameters[name] for name in law.parameters}
+        ranges = {name: ends for name, ends in fit.range.items() if name != "N"}
+        kept = replace(fit, law=law, fixed={"A": 0.0}, parameters=parameters, range=ranges, draws=None, rows=None)
+        file.write_text(json.dumps(to_document(kept)))
+        files += [f"--{role}", str(file)]
+    main(["mix", *files, *LIMIT, "2.9"])
+    told = capsys.readouterr().out
+    assert "warning: --N plays no part in the loss of general, domain: with A=0 its law has no N" in told
+    assert "--D plays" not in told

@@ -224,6 +224,16 @@ def test_draws_that_are_not_paired_are_refused_unless_said_to_be_independent() -
     assert apart.interval is not None
 
 
+def test_runs_told_apart_by_each_fits_own_share_are_not_paired() -> None:
+    """r of one fit is 1 - r of the other: where shares lie symmetrically both have the same runs by name, and no pair
+    of resamples would be of the same runs."""
+    general, domain = (replace(fit, group="N,r") for fit in pair(20))
+    with pytest.raises(InputError, match=r"tell them apart by one share: --map d=r for one .* --group N,d"):
+        domain_ability(general, domain, N=N, D=D, tolerance=0.0, base_loss=BASE)
+    general, domain = (replace(fit, group="N,d") for fit in (general, domain))
+    assert domain_ability(general, domain, N=N, D=D, tolerance=0.0, base_loss=BASE).paired
+
+
 def test_a_resample_without_a_fit_is_left_out_of_both() -> None:
     general, domain = pair(50)
     assert general.draws is not None

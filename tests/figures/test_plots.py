@@ -125,9 +125,11 @@ def family(shift: float = 0.0) -> pd.DataFrame:
             "general": general,
             "general_low": general - 0.1,
             "general_high": general + 0.1,
+            "general_measured": True,
             "domain": domain,
             "domain_low": domain - 0.1,
             "domain_high": domain + 0.1,
+            "domain_measured": True,
         }
     )
 
@@ -143,6 +145,20 @@ def test_a_ratio_has_its_limit_and_its_interval(ax: Axes) -> None:
     assert sum(len(band.get_paths()) for band in ax.collections) == 2
     span = ax.patches[0].get_extents().transformed(ax.transData.inverted())
     assert (span.x0, span.x1) == pytest.approx((0.8, 0.85))
+
+
+def test_where_no_run_was_curves_are_faint_and_the_axis_does_not_follow(ax: Axes) -> None:
+    """D-CPT's last term at shares that nobody trained on: ten nats."""
+    steep = family()
+    steep.loc[steep.r > 0.7, "general"] = 12.0
+    steep["general_measured"] = steep.r < 0.7
+    plots.ratio_family(ax, {"": steep}, answer(0.5, None, "interior"))
+    solid, faint = ax.lines[0], next(line for line in ax.lines if line.get_linestyle() == ":")
+    assert np.isfinite(points(solid)[:, 1]).sum() == (steep.r < 0.7).sum()
+    np.testing.assert_allclose(points(faint)[:, 1], steep.general)
+    assert ax.get_ylim()[1] < 4 < points(faint)[:, 1].max()
+    assert ax.get_ylim()[1] > 2.95
+    assert "where no run was" in labels(ax)
 
 
 def test_an_infeasible_answer_has_no_share(ax: Axes) -> None:

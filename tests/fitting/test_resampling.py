@@ -11,6 +11,7 @@ import pytest
 from analysis.fitting.crossval import folds_of
 from analysis.fitting.fit import fit_law
 from analysis.fitting.resampling import grouping_of
+from analysis.laws.law import Law
 from analysis.laws.library import DCPT, LAWS
 from analysis.laws.sizes import CHINCHILLA
 from harness.core.errors import InputError
@@ -135,3 +136,17 @@ def test_runs_are_left_out_by_the_guess_and_not_where_nothing_says_which_they_ar
     assert {"run 5e+08, 0.33", "run 4e+09, 1"} <= {fold.name for fold in folds}
     with pytest.raises(InputError, match="the table has no column run, and nothing else says"):
         folds_of(table, "run")
+
+
+def test_a_share_and_one_minus_the_other_are_one_run() -> None:
+    """--map d=1-r of the general loss, d=r of the domain's: 1 - 0.9 is not 0.1 to the last digit."""
+    shares = np.repeat([0.1, 0.3, 0.9], 4)
+    runs = pd.DataFrame({"D": np.tile([1e9, 2e9, 4e9, 8e9], 3), "d": shares})
+    runs["loss"] = 2 + 1e4 / runs.D**0.5 + shares
+    other = runs.assign(d=1 - (1 - runs.d))
+    assert other.d.tolist() != runs.d.tolist()
+    law = Law("tokens", "E + B/D**beta", {"D": "tokens"}, ("E", "B"), {"beta": (0.05, 1.5)})
+    one, two = (fit_law(law, table, group="D,d", bootstrap=20).draws for table in (runs, other))
+    assert one is not None
+    assert two is not None
+    assert one.paired(two)
