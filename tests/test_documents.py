@@ -151,7 +151,9 @@ def test_the_keys_that_a_page_names_exist(page: Path) -> None:
                 assert key in known, key
         for group, choice in re.findall(r"(?<![\w./-])([a-z]+)=([a-z][\w.-]*)(?![\w/])", code):
             if group in groups and choice not in ("null", "ours"):
-                assert (CONF / group / f"{choice}.yaml").exists(), f"{group}={choice}"
+                pair = choice.split("_to_") if group == "shift" else []  # of any two corpora
+                files = [f"corpus/{name}" for name in pair] if len(pair) == 2 else [f"{group}/{choice}"]
+                assert all((CONF / f"{file}.yaml").exists() for file in files), f"{group}={choice}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

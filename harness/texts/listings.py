@@ -58,7 +58,12 @@ def resolve(field: str, patterns: Sequence[str], root: Path, kind: str = "files"
         found += [
             ListedFile(_numbered(file.name, number, patterns), file.size, file.version, file.url) for file in files
         ]
-    made = listing(found)
+    return keep(patterns, found, root)
+
+
+def keep(patterns: Sequence[str], files: Iterable[ListedFile], root: Path) -> Listing:
+    """Remember below `root` that these are the files of the patterns."""
+    made = listing(files)
     place = _place(patterns, root)
     rows = [[file.name, file.size, file.version, file.url] for file in made.files]
     document = {"patterns": list(patterns), "digest": made.digest, "files": rows}
