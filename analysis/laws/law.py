@@ -71,7 +71,10 @@ class Law:
         ]
         wrong += [f"{name} does not occur" for name in sorted(declared - set(used))]
         wrong += [] if set(used) - set(self.variables) else ["it has no parameter"]
-        wrong += [f"{name} is declared twice" for name in self.variables if name in {*self.linear, *self.starts}]
+        given = [*self.variables, *self.linear, *self.starts]
+        wrong += [f"{name} is declared twice" for name in dict.fromkeys(given) if given.count(name) > 1]
+        wrong += [f"{name} is twice in log" for name in dict.fromkeys(self.log) if self.log.count(name) > 1]
+        wrong += [f"{name} is twice in shares" for name in dict.fromkeys(self.shares) if self.shares.count(name) > 1]
         wrong += (
             [] if not self.shares or set(self.shares) & set(self.variables) else ["no name of its shares is a variable"]
         )
@@ -272,6 +275,10 @@ def _check_roles(law: Law) -> None:
             raise InputError(field, f"starts of {name} = {span}", "no range", "give (low, high)")
         if name in law.log and not span[0] > 0:
             raise InputError(field, f"starts of {name} = {span}", "has no logarithm", "begin above zero")
+        low, high = law.bound(name)
+        if not low <= span[0] < span[1] <= high:
+            why = f"outside of its bounds, {low:g} to {high:g}"
+            raise InputError(field, f"starts of {name} = {span}", why, "begin inside, or give other bounds")
 
 
 def remedy_of(law: Law, variable: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from analysis.formulas import formula
 from analysis.formulas.grammar import LONGEST, LONGEST_NAME
 from analysis.laws.law import Law
 from harness.core.errors import InputError
@@ -51,8 +52,18 @@ def laws_of(text: str, trust: bool = False) -> list[Law]:
         for law in laws:
             if isinstance(law, InputError):
                 raise law
+            _check_worked_out(law, Path(path).name)
         return [law for law in laws if isinstance(law, Law)]
     return []
+
+
+def _check_worked_out(law: Law, source: str) -> None:
+    """InputError that names the law and its file, where its formula has no value or no derivatives that fits need."""
+    try:
+        formula.basis(law.form)
+        formula.derivatives(law.form)
+    except InputError as error:
+        raise InputError(f"law {law.name} of {source}", error.value, error.why, error.remedy) from None
 
 
 def read_laws(path: Path) -> dict[str, Law | InputError]:
