@@ -294,6 +294,7 @@ def test_a_checkpoint_that_moved_is_found_by_its_content(llama: Path, tmp_path: 
         main(["llama", str(tmp_path / "second"), root, "--checkpoint", str(other)])
 
 
+@pytest.mark.slow
 def test_a_run_from_a_hub_names_its_repository(
     llama: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
