@@ -17,7 +17,7 @@ from harness.core import files
 from harness.core.errors import CorruptError
 from harness.core.units import count
 from harness.plan.plan import PlannedRun
-from harness.texts.listed import MegatronSource
+from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.recipe import Recipe, corpus_folder
 
 MANY = 4  # up to here repeated tokens teach nearly as much as new ones (Muennighoff et al. 2023, 2305.16264)
@@ -28,6 +28,7 @@ class Epochs:
 
     def __init__(self, root: Path) -> None:
         self._tokens = cache(lambda recipe: _train_tokens(root, recipe))
+        self._shares = cache(lambda recipe: _shares(root, recipe))
 
     def of_phases(self, point: PlannedRun) -> list[dict[str, float | None]]:
         """By phase and corpus: how often the phase reads it."""
@@ -64,6 +65,11 @@ class Epochs:
         found: dict[str, float | None] = {}
         for recipe in point.run.recipes.values():
             if recipe.key in drawn:
+                shares = self._shares(recipe)
+                if shares:  # of the part that is read most often
+                    seq_len, many = point.run.seq_len, drawn[recipe.key]
+                    found[recipe.name] = max(many * share / max(1, (t - 1) // seq_len) for share, t in shares)
+                    continue
                 tokens = self._tokens(recipe)
                 own = recipe.source.sequence if isinstance(recipe.source, MegatronSource) else 0
                 windows = None if tokens is None else tokens // own if own else (tokens - 1) // point.run.seq_len
@@ -91,3 +97,15 @@ def _train_tokens(root: Path, recipe: Recipe) -> int | None:
         held_out = 0.0 if recipe.source.validation else recipe.validation
         data = sum(file.size for file in recipe.source.train.files if file.name.endswith(".bin"))
         return round(data / width * (1 - held_out)) or None
+
+
+def _shares(root: Path, recipe: Recipe) -> list[tuple[float, int]]:
+    """(share of the draws, training tokens) of each part of a corpus whose parts have weights; none of others."""
+    if not isinstance(recipe.source, FilesSource):
+        return []
+    try:
+        manifest = files.read_sealed(corpus_folder(root, recipe) / "manifest.json")
+        weights, parts = manifest["weights"] or [], manifest["splits"]["train"]["parts"]
+    except (CorruptError, OSError, KeyError, TypeError, ValueError):
+        return []
+    return [(weight / sum(weights), int(part["tokens"])) for weight, part in zip(weights, parts, strict=False)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.plan.plan import Plan, PlannedRun, Segment
-from harness.slurm.submissions import CORPUS, Submitted, tail
+from harness.slurm.submissions import CORPUS, Submitted, read_work, tail
 from harness.store.store import Store
 from harness.texts.listed import FilesSource
 from harness.texts.recipe import Recipe, corpus_folder
@@ -95,7 +95,7 @@ def failure_of(left: Left, store: Store, known: Submitted | None) -> dict[str, A
         progress = known.progress()
         position = progress["position"] if progress.get("address") == left.address else None
         why = "cancelled, killed, out of memory, or what it waited for failed"
-        failure = {
+        failure = _failure_of_its_corpora(known, store) or {
             "position": left.start if position is None else position,
             "last_good": None,
             "log": str(known.log),
@@ -117,3 +117,13 @@ def corpus_failure(recipe: Recipe, store: Store, queue: Mapping[str, Submitted])
         reason = f"corpus {recipe.name}: job {known.job} is gone without a word: {why}"
         failure = {"position": 0, "last_good": None, "log": str(known.log), "reason": reason}
     return failure
+
+
+def _failure_of_its_corpora(known: Submitted, store: Store) -> dict[str, Any] | None:
+    """Why a corpus that the job was to read was not made, if jobs were to make it and one failed."""
+    try:
+        tasks = read_work(known.folder, known.index).get("tasks", [])
+    except (OSError, ValueError):
+        return None
+    keys = dict.fromkeys(key for task in tasks for key in task.get("recipes", {}))
+    return next((failure for key in keys if (failure := store.failure(key))), None)

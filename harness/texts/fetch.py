@@ -22,9 +22,11 @@ from harness.core import files
 from harness.core.errors import InputError
 from harness.core.identity import digest
 from harness.texts.listed import ListedFile
+from harness.texts.listings import current
 
 ATTEMPTS = 6  # without a byte in between; they wait 1, 2, 4, 8 and 16 s
 _CHUNK = 1 << 23
+_CLOSED = "check the name, and whether it is open to you (HF_TOKEN, for a hub)"
 _FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 
@@ -56,10 +58,21 @@ def fetch(
         if not final.exists():
             _complete(file, known, field, progress, wait)
             _check(file, part, field)
+            if _may_change(file) and current(field, file).version != file.version:
+                part.unlink()
+                why = "has changed since it was listed"
+                raise InputError(
+                    field, file.name, why, "remove its listing, <root>/listings, and run the command again"
+                )
             files.flush(part)
             part.rename(final)
             files.flush(folder)
     return final
+
+
+def _may_change(file: ListedFile) -> bool:
+    """Can its URL serve other bytes that no checksum of ours would tell? (A commit of a hub cannot.)"""
+    return bool(file.version) and not file.version.startswith(("sha256 ", "blob "))
 
 
 def _complete(file: ListedFile, part: IO[bytes], field: str, progress: Callable[[int], None], wait: float) -> None:
@@ -71,12 +84,12 @@ def _complete(file: ListedFile, part: IO[bytes], field: str, progress: Callable[
             if part.seek(0, os.SEEK_END) < file.size:
                 raise ConnectionError("the connection ended early")
         except _FINAL as error:
-            raise _refused(file, field, error, "check the name, and whether it is open to you") from None
+            raise _refused(file, field, error, _CLOSED) from None
         except Exception as error:  # each file system of fsspec has errors of its own
             part.flush()
             failed = 1 if part.seek(0, os.SEEK_END) > have else failed + 1
             if _status(error) in (401, 403, 404):
-                raise _refused(file, field, error, "check the name, and whether it is open to you") from None
+                raise _refused(file, field, error, _CLOSED) from None
             if failed >= ATTEMPTS:
                 raise _refused(file, field, error, "run the command again: it goes on where this one ended") from None
             time.sleep(wait * 2 ** (failed - 1))
@@ -105,7 +118,9 @@ def _check(file: ListedFile, part: Path, field: str) -> None:
         return
     part.unlink()
     why = "is not what was listed: another size or checksum arrived"
-    raise InputError(field, file.name, why, "run the command again; if it stays so, list the files anew")
+    raise InputError(
+        field, file.name, why, "run the command again; if it stays so, remove its listing: <root>/listings"
+    )
 
 
 def _refused(file: ListedFile, field: str, error: BaseException, remedy: str) -> InputError:

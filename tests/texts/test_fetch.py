@@ -14,6 +14,7 @@ from harness.core.errors import InputError
 from harness.texts import fetch as fetching
 from harness.texts.fetch import fetch
 from harness.texts.listed import ListedFile
+from harness.texts.listings import current
 from tests.hub_server import Hub
 
 NAME = "someone/texts"
@@ -107,7 +108,7 @@ def test_other_bytes_than_those_listed_are_refused(server: Hub, tmp_path: Path) 
         fetch(file, tmp_path / "fetched", "corpus.x.files")
     assert list((tmp_path / "fetched").iterdir()) == []
     assert fetch(file, tmp_path / "fetched", "corpus.x.files").read_bytes() == CONTENT
-    for other in (listed(server, CONTENT[:-1], "etag x"), listed(server, CONTENT + b"1", "etag x")):
+    for other in (listed(server, CONTENT[:-1], "blob x"), listed(server, CONTENT + b"1", "blob x")):
         with pytest.raises(InputError, match=r"a\.jsonl\.zst: (is not what was listed|cannot be fetched)"):
             fetch(other, tmp_path / "fetched", "corpus.x.files", wait=0)
 
@@ -117,6 +118,7 @@ def test_a_server_without_ranges_begins_again(tmp_path: Path, monkeypatch: pytes
 
     fsspec.filesystem("memory").pipe("/texts/a.txt", CONTENT)
     file = ListedFile("a.txt", len(CONTENT), "etag 1", "memory://texts/a.txt")
+    file = replace(file, version=current("x", file).version)
     final = fetching.place_of_file(file, tmp_path)
     final.with_name(f"{final.name}.part").write_bytes(b"half")
     opened = type(fsspec.open("memory://texts/a.txt").open())
@@ -130,3 +132,17 @@ def test_a_server_without_ranges_begins_again(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(opened, "seek", refused)
     assert fetch(file, tmp_path, "corpus.x.files").read_bytes() == CONTENT
+
+
+def test_one_that_changed_on_its_server_is_named(tmp_path: Path) -> None:
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.pipe("/changing/a.txt", CONTENT)
+    file = ListedFile("a.txt", len(CONTENT), "", "memory://changing/a.txt")
+    known = replace(file, version=current("x", file).version)
+    assert fetch(known, tmp_path, "corpus.x.files").read_bytes() == CONTENT
+    system.pipe("/changing/a.txt", CONTENT[::-1])  # as many bytes, others
+    with pytest.raises(InputError, match=r"^corpus\.x\.files=a\.txt: has changed since it was listed"):
+        fetch(known, tmp_path / "later", "corpus.x.files")
+    assert list((tmp_path / "later").iterdir()) == []
