@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -113,14 +114,24 @@ def _append(file: ListedFile, part: IO[bytes], start: int, progress: Callable[[i
 
 def _check(file: ListedFile, part: Path, field: str) -> None:
     """InputError, and the file is gone, unless it is the one that was listed."""
-    known = file.version.removeprefix("sha256 ") if file.version.startswith("sha256 ") else None
-    if part.stat().st_size == file.size and (known is None or files.sha256(part) == known):
+    kind, _, known = file.version.partition(" ")
+    sums = {"sha256": files.sha256, "blob": _git_blob}
+    if part.stat().st_size == file.size and (kind not in sums or sums[kind](part) == known):
         return
     part.unlink()
     why = "is not what was listed: another size or checksum arrived"
     raise InputError(
         field, file.name, why, "run the command again; if it stays so, remove its listing: <root>/listings"
     )
+
+
+def _git_blob(path: Path) -> str:
+    """The name that git, and a hub, give to a small file's content."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _refused(file: ListedFile, field: str, error: BaseException, remedy: str) -> InputError:

@@ -14,7 +14,7 @@ from harness.core.errors import InputError
 from harness.texts import fetch as fetching
 from harness.texts.fetch import fetch
 from harness.texts.listed import ListedFile
-from harness.texts.listings import current
+from harness.texts.listings import current, resolve
 from tests.hub_server import Hub
 
 NAME = "someone/texts"
@@ -146,3 +146,13 @@ def test_one_that_changed_on_its_server_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^corpus\.x\.files=a\.txt: has changed since it was listed"):
         fetch(known, tmp_path / "later", "corpus.x.files")
     assert list((tmp_path / "later").iterdir()) == []
+
+
+def test_a_small_file_of_a_hub_is_checked_by_its_blob(server: Hub, tmp_path: Path) -> None:
+    server.commit(NAME, {"a.jsonl": b"{}\n"}, kind="dataset")
+    (file,) = resolve("corpus.x.files", [f"hf://datasets/{NAME}/a.jsonl"], tmp_path).files
+    assert file.version.startswith("blob ")
+    server.fault("GET /datasets/.*a.jsonl", "wrong")
+    with pytest.raises(InputError, match="another size or checksum arrived"):
+        fetch(file, tmp_path / "fetched", "corpus.x.files")
+    assert fetch(file, tmp_path / "fetched", "corpus.x.files").read_bytes() == b"{}\n"
