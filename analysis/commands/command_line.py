@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
+import shutil
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,8 +55,26 @@ def run(arguments: Sequence[str], description: str) -> int:
     if options.json:
         print(json.dumps({"schema": f"rewarm.{options.command}/1", **document}, allow_nan=False))
     elif lines:
-        print("\n".join(lines))
+        print("\n".join(narrowed(lines)))
     return 0 if document.get("supported", True) else 1
+
+
+def narrowed(lines: Sequence[str]) -> list[str]:
+    """Lines as wide as the terminal, or as COLUMNS says; those of tables, whose columns stand apart, stay."""
+    if not (os.environ.get("COLUMNS") or sys.stdout.isatty()):
+        return list(lines)
+    width, found = max(shutil.get_terminal_size().columns, 40), []
+    for line in lines:
+        inside = line.strip()
+        indent = line[: len(line) - len(line.lstrip())] + "    "
+        row = len(re.findall(r"\S {2,}(?=\S)", inside)) > 1
+        wrapped = [] if row or len(line) <= width else _wrap(line, width, indent)
+        found += wrapped or [line]
+    return found
+
+
+def _wrap(line: str, width: int, indent: str) -> list[str]:
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _runs(options: argparse.Namespace, overrides: Sequence[str]) -> Output:

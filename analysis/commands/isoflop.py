@@ -32,6 +32,8 @@ NAMES = ("budget", "flops", "compute", "c")  # of columns that hold C, in any ca
 FEWEST_DRAWS = 100
 ALIKE, APART = 0.05, 0.5  # how far a run may be off its budget: found among the runs, and given
 SMALLEST, LARGEST = 1e10, 1e32  # FLOPs
+WIDE = 0.35  # of an exponent's interval: exponents that were published lie between 0.4 and 0.75
+GOOD, FARTHEST_SPAN = 0.1, 1e6  # half an interval that tells such exponents apart, and budgets that no one spans
 UNLIKE = 10.0  # times that C and 6 N D may differ, by attention, embeddings or how passes are counted
 
 
@@ -84,10 +86,12 @@ def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
     verdict = _verdict(laws, options.at, within)
     document = {**verdict.document(), "at": options.at, "notes": notes, "sizes": sizes}
     lines = [verdict.line] if verdict.kind in (EXTRAPOLATED, UNSUPPORTED) else []
+    warned = [note for note in notes if note.startswith("warning")]
+    lines, rest = [*lines, *warned], [note for note in notes if note not in warned]
     lines += [line for of in found for line in law_lines(found[of], laws[of], options.at)]
     for one in found.values():
         lines += ["", *minima_lines(one)]
-    return document, [*lines, *(["", *notes] if notes else [])]
+    return document, [*lines, *(["", *rest] if rest else [])]
 
 
 def table_of(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
@@ -116,6 +120,9 @@ def table_of(options: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
             raise InputError("table", name, f"there is no such column (there are {have})", f"give it: --map {name}=...")
     _check_flops(table, options)
     table, departure = to_budgets(table, _numbers(options.budgets))
+    if "run" in table and (shared := int((table.groupby("run").C.nunique() > 1).sum())):
+        why = "err together there: intervals count these points as independent, and are too narrow"
+        notes.append(f"warning: {shared} runs are points of several budgets, and {why}")
     if departure > 0:
         notes.append(f"{table.C.nunique()} budgets, from which runs depart by up to {departure:.1%}")
     return table, notes
@@ -170,7 +177,7 @@ def law_lines(found: IsoFlop, law: Fit | None, at: float | None) -> list[str]:
         low, high = law.interval["alpha"]
         lines.append(
             f"{of}* = {law.parameters['A']:.4g} C^{law.parameters['alpha']:.4f}   {LEVEL:.0%} interval of the exponent "
-            f"{low:.4f} to {high:.4f}; {trusted} of {len(found.minima)} budgets"
+            f"{low:.4f} to {high:.4f}; {trusted} of {len(found.minima)} budgets, over a factor of {_span(law):.3g}"
         )
         if beyond := scatter(found):
             lines.append(f"  the minima scatter by {beyond:.0%} around it, beyond their own errors")
@@ -190,8 +197,22 @@ def _verdict(laws: dict[str, Fit | None], at: float | None, within: float) -> Ve
     """Whether there are power laws, and `at` lies inside their budgets or not far outside."""
     if none := [f"the budgets have no power law of {of}*" for of, law in laws.items() if law is None]:
         return Verdict(NONE, tuple(none))
-    factor = max((_beyond(law, at) for law in laws.values() if law is not None and at is not None), default=1.0)
-    return verdict_of((), {"C": factor} if factor > 1 else {}, within)
+    known = {of: law for of, law in laws.items() if law is not None}
+    factor = max((_beyond(law, at) for law in known.values() if at is not None), default=1.0)
+    doubts = [_doubt(of, law) for of, law in known.items() if np.ptp(law.interval["alpha"]) > WIDE]
+    return verdict_of(doubts, {"C": factor} if factor > 1 else {}, within)
+
+
+def _span(law: Fit) -> float:
+    return law.range["C"][1] / law.range["C"][0]
+
+
+def _doubt(of: str, law: Fit) -> str:
+    """That budgets lie too close for an exponent, whose interval narrows with the logarithm of their span."""
+    low, high = law.interval["alpha"]
+    wanted = math.exp(min(math.log(_span(law)) * (high - low) / (2 * GOOD), 300.0))
+    more = f"to ±{GOOD:g} it would take about {wanted:.2g}" if wanted < FARTHEST_SPAN else "more runs are needed, too"
+    return f"budgets over a factor of {_span(law):.3g} tell the exponent of {of}* to {low:.2f} to {high:.2f}; {more}"
 
 
 def _beyond(law: Fit, at: float) -> float:

@@ -283,5 +283,10 @@ def _check(table: pd.DataFrame, of: str, weights: str | None, form: str) -> None
         raise InputError("weights", weights, why, f"leave the other rows out: --where '{weights} >= 0'")
     widest = int(table.groupby("C")[of].nunique().max())
     if widest < LEAST:
-        why = f"no budget has {LEAST} different {of}: each of {table.C.nunique()} values of C counts as a budget"
-        raise InputError("table", f"{len(table)} rows", why, "give a column C of the budgets meant, not 6 N D")
+        budgets = table.C.nunique()
+        why, remedy = f"no budget has {LEAST} different {of}", "give a column C of the budgets meant, not 6 N D"
+        if 2 * budgets <= len(table):  # budgets they are, of too few sizes
+            why, remedy = f"{why}: the most is {widest}, of {budgets} budgets", "train more sizes at each budget"
+        else:
+            why += f": each of {budgets} values of C counts as a budget"
+        raise InputError("table", f"{len(table)} rows", why, remedy)

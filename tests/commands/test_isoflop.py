@@ -148,3 +148,56 @@ def test_llama_3_in_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[st
     best = document(capsys, "isoflop", "--table", str(path), *far)["sizes"]
     assert best["D"]["best"]["interval"][0] < 16.55e12 < best["D"]["best"]["interval"][1]
     assert best["N"]["best"]["interval"][0] < 402e9 < best["N"]["best"]["interval"][1]
+
+
+def valleys(span: float, noise: float, sizes: int = 9) -> pd.DataFrame:
+    """Five budgets over a factor of `span`, each of the same runs' sizes by number."""
+    random, parts = np.random.default_rng(1), []
+    for C in 1e20 * np.geomspace(1, span, 5):
+        x = np.linspace(-1.2, 1.2, sizes)
+        loss = 1 + (C / 1e19) ** -0.08 * (np.exp(-0.3 * x) / 0.3 + np.exp(0.5 * x) / 0.5) / 3
+        N = 2e9 * (C / 1e20) ** EXPONENT * np.exp(x)
+        parts.append(
+            pd.DataFrame({"C": C, "N": N, "D": C / (6 * N), "loss": loss * np.exp(random.normal(0, noise, sizes))})
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_budgets_too_close_for_an_exponent_are_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Over a factor of 1.5, errors of 1 % leave an exponent anywhere; the span that is named would do."""
+    path = tmp_path / "close.csv"
+    valleys(1.5, 0.01).to_csv(path, index=False)
+    assert main(["isoflop", "--table", str(path), "--of", "N"]) == 1
+    told = capsys.readouterr().out.splitlines()[0]
+    assert told.startswith("NOT SUPPORTED: budgets over a factor of 1.5 tell the exponent of N* to ")
+    wanted = float(told.rpartition("about ")[2])
+    valleys(wanted, 0.01).to_csv(path, index=False)
+    assert main(["isoflop", "--table", str(path), "--of", "N"]) == 0
+    assert f"over a factor of {wanted:.3g}" in capsys.readouterr().out.splitlines()[0]
+    low, high = document(capsys, "isoflop", "--table", str(path), "--of", "N")["sizes"]["N"]["law"]["alpha"]["interval"]
+    assert (high - low) / 2 == pytest.approx(0.1, rel=0.7)
+
+
+def test_too_few_sizes_are_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "few.csv"
+    valleys(100, 0.001, sizes=3).to_csv(path, index=False)
+    told = refused(monkeypatch, capsys, "isoflop", "--table", str(path))
+    assert "no budget has 4 different N: the most is 3, of 5 budgets; train more sizes at each budget" in told
+
+
+def test_runs_in_several_budgets_are_told_and_lines_keep_to_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "shared.csv"
+    table = valleys(100, 0.001)
+    table.assign(run=table.groupby("C").cumcount()).to_csv(path, index=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["isoflop", "--table", str(path), "--of", "N"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "warning: 9 runs are points of several budgets, and err"
+    assert max(map(len, lines)) <= 62  # the rows of the table of minima, which are not broken
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main(["isoflop", "--table", str(path), "--of", "N"]) == 0
+    assert capsys.readouterr().out.startswith("warning: 9 runs are points of several budgets, and err together there: ")
