@@ -168,9 +168,11 @@ def _rm(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
     if not options.dry_run:
         store.check_writable()
     found = wanted(store)
+    if found.no_answer is not None:
+        raise found.no_answer
     if stops := [*found.stops, *(found.unread if found.queue_known else [])]:
         raise InputError("root", store.root, stops[0], "see to that first, for others could need what would go")
-    folders = {f"{d['name']}-{d['key'][:12]}" for d in (find_run(store, name) for name in options.names)}
+    folders = {_named(store, name) for name in options.names}
     chosen = [
         needs
         for needs in found.runs
@@ -193,6 +195,15 @@ def _rm(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
     said = [*found.warnings, *left]
     _warn(said)
     return _removal_document("rm", removed, options.dry_run, said, 0), _removal_lines(removed, options.dry_run), 0
+
+
+def _named(store: Store, text: str) -> str:
+    """The folder of the run of this name, folder or key: a beginning will not do where something is removed."""
+    document = find_run(store, text)
+    folder = f"{document['name']}-{document['key'][:12]}"
+    if text not in (document["name"], document["key"], folder):
+        raise InputError("run", text, f"only begins the name of {folder}", "write all of it")
+    return folder
 
 
 def _refuse_at_work(store: Store, found: Wanted, rest: Sequence[Needs], chosen: Sequence[Needs]) -> None:

@@ -69,6 +69,8 @@ class Wanted:
     """What to know before something is removed."""
     queue_known: bool = True
     """Whether the queue could be asked, if anything was ever submitted."""
+    no_answer: InputError | None = None
+    """What squeue, which is there, said instead of an answer."""
     documents: dict[Path, dict[str, Any]] = field(default_factory=dict)
     """Folder -> run.json of each recorded run."""
     off_path: dict[str, int] = field(default_factory=dict)
@@ -164,19 +166,23 @@ def _documents(root: Path, found: Wanted) -> Iterable[tuple[Path, dict[str, Any]
 def _add_queued(store: Store, found: Wanted) -> None:
     """Jobs of a cluster: what they are to do lies in the store."""
     folders = [store.root / "jobs" / name for name in sorted(files.listing(store.root / "jobs"))]
-    records = {folder: files.read_json(folder / "submission.json") for folder in folders if folder.is_dir()}
-    records = {folder: record for folder, record in records.items() if record is not None}
+    read = {folder: files.read_json(folder / "submission.json") for folder in folders if folder.is_dir()}
+    records = {folder: record for folder, record in read.items() if record is not None}
     if not records:
         return
-    found.queue_known = shutil.which("squeue") is not None
-    queued: set[tuple[Path, int]] = set()
-    if found.queue_known:
-        queued = {(job.folder, job.index) for job in submitted(store.root).values() if job.in_queue}
-    else:
+    try:
+        found.queue_known = shutil.which("squeue") is not None
+        jobs = submitted(store.root).values() if found.queue_known else ()
+    except InputError as error:
+        found.queue_known, found.no_answer, jobs = False, error, ()
+    queued = {(job.folder, job.index) for job in jobs if job.in_queue}
+    if not found.queue_known:
         found.warnings.append("no squeue answers here: what was ever submitted from this store counts as queued")
         for folder, record in records.items():
-            assert record is not None
-            queued |= {(folder, i) for i in range(len(record["elements"])) if i not in record["cancelled"]}
+            try:
+                queued |= {(folder, i) for i in range(len(record["elements"])) if i not in record["cancelled"]}
+            except (KeyError, TypeError) as error:
+                found.unread.append(f"{folder / 'submission.json'}: not what a submission is ({error!r})")
     for folder, index in sorted(queued):
         found.jobs.add(folder.name)
         try:
