@@ -174,8 +174,9 @@ def _why(store: Store, entry: Entry, kept: Kept, found: Wanted) -> str | None:
         case "jobs":
             return _why_job(store, entry, kept, found)
         case "verified":
-            kind, _, name = address.rpartition("-")  # those of states have their address alone
-            return None if (store.root / (kind or "states") / name).exists() else "what it tells of is gone"
+            kind, dash, name = address.partition("-")  # those of states have their address alone
+            place = store.root / kind / name if dash else store.root / "states" / address
+            return None if place.exists() else "what it tells of is gone"
         case "runs":
             return None if (entry.path / "run.json").exists() else "it holds no run.json"
         case _ if entry.kind == ASIDE:

@@ -126,6 +126,9 @@ def test_what_no_run_needs_goes_once_it_is_old_enough(
     (root / "jobs" / f"{address}.log").write_text("said")
     (root / "verified").mkdir(exist_ok=True)
     (root / "verified" / f"{'2' * 32}.json").write_text("{}")
+    corpus = min(root.glob("corpora/*")).name
+    for known in (f"corpora-{corpus}", "corpora-old-0123456789ab"):
+        (root / "verified" / f"{known}.json").write_text("{}")
     (root / "runs" / "empty").mkdir()
     young = called(capsys, root, "gc", "--dry-run")
     assert young["removed"] == []
@@ -138,9 +141,11 @@ def test_what_no_run_needs_goes_once_it_is_old_enough(
         ("failures", f"{base_of(root)}.json"),
         ("jobs", f"{address}.log"),
         ("verified", f"{'2' * 32}.json"),
+        ("verified", "corpora-old-0123456789ab.json"),
         ("runs", "empty"),
     } <= gone(removed)
     assert alive.exists()
+    assert (root / "verified" / f"corpora-{corpus}.json").exists()
     assert not list(root.glob(".tmp-1-99-*"))
     assert not any(segment.train for segment in plan_of(texts, root).points[0].path)
 
