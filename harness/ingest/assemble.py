@@ -28,7 +28,7 @@ from harness.ingest.processes import Shared, pool
 from harness.ingest.progress import PlainDisplay
 from harness.ingest.selection import needed_tokens, selected
 from harness.ingest.trained_tokenizer import tokenizer_json
-from harness.ingest.units import GroupTask, StoppedError, build_group, build_in_process, suffices, train_tokens
+from harness.ingest.units import GroupTask, Stopped, build_group, build_in_process, suffices, train_tokens
 from harness.texts.fetch import fetch, is_here
 from harness.texts.listed import FilesSource, without_files
 from harness.texts.recipe import Recipe
@@ -175,7 +175,7 @@ class _Work:
 
         def goes_on(size: int = 0) -> None:
             if stop.is_set():
-                raise StoppedError
+                raise Stopped
             if executor is None:
                 display.add(size)
 

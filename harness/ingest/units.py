@@ -54,7 +54,7 @@ class GroupTask:
     """Training tokens of each part (of all parts, if there is one number) after which no further unit is needed."""
 
 
-class StoppedError(Exception):
+class Stopped(BaseException):
     """Told to stop on the way; the units that are finished stay."""
 
 
@@ -82,7 +82,7 @@ def train_tokens(units: list[dict[str, Any]], numbers: int) -> list[int]:
 def build_group(
     task: GroupTask, progress: Callable[[int], None] = lambda _: None, stop: Callable[[], bool] = lambda: False
 ) -> list[dict[str, Any]]:
-    """The manifests of the group's units, built where they are missing. Raises InputError, and StoppedError.
+    """The manifests of the group's units, built where they are missing. Raises InputError, and Stopped.
 
     `progress` is told of bytes of text as they are read.
     """
@@ -128,7 +128,7 @@ def build_group(
                 if batch.characters >= _BATCH_CHARACTERS:
                     submit()
                 if stop():
-                    raise StoppedError
+                    raise Stopped
             finish(last=True)
             return units
         finally:
