@@ -148,10 +148,10 @@ class Repository:
 
     def _refusal(self, error: Exception, kind: str, status: int | None, doing: str) -> InputError:
         if kind == "offline":
-            why = "is not in this store, and HF_HUB_OFFLINE is set"
+            why = "is no folder here, is not whole in this store, and HF_HUB_OFFLINE is set"
             return UnreachableError("path", self.label, why, "unset it once, or run it where there is a network")
         if kind == "unreachable":
-            why = f"is not in this store, and no hub answers ({_reason(error)})"
+            why = f"is no folder here, is not whole in this store, and no hub answers ({_reason(error)})"
             return UnreachableError("path", self.label, why, "check the network, proxies and HF_ENDPOINT")
         if kind == "busy":
             why = f"the hub answered {status} when {doing}, {len(WAITS) + 1} times"
