@@ -3,6 +3,7 @@
 python -m analysis compare chinchilla kaplan --table runs.csv --map N=params,D=tokens --by N
 python -m analysis compare dcpt dcpt_saturating --sweep dcpt --corpus python --by run --folds 5
 python -m analysis compare chinchilla --table runs.csv --by N --leave largest
+python -m analysis compare mixing:docs,python,cpp lightgbm --table runs.csv      (an extra: rewarm[lightgbm])
 
 Every law is fitted without a part of the rows and predicts them, for every part; all laws have the same parts. What may
 be said of their order stands first.
@@ -11,7 +12,7 @@ be said of their order stands first.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ import pandas as pd
 from analysis.commands.fit import add_rows, check_columns, columns_of, group_of, refuse_far, rows_of
 from analysis.commands.progress import bar
 from analysis.decide.compare import Comparison, compare
-from analysis.fitting.crossval import FOLDS, LEAVE
+from analysis.fitting.crossval import FOLDS, LEAVE, Predictor
 from analysis.fitting.fit import LEVEL
 from analysis.fitting.objective import parse_loss
 from analysis.formulas.assignments import parse_numbers
+from analysis.laws.boosting import NAME, Boosted
 from analysis.laws.law import Law
 from analysis.laws.library import find_all
 from harness.core.errors import InputError
@@ -35,7 +37,10 @@ SHOWN = 4  # laws whose folds are shown on a terminal
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "law", metavar="LAW", nargs="+", help="as for fit, FILE.toml for all of a file; one alone is judged"
+        "law",
+        metavar="LAW",
+        nargs="+",
+        help=f"as for fit, FILE.toml for all of a file; {NAME} for trees; one alone is judged",
     )
     add_rows(parser)
     how = parser.add_argument_group("what is left out")
@@ -49,17 +54,19 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `compare`, and its lines for a terminal. Raises InputError."""
     overrides = [*overrides, *(word for word in options.law if "=" in word)]
-    laws = [law for word in options.law if "=" not in word for law in find_all(word, options.trust)]
+    words = [word for word in options.law if "=" not in word]
+    laws = [law for word in words if word != NAME for law in find_all(word, options.trust)]
     fixed = parse_numbers(options.fix, "fix")
     laws = _fixed(laws, fixed)
     if options.leave not in LEAVE:
         raise InputError("leave", options.leave, "is no way to leave out", f"choose of {', '.join(LEAVE)}")
     variables = {name: unit for law in laws for name, unit in law.variables.items()}
+    predictors: list[Law | Predictor] = [*laws, *(_boosted(options, variables) for word in words if word == NAME)]
     table = rows_of(options, columns_of(options), overrides, variables)
     check_columns(options, table)
     with bar("laws") as progress:
         found = compare(
-            laws,
+            predictors,
             table,
             by=options.by,
             leave=options.leave,
@@ -75,6 +82,16 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         refuse_far(law, fixed, float(error))
     notes = table.attrs.get("notes", [])
     return {**document(found), "notes": notes}, [*comparison_lines(found), *(["", *notes] if notes else [])]
+
+
+def _boosted(options: argparse.Namespace, variables: Mapping[str, str]) -> Boosted:
+    """Trees over the variables of all laws. Raises InputError."""
+    if not variables:
+        why = "reads the variables of the laws that it is compared with, and there is none"
+        raise InputError("law", NAME, why, "name one: compare chinchilla lightgbm ...")
+    if options.weights is not None:
+        raise InputError("weights", options.weights, f"{NAME} does not weigh rows", f"leave it out, or {NAME}")
+    return Boosted(variables, options.seed, raw=options.residuals == "raw")
 
 
 def _fixed(laws: Sequence[Law], fixed: dict[str, float]) -> list[Law]:
@@ -135,8 +152,9 @@ def comparison_lines(found: Comparison) -> list[str]:
             best = law["standing"] == "best"
             span = f"{law['low']:.3g} to {law['high']:.3g}" if law["se"] == law["se"] else ""
             line += f"  {'':>14}  {'':>18}" if best else f"  {law['ratio']:>14.3g}  {span:>18}"
-        count = "" if law["parameters"] is None else f"{law['parameters']:.0f}"
-        lines.append(f"{line}  {law['objective']:>10.5g}  {count:>10}  {law['seconds']:>7.2g}")
+        count = "" if pd.isna(law["parameters"]) else f"{law['parameters']:.0f}"
+        objective = "" if np.isnan(law["objective"]) else f"{law['objective']:.5g}"
+        lines.append(f"{line}  {objective:>10}  {count:>10}  {law['seconds']:>7.2g}")
     lines += ["", "error: mean relative error of what was left out, averaged over the folds"]
     lines += ["times the best: the errors' ratio, fold by fold (geometric mean)"] if several else []
     for name, converged in zip(found.laws.law, found.laws.converged, strict=True):
