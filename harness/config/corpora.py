@@ -17,11 +17,13 @@ from harness.config.fields import Config, as_number
 from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.identity import digest
+from harness.corpora.megatron import pairs
 from harness.formats.reading import SUFFIXES, suffix_of
 from harness.model.checkpoints import repository_of
 from harness.texts.listed import FilesSource, Listing, MegatronSource, Part
 from harness.texts.listings import is_remote, kept, local_listing
 from harness.texts.recipe import CORPUS_CODE, Recipe, TokenizerRecipe
+from harness.texts.remote import MEGATRON
 
 NOT_LISTED = "not listed"
 _WEIGHTS_OFF = 1e-6  # of what they should sum up to, since configs round them
@@ -51,6 +53,9 @@ def files_recipe(
         share = as_number(f"{field}.validation", entry["validation"], above=0, at_most=0.9)
     if entry["kind"] == "megatron":
         sequence = _whole(f"{field}.sequence", entry["sequence"], 2)
+        for key, files in (("files", train), ("validation", own)):
+            if files is not None and any(file.name.endswith(MEGATRON) for file in files.files):
+                pairs(f"{field}.{key}", files.files)  # what a listing tells is refused before anything is fetched
         text = _text(f"{field}.text", entry["text"])
         return Recipe(name, MegatronSource(train, sequence, own, text), tokenizer, share, CORPUS_CODE)
     parts = parts_of(field, entry["parts"])

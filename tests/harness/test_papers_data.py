@@ -19,6 +19,7 @@ import torch
 import yaml
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from harness import evaluate
 from harness.__main__ import main
 from harness.cli import run_points
 from harness.compose.compose import sweep_points
@@ -150,6 +151,9 @@ def test_replay_of_pythias_sequences_into_slimpajama(
 
     hub.go_offline(monkeypatch)
     before = len(hub.requests)
+    assert evaluate.main(["replayed", "sets=slimpajama.Book", "windows=16", f"root={root}", "launch=inline"]) == 0
+    added = [r for r in store.rows(document["address"]) if (r.corpus, r.windows) == ("slimpajama.Book", 16)]
+    assert {row.position for row in added} >= {program.steps}
     assert main([*call, "do=plan"]) == 0
     assert "all done" in capsys.readouterr().out
     assert main(call) == 0

@@ -171,6 +171,16 @@ def test_from_the_command_line_to_the_end(
     assert "pile_pythia, epoch 0, window 20: sequence 20 of train" in capsys.readouterr().out
 
 
+def test_what_a_listing_tells_is_refused_by_the_plan(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "pile", tmp_path / "pile")
+    (tmp_path / "pile" / "document-00000-of-00001.bin").unlink()
+    with pytest.raises(InputError, match=r"^corpus\.pile_pythia\.files=.*: part 00000 is not there"):
+        planned(world, f"corpus.pile_pythia.files={tmp_path}/pile")
+    (tmp_path / "pile" / "document.idx").unlink()
+    with pytest.raises(InputError, match=r"there is no document\.idx beside it"):
+        planned(world, f"replay=0.25 corpus.pile_pythia.validation={tmp_path}/pile")
+
+
 def test_files_that_do_not_fit_are_told_in_one_line_and_leave_nothing(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "pile", tmp_path / "pile")
     (tmp_path / "pile" / "document-00001-of-00001.bin").unlink()
