@@ -339,7 +339,7 @@ def test_a_kill_at_any_moment_changes_nothing(vocabulary: Path, tmp_path: Path) 
         tmp_path / "data",
         {"large.jsonl": records(12_000), **{f"small-{k:02}.jsonl": records(700, seed=k + 1) for k in range(12)}},
     )
-    recipe = recipe_of(source_of(data, unit_bytes=int(sys.argv[5])), vocabulary)
+    recipe = recipe_of(source_of(data, unit_bytes=200_000), vocabulary)
     began = time.monotonic()
     built(tmp_path / "one", recipe)
     expected = content(tmp_path / "one")
