@@ -87,6 +87,9 @@ def described(source: Mapping[str, Any]) -> str:
         mixed = f", in parts: {', '.join(parts)}" if len(parts) > 1 else ""
         budget = f", at most {count(source['tokens'])} tokens" if source.get("tokens") else ""
         return f"listed files (digest `{source['train']['digest'][:12]}`){mixed}{budget}"
+    if kind == "MegatronSource":
+        digest = source["train"]["digest"][:12]
+        return f"sequences of {source.get('sequence', 2049):,} tokens in an order of their own (digest `{digest}`)"
     return f"tokens of {kind}"
 
 
