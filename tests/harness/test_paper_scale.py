@@ -21,7 +21,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from analysis import read_runs
-from harness.__main__ import main
+from harness.cli import run_points
+from harness.compose.compose import sweep_points
 from harness.core.shipped import SWEEPS
 from tests.hub_server import Hub
 
@@ -138,19 +139,10 @@ def test_the_papers_sweeps_run_from_a_hub_and_again_without_one(
     for name in PAPERS:
         sweep = yaml.safe_load((SWEEPS / f"{name}.yaml").read_text())
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({**sweep, "grids_at": _shrunk(sweep["grids_at"])}))
-    members = {}
-    for name in PAPERS:
-        command = ["-cd", str(folder), "-cn", name, *KNOBS, f"root={root}"]
-        assert main([*command, "do=plan", "json=true"]) == 0
-        members[name] = len(json.loads(capsys.readouterr().out)["points"])
-        assert main(command) == 0, capsys.readouterr().err
-    assert members == {
-        "rewarm_warmup": 4,
-        "rewarm_max_lr": 5,
-        "rewarm_same_data": 4,
-        "rewarm_checkpoints": 7,
-        "scalable_replay": 12,
-    }
+    overrides = [*KNOBS, f"root={root}"]
+    points = sweep_points(PAPERS, overrides, folder)
+    assert len(points) == 4 + 5 + 4 + 7 + 12
+    assert run_points(points) == 0, capsys.readouterr().err
     runs = read_runs(root)
     assert {run.status for run in runs} == {"done"}
     bases = {run.facts.model for run in runs if run.facts.start == "pythia"}
@@ -164,8 +156,7 @@ def test_the_papers_sweeps_run_from_a_hub_and_again_without_one(
     server.go_offline(monkeypatch)
     shutil.rmtree(tmp_path / "hf_home")
     asked, states = server.count(), sorted(path.name for path in (root / "states").iterdir())
-    for name in PAPERS:
-        assert main(["-cd", str(folder), "-cn", name, *KNOBS, f"root={root}"]) == 0
-        assert "nothing to train" in capsys.readouterr().err
+    assert run_points(sweep_points(PAPERS, overrides, folder)) == 0
+    assert "nothing to train" in capsys.readouterr().err
     assert server.count() == asked
     assert sorted(path.name for path in (root / "states").iterdir()) == states
