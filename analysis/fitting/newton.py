@@ -29,7 +29,7 @@ RIDGE = 1e-14  # of the trace of a matrix: rounding leaves some singular
 TINY = 1e-200  # a trace that counts as zero
 RADII = (1e-2, 1e-4, 1e-6, 1e-8)  # around a kink, in what raises the objective by its half in one direction
 DESCENTS = 20  # within each of them
-BACK = 3  # steps in which one that led uphill may come back down below where it began
+BACK = 3  # see `minimise`
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,32 @@ def minimise(
     deltas: Sequence[float],
     tolerance: float = 1e-10,
     most_steps: int = 60,
+    back: int = BACK,
 ) -> Minimum:
     """Follow the minimum while the loss's corner goes through `deltas`; the last one is that of the answer.
 
-    `low`, `high`: (P,) or (K, P). A member is done when a step promises less than `tolerance` of its value.
+    `low`, `high`: (P,) or (K, P). A member is done when a step promises less than `tolerance` of its value. `back`:
+    steps in which one that led uphill may come back down below where it began; without, it is taken again, shorter.
     """
     theta = np.array(theta, dtype=float)
     low, high = (np.broadcast_to(bound, theta.shape) for bound in (low, high))
     theta = np.clip(theta, low, high)
     steps = 0
     for delta in deltas:
-        stage = _stage(objective, theta, low, high, delta, tolerance, most_steps)
+        stage = _stage(objective, theta, low, high, delta, tolerance, most_steps, back)
         theta, steps = stage.theta, steps + stage.steps
     return Minimum(theta, stage.value, stage.gap, steps)
 
 
 def _stage(
-    objective: Objective, theta: Array, low: Array, high: Array, delta: float, tolerance: float, most_steps: int
+    objective: Objective,
+    theta: Array,
+    low: Array,
+    high: Array,
+    delta: float,
+    tolerance: float,
+    most_steps: int,
+    back: int,
 ) -> Minimum:
     """One corner. Members leave the batch as they are done, so the last ones do not cost what all of them do."""
     theta = theta.copy()
@@ -85,7 +94,7 @@ def _stage(
         tried, promise = _step(theta[active], held, damping[active], *bounds, log=log, nothing=nothing[active])
         new = objective.taking(active).derivatives(tried, delta)
         better = new[0] <= held[0] * (1 + 1e-15)
-        for _ in range(BACK):
+        for _ in range(back):
             # A full step along a curved valley ends on its slope; from there a step or two lead down to its floor.
             again = np.flatnonzero(~better & np.isfinite(new[0]))
             if not again.size:

@@ -106,13 +106,15 @@ class Objective:
         """The objective of these members of the batch."""
         return self if self.weights.ndim == 1 else replace(self, weights=self.weights[members])
 
-    def sketch(self, cells: int, seed: int) -> Objective:
-        """The objective on so many random rows that a law with sums works on `cells` numbers; itself if it is small."""
-        count = self.bound.n * cells // self.bound.cells
+    def sketch(self, cells: int, rows: int, seed: int) -> Objective:
+        """The objective on `rows` random rows, or fewer so that a law with sums works on `cells` numbers; itself if it
+        is small."""
+        count = min(self.bound.n * cells // self.bound.cells, rows)
         if count >= self.bound.n:
             return self
-        rows = np.sort(np.random.default_rng(seed).choice(self.bound.n, max(count, 64), replace=False))
-        return replace(self, bound=self.bound.taking(rows), observed=self.observed[rows], weights=self.weights[rows])
+        chosen = np.sort(np.random.default_rng(seed).choice(self.bound.n, max(count, 64), replace=False))
+        weights = self.weights[chosen]
+        return replace(self, bound=self.bound.taking(chosen), observed=self.observed[chosen], weights=weights)
 
     def residuals(self, predicted: Array) -> Array:
         """(K, n); NaN where the prediction has no logarithm."""
@@ -169,7 +171,7 @@ def columns_of(law: Law, table: pd.DataFrame) -> dict[str, Array]:
 
 
 def row_weights(table: pd.DataFrame, name: str | None) -> Array:
-    """The weights in a column, (n,); ones without. Raises InputError."""
+    """The weights in a column by their mean, (n,); ones without: only their ratios play a part. Raises InputError."""
     if name is None:
         return np.ones(len(table))
     values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=float)
@@ -177,4 +179,5 @@ def row_weights(table: pd.DataFrame, name: str | None) -> Array:
         why, column = "not numbers of zero or more, some of them positive", quote(name)
         remedy = f"give such weights, or leave the other rows out: --where 'isfinite({column}) and {column} >= 0'"
         raise InputError("weights", name, why, remedy)
-    return values
+    values = values / values.max()  # before their mean, which may overflow
+    return np.asarray(values / values.mean())

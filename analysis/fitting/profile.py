@@ -226,7 +226,7 @@ def _from_elsewhere(objective: Objective, curves: Sequence[_Curve], descend: Des
     """At every point, the most promising of other starts: further minima of the search, and points from all over the
     law's ranges, their linear parameters solved for with the held one as it is."""
     low, high = inward_bounds(objective.bound.law)
-    sketch = objective.sketch(ROUGH_CELLS, seed)
+    sketch = objective.sketch(ROUGH_CELLS, ROUGH_CELLS, seed)
     points = sum(len(curve.at) for curve in curves)
     most = int(np.clip(CELLS // (points * sketch.bound.cells), 4, POOL))
     everywhere = starts(sketch, most // 2, seed + 1)

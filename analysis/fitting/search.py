@@ -8,29 +8,34 @@ Between `analysis.fitting.newton` and `analysis.fitting.fit`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from analysis.fitting.newton import NOTHING, Minimum, minimise, settle
+from analysis.fitting.newton import Minimum, minimise, settle
 from analysis.fitting.objective import Objective
-from analysis.fitting.starts import starts
+from analysis.fitting.starts import crossed, moved, starts
 from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Law
 
 BATCH = 16  # starts taken together
 KEPT = 4  # of them, after a rough descent, for the exact one
 AGREEING = 3  # starts that must end at the best value, from two batches or more
-ROUNDS = 12  # batches tried before it is said that they do not agree
+ROUNDS = 3  # of two batches each, tried before it is said that they do not agree
 SAME = 1e-6  # relative difference of two values that count as one
 CONVERGED = 1e-9  # relative gain that one more Newton step may still promise
-ROUGH_CELLS = 16_000  # numbers of the table that the rough descent of a start looks at
+GLANCE, ROUGH = 4, 8  # steps of the rough descent of all starts of a batch, and of the better half
+ROUGH_CELLS = 16_000  # numbers of the table that it looks at
+ROUGH_ROWS = 320  # and rows: what it costs is then the number of steps
 ROUGHLY = 1e-2  # relative difference of two rough ends that may be of one minimum
-FAR = 10.0  # of the objective: what it may rise, by its curvature, to where a parameter is moved
-SMALL = 1e-4  # of every prediction: a term that may be none
+SMALL = 1e-2  # of every prediction: a term that may be none
 LOOKS = 8  # minima around which others are looked for
+LOOKED_AT = 1_000  # rows for that
+CROSSED = 12  # other minima that lend their terms
+ASIDE, NEARLY = 12, 100  # steps of a start with a parameter held elsewhere, and of all such starts
 BRIEF = 40  # steps, for ends that only have to show whether they are lower
 LONG = 500  # steps, for the best ends where most were not enough
 FEW, MANY = 10, 60  # steps of every start with a parameter held, and of the best one
@@ -64,14 +69,15 @@ def search(objective: Objective, seed: int = 0) -> Found:
     rough, exact = descent(objective)
     ends: list[End] = []
     lowest: list[float] = []  # of each batch: starts of one batch may all lie in one basin
-    sketch = objective.sketch(ROUGH_CELLS, seed)
+    sketch = objective.sketch(ROUGH_CELLS, ROUGH_ROWS, seed)
     if _convex(objective):
         ends = _descended(objective, next(starts(objective, 1, seed)), exact, LONG)
         return _found(objective, ends)
-    for batch in itertools.islice(starts(sketch, BATCH, seed), ROUNDS):
-        near = minimise(sketch, batch, low, high, deltas=(rough,), tolerance=1e-4, most_steps=12)
-        new = _descended(objective, _distinct(near), exact, 100)
-        lowest.append(min(value for value, _, _ in new))
+    batches = starts(sketch, BATCH, seed)
+    for two in itertools.islice(zip(batches, batches, strict=False), ROUNDS):
+        near = [_distinct(part) for part in _roughly(sketch, two, low, high, rough)]
+        new = _descended(objective, np.concatenate(near), exact, 100)
+        lowest += [min(part, key=_value)[0] for part in (new[: len(near[0])], new[len(near[0]) :])]
         ends = _ranked([*ends, *new])
         if _settled(objective, ends, lowest):
             break
@@ -83,7 +89,7 @@ def search(objective: Objective, seed: int = 0) -> Found:
         end = settle(objective, best, low, high, exact[-1])
         ends = _ranked([*zip(objective.value(end.theta), end.gap, end.theta, strict=True), *ends[KEPT:]])
     if _agreeing(objective, ends) < len(ends) or _at_an_end(objective, ends[0][2]):
-        ends = _looked_around(objective, ends)
+        ends = _looked_around(objective, seed, ends)
     return _found(objective, ends)
 
 
@@ -119,6 +125,18 @@ def _descended(objective: Objective, theta: Array, deltas: tuple[float, ...], mo
     return [*zip(map(float, objective.value(end.theta)), map(float, end.gap), end.theta, strict=True)]
 
 
+def _roughly(sketch: Objective, batches: Sequence[Array], low: Array, high: Array, delta: float) -> list[Minimum]:
+    """Where the better half of each batch (K, P) ends roughly. A step uphill is not mended but taken shorter: that
+    costs less than it saves."""
+    roughly = partial(minimise, sketch, low=low, high=high, deltas=(delta,), tolerance=1e-4, back=0)
+    first = roughly(np.concatenate(batches), most_steps=GLANCE)
+    parts = np.split(np.arange(len(first.value)), np.cumsum([len(batch) for batch in batches])[:-1])
+    better = [part[np.argsort(first.value[part], kind="stable")[: (len(part) + 1) // 2]] for part in parts]
+    end = roughly(first.theta[np.concatenate(better)], most_steps=ROUGH)
+    parts = np.split(np.arange(len(end.value)), np.cumsum([len(part) for part in better])[:-1])
+    return [Minimum(end.theta[part], end.value[part], end.gap[part], end.steps) for part in parts]
+
+
 def _distinct(near: Minimum) -> Array:
     """Of rough ends the KEPT for the exact descent: the two lowest, and the lowest that are not as low as those."""
     order = [int(i) for i in np.argsort(near.value, kind="stable")]
@@ -139,9 +157,13 @@ def _settled(objective: Objective, ends: list[End], lowest: list[float]) -> bool
     return tried > found + 2 and found * (tried - 1) / (tried - found - 2) < found + 0.5
 
 
-def _looked_around(objective: Objective, ends: list[End]) -> list[End]:
-    """The ends, lower where one parameter moved far and back led lower: a valley that ends on a bound is too flat for a
-    descent along it, and a term that has vanished does not show what else it could be."""
+def _looked_around(objective: Objective, seed: int, ends: list[End]) -> list[End]:
+    """The ends, lower where one with parameters put elsewhere led lower: a valley that ends on a bound is too flat for
+    a descent along it, a term that has vanished does not show what else it could be, and where terms have minima of
+    their own the starts see few of their combinations."""
+    low, high = inward_bounds(objective.bound.law)
+    last = (exact := descent(objective)[1][-1],)
+    part = objective.sketch(ROUGH_CELLS, LOOKED_AT, seed)
     seen: list[Array] = []
     for _ in range(LOOKS):
         fresh = [end for end in ends if not any(_near(end[2], theta) for theta in seen)]
@@ -149,8 +171,16 @@ def _looked_around(objective: Objective, ends: list[End]) -> list[End]:
             break
         origin = fresh[0]
         seen.append(origin[2])
-        last = descent(objective)[1][-1:]
-        lower = min(_descended(objective, _moved(objective, origin[2]), last, BRIEF), default=origin, key=_value)
+        begin, index = moved(objective, origin[2], low, high, exact)
+        lows, highs = (np.repeat(bound[None], len(begin), axis=0) for bound in (low, high))
+        own = np.arange(len(begin)), index
+        lows[own] = highs[own] = begin[own]
+        kept = minimise(part, begin, lows, highs, deltas=last, tolerance=1e-4, most_steps=ASIDE, back=0).theta
+        combined = crossed(objective.bound.law, origin[2], _others(ends, objective)[:CROSSED])
+        begin = np.concatenate([begin, kept, combined])
+        near = minimise(part, begin, low, high, deltas=last, tolerance=1e-9, most_steps=NEARLY, back=0)
+        lowest = near.theta[np.argsort(near.value, kind="stable")[: 2 * KEPT]]
+        lower = min(_descended(objective, lowest, last, BRIEF), default=origin, key=_value)
         if lower[1] > CONVERGED and lower[0] < origin[0]:
             (lower,) = _descended(objective, lower[2][None], last, LONG)
         if lower[0] < origin[0] and not same(lower[0], origin[0], objective):
@@ -172,37 +202,6 @@ def _value(end: End) -> float:
 
 def _near(a: Array, b: Array) -> bool:
     return bool(np.abs(a - b).max() < 1e-3)
-
-
-def _moved(objective: Objective, theta: Array) -> Array:
-    """Starts (m, P) from a minimum with one parameter elsewhere, on a bound or in its range of starts, and all others
-    following it roughly; only where that may be as good, by the curvature at the minimum."""
-    law = objective.bound.law
-    low, high = inward_bounds(law)
-    rough, exact = descent(objective)
-    value, _, _, majorizer = (part[0] for part in objective.derivatives(theta[None], exact[-1]))
-    size = np.sqrt(np.maximum(np.diag(majorizer), 1e-300))
-    scaled = majorizer / size[:, None] / size + 1e-12 * np.eye(len(theta))
-    spread = np.sqrt(np.maximum(np.diag(np.linalg.inv(scaled)), 0.0)) / size
-    log, nothing = objective.logarithms, NOTHING * np.sqrt(objective.scale)
-    moved, fixed = [], []
-    for i, name in enumerate(law.parameters):
-        least = low[i] if np.isfinite(low[i]) or not log[i] else theta[i] + min(np.log(nothing / size[i]), 0.0)
-        span = np.array(law.starts.get(name, ()), dtype=float)
-        span = np.log(span) if log[i] else span
-        for to in {least, high[i], *span, *([span.mean()] if span.size else [])}:
-            away = np.expm1(to - theta[i]) if log[i] else to - theta[i]
-            if np.isfinite(away) and away != 0 and 0.5 * (away / spread[i]) ** 2 <= FAR * value:
-                moved.append(np.where(np.arange(len(theta)) == i, to, theta))
-                fixed.append(i)
-    if not moved:
-        return np.empty((0, len(theta)))
-    begin = np.array(moved)
-    lows, highs = (np.repeat(bound[None], len(begin), axis=0) for bound in (low, high))
-    own = np.arange(len(begin)), fixed
-    lows[own] = highs[own] = begin[own]
-    near = minimise(objective, begin, lows, highs, deltas=(rough, exact[-1]), tolerance=1e-4, most_steps=12)
-    return near.theta[np.argsort(near.value, kind="stable")[: 2 * KEPT]]
 
 
 def improved(objective: Objective, found: Found, theta: Array, seed: int) -> Found:

@@ -241,8 +241,10 @@ def _inverse(matrix: Array) -> tuple[Array, Array, float, npt.NDArray[np.bool_]]
     values, axes = np.linalg.eigh(np.nan_to_num(matrix * scale[:, None] * scale[None], posinf=0.0, neginf=0.0))
     known = values > SINGULAR * values[-1]
     root = scale[:, None] * axes[:, known] / np.sqrt(values[known])
-    blind = ((axes[:, ~known] ** 2).sum(-1) > 1e-3) | (np.diag(matrix) <= 1e-290)
     inverse = root @ root.T
+    # There the curvature is rounding at most: however small a parameter's share of it, it errs by as much.
+    hidden = (axes[:, ~known] ** 2).sum(-1) / (np.finfo(float).eps * max(values[-1], 1e-300)) * scale**2
+    blind = (hidden > np.diag(inverse)) | (np.diag(matrix) <= 1e-290)
     inverse[blind, blind] = np.inf
     return inverse, root, float(np.sqrt(values[-1] / max(values[0], 1e-300))), blind
 

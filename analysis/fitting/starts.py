@@ -15,18 +15,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from analysis.fitting.newton import within
+from analysis.fitting.newton import NOTHING, within
 from analysis.fitting.objective import Objective
 from analysis.formulas import formula
 from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Law
 
-GRID = 33_000  # points of a full grid, at most
+GRID = 17_000  # points of a full grid, at most
 CELLS = 4_000_000  # numbers of one factor on its own grid, at most
 SAMPLE = 512  # points of a quasi-random sample
 DEEPEST = 4  # batches taken from a grid
 COARSEST, FINEST = 5, 38  # values of one parameter on a grid
 PROMISING = 1024  # points of a grid, or all if fewer, that are worth a start
+FAR = 10.0  # of the objective: what it may rise, by its curvature, to where a parameter is moved
 SMALLEST = 1e-6  # of the observed loss: a linear parameter that would be zero or negative starts there
 
 
@@ -71,6 +72,41 @@ def sampled(objective: Objective, seed: int, wide: bool = False) -> Array:
     law = objective.bound.law
     nonlinear = [name for name in law.parameters if name not in law.linear]
     return _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed, wide))
+
+
+def moved(objective: Objective, theta: Array, low: Array, high: Array, delta: float) -> tuple[Array, Integers]:
+    """A minimum (P,) with one parameter elsewhere, on a bound or in its range of starts, (m, P), and which one, (m,);
+    only where that may be as good, by the curvature at the minimum."""
+    law = objective.bound.law
+    value, _, _, majorizer = (part[0] for part in objective.derivatives(theta[None], delta))
+    size = np.sqrt(np.maximum(np.diag(majorizer), 1e-300))
+    scaled = majorizer / size[:, None] / size + 1e-12 * np.eye(len(theta))
+    spread = np.sqrt(np.maximum(np.diag(np.linalg.inv(scaled)), 0.0)) / size
+    log, nothing = objective.logarithms, NOTHING * np.sqrt(objective.scale)
+    found, fixed = [], []
+    for i, name in enumerate(law.parameters):
+        least = low[i] if np.isfinite(low[i]) or not log[i] else theta[i] + min(np.log(nothing / size[i]), 0.0)
+        span = np.array(law.starts.get(name, ()), dtype=float)
+        span = np.log(span) if log[i] else span
+        for to in {least, high[i], *span, *([span.mean()] if span.size else [])}:
+            away = np.expm1(to - theta[i]) if log[i] else to - theta[i]
+            if np.isfinite(away) and away != 0 and 0.5 * (away / spread[i]) ** 2 <= FAR * value:
+                found.append(np.where(np.arange(len(theta)) == i, to, theta))
+                fixed.append(i)
+    return np.array(found).reshape(-1, len(theta)), np.array(fixed, dtype=np.int64)
+
+
+def crossed(law: Law, theta: Array, others: Array) -> Array:
+    """A minimum (P,) with the parameters of one term from each of the `others` (k, P), (m, P): where several terms are
+    weak, each has minima of its own, and the starts see few of their combinations."""
+    *terms, rest = formula.basis(law.form)[1]
+    blocks = [{*names, name} for name, names in zip(law.linear, terms, strict=True)] + [set(rest)]
+    found = []
+    for other, block in itertools.product(others, blocks):
+        new = np.where(np.isin(law.parameters, list(block)), other, theta)
+        if np.abs(new - theta).max() > 1e-3 and np.abs(new - other).max() > 1e-3:
+            found.append(new)
+    return np.array(found).reshape(-1, len(theta))
 
 
 def resolved(objective: Objective, theta: Array, held: int) -> Array:

@@ -101,6 +101,18 @@ def test_weights_of_zero_leave_rows_out() -> None:
     assert weighted.parameters == pytest.approx(whole.parameters, rel=1e-6)
 
 
+def test_the_common_scale_of_weights_plays_no_part() -> None:
+    table = chinchilla_table()
+    given = np.random.default_rng(0).uniform(0.5, 2.0, len(table))
+    one, *others = (fit_law(CHINCHILLA, table.assign(w=given * by), weights="w") for by in (1, 1e-300, 1e-200, 1e200))
+    for other in others:
+        assert other.converged
+        assert other.parameters == pytest.approx(one.parameters, rel=1e-9)
+        assert other.se == pytest.approx(one.se, rel=1e-6)
+        assert other.condition == pytest.approx(one.condition, rel=1e-6)
+        assert (other.unidentified, other.on_bound) == (one.unidentified, one.on_bound)
+
+
 def test_asymmetric_fits_lie_to_one_side() -> None:
     table = chinchilla_table(noise=0.01)
     share = {}

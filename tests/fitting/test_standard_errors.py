@@ -9,7 +9,7 @@ import pytest
 from analysis.fitting.fit import fit_law, objective_of
 from analysis.fitting.objective import Loss
 from analysis.fitting.search import search
-from analysis.fitting.standard_errors import Information, inform
+from analysis.fitting.standard_errors import Information, _inverse, inform
 from analysis.formulas.formula import Array
 from analysis.laws.law import FREE, Law
 
@@ -85,3 +85,14 @@ def test_fewer_runs_than_parameters_widen_all_and_are_warned_of() -> None:
     fit = fit_law(LINE, table[table.run < 3], loss=SQUARES)
     assert fit.se["b"] >= fit.cramer_rao["b"]
     assert "3 runs for 2 parameters are too few to say how far runs differ" in fit.warnings
+
+
+@pytest.mark.parametrize("share", [0.5, 1e-3, 1e-6])
+def test_a_parameter_with_any_share_of_a_direction_that_no_row_speaks_of_is_not_known(share: float) -> None:
+    """`share` of c moves with a and b, which no row tells apart: what c's rows say of it elsewhere does not help."""
+    x = np.linspace(-1, 1, 50)
+    a, c, d = np.ones(50), x, x**2
+    slopes = np.stack([a, a + share * c, c, d])  # along (1, -1, share, 0) nothing changes
+    inverse, _, _, blind = _inverse(slopes @ slopes.T)
+    assert blind.tolist() == [True, True, True, False]
+    assert np.isinf(np.diag(inverse)).tolist() == blind.tolist()
