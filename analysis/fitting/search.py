@@ -32,7 +32,7 @@ ROUGH_CELLS = 16_000  # numbers of the table that it looks at
 ROUGH_ROWS = 320  # and rows: what it costs is then the number of steps
 ROUGHLY = 1e-2  # relative difference of two rough ends that may be of one minimum
 SMALL = 1e-2  # of every prediction: a term that may be none
-LOOKS = 8  # minima around which others are looked for
+LOOKS, UNSETTLED = 8, 4  # minima around which others are looked for, and at least where more are to be expected
 LOOKED_AT = 1_000  # rows for that
 CROSSED = 12  # other minima that lend their terms
 ASIDE, NEARLY = 12, 100  # steps of a start with a parameter held elsewhere, and of all such starts
@@ -79,7 +79,7 @@ def search(objective: Objective, seed: int = 0) -> Found:
         new = _descended(objective, np.concatenate(near), exact, 100)
         lowest += [min(part, key=_value)[0] for part in (new[: len(near[0])], new[len(near[0]) :])]
         ends = _ranked([*ends, *new])
-        if _settled(objective, ends, lowest):
+        if settled := _settled(objective, ends, lowest):
             break
     if ends[0][1] > CONVERGED or _agreeing(objective, ends) < AGREEING:  # a valley so flat that starts stopped in it
         best = np.array([theta for _, _, theta in ends[:KEPT]])
@@ -89,7 +89,7 @@ def search(objective: Objective, seed: int = 0) -> Found:
         end = settle(objective, best, low, high, exact[-1])
         ends = _ranked([*zip(objective.value(end.theta), end.gap, end.theta, strict=True), *ends[KEPT:]])
     if _agreeing(objective, ends) < len(ends) or _at_an_end(objective, ends[0][2]):
-        ends = _looked_around(objective, seed, ends)
+        ends = _looked_around(objective, seed, ends, 1 if settled else UNSETTLED)
     return _found(objective, ends)
 
 
@@ -157,26 +157,28 @@ def _settled(objective: Objective, ends: list[End], lowest: list[float]) -> bool
     return tried > found + 2 and found * (tried - 1) / (tried - found - 2) < found + 0.5
 
 
-def _looked_around(objective: Objective, seed: int, ends: list[End]) -> list[End]:
+def _looked_around(objective: Objective, seed: int, ends: list[End], least: int) -> list[End]:
     """The ends, lower where one with parameters put elsewhere led lower: a valley that ends on a bound is too flat for
     a descent along it, a term that has vanished does not show what else it could be, and where terms have minima of
     their own the starts see few of their combinations."""
     low, high = inward_bounds(objective.bound.law)
     last = (exact := descent(objective)[1][-1],)
     part = objective.sketch(ROUGH_CELLS, LOOKED_AT, seed)
-    seen: list[Array] = []
-    for _ in range(LOOKS):
-        fresh = [end for end in ends if not any(_near(end[2], theta) for theta in seen)]
-        if not fresh or (fresh[0] is not ends[0] and _agreeing(objective, ends) >= AGREEING):
+    seen: list[float] = []
+    while len(seen) < LOOKS:
+        fresh = [end for end in ends if not any(same(end[0], value, objective) for value in seen)]
+        enough = len(seen) >= least and _agreeing(objective, ends) >= AGREEING
+        if not fresh or (fresh[0] is not ends[0] and enough):
             break
         origin = fresh[0]
-        seen.append(origin[2])
+        seen.append(origin[0])
         begin, index = moved(objective, origin[2], low, high, exact)
         lows, highs = (np.repeat(bound[None], len(begin), axis=0) for bound in (low, high))
         own = np.arange(len(begin)), index
         lows[own] = highs[own] = begin[own]
         kept = minimise(part, begin, lows, highs, deltas=last, tolerance=1e-4, most_steps=ASIDE, back=0).theta
-        combined = crossed(objective.bound.law, origin[2], _others(ends, objective)[:CROSSED])
+        others = np.concatenate([ends[0][2][None], _others(ends, objective)[:CROSSED]])
+        combined = crossed(objective.bound.law, origin[2], others)
         begin = np.concatenate([begin, kept, combined])
         near = minimise(part, begin, low, high, deltas=last, tolerance=1e-9, most_steps=NEARLY, back=0)
         lowest = near.theta[np.argsort(near.value, kind="stable")[: 2 * KEPT]]
@@ -184,7 +186,7 @@ def _looked_around(objective: Objective, seed: int, ends: list[End]) -> list[End
         if lower[1] > CONVERGED and lower[0] < origin[0]:
             (lower,) = _descended(objective, lower[2][None], last, LONG)
         if lower[0] < origin[0] and not same(lower[0], origin[0], objective):
-            ends = _ranked(lower if _near(end[2], origin[2]) else end for end in ends)
+            ends = _ranked(lower if same(end[0], origin[0], objective) else end for end in ends)
     return ends
 
 
@@ -198,10 +200,6 @@ def _at_an_end(objective: Objective, theta: Array) -> bool:
 
 def _value(end: End) -> float:
     return end[0]
-
-
-def _near(a: Array, b: Array) -> bool:
-    return bool(np.abs(a - b).max() < 1e-3)
 
 
 def improved(objective: Objective, found: Found, theta: Array, seed: int) -> Found:

@@ -89,7 +89,8 @@ def moved(objective: Objective, theta: Array, low: Array, high: Array, delta: fl
         span = np.array(law.starts.get(name, ()), dtype=float)
         span = np.log(span) if log[i] else span
         for to in {least, high[i], *span, *([span.mean()] if span.size else [])}:
-            away = np.expm1(to - theta[i]) if log[i] else to - theta[i]
+            with np.errstate(over="ignore"):
+                away = np.expm1(to - theta[i]) if log[i] else to - theta[i]
             if np.isfinite(away) and away != 0 and 0.5 * (away / spread[i]) ** 2 <= FAR * value:
                 found.append(np.where(np.arange(len(theta)) == i, to, theta))
                 fixed.append(i)
