@@ -29,7 +29,7 @@ from analysis.fitting.resampling import (
     grouping_warnings,
 )
 from analysis.fitting.search import Found, Progress, search
-from analysis.fitting.standard_errors import Information, intervals, quality, requirements, unidentified
+from analysis.fitting.standard_errors import Information, believed, intervals, quality, requirements, unidentified
 from analysis.formulas.formula import Array
 from analysis.laws.law import Bound, Law, remedy_of
 from analysis.results.checks import POSITIVE, check
@@ -60,7 +60,7 @@ class Fit:
     """Best value of each, in the units of the law."""
     se: dict[str, float]
     """Standard errors in the same units: by runs; of independent rows from the bootstrap, if there is one; inf where
-    the data say nothing."""
+    the data say nothing, or a profile shows that they mean nothing."""
     cramer_rao: dict[str, float]
     """What they would be if all rows were independent."""
     interval: dict[str, tuple[float, float]]
@@ -259,16 +259,16 @@ def _report(
     law, names = objective.bound.law, objective.bound.law.parameters
     values = law.outward(found.theta)
     parameters = {name: float(value) for name, value in zip(names, values, strict=True)}
+    profile = {name: (curve.low, curve.high) for name, curve in profiles.items()}
     natural = np.array([value if law.on_log_scale(name) else 1.0 for name, value in parameters.items()])
     se, cramer_rao = (
         np.where(np.isfinite(error), error, 1.0) * np.where(np.isfinite(error), natural, np.inf)
-        for error in (known.se, known.cramer_rao)
+        for error in (believed(law, found, known, profile), known.cramer_rao)
     )
     drawn = draws if grouping.clusters is None else None  # of few runs the standard errors hold better: docs/laws.md
     if drawn is not None:
         se = np.nanstd(drawn.parameters, axis=0, ddof=1)
     predicted = objective.bound.value(found.theta[None])[0]
-    profile = {name: (curve.low, curve.high) for name, curve in profiles.items()}
     return Fit(
         law=law,
         fixed=fixed,

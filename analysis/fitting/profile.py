@@ -137,10 +137,13 @@ def profiled(
             break
     if found is not before:  # by no more than counts as one value: the curves stand
         known = inform(objective, found, clusters)
-        late = {law.parameters.index(name) for name in flat(law, known)} - {curve.index for curve in curves}
-        curves += _curves(objective, found, known, [law.parameters[i] for i in sorted(late)], level, seed)
+    allowed, theta = known.allowed(level), found.theta  # what a point of any profile allows is in everybody's own
+    far = [np.where(c.value[:, None] - found.value <= allowed, np.abs(c.theta - theta), 0.0).max(0) for c in curves]
+    away = np.array(far).reshape(-1, len(theta)).max(0, initial=0.0)
+    late = set(flat(law, known, away)) - {law.parameters[curve.index] for curve in curves}
+    curves += _curves(objective, found, known, sorted(late, key=law.parameters.index), level, seed)
     for curve in curves:
-        curve.minimum, curve.allowed = found.value, float(known.allowed(level)[curve.index])
+        curve.minimum, curve.allowed = found.value, float(allowed[curve.index])
     told = [_told(law, found, curve) for curve in sorted(curves, key=lambda curve: curve.index)]
     return found, known, {one.name: one for one in told}
 
@@ -187,8 +190,7 @@ def _outwards(
 ) -> None:
     """Points at doubling distances, to the bounds: from the ends of the last two, with the linear parameters as they
     are and solved for."""
-    law = objective.bound.law
-    low, high = inward_bounds(law)
+    law, (low, high) = objective.bound.law, inward_bounds(objective.bound.law)
     going = [(curve, side, _first_step(law, known, curve.index)) for curve in curves for side in (-1, 1)]
     for doubling in range(DOUBLINGS):
         now = []
@@ -225,8 +227,7 @@ def _first_step(law: Law, known: Information, i: int) -> float:
 def _from_elsewhere(objective: Objective, curves: Sequence[_Curve], descend: Descend, found: Found, seed: int) -> None:
     """At every point, the most promising of other starts: further minima of the search, and points from all over the
     law's ranges, their linear parameters solved for with the held one as it is."""
-    low, high = inward_bounds(objective.bound.law)
-    sketch = objective.sketch(ROUGH_CELLS, ROUGH_CELLS, seed)
+    (low, high), sketch = inward_bounds(objective.bound.law), objective.sketch(ROUGH_CELLS, ROUGH_CELLS, seed)
     points = sum(len(curve.at) for curve in curves)
     most = int(np.clip(CELLS // (points * sketch.bound.cells), 4, POOL))
     everywhere = starts(sketch, most // 2, seed + 1)

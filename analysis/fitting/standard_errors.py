@@ -27,6 +27,7 @@ SINGULAR = 1e-13  # of the largest eigenvalue: below it a direction leaves every
 DECADE = 2.3  # a parameter on a log scale whose standard error is a factor of ten is not identified
 FLAT = 0.25  # standard error, of a log-scale parameter or of another's range of starts, from which it is profiled
 ENDS = 3.3  # standard errors between the ends of an interval of 90 %
+BEYOND = 3.0  # times what a standard error says a parameter can go, and it says nothing
 NEGLIGIBLE = 1e-6  # of every prediction: a term this small is at its bound of zero
 MOST_LEVERAGE = 1 - 1e-3  # of a run: beyond, it alone says something, and nobody knows how wrongly
 FEW_RUNS = 200  # up to which degrees of freedom are worked out; with more they do not matter
@@ -95,13 +96,14 @@ def inform(objective: Objective, found: Found, clusters: Integers | None) -> Inf
     )
 
 
-def flat(law: Law, known: Information) -> list[str]:
+def flat(law: Law, known: Information, away: Array | None = None) -> list[str]:
     """The parameters that the data say little of. One that enters linearly, and may be negative, is never flat for the
-    size of its error: that has the unit of its column."""
+    size of its error: that has the unit of its column. But for how far `away` (P,) it went along others' profiles."""
     names = []
-    for name, se in zip(law.parameters, known.se, strict=True):
+    for i, (name, se) in enumerate(zip(law.parameters, known.se, strict=True)):
         low, high = (0.0, 1.0) if law.on_log_scale(name) else law.starts.get(name, (-np.inf, np.inf))
-        if name in known.unidentified or not se <= FLAT * (high - low):
+        dragged = away is not None and away[i] > BEYOND * 0.5 * ENDS * se
+        if name in known.unidentified or not se <= FLAT * (high - low) or dragged:
             names.append(name)
     return names
 
@@ -124,6 +126,20 @@ def unidentified(law: Law, known: Information, profile: Intervals) -> tuple[str,
         if unsure:
             names.append(name)
     return tuple(names)
+
+
+def believed(law: Law, found: Found, known: Information, profile: Intervals) -> Array:
+    """Standard errors, (P,), infinite where a profile goes far beyond them: a curved valley leaves the tangent along
+    which they are measured. A term that may be none has what its error says."""
+    se = known.se.copy()
+    for i, name in enumerate(law.parameters):
+        low, high = profile.get(name, (None, None))
+        ends = [law.bound(name)[k] if end is None else end for k, end in enumerate((low, high))]
+        if law.on_log_scale(name):
+            ends = [found.theta[i] if end <= 0 else np.log(end) for end in ends]
+        if name in profile and np.abs(np.array(ends) - found.theta[i]).max() > BEYOND * 0.5 * ENDS * se[i]:
+            se[i] = np.inf
+    return se
 
 
 def intervals(
