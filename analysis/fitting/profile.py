@@ -30,8 +30,7 @@ from analysis.laws.law import Law
 WIDTH, ROUNDS = 0.005, 30  # of the interval: how closely an end is enclosed, each round to a quarter
 REACH = 200.0  # e-folds: what is this much smaller, or larger, is zero, or infinite, to every law
 DOUBLINGS = 24  # of the first step
-HIGH = 25.0  # times what is allowed: points that high are not followed further
-UNSURE = 5.0  # and a point above this is outside, wherever its descent may lead
+HIGH, UNSURE = 25.0, 5.0  # times what is allowed: not followed further; outside, wherever its descent may lead
 POOL = 32  # starts that a held value of a parameter is tried with
 CELLS = 20_000_000  # numbers that scoring them may take
 TAKEN, PASSES = 2, 4  # of them are descended from; of handing each point its neighbours' ends

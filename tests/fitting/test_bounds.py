@@ -104,7 +104,7 @@ def test_a_minimum_a_hair_inside_of_a_bound_is_not_put_on_it() -> None:
     law = DCPT.fixed({"eta": 0.0})
     best = law.outward(search(objective_of(law, table, Loss("ls"))).theta)
     inside = float(best[law.parameters.index("beta")]) - 1e-5
-    near = replace(law, bounds={**law.bounds, "beta": (inside, 3.0)})
+    near = replace(law, bounds={**law.bounds, "beta": (inside, 3.0)}, starts={**law.starts, "beta": (inside, 0.9)})
     found = search(objective_of(near, table, Loss("ls")))
     assert near.outward(found.theta)[near.parameters.index("beta")] - inside == pytest.approx(1e-5, rel=1e-2)
 

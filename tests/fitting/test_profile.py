@@ -90,7 +90,7 @@ def test_what_plays_no_part_is_open_on_both_sides() -> None:
 
 def ridge(bound: float) -> Law:
     """Only p q is told, and q is bounded: p ends where q does."""
-    starts = {"p": (0.1, 5.0), "q": (0.1, 5.0)}
+    starts = {"p": (0.1, 5.0), "q": (0.5, bound)}
     return Law("ridge", "p*q*x + c", VARIABLES, ("c",), starts, bounds={"q": (0.5, bound), "p": (0.0, 100.0)})
 
 
@@ -128,7 +128,7 @@ def test_two_basins_are_spanned() -> None:
 
 
 def test_a_better_optimum_that_a_profile_sees_is_taken() -> None:
-    law = Law("double", "a + (b**2 - 0.1*b)*x", VARIABLES, ("a",), {"b": (-3.0, 3.0)}, bounds={"b": (-1.0, 3.0)})
+    law = Law("double", "a + (b**2 - 0.1*b)*x", VARIABLES, ("a",), {"b": (-1.0, 3.0)}, bounds={"b": (-1.0, 3.0)})
     x = np.linspace(0, 1, 12)
     rows = pd.DataFrame({"x": x, "loss": 2 + 1.5 * x + 0.05 * np.random.default_rng(0).standard_normal(12)})
     objective = objective_of(law, rows, SQUARES)
