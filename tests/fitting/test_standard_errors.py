@@ -12,6 +12,7 @@ from analysis.fitting.search import search
 from analysis.fitting.standard_errors import Information, _inverse, inform
 from analysis.formulas.formula import Array
 from analysis.laws.law import FREE, Law
+from analysis.laws.library import LAWS
 
 LINE = Law("line", "a + b*x", {"x": "number"}, linear=("a", "b"), starts={}, bounds={"a": FREE, "b": FREE})
 SQUARES = Loss("ls", residuals="raw")
@@ -96,3 +97,18 @@ def test_a_parameter_with_any_share_of_a_direction_that_no_row_speaks_of_is_not_
     inverse, _, _, blind = _inverse(slopes @ slopes.T)
     assert blind.tolist() == [True, True, True, False]
     assert np.isinf(np.diag(inverse)).tolist() == blind.tolist()
+
+
+@pytest.mark.slow
+def test_no_error_in_a_flat_valley_looks_precise() -> None:
+    """A power of one exponent in truth, two in the law: what the second does is open, and drags others along."""
+    T = np.geomspace(1e8, 2e10, 40)
+    noise = 1e-3 * np.random.default_rng(0).standard_normal(40)
+    for loss in (0.1 + 0.003 * np.log(T / 1e8), 2 - 0.5 * (T / 1e8) ** -0.3):
+        fit = fit_law(LAWS["cmr_general"], pd.DataFrame({"T": T, "loss": loss + noise}), loss=SQUARES, group=None)
+        assert fit.unidentified
+        for name, (low, high) in fit.interval.items():
+            if name in fit.profile and np.isfinite(fit.se[name]):
+                ends = np.clip([low, high], *fit.law.bound(name))
+                assert np.abs(ends - fit.parameters[name]).max() <= 3 * 1.65 * fit.se[name] * (1 + 1e-9)
+        assert fit.se["a2"] == np.inf
