@@ -111,11 +111,9 @@ def _file(name: str, folder: Path | None, field: str, value: object) -> dict[str
 
 @functools.lru_cache(maxsize=256)
 def _read(file: Path, changed: int) -> dict[str, Any]:  # noqa: ARG001  a file that changed is read again
-    from omegaconf import OmegaConf
+    from harness.compose import user_files
 
-    from harness.compose.user_files import checked
-
-    content = OmegaConf.to_container(OmegaConf.create(checked(file)), resolve=False)  # its own loader: 1e-3 is a number
+    content = user_files.read(file)
     if not isinstance(content, dict) or "kind" not in content:
         raise InputError("file", file, "says no kind", f"begin with kind: {' | '.join(_DEFAULTS)}")
     return {str(key): value for key, value in content.items()}
@@ -142,11 +140,11 @@ def _checked(name: str, stated: dict[str, Any], own: dict[str, Any]) -> dict[str
     """A corpus' keys: its file's, what was given in their place, and the defaults of its kind."""
     merged = {**stated, **own}
     kind = merged["kind"]
-    if kind not in _DEFAULTS:
+    if not isinstance(kind, str) or kind not in _DEFAULTS:
         raise InputError(
             f"corpus.{name}.kind", kind, "no such kind of corpus", f"choose one of: {', '.join(_DEFAULTS)}"
         )
-    allowed = keys.corpus_keys(str(kind))
+    allowed = keys.corpus_keys(kind)
     for key, value in merged.items():
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, n=1)

@@ -34,16 +34,24 @@ class UserFiles(FileConfigSource):
         if not file.is_file():
             raise ConfigLoadError(f"Config not found : {file}")
         text = checked(file)
-        try:
-            config = OmegaConf.create(text)  # its own loader: 1e-3 is a number
-        except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-            raise refusal(file, error) from None
         return ConfigResult(
-            config=config,
+            config=_made(file, text),
             path=f"{self.scheme()}://{self.path}",
             provider=self.provider,
             header=self._get_header_dict(text[:512]),
         )
+
+
+def read(file: Path) -> Any:
+    """What a YAML file says, nothing that `${...}` names filled in. Raises InputError with its line."""
+    return OmegaConf.to_container(_made(file, checked(file)), resolve=False)
+
+
+def _made(file: Path, text: str) -> Any:
+    try:
+        return OmegaConf.create(text)  # its own loader: 1e-3 is a number
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:  # a key twice, or one that is a list
+        raise refusal(file, error) from None
 
 
 def checked(file: Path) -> str:
@@ -92,6 +100,9 @@ def refusal(file: Path, error: Exception) -> InputError:
         before = file.read_bytes().decode("utf-8-sig")[: error.position]
         return _refused(file, before.count("\n"), f"character {error.character:#x} is not allowed in YAML", SAVE)
     mark, why = getattr(error, "problem_mark", None), str(getattr(error, "problem", None) or error)
+    if isinstance(error, OmegaConfBaseException):  # its further lines tell of its own objects
+        key = getattr(error, "full_key", None)
+        why = why.split("\n")[0] + (f" (key {key})" if key else "")
     line: int | None = None if mark is None else mark.line
     if "'\\t'" in why:
         return _refused(file, line, "a tab where YAML wants blanks", "indent with blanks")

@@ -197,3 +197,29 @@ def test_a_corpus_of_ones_own_has_a_name_of_its_own(folder: Path) -> None:
     assert "says no kind" in refusal("-cd", str(folder), "downstream=none")
     (folder / "corpus" / "tab.yaml").write_text("kind: files\n\tfiles: x\n")
     assert "tab.yaml, line 2: a tab where YAML wants blanks" in refusal("-cd", str(folder), "downstream=tab")
+
+
+BROKEN = {
+    b"kind: files\nfiles: a\nfiles: b\n": ", line 3: found duplicate key files",
+    b"kind: files\nparts: {A: {weight: 1}, A: {weight: 2}}\n": ", line 2: found duplicate key A",
+    b"kind: files\n[a]: b\n": ", line 2: found unhashable key",
+    b"kind: files\n<<: 3\n": ", line 2: expected a mapping",
+    b"kind: files\nnull: a\n": "Incompatible key type 'NoneType'; ",
+    b"kind: files\nfiles: ${\n": "no viable alternative at input '${' (key files); ",
+    b"kind: files\nfiles: *a\n": ", line 2: found undefined alias",
+    b"kind: files\nfiles: &a [*a]\n": ", line 2: an anchor that contains itself",
+    b"kind: files\nfiles: " + b"[" * 500 + b"]" * 500: "nested too deeply",
+    b"kind: files\nfiles: \xff\n": ", line 2: byte 0xff is not UTF-8",
+    b"kind: files\ntokens: " + b"9" * 5000: "Exceeds the limit",
+    b"kind: [files]\nfiles: a\n": "corpus.bad.kind=['files']: no such kind of corpus",
+    b"- kind\n": ", line 1: not a mapping of keys",
+}
+
+
+def test_a_broken_file_of_a_corpus_is_one_line_that_names_it(folder: Path) -> None:
+    file = folder / "corpus" / "bad.yaml"
+    for content, why in BROKEN.items():
+        file.write_bytes(content)
+        said = refusal("-cd", str(folder), "downstream=bad", f"tokenizer={TOKENIZER}")
+        assert why in said
+        assert said.startswith((f"file={file}", "corpus.bad.kind="))
