@@ -24,6 +24,7 @@ from harness.program.mixture import ORIGINAL
 from harness.program.program import Program, phase_entries
 from harness.slurm.status import status_of
 from harness.slurm.submissions import Submitted, submitted
+from harness.store.history import in_order
 from harness.store.store import Store
 from harness.texts.listed import MegatronSource
 
@@ -107,6 +108,9 @@ def total_lines(document: dict[str, Any]) -> list[str]:
 def _point(plan: Plan, index: int, store: Store, queue: Mapping[str, Submitted], epochs: Epochs) -> dict[str, Any]:
     point = plan.points[index]
     program, run = point.program, point.run
+    status = status_of(point, plan, store, queue)
+    if losses := status.get("losses"):
+        status["losses"] = {name: losses[name] for name in in_order(losses, run.upstream, run.downstream)}
     return {
         "run": run.name,
         "name": plan.names[index],
@@ -124,7 +128,7 @@ def _point(plan: Plan, index: int, store: Store, queue: Mapping[str, Submitted],
         "epochs": epochs.of_run(point),
         "phases": _phases(point, program, epochs),
         "failure": None,
-        **status_of(point, plan, store, queue),
+        **status,
         **({"status": "not resolved"} if run.origin is not None and not run.origin.commit else {}),
     }
 

@@ -127,7 +127,11 @@ def final_losses(run: RunRecord) -> dict[str, float]:
 
 def summary(run: RunRecord) -> dict[str, Any]:
     """One run of the `rewarm.runs/1` document; losses in nats per token, None where undefined or not there yet."""
-    f, loss, base = run.facts, final_losses(run), base_losses(run)
+    f = run.facts
+    loss, base = (
+        {name: found[name] for name in history.in_order(found, f.upstream, f.downstream)}
+        for found in (final_losses(run), base_losses(run))
+    )
     forgetting, adaptation = changes(loss, base, f.upstream, f.downstream)
     identity = ("run", "key", "address", "base_address", "model", "N", "N_total")
     settings = (

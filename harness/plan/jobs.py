@@ -28,6 +28,8 @@ class Job:
     segment: Segment
     task: Task
     name: str
+    upstream: str = ""  # names of corpora: their losses are shown first
+    downstream: str = ""
     waits_for: list[Job] = field(default_factory=list)
     path: float = 0.0  # tokens of the longest path that starts with this job
     status: str = "waiting"  # waiting running done failed blocked
@@ -86,12 +88,13 @@ class Jobs:
             segment = evaluation.segment
             task = task_of(plan, segment, self.recipes)
             task = replace(task, position=evaluation.position, hashes=evaluation.hashes)
-            job = Job(segment, task, f"{name_of(plan, segment)}, measured")
+            job = Job(segment, task, f"{name_of(plan, segment)}, measured", *_channels(plan, segment))
             evaluations.setdefault(segment, []).append(job)
             self.all.append(job)
         trained: dict[Segment, Job] = {}
         for segment in plan.to_train:
-            job = trained[segment] = Job(segment, task_of(plan, segment, self.recipes), name_of(plan, segment))
+            task = task_of(plan, segment, self.recipes)
+            job = trained[segment] = Job(segment, task, name_of(plan, segment), *_channels(plan, segment))
             if segment.parent is not None:
                 parent = trained.get(segment.parent)
                 job.waits_for = [*evaluations.get(segment.parent, ()), *([parent] if parent else [])]
@@ -158,6 +161,12 @@ def name_of(plan: Plan, segment: Segment) -> str:
     common = " ".join(one for one in choices[0] if all(one in own for own in choices))
     what = ("base" if is_base else "trunk") + (f" of {len(points)} runs" if len(points) > 1 else "")
     return f"{what}, {common}" if common else what
+
+
+def _channels(plan: Plan, segment: Segment) -> tuple[str, str]:
+    """Upstream and downstream, as the first run through the segment calls them."""
+    run = plan.points[segment.runs[0]].run
+    return run.upstream, run.downstream
 
 
 def _cost(job: Job) -> float:

@@ -164,6 +164,11 @@ def final_losses(rows: Sequence[Row]) -> dict[str, float]:
     return {corpus: final_loss(rows, corpus) for corpus in dict.fromkeys(row.corpus for row in rows)}
 
 
+def in_order(names: Iterable[str], upstream: str, downstream: str) -> list[str]:
+    """Corpora as they are shown: upstream, downstream, others by name."""
+    return sorted(set(names), key=lambda name: (name != upstream, name != downstream, name))
+
+
 def changes(
     final: Mapping[str, float], base: Mapping[str, float], upstream: str, downstream: str
 ) -> tuple[float | None, float | None]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from harness.core.units import clock, count
 from harness.plan.jobs import Job
+from harness.store.history import in_order
 from harness.train.events import Assigned, Ended, Event, Measured, Progress, Ready, Started
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Line:
     position: int = 0
     lr: float = 0.0
     rate: float = 0.0  # tokens per second
-    losses: dict[str, float] = field(default_factory=dict)  # by corpus, in the order measured
+    losses: dict[str, float] = field(default_factory=dict)  # by corpus, in whatever order
 
     @property
     def tokens(self) -> int:
@@ -46,6 +47,12 @@ class Line:
             return 0
         program, segment = self.job.task.program, self.job.segment
         return program.tokens(max(self.position, segment.start)) - program.tokens(segment.start)
+
+    @property
+    def shown(self) -> list[tuple[str, float]]:
+        """(corpus, loss), in an order that is the same for every run."""
+        first = (self.job.upstream, self.job.downstream) if self.job is not None else ("", "")
+        return [(corpus, self.losses[corpus]) for corpus in in_order(self.losses, *first)]
 
 
 @dataclass
@@ -112,8 +119,8 @@ def _worker(number: int | str, line: Line, width: int) -> str:
     if line.note:
         return f"{head}{line.note} {line.job.name}"
     step = f"{line.position}/{line.job.segment.stop}"
-    named = " ".join(f"{corpus} {loss:.3f}" for corpus, loss in line.losses.items())
-    bare = " ".join(f"{loss:.3f}" for loss in line.losses.values())
+    named = " ".join(f"{corpus} {loss:.3f}" for corpus, loss in line.shown)
+    bare = " ".join(f"{loss:.3f}" for _, loss in line.shown)
     lr, rate = f"lr {line.lr:.1e}", f"{count(line.rate)} tok/s"
     tail = ""
     for parts in ((step, lr, named, rate), (step, lr, bare, rate), (step, bare, rate), (step, bare), (step,)):
@@ -194,7 +201,7 @@ class Display:
         if job is not None and job.trains:
             self.board.ended += job.tokens if how == "done" else line.tokens
         if job is not None and how == "done":
-            losses = "".join(f", {corpus} {loss:.4f}" for corpus, loss in line.losses.items())
+            losses = "".join(f", {corpus} {loss:.4f}" for corpus, loss in line.shown)
             self._plain(f"{self.who} {worker}: done {job.name}{losses}")
         self.board.lines[worker] = Line(note="starting" if how == "died" else "idle")
 

@@ -108,6 +108,20 @@ def test_without_a_terminal_plain_lines(job: Job) -> None:
     ]
 
 
+def test_losses_are_told_in_one_order_whatever_was_measured_first(job: Job) -> None:
+    told = []
+    for order in (("a", "downstream", "b", "upstream"), ("upstream", "b", "a", "downstream")):
+        stream = io.StringIO()
+        display = Display(total=64, enabled=True, stream=stream)
+        display.event(0, job, Assigned())
+        display.event(0, job, Started(6))
+        display.event(0, job, rows(**dict.fromkeys(order, 2.0)))
+        assert "upstream 2.000 downstream 2.000 a 2.000 b 2.000" in render(display.board, 140)[1]
+        display.event(0, job, Ended("done"))
+        told.append(stream.getvalue().splitlines()[-1])
+    assert told == ["worker 0: done base, warmup=0.1, upstream 2.0000, downstream 2.0000, a 2.0000, b 2.0000"] * 2
+
+
 def test_progress_lines_come_every_ten_seconds_at_most(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     stream, now = io.StringIO(), [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
