@@ -1,7 +1,8 @@
 """A corpus of sequences that another program drew: its tokens stay where they lie, and its manifest names the files.
 
-Files of a server are fetched once, into <root>/sequences, and stay there. `harness.ingest.build` calls it, beside the
-corpora of texts; `harness.corpora.megatron` knows the files.
+All tokens are looked at once, as the corpus is made: an id that its tokenizer lacks would else be found days into a
+training. Files of a server are fetched once, into <root>/sequences, and stay there. `harness.ingest.build` calls it,
+beside the corpora of texts; `harness.corpora.megatron` knows the files.
 
     manifest = pretokenized(recipe, root, folder, processes, display)
 """
@@ -15,6 +16,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.core import files
 from harness.core.errors import InputError
@@ -33,6 +36,8 @@ from harness.texts.recipe import LONGEST_DOCUMENT, Recipe
 
 Shards = list[dict[str, Any]]
 
+_BLOCK = 1 << 24  # bytes of tokens looked at together
+
 
 def sequences_folder(root: Path) -> Path:
     """Where files of sequences are kept that came from a server."""
@@ -50,7 +55,7 @@ def pretokenized(recipe: Recipe, root: Path, folder: Path, processes: int, displ
     held_out = source.validation
     texts = held_out is not None and not any(file.name.endswith(".idx") for file in held_out.files)
     manifest = _of_texts(recipe, source, root, folder, processes, display) if texts else _of_none(recipe, folder)
-    field, place = f"corpus.{recipe.name}.files", _Place(root, folder, display)
+    field, place = f"corpus.{recipe.name}.files", _Place(root, folder, display, recipe.vocab_size)
     train = place.shards(field, source.train, source.sequence)
     splits = {"train": _counts(train, source.sequence)}
     if held_out is None:
@@ -75,6 +80,7 @@ def pretokenized(recipe: Recipe, root: Path, folder: Path, processes: int, displ
         "splits": splits,
         "documents": sum(counts["documents"] for counts in splits.values()),
         "places": place.files,
+        "ids_checked": True,
     }
 
 
@@ -116,21 +122,45 @@ def _of_texts(
 class _Place:
     """Where files lie, seen from the folder of a corpus: elsewhere on this machine, or in the store."""
 
-    def __init__(self, root: Path, folder: Path, display: PlainDisplay) -> None:
-        self.root, self.folder, self.display = root, folder, display
+    def __init__(self, root: Path, folder: Path, display: PlainDisplay, ids: int) -> None:
+        self.root, self.folder, self.display, self.ids = root, folder, display, ids
         self.files: list[dict[str, Any]] = []
 
     def shards(self, field: str, files: Listing, sequence: int) -> Shards:
         """The data of all pairs in order, each of them checked before its data are fetched."""
         shards: Shards = []
         self._check_disk(field, files.files)
-        for pair in pairs(field, files.files):
+        found = pairs(field, files.files)
+        self.display.expect(sum(pair.bytes for pair in found), "bytes of tokens, whose ids are checked once")
+        for pair in found:
             dtype, _ = check(replace(pair, index=self._here(field, pair.index)), sequence, field)
+            before = 0
             for part in pair.parts:
-                file = self._here(field, part).url
+                file = self._here(field, part)
+                self._check_ids(field, file, np.dtype(dtype), before, sequence)
                 tokens = part.size // int(dtype[-1])
-                shards.append({"file": self._named(file), "dtype": dtype, "first": 0, "tokens": tokens})
+                shards.append({"file": self._named(file.url), "dtype": dtype, "first": 0, "tokens": tokens})
+                before += tokens
         return shards
+
+    def _check_ids(self, field: str, file: ListedFile, dtype: np.dtype[Any], before: int, sequence: int) -> None:
+        """InputError unless the tokenizer has each id in a part of a .bin; `before` are the tokens of earlier parts."""
+        buffer = np.empty(_BLOCK // dtype.itemsize, dtype)
+        with Path(file.url).open("rb", buffering=0) as stream:
+            while (size := stream.readinto(memoryview(buffer).cast("B"))) >= dtype.itemsize:
+                # A disk may give less than it was asked for: a token that was cut is read again.
+                tokens = buffer[: size // dtype.itemsize]
+                stream.seek(-(size % dtype.itemsize), os.SEEK_CUR)
+                if tokens.size and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.ids:
+                    at = int(np.flatnonzero((tokens < 0) | (tokens >= self.ids))[0])
+                    why = (
+                        f"sequence {(before + at) // sequence:,} holds token {int(tokens[at])},"
+                        f" and its tokenizer has ids 0 to {self.ids - 1:,}"
+                    )
+                    key = f"{field.rpartition('.')[0]}.tokenizer"
+                    raise InputError(field, file.name, why, f"give the tokenizer that made them: {key}=PATH")
+                before += tokens.size
+                self.display.add(tokens.nbytes)
 
     def _here(self, field: str, file: ListedFile) -> ListedFile:
         """The file on this machine, fetched if it is not."""

@@ -28,8 +28,8 @@ class PlainDisplay:
     """A line when a corpus begins, one a minute where it is large, and one when it is done."""
 
     def __init__(self, enabled: bool) -> None:
-        self.enabled, self.started, self.told = enabled, time.monotonic(), time.monotonic()
-        self.expected, self.bytes = 0.0, 0
+        self.enabled, self.started = enabled, time.monotonic()
+        self.expect(0.0)
 
     def begin(self, recipe: Recipe) -> None:
         self.recipe, self.started = recipe, time.monotonic()
@@ -40,26 +40,27 @@ class PlainDisplay:
     def report(self, files_read: int, tokens: int) -> None:
         pass
 
-    def expect(self, text: float) -> None:
-        """So many bytes of text are to be read, about."""
-        self.expected, self.bytes, self.told = text, 0, time.monotonic()
+    def expect(self, size: float, what: str = "bytes of text") -> None:
+        """So many bytes are to be read, about; `what` they are."""
+        self.expected, self.bytes, self.what = size, 0, what
+        self.since = self.told = time.monotonic()
 
     def add(self, size: int) -> None:
-        """So many bytes of text more were read."""
+        """So many bytes more were read."""
         self.read(self.bytes + size)
 
     def read(self, size: int) -> None:
-        """So many bytes of text were read since `expect`: a line a minute."""
+        """So many bytes were read since `expect`: a line a minute."""
         self.bytes = size
         if time.monotonic() - self.told >= _LINE_SECONDS:
             self.told = time.monotonic()
             self.print_line(f"corpus {self.recipe.name}: {self._so_far()}")
 
     def _so_far(self) -> str:
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self.since
         rate, left = self.bytes / max(seconds, 1e-9), max(0.0, self.expected - self.bytes)
         ends = f", {duration(left / rate)} left" if rate and left else ""
-        return f"{count(self.bytes)} of some {count(self.expected)} bytes of text, {rate / 1e6:.1f} MB/s{ends}"
+        return f"{count(self.bytes)} of some {count(self.expected)} {self.what}, {rate / 1e6:.1f} MB/s{ends}"
 
     def end(self, manifest: dict[str, Any]) -> None:
         train, validation = (manifest["splits"][split]["tokens"] for split in SPLITS)

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from harness.core.errors import CorruptError, InputError
+from harness.core.files import read_sealed
 from harness.corpora import tokenizer
 from harness.corpora.corpus import Corpus, open_corpus
 from harness.corpora.megatron import check, pairs
+from harness.ingest import pretokenized
 from harness.ingest.build import build
 from harness.program.mixture import ORIGINAL, window_at
 from harness.texts.listed import MegatronSource, listing
@@ -146,11 +148,48 @@ def test_the_original_order_is_the_order_of_the_files() -> None:
     assert window.tolist() == [0, 1, 44, 0, 1, 0]
 
 
+@pytest.mark.parametrize(("dtype", "token"), [("i4", 280), ("u2", 65535), ("i8", -1), ("i8", 1 << 40)])
+@pytest.mark.parametrize("held_out", [False, True])
+def test_ids_that_the_tokenizer_lacks_are_refused_as_the_corpus_is_made(
+    vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, token: int, held_out: bool
+) -> None:
+    monkeypatch.setattr(pretokenized, "_BLOCK", 64)
+    sequences = drawn()
+    sequences[37, 5] = token
+    write_pair(tmp_path / "data" / "d", drawn() if held_out else sequences, dtype, (int(dtype[1]) * 399,))
+    write_pair(tmp_path / "held" / "d", sequences, dtype, (int(dtype[1]) * 399,))
+    recipe = recipe_of(vocabulary, tmp_path / "data", tmp_path / "held" if held_out else None)
+    field = f"corpus.pythia.{'validation' if held_out else 'files'}"
+    with pytest.raises(InputError) as refused:
+        build([recipe], tmp_path / "runs", progress=False)
+    assert str(refused.value) == (
+        f"{field}=d-00001-of-00001.bin: sequence 37 holds token {token}, and its tokenizer has ids 0 to 279;"
+        " give the tokenizer that made them: corpus.pythia.tokenizer=PATH"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_all_tokens_are_looked_at_once(
+    vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.ingest.progress._LINE_SECONDS", 0.0)
+    write_pair(tmp_path / "data" / "d", drawn())
+    recipe = recipe_of(vocabulary, tmp_path / "data")
+    build([recipe], tmp_path / "runs")
+    assert "1.7k of some 1.7k bytes of tokens, whose ids are checked once, " in capsys.readouterr().err
+    manifest = read_sealed(open_corpus(tmp_path / "runs", recipe).folder / "manifest.json")
+    assert manifest["ids_checked"]
+    build([recipe], tmp_path / "runs")
+    assert capsys.readouterr().err == ""
+
+
 def test_a_token_of_no_tokenizer_is_never_trained_on(vocabulary: Path, tmp_path: Path) -> None:
+    """Whatever became of the file since it was looked at."""
+    write_pair(tmp_path / "data" / "d", drawn(), "i4")
+    corpus = opened(tmp_path / "runs", recipe_of(vocabulary, tmp_path / "data"))
     sequences = drawn()
     sequences[3, 5], sequences[4, 6] = 280, -1
-    write_pair(tmp_path / "data" / "document", sequences, "i4")
-    corpus = opened(tmp_path / "runs", recipe_of(vocabulary, tmp_path / "data"))
+    write_pair(tmp_path / "data" / "d", sequences, "i4")
     corpus.train.read(np.array([0, 1, 2]), LENGTH - 1)
     for window, token in ((3, "280"), (4, "-1")):
         with pytest.raises(CorruptError, match=f"token {token} .* has 280"):
