@@ -147,7 +147,7 @@ class _Place:
         """InputError unless the tokenizer has each id in a part of a .bin; `before` are the tokens of earlier parts."""
         buffer = np.empty(_BLOCK // dtype.itemsize, dtype)
         with Path(file.url).open("rb", buffering=0) as stream:
-            while (size := stream.readinto(memoryview(buffer).cast("B"))) >= dtype.itemsize:
+            while (size := stream.readinto(buffer.view(np.uint8).data)) >= dtype.itemsize:
                 # A disk may give less than it was asked for: a token that was cut is read again.
                 tokens = buffer[: size // dtype.itemsize]
                 stream.seek(-(size % dtype.itemsize), os.SEEK_CUR)
