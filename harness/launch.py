@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.config.launching import Cluster, Launch
+from harness.measure.request import uneven
 from harness.plan.epochs import Epochs
 from harness.plan.jobs import Failure, Jobs, Outcome
 from harness.plan.plan import Plan
@@ -73,8 +74,8 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
 
 
 def _warn(plan: Plan, store: Store) -> None:
-    """Say which corpora are read over and over, now that they are built."""
-    for warning in Epochs(store.root).warnings(plan.points):
+    """Say which losses are not weighted as their corpus, and which corpora are read over and over: they are built."""
+    for warning in [*uneven(point.run for point in plan.points), *Epochs(store.root).warnings(plan.points)]:
         print(f"warning: {warning}", file=sys.stderr)
 
 

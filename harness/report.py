@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.config.run import Run
 from harness.core.units import count, duration, size
+from harness.measure.request import uneven
 from harness.model.checkpoints import missing
 from harness.plan.cost import GPUS, corpora_to_make, totals
 from harness.plan.epochs import Epochs, epochs_text
@@ -37,7 +38,8 @@ def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
     queue, epochs = submitted(store.root), Epochs(store.root)
     points = [_point(plan, i, store, queue, epochs) for i in range(len(plan.points))]
     costs = {**totals(plan), **corpora_to_make(plan, store.root)}
-    return {"schema": "rewarm.plan/1", **costs, "warnings": epochs.warnings(plan.points), "points": points}
+    warnings = [*uneven(point.run for point in plan.points), *epochs.warnings(plan.points)]
+    return {"schema": "rewarm.plan/1", **costs, "warnings": warnings, "points": points}
 
 
 def plan_lines(document: dict[str, Any]) -> list[str]:
@@ -93,6 +95,7 @@ def total_lines(document: dict[str, Any]) -> list[str]:
         return [f"{document['runs']} runs: all done, nothing to train"]
     if not document["segments_to_train"]:
         return [f"{document['runs']} runs: nothing to train, {document['evaluations']} stored states to measure"]
+    unsized = document.get("runs_without_size", 0)
     by_card = " or ".join(f"{hours:,.0f} on {name} ({GPUS[name] / 1e12:.0f} TFLOP/s)" for name, hours in gpu.items())
     return [
         f"{document['runs']} runs: {count(separate)} tokens if each were trained alone; sharing saves {count(shared)}"
@@ -101,6 +104,7 @@ def total_lines(document: dict[str, Any]) -> list[str]:
         f"{document['flops']:.3g} FLOPs, about {duration(3600 * document['hours'])} on one worker,"
         f" {size(document['disk_bytes'])} of states; {document['evaluations']} measurements of stored states",
         *([f"GPU-hours at an MFU of {document['mfu']:.0%}: {by_card}"] if max(gpu.values(), default=0) >= 1 else []),
+        *([f"of {unsized} runs the size is not resolved: they count nothing in FLOPs and states"] if unsized else []),
         *([f"corpora to make: about {size(made)} of tokens{fetched}"] if made else []),
     ]
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core.errors import CorruptError, InputError
-from harness.program.mixture import Integers, counts, window_at
+from harness.program.mixture import Integers, counts, require_every_part, window_at
 from harness.store.history import Measure
 
 DOCUMENT_DTYPE = np.dtype([("end", "<i8"), ("file", "<u4"), ("line", "<u4")])  # end: tokens of the split up to here
@@ -188,6 +188,7 @@ class MixedSplit:
     def measured(self, measure: Measure) -> Integers:
         if self.weights is None:
             return np.asarray(measure.indices(self.windows(measure.seq_len)), np.int64)
+        require_every_part(measure.corpus, dict(zip(self.names, self.weights, strict=True)), measure.windows)
         shares = counts(self.weights, measure.windows)
         starts = self._starts(measure.seq_len)
         asked = [
@@ -195,8 +196,6 @@ class MixedSplit:
             for name, part, share, start in zip(self.names, self.parts, shares, starts, strict=False)
             if share
         ]
-        if not asked:
-            raise InputError("evaluate.windows", measure.windows, "measures nothing", "give at least 1")
         return np.concatenate(asked)
 
     def epochs(self, drawn: int, seq_len: int) -> float:

@@ -8,16 +8,17 @@ the parts of one, are *wanted*: measured wherever training passes, and at stored
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.config.compile import StageSpan
 from harness.config.run import Run
-from harness.program.mixture import counts, integer_weights
+from harness.program.mixture import counts, integer_weights, require_every_part
 from harness.store.history import Measure
-from harness.texts.listed import FilesSource
+from harness.texts.listed import FilesSource, Part
 
 RowKey = tuple[int, str]  # (position, hash of the windows)
+UNEVEN = 0.02  # of all windows: how far a part's share of them may be from its weight before it is said
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ def request(run: Run, spans: tuple[StageSpan, ...]) -> Request:
     """The rows of a run."""
     named = {run.upstream, run.downstream, *run.measurements.sets}
     named |= {name for stage in run.stages for name, _ in stage.mixture}
+    for name in sorted(named & set(run.recipes)):
+        if weights := _weights(run.recipes[name].source):
+            require_every_part(name, weights, run.measurements.windows)
     measures = measures_of(run, named | set(run.recipes))
     everything = {full for full in measures if full in named or split_name(full, run.recipes)[0] in named}
     required: set[RowKey] = set()
@@ -86,13 +90,46 @@ def split_name(name: str, corpora: Collection[str]) -> tuple[str, str]:
 
 def _shares(source: object, windows: int) -> list[tuple[str, int]]:
     """(part, how many of the corpus's measured windows are its own); none of a corpus without weighted parts."""
+    weights = _weights(source)
+    if not weights:
+        return []
+    return [(name, int(share)) for name, share in zip(weights, counts(list(weights.values()), windows), strict=True)]
+
+
+def _weights(source: object) -> dict[str, int]:
+    """The weights of parts, in their order; empty of a corpus without weighted parts."""
     parts = source.parts if isinstance(source, FilesSource) else ()
+    return part_weights(parts)
+
+
+def part_weights(parts: Sequence[Part]) -> dict[str, int]:
+    """Weights by which parts are drawn, as integers in the parts' order; empty unless there are several with one."""
     weights = {part.name: part.weight for part in parts if part.weight is not None}
     if len(parts) < 2 or len(weights) < len(parts):
-        return []
+        return {}
     exact = integer_weights(weights)
-    found = counts([exact[part.name] for part in parts], windows)
-    return [(part.name, int(share)) for part, share in zip(parts, found, strict=True)]
+    return {part.name: exact[part.name] for part in parts}
+
+
+def uneven(runs: Iterable[Run]) -> list[str]:
+    """A line for each corpus whose measured windows are not divided as its weights are, to `UNEVEN` of all."""
+    found: dict[str, None] = {}
+    for run in runs:
+        windows = run.measurements.windows
+        for name, recipe in run.recipes.items():
+            weights = _weights(recipe.source)
+            if not weights or run.measurements.windows * UNEVEN >= 1:  # counts are less than one window off
+                continue
+            wanted = {part: weight / sum(weights.values()) for part, weight in weights.items()}
+            taken = {part: share / windows for part, share in _shares(recipe.source, windows)}
+            most = max(wanted, key=lambda part: abs(taken[part] - wanted[part]))
+            if abs(taken[most] - wanted[most]) > UNEVEN:
+                found[
+                    f"evaluate.windows={windows}: the loss of {name} is measured with other weights than it is drawn"
+                    f" by, {most} with {taken[most]:.3g} in place of {wanted[most]:.3g};"
+                    f" {math.ceil(1 / UNEVEN)} windows are within {UNEVEN:g}"
+                ] = None
+    return list(found)
 
 
 def grid(run: Run, span: StageSpan) -> list[int]:

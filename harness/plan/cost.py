@@ -8,15 +8,18 @@ flops_of(point, tokens, rows, measures)                 # of a part of a run
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness.config.corpora import NOT_LISTED
+from harness.config.start import NOT_RESOLVED
 from harness.measure.request import RowKey
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.shape import flops_per_token
 from harness.store.history import Measure
 from harness.texts.listed import FilesSource, MegatronSource
-from harness.texts.recipe import Recipe, corpus_folder
+from harness.texts.recipe import Recipe, TokenizerRecipe, corpus_folder
 
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
 MEASURED = 1 / 3  # a measured token costs a forward pass, of a trained one's three
@@ -33,6 +36,7 @@ def totals(plan: Plan) -> dict[str, Any]:
     stored = sum(BYTES_PER_PARAMETER * plan.points[segment.runs[0]].run.parameters for segment in plan.to_train)
     return {
         "runs": len(plan.points),
+        "runs_without_size": sum(not point.run.parameters for point in plan.points),
         "segments": len(plan.segments),
         "segments_to_train": len(plan.to_train),
         "evaluations": len(plan.evaluations),
@@ -56,9 +60,34 @@ def flops_of(point: PlannedRun, tokens: float, rows: Iterable[RowKey], measures:
 def corpora_to_make(plan: Plan, root: Path) -> dict[str, float]:
     """`corpora_bytes` of tokens that a store at `root` will hold beside what it holds, and `fetch_bytes` to bring for
     them from elsewhere; of listed files, about. Texts of one's own and of packages are not counted."""
-    recipes = {recipe.key: recipe for point in plan.points for recipe in point.run.recipes.values()}
-    wanted = [_size(recipe) for recipe in recipes.values() if not corpus_folder(root, recipe).is_dir()]
+    same: dict[str, dict[str, Recipe]] = {}
+    for point in plan.points:
+        for recipe in point.run.recipes.values():
+            same.setdefault(_texts(recipe), {})[recipe.key] = recipe
+    wanted: list[tuple[float, float]] = []
+    for recipes in same.values():
+        # A tokenizer that nobody has looked at yet is most likely that of another checkpoint of the plan.
+        known = [recipe for recipe in recipes.values() if tokenizer_known(recipe)]
+        if known:
+            wanted += [_size(recipe) for recipe in known if not corpus_folder(root, recipe).is_dir()]
+        else:
+            wanted.append(max(map(_size, recipes.values())))
     return {"corpora_bytes": sum(own for own, _ in wanted), "fetch_bytes": sum(fetched for _, fetched in wanted)}
+
+
+def tokenizer_known(recipe: Recipe) -> bool:
+    """False as long as its file stands for one on a hub that was not asked: such a name tells no two corpora apart."""
+    return not recipe.tokenizer.file.startswith((NOT_LISTED, NOT_RESOLVED))
+
+
+def corpus_id(recipe: Recipe) -> str:
+    """What a corpus is counted by: its key, but one for all tokenizers that are not known yet."""
+    return recipe.key if tokenizer_known(recipe) else _texts(recipe)
+
+
+def _texts(recipe: Recipe) -> str:
+    """The key of a corpus, whatever its tokenizer."""
+    return replace(recipe, tokenizer=TokenizerRecipe(0)).key
 
 
 def _size(recipe: Recipe) -> tuple[float, float]:

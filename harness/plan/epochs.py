@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.core import files
 from harness.core.errors import CorruptError
 from harness.core.units import count
+from harness.plan.cost import corpus_id
 from harness.plan.plan import PlannedRun
 from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.recipe import Recipe, corpus_folder
@@ -52,9 +53,10 @@ class Epochs:
             for name, epochs in self.of_run(point).items():
                 if epochs is not None and epochs > MANY:
                     recipe = next(recipe for recipe in point.run.recipes.values() if recipe.name == name)
-                    recipes[recipe.key] = recipe
-                    most[recipe.key] = max(epochs, most[recipe.key])
-                    runs[recipe.key] += 1
+                    key = corpus_id(recipe)
+                    recipes[key] = recipe
+                    most[key] = max(epochs, most[key])
+                    runs[key] += 1
         return [
             f"{recipe.name} is read {_short(most[key])} times by {runs[key]} of {len(points)} runs: it has"
             f" {count(self._tokens(recipe) or 0)} tokens, and beyond {MANY} epochs repeated ones teach less and less"

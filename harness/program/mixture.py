@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -70,6 +71,22 @@ def counts(weights: Sequence[int], n: int | npt.NDArray[Any]) -> Integers:
         drawn = drawn.astype(object)  # Python's integers: slower, and never overflow
     _share_out(_tree(weights), weights, drawn, out)
     return out
+
+
+def fewest(weights: Sequence[int]) -> int:
+    """How many sequences it takes until each corpus of weights above zero has one."""
+    given = [weight for weight in weights if weight]
+    enough = -(-sum(given) // min(given))  # its count is then above n * weight / sum - 1 >= 0
+    return 1 + bisect_left(range(1, enough), 1, key=lambda n: int(counts(given, n).min()))
+
+
+def require_every_part(corpus: str, weights: Mapping[str, int], windows: int) -> None:
+    """InputError unless so many measured windows hold some of each part: their loss were one of another mixture."""
+    names, integers = list(weights), list(weights.values())
+    shares = counts(integers, windows)
+    if none := [name for name, weight, share in zip(names, integers, shares, strict=True) if weight and not share]:
+        why = f"{', '.join(none)} of {corpus} would get no window, and its loss not be that of the mixture"
+        raise InputError("evaluate.windows", windows, why, f"give at least {fewest(integers)}")
 
 
 def assign(weights: Sequence[int], start: int, stop: int) -> Integers:

@@ -142,6 +142,8 @@ def test_measured_windows_are_weighted_as_the_draws_are() -> None:
     assert per_part.tolist() == counts(mixed.weights or (), 200).tolist()
     assert np.abs(per_part - 200 * shares).max() < 1
     assert len(set(windows.tolist())) == 200
+    with pytest.raises(InputError, match=r"of slim would get no window"):
+        mixed.measured(Measure("slim", "key", 3, 4))
     alone = mixed.part("C4").measured(Measure("slim.C4", "key", 10, 4))
     assert alone.tolist() == Measure("slim.C4", "key", 10, 4).indices(426)
     with pytest.raises(InputError, match=r"slim\.C4 has 426 windows"):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from harness.config.run import Run
+from harness.core.errors import InputError
 from harness.core.identity import digest
-from harness.measure.request import grid, measures_of, request
+from harness.measure.request import grid, measures_of, request, uneven
 from harness.store.history import Measure
 from harness.texts.listed import FilesSource, Part, listing
 from tests.composed import points_of, run_of
@@ -51,6 +54,26 @@ def test_parts_drawn_by_weights_have_rows_of_their_own_on_the_windows_of_their_c
     positions = {position for position, _ in own.rows}
     assert {row for row in own.rows if row[1] in parts} == {(p, h) for p in positions for h in parts}
     assert {position for position, _ in before.rows} == positions
+
+
+def test_a_mixture_is_not_measured_without_one_of_its_parts() -> None:
+    (point,) = points_of("peak=1")
+    for windows in (1, 2):
+        mixed = weighted(run_of("peak=1", f"evaluate.windows={windows}"), A=0.5, B=0.3, C=0.2)
+        with pytest.raises(InputError, match=r"C of python would get no window.*give at least 3"):
+            request(mixed, point.spans)
+    mixed = weighted(run_of("peak=1", "evaluate.windows=3"), A=0.5, B=0.3, C=0.2)
+    parts = {m.corpus: m.windows for m in request(mixed, point.spans).measures.values() if m.part}
+    assert parts == {"python.A": 1, "python.B": 1, "python.C": 1}
+
+
+def test_weights_of_a_measured_loss_that_are_not_the_mixtures_are_told() -> None:
+    (line,) = uneven([weighted(run_of("peak=1", "evaluate.windows=4"), A=0.5, B=0.3, C=0.2)] * 2)
+    assert "evaluate.windows=4: the loss of python" in line
+    assert "0.25 in place of 0." in line
+    assert uneven([weighted(run_of("peak=1", "evaluate.windows=10"), A=0.5, B=0.3, C=0.2)]) == []  # exact
+    assert uneven([weighted(run_of("peak=1"), A=0.52, B=0.27, C=0.21)]) == []
+    assert uneven([weighted(run_of("peak=1", "evaluate.windows=1"), A=None, B=None)]) == []
 
 
 def test_parts_without_weights_are_measured_if_they_are_named() -> None:

@@ -12,6 +12,7 @@ from harness.plan.plan import plan
 from harness.program.shape import flops_per_token
 from harness.report import total_lines
 from harness.texts.listed import FilesSource, ListedFile, MegatronSource, Part, listing
+from harness.texts.recipe import TokenizerRecipe
 from tests.composed import points_of
 
 TOKENS = 299_280_000_000
@@ -40,6 +41,30 @@ def test_rows_cost_the_windows_that_they_are_on() -> None:
     (few,) = points_of("peak=1 evaluate.windows=16")
     one, other = (flops_of(p, 0, p.request.rows, p.request.measures) for p in (point, few))
     assert one == pytest.approx(4 * other)
+
+
+def test_a_corpus_of_tokenizers_that_nobody_has_looked_at_is_made_once(tmp_path: Path) -> None:
+    (point,) = points_of("peak=1")
+    own = point.run.recipes["docs"]
+    files = listing([ListedFile("0.jsonl", 10**9, "etag 0", "https://a/0.jsonl")])
+    source = FilesSource(files, (Part("all"),))
+
+    def size(*tokenizers: str) -> float:
+        made = [replace(own, source=source, tokenizer=TokenizerRecipe(300, file=name)) for name in tokenizers]
+        point.run = replace(point.run, recipes={str(n): recipe for n, recipe in enumerate(made)})
+        return corpora_to_make(plan([point]), tmp_path)["corpora_bytes"] / 5e8
+
+    assert size("not resolved a/b@step1") == 1
+    assert size("not resolved a/b@step1", "not resolved a/b@step2", "not listed a/b") == 1
+    assert size("1" * 64, "not resolved a/b@step2") == 1
+    assert size("1" * 64, "2" * 64, "not listed a/b") == 2
+
+
+def test_what_has_no_size_yet_is_told() -> None:
+    (point,) = points_of("peak=1")
+    assert "not resolved" not in "\n".join(total_lines(totals(plan([point]))))
+    point.run = replace(point.run, parameters=0)
+    assert "of 1 runs the size is not resolved" in "\n".join(total_lines(totals(plan([point]))))
 
 
 def test_corpora_that_are_to_be_made_are_told_beforehand(tmp_path: Path) -> None:
