@@ -18,6 +18,7 @@ from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.identity import digest
 from harness.corpora.megatron import pairs
+from harness.formats.fields import Where
 from harness.formats.reading import SUFFIXES, suffix_of
 from harness.model.checkpoints import repository_of
 from harness.texts.listed import FilesSource, Listing, MegatronSource, Part
@@ -156,10 +157,26 @@ def parts_of(field: str, given: Any) -> tuple[Part, ...]:
     if weights and scale is None:
         why = f"the weights of its {len(found)} parts sum up to {total:.9g}"
         raise InputError(f"{field}.parts", ", ".join(map(str, given)), why, "make it 1, or 100 for per cent")
+    _refuse_unreachable(field, found)
     return tuple(Part(name, None if weight is None else weight / total, where) for name, weight, where in found)
 
 
-def _where(field: str, given: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _refuse_unreachable(field: str, parts: list[tuple[str, float | None, Where]]) -> None:
+    """InputError for a part that can never have a record, since each goes to the first part that picks it."""
+    for number, (name, _, where) in enumerate(parts):
+        own = {key: set(values) for key, values in where}
+        for earlier, _, asked in parts[:number]:
+            if all(key in own and own[key] <= set(values) for key, values in asked):
+                at = f"{field}.parts.{earlier}"
+                if asked:
+                    value = ", ".join(f"{key}: [{', '.join(values)}]" for key, values in where)
+                    why = f"{earlier}, which is before it, picks all of them"
+                    raise InputError(f"{field}.parts.{name}.where", f"{{{value}}}", why, f"put {name} before {earlier}")
+                why = f"it has no where, so it takes all records, and {name} behind it none"
+                raise InputError(f"{at}.where", "null", why, f"give {at}.where, or put it last")
+
+
+def _where(field: str, given: Any) -> Where:
     if given is None:
         return ()
     if not isinstance(given, dict):

@@ -24,8 +24,8 @@ from harness.core.errors import InputError
 from harness.core.identity import RUN_NAME, rounded
 from harness.program.program import Adam
 from harness.program.shape import ModelShape, non_embedding, parameters
-from harness.texts.listed import MegatronSource
-from harness.texts.recipe import Recipe
+from harness.texts.listed import FilesSource, MegatronSource, key_of
+from harness.texts.recipe import LocalSource, Recipe
 from harness.texts.vocabulary import require_one_tokenizer
 
 
@@ -118,6 +118,7 @@ def read_run(config: Config) -> Run:
     config = with_published_rates({**config, "shift": _named_shift(config)})
     batch, seq_len = whole(config, "batch.sequences", 1), whole(config, "batch.seq_len", 1)
     recipes, upstream, downstream = corpora(config)
+    _check_text(config, recipes)
     seed = whole(config, "seed", 0)
     start = config["start"]["kind"]
     base_seed = seed if config["base"]["seed"] is None else whole(config, "base.seed", 0)
@@ -203,6 +204,15 @@ def _check_kinds(config: Config) -> None:
     name = config["name"]
     if name is not None and not (isinstance(name, str) and RUN_NAME.fullmatch(name)):
         raise InputError("name", name, "it becomes the name of a folder", "use letters, digits and . = + , - _")
+
+
+def _check_text(config: Config, recipes: Mapping[str, Recipe]) -> None:
+    """`text` is of texts given by their path; a corpus of conf/ and a URL have a key of their own for it."""
+    if config["text"] == "text" or any(isinstance(recipe.source, LocalSource) for recipe in recipes.values()):
+        return
+    own = [key_of(n, r.source) for n, r in recipes.items() if isinstance(r.source, FilesSource | MegatronSource)]
+    remedy = f"say {own[0]}.text={config['text']}" if own else "leave it out"
+    raise InputError("text", config["text"], "no corpus of this run is read by it", remedy)
 
 
 def _named_shift(config: Config) -> Config:

@@ -57,6 +57,15 @@ class Place:
     longest: int
     """Bytes of a document as it stands in its file; only ever refuses."""
     fields: Fields
+    corpus: str = ""
+    """`corpus.NAME`, whose own keys say what is read; empty: the run's `text` does."""
+    parts: tuple[str, ...] = ()
+    """Names of the parts, in the order of `fields.parts`."""
+
+    @property
+    def text_key(self) -> str:
+        """The key of a config that names the field of the text."""
+        return f"{self.corpus}.text" if self.corpus else "text"
 
     def error(self, why: str, remedy: str = "repair or remove the file") -> InputError:
         return InputError(self.field, self.file, " ".join(why.split()), remedy)
@@ -76,7 +85,7 @@ class Place:
         """The text of a record, if it is one."""
         if not isinstance(text, str):
             kind = "null" if text is None else f"a {type(text).__name__}, not text"
-            remedy = "drop such records, or name another column: text=NAME"
+            remedy = f"drop such records, or name another column: {self.text_key}=NAME"
             raise self.error(f"{where}: {self.fields.text} is {kind}", remedy)
         try:
             size = len(text.encode())
@@ -90,9 +99,14 @@ class Place:
         """The refusal of a field that is not there, with those that are."""
         known = ", ".join(str(column)[:40] for column in columns[:12] if column is not TWICE) or "none"
         why = f"{where + ' of ' if where else ''}{self.file} has no such column"
-        return InputError(
-            "text" if field == self.fields.text else "where", field, why, f"name one of its columns: {known}"
-        )
+        return InputError(self._key(field), field, why, f"name one of its columns: {known}")
+
+    def _key(self, field: str) -> str:
+        """The key of a config that names a field."""
+        if field == self.fields.text:
+            return self.text_key
+        asking = (n for n, where in enumerate(self.fields.parts) if field in dict(where))
+        return f"{self.corpus}.parts.{self.parts[next(asking)]}.where" if self.parts else "where"
 
     def _value(self, field: str, value: object, where: str) -> str:
         """What `where` of a part compares: texts as they are, the others as JSON writes them."""

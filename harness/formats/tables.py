@@ -87,7 +87,9 @@ def _paths(schema: Any, place: Place) -> dict[str, tuple[str, ...]]:
         value = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
         texts = (pyarrow.string(), pyarrow.large_string(), pyarrow.string_view())
         if field == place.fields.text and value not in texts:
-            raise place.error(f"column {field} holds {kind}, not text", "name a column of strings: text=NAME")
+            raise place.error(
+                f"column {field} holds {kind}, not text", f"name a column of strings: {place.text_key}=NAME"
+            )
     return found
 
 

@@ -28,9 +28,17 @@ from harness.ingest.processes import Shared, pool
 from harness.ingest.progress import PlainDisplay
 from harness.ingest.selection import needed_tokens, selected
 from harness.ingest.trained_tokenizer import tokenizer_json
-from harness.ingest.units import GroupTask, Stopped, build_group, build_in_process, suffices, train_tokens
+from harness.ingest.units import (
+    GroupTask,
+    Stopped,
+    build_group,
+    build_in_process,
+    field_of_group,
+    suffices,
+    train_tokens,
+)
 from harness.texts.fetch import fetch, is_here
-from harness.texts.listed import FilesSource, without_files
+from harness.texts.listed import FilesSource, key_of, without_files
 from harness.texts.recipe import Recipe
 
 Units = list[dict[str, Any]]
@@ -100,10 +108,11 @@ def wanted_groups(recipe: Recipe, root: Path) -> list[Group]:
 
 def fetch_groups(recipe: Recipe, some: Sequence[Group], root: Path) -> None:
     """Bring the files of groups into the store, for jobs where there is no network. Raises InputError."""
-    _check_disk(recipe, source_of(recipe), root, some, fetched=True)
+    source = source_of(recipe)
+    _check_disk(recipe, source, root, some, fetched=True)
     with ThreadPoolExecutor(_FETCH_AHEAD) as threads:
         there = [
-            threads.submit(fetch, file, fetched_folder(root), f"corpus.{recipe.name}.files")
+            threads.submit(fetch, file, fetched_folder(root), f"{key_of(recipe.name, source)}.files")
             for group in some
             for file in group.files
         ]
@@ -171,7 +180,7 @@ class _Work:
         units = finished_units(self.shards, group)
         if suffices(units, task.needed):
             return units
-        field = f"corpus.{self.recipe.name}.{'files' if group.split == 'train' else 'validation'}"
+        field = field_of_group(self.recipe, group)
 
         def goes_on(size: int = 0) -> None:
             if stop.is_set():
@@ -240,4 +249,4 @@ def _check_disk(
     free = shutil.disk_usage(files.nearest_existing(root)).free
     if needed > free:
         why = f"{recipe.name} takes some {count(needed)} bytes, {count(free)} are free"
-        raise InputError("root", root, why, f"choose another place, or a smaller corpus.{recipe.name}.tokens")
+        raise InputError("root", root, why, f"choose another place, or a smaller {key_of(recipe.name, source)}.tokens")

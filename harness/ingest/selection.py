@@ -20,7 +20,7 @@ from harness.core.identity import canonical, digest
 from harness.corpora.tokenizer import token_dtype
 from harness.corpora.units import DOCUMENT, UNITS_FORMAT
 from harness.program.mixture import counts, integer_weights
-from harness.texts.listed import FilesSource
+from harness.texts.listed import FilesSource, Part, key_of, part_key
 from harness.texts.recipe import Recipe
 
 Unit = dict[str, Any]
@@ -47,6 +47,7 @@ def selected(
     recipe: Recipe, source: FilesSource, shards: Path, units: Sequence[Unit], folder: Path, end: int
 ) -> dict[str, Any]:
     """The manifest; `units` are those of all groups in order, `folder` holds the small files already."""
+    _require_parts(recipe, source, units)
     taken = _cut(recipe, source, units)
     names = [part.name for part in source.parts]
     splits = {
@@ -55,7 +56,9 @@ def selected(
     }
     if not any(part["documents"] for parts in splits.values() for part in parts):
         value = f"{len(source.train.files):,} files"
-        raise InputError(f"corpus.{recipe.name}.files", value, "hold no documents", "give files with some text in them")
+        raise InputError(
+            f"{key_of(recipe.name, source)}.files", value, "hold no documents", "give files with some text in them"
+        )
     used = [(unit, tokens) for unit, tokens in zip(units, taken, strict=True) if tokens]
     content = [
         (unit["key"], unit["files"][f"{name}.bin"], many) for unit, tokens in used for name, many in tokens.items()
@@ -86,6 +89,26 @@ def selected(
     }
 
 
+def _require_parts(recipe: Recipe, source: FilesSource, units: Sequence[Unit]) -> None:
+    """InputError for a part that has none of the records; where there are no texts at all, that is another fault."""
+    if any(unit["shards"] or unit["in_no_part"] for unit in units):
+        for part in source.parts:
+            _require_part(recipe, source, units, part, ("train", "validation"))
+
+
+def _require_part(
+    recipe: Recipe, source: FilesSource, units: Sequence[Unit], part: Part, splits: tuple[str, ...]
+) -> None:
+    number = source.parts.index(part)
+    if any(f"{number}-{split}" in unit["shards"] for unit in units for split in splits):
+        return
+    read, of = sum(unit["records"] for unit in units), "" if len(splits) > 1 else f" to {splits[0]} on"
+    where = ", ".join(f"{field}: [{', '.join(values)}]" for field, values in part.where)
+    why = f"none of the {read:,} records that were read gives {part.name} a text{of}"
+    remedy = "compare it with the records: values are the same to the letter, and the first part that picks one has it"
+    raise InputError(part_key(recipe.name, source, part.name), f"{{{where}}}", why, remedy)
+
+
 def _cut(recipe: Recipe, source: FilesSource, units: Sequence[Unit]) -> list[dict[str, int]]:
     """Tokens of each shard of each unit that belong to the corpus; none of a unit behind the end of the budget."""
     needed = needed_tokens(source)
@@ -108,12 +131,17 @@ def _cut(recipe: Recipe, source: FilesSource, units: Sequence[Unit]) -> list[dic
                 left[int(name.split("-")[0])] -= many
         taken.append({name: many for name, many in {**cut, **rest}.items() if many})
     if any(left):
+        for part, more in zip(source.parts, left, strict=False):
+            if more and len(left) > 1:
+                _require_part(recipe, source, units, part, ("train",))
         missing = ", ".join(part.name for part, more in zip(source.parts, left, strict=False) if more)
         have = sum(needed) - sum(left)
         why = f"the files hold {have:,} of these training tokens" + (
             f" (too few of {missing})" if len(left) > 1 else ""
         )
-        raise InputError(f"corpus.{recipe.name}.tokens", source.tokens, why, "give a smaller budget, or more files")
+        raise InputError(
+            f"{key_of(recipe.name, source)}.tokens", source.tokens, why, "give a smaller budget, or more files"
+        )
     return taken
 
 

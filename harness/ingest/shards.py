@@ -31,7 +31,7 @@ from harness.corpora.tokenizer import EncodingError
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.texts import embedded
 from harness.texts.embedded import OrderedMap
-from harness.texts.listed import FilesSource, MegatronSource
+from harness.texts.listed import FilesSource, MegatronSource, key_of
 from harness.texts.local import Document, local_documents
 from harness.texts.recipe import LONGEST_DOCUMENT, EmbeddedSource, LocalSource, Recipe, content_of, field_of
 
@@ -119,7 +119,7 @@ def place_of(recipe: Recipe) -> tuple[str, str]:
     if isinstance(recipe.source, LocalSource):
         return field_of(recipe.name), recipe.source.path
     if isinstance(recipe.source, FilesSource | MegatronSource):
-        return f"corpus.{recipe.name}.files", f"{len(recipe.source.train.files):,} files"
+        return f"{key_of(recipe.name, recipe.source)}.files", f"{len(recipe.source.train.files):,} files"
     return "corpus.sample", f"{recipe.source.sample} of {recipe.name}"
 
 

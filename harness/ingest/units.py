@@ -27,7 +27,7 @@ from harness.corpora.unit_writer import Batch, Encoded, UnitWriter
 from harness.corpora.units import finished_units
 from harness.formats.fields import Record
 from harness.ingest import processes
-from harness.texts.listed import FilesSource
+from harness.texts.listed import FilesSource, key_of
 from harness.texts.local import read_records
 from harness.texts.recipe import Recipe
 
@@ -137,6 +137,12 @@ def build_group(
             writer.discard()
 
 
+def field_of_group(recipe: Recipe, group: Group) -> str:
+    """The key of a config that names the files of a group."""
+    assert isinstance(recipe.source, FilesSource)
+    return f"{key_of(recipe.name, recipe.source)}.{'files' if group.split == 'train' else 'validation'}"
+
+
 def _check_unchanged(task: GroupTask) -> None:
     for file, path in zip(task.group.files, task.paths, strict=True):
         try:
@@ -149,7 +155,7 @@ def _check_unchanged(task: GroupTask) -> None:
 
 
 def _changed(task: GroupTask, name: str, why: str) -> InputError:
-    return InputError(f"corpus.{task.recipe.name}.files", name, why, "run the command again")
+    return InputError(field_of_group(task.recipe, task.group), name, why, "run the command again")
 
 
 def _records(
@@ -157,7 +163,7 @@ def _records(
 ) -> Iterator[tuple[tuple[int, int], Record]]:
     """The records behind those of the units that are there, with (number of the file, how many of it so far)."""
     first_file, first_record = ended or (0, 0)
-    field = f"corpus.{task.recipe.name}.files"
+    field = field_of_group(task.recipe, task.group)
     for number, (file, path) in enumerate(zip(task.group.files, task.paths, strict=True)):
         if number < first_file:
             continue

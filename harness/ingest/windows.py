@@ -10,7 +10,7 @@ from harness.corpora.corpus import Corpus
 from harness.corpora.held_out import sufficient_share
 from harness.corpora.splits import MixedSplit, Stream
 from harness.ingest.shards import place_of, texts_of
-from harness.texts.listed import FilesSource, MegatronSource
+from harness.texts.listed import FilesSource, MegatronSource, key_of, part_key
 from harness.texts.recipe import EmbeddedSource, Recipe
 
 
@@ -27,8 +27,10 @@ def require_windows(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int
         if isinstance(part, MixedSplit) and needed:
             for name, one in zip(part.names, part.parts, strict=True):
                 if not one.windows(seq_len):
+                    assert isinstance(recipe.source, FilesSource)
+                    field = part_key(recipe.name, recipe.source, name)
                     why = f"{split} of its part {name} has {one.tokens:,} tokens: no window of {seq_len}"
-                    raise InputError(*place_of(recipe), why, _remedy(recipe, corpus, seq_len, sequences, measured))
+                    raise InputError(field, name, why, _remedy(recipe, corpus, seq_len, sequences, measured))
 
 
 def _remedy(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int, measured: int) -> str:
@@ -37,7 +39,7 @@ def _remedy(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int, measur
     if isinstance(recipe.source, EmbeddedSource):
         return f"give a larger share, or {fewer}"
     if isinstance(recipe.source, FilesSource | MegatronSource):
-        return f"give more files, another corpus.{recipe.name}.validation, or {fewer}"
+        return f"give more files, another {key_of(recipe.name, recipe.source)}.validation, or {fewer}"
     splits = (corpus.train, corpus.validation)
     bytes_per_token = sum(split.bytes for split in splits) / max(1, sum(split.tokens for split in splits))
 

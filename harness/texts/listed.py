@@ -103,6 +103,18 @@ def listing(files: Iterable[ListedFile]) -> Listing:
     return Listing(digest([(file.name, file.size, file.version) for file in ordered]), ordered)
 
 
+def key_of(name: str, source: FilesSource | MegatronSource) -> str:
+    """`corpus.NAME`, below which a config has the keys of a corpus; a part that is read alone is called NAME.PART."""
+    parts = source.parts if isinstance(source, FilesSource) else ()
+    return f"corpus.{name.removesuffix(f'.{parts[0].name}') if len(parts) == 1 else name}"
+
+
+def part_key(name: str, source: FilesSource, part: str) -> str:
+    """The key of a config that says which records belong to a part."""
+    one = next(one for one in source.parts if one.name == part)
+    return f"{key_of(name, source)}.parts.{part}" + (".where" if one.where else "")
+
+
 def without_files(source: FilesSource) -> FilesSource:
     """The same source, as it is addressed, without the lists of its files: what trains and measures needs no more."""
     validation = source.validation and Listing(source.validation.digest)

@@ -46,5 +46,6 @@ def read_records(file: Path, source: FilesSource, *, name: str = "", field: str 
     """
     shown = name or file
     fields = Fields(source.text, tuple(part.where for part in source.parts))
-    place = Place(field, shown, source.longest_document, fields)
+    corpus, names = field.rpartition(".")[0], tuple(part.name for part in source.parts)
+    place = Place(field, shown, source.longest_document, fields, corpus, names)
     yield from read(file, place, source.format or suffix_of(shown))

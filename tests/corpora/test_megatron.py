@@ -99,7 +99,7 @@ def test_validation_on_texts(vocabulary: Path, tmp_path: Path) -> None:
     assert first[-1] == second[0]  # a stream of documents, not sequences of their own
     text = corpus.tokenizer().decode(corpus.validation.read(np.arange(windows), LENGTH - 1)[:, :-1].flatten().tolist())
     assert text.startswith("the loss of model 0 on datathe loss of model 1 on data")
-    with pytest.raises(InputError, match=r"^text=text: line 1 of val\.jsonl has no such column"):
+    with pytest.raises(InputError, match=r"^corpus\.pythia\.text=text: line 1 of val\.jsonl has no such column"):
         build([plain], tmp_path / "other", progress=False)
 
 

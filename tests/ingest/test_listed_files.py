@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from harness.core import files
@@ -230,6 +231,51 @@ def test_what_only_the_data_tell_is_one_line_and_leaves_no_corpus(vocabulary: Pa
         built(tmp_path / "root", recipe_of(changed, vocabulary))
 
 
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_a_field_that_is_not_there_is_named_by_the_key_of_its_corpus(
+    vocabulary: Path, tmp_path: Path, suffix: str, alone: bool
+) -> None:
+    rows = {"text": [row["text"] for row in records(9)], "set": [SETS[k % 3] for k in range(9)]}
+    (tmp_path / "data").mkdir()
+    table = pandas.DataFrame(rows)
+    if suffix == "parquet":
+        table.to_parquet(tmp_path / "data" / "a.parquet")
+    elif suffix == "csv":
+        table.to_csv(tmp_path / "data" / "a.csv", index=False)
+    else:
+        table.to_json(tmp_path / "data" / "a.jsonl", orient="records", lines=True)
+    parts = tuple(Part(name, None, (("set" if name == "web" else "sett", (name,)),)) for name in SETS)
+    parts = parts[1:2] if alone else parts
+    for changes, told in (
+        ({"text": "nope", "parts": (Part("books", None, (("set", ("books",)),)),)}, "corpus.slim.text=nope: "),
+        ({"parts": parts}, "corpus.slim.parts.books.where=sett: "),
+        ({"parts": parts, "validation": listed(tmp_path / "data")}, "corpus.slim.parts.books.where=sett: "),
+    ):
+        recipe = recipe_of(source_of(tmp_path / "data", **changes), vocabulary)
+        recipe = replace(recipe, name="slim.books" if alone or "text" in changes else "slim")
+        with pytest.raises(InputError) as refused:
+            built(tmp_path / "root", recipe)
+        assert str(refused.value).startswith(told)
+        assert "text=NAME" not in str(refused.value)
+        assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("budget", [None, 4000])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rest", [False, True])
+def test_a_part_without_any_record_is_named(
+    data: Path, vocabulary: Path, tmp_path: Path, budget: int | None, weighted: bool, rest: bool
+) -> None:
+    none = Part("rest") if rest else Part("films", None, (("meta.set", ("film",)),))
+    parts = tuple(replace(part, weight=0.25 if weighted else None) for part in (*PARTS, none))
+    with pytest.raises(InputError) as refused:
+        built(tmp_path, recipe_of(source_of(data, parts=parts, tokens=budget), vocabulary))
+    key = "rest={}: " if rest else "films.where={meta.set: [film]}: "
+    assert str(refused.value).startswith(f"corpus.slim.parts.{key}none of the ")
+    assert not (tmp_path / "corpora").exists()
+
+
 def test_each_block_is_checked_as_it_is_read(data: Path, vocabulary: Path, tmp_path: Path) -> None:
     recipe = recipe_of(source_of(data), vocabulary)
     corpus = built(tmp_path, recipe)
@@ -263,7 +309,8 @@ def test_too_few_windows_of_a_part_are_refused(data: Path, vocabulary: Path, tmp
         require_windows(recipe, corpus, 16, 8, 100_000)
     few = write(tmp_path / "few", {"a.jsonl": [*(r for r in records(90) if r["meta"]["set"] != "code"), records(3)[2]]})
     thin = recipe_of(source_of(few), vocabulary)
-    with pytest.raises(InputError, match=r"(train|validation) of its part code has .* tokens: no window of 64"):
+    told = r"^corpus\.slim\.parts\.code\.where=code: (train|validation) of its part code has .*: no window of 64"
+    with pytest.raises(InputError, match=told):
         require_windows(thin, built(tmp_path, thin), 64, 1, 1)
 
 
