@@ -1,9 +1,10 @@
-"""`python -m harness.evaluate RUN... sets=cpp,sympy [windows=N] [root=R] [launch=inline]`: measure stored states.
+"""`python -m harness.evaluate RUN... sets=cpp,law=PATH [windows=N] [root=R] [launch=inline]`: measure stored states.
 
-Nothing is trained: rows of further corpora, or of more windows, are measured at every stored position of the runs and
-added to the store; `analysis` shows them from then on. The texts and packages that a run was made with need not be
-there any more for corpora that the store holds. `root`, `parent_stores`, `launch` and the keys of `launch` mean what
-they mean for `python -m harness`.
+`sets` takes names of corpora (of the run, of conf/corpus, of the folder of `-cd`), parts of them (NAME.PART), NAME=PATH
+and NAME=URL; what the run does not know becomes tokens by the run's own tokenizer. Nothing is trained: rows of further
+corpora, or of more windows, are measured at every stored position of the runs and added to the store; `analysis` shows
+them from then on. The texts and packages that a run was made with need not be there any more for corpora that the store
+holds. `root`, `parent_stores`, `launch` and the keys of `launch` mean what they mean for `python -m harness`.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.cli import execute, run_command, store_of
 from harness.compose.compose import collect
+from harness.compose.corpora import known as known_corpora
 from harness.compose.overrides import call_of
-from harness.config.fields import measured_sets, whole
+from harness.config.fields import measured_sets, reference, whole
 from harness.config.launching import read_launch
+from harness.config.shift import check_set
 from harness.core.errors import InputError
 from harness.measure.request import Request, RowKey, split_name
 from harness.model.pretrained import checkpoint_content
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
-from harness.plan.recorded_corpora import corpora_of
+from harness.plan.recorded_corpora import corpora_of, further_corpus
 from harness.plan.recorded_runs import Document, checkpoint_path, corpus_names, find_run, point_of, program_of
 from harness.store.history import Measure
 from harness.store.store import Store
@@ -33,6 +37,12 @@ def main(arguments: Sequence[str]) -> int:
     if call.shows:
         print(__doc__)
         return 0
+    if call.name is not None or call.multirun:
+        flag, value = ("-m", "") if call.multirun else ("-cn", call.name)
+        raise InputError(flag, value, "stored runs are measured, not those of a sweep file", "name the runs")
+    folder = None if call.folder is None else Path(call.folder).expanduser().absolute()
+    if folder is not None and not folder.is_dir():
+        raise InputError("-cd", folder, "no such folder", "leave -cd out for the program's own corpora")
     names = [argument for argument in call.overrides if "=" not in argument]
     given = dict(argument.split("=", 1) for argument in call.overrides if "=" in argument)
     own: dict[str, str] = {key: given.pop(key) for key in ("sets", "windows") if key in given}
@@ -54,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     (composed,) = collect([f"{key}={value}" for key, value in {"launch": "local", **given}.items()])
     launching, store = read_launch(composed.config), store_of(composed.config)
-    points = [_asking(find_run(store, name), own, store) for name in dict.fromkeys(names)]
+    points = [_asking(find_run(store, name), own, store, folder) for name in dict.fromkeys(names)]
 
     def replan() -> Plan:
         planned = plan_over(points, store)
@@ -75,10 +85,10 @@ def _rows(planned: Plan) -> int:
     return sum(len(evaluation.hashes) for evaluation in planned.evaluations)
 
 
-def _asking(document: Document, own: dict[str, str], store: Store) -> PlannedRun:
+def _asking(document: Document, own: dict[str, str], store: Store, folder: Path | None) -> PlannedRun:
     """The recorded run, asking for more rows at the positions of its grid."""
     program, settings = program_of(document), document["config"]["evaluate"]
-    sets = [name for name in own.get("sets", "").split(",") if name]
+    given = [(reference("sets", value), value) for value in own.get("sets", "").split(",") if value]
     windows = whole(own, "windows", 1) if "windows" in own else settings["windows"]
     names = corpus_names(document)
     trained = [names[source.corpus] for phase in program.phases for source in phase.sources]
@@ -87,14 +97,22 @@ def _asking(document: Document, own: dict[str, str], store: Store) -> PlannedRun
         if "windows" in own
         else []
     )
-    full = list(dict.fromkeys([*known, *sets]))
-    asked = [split_name(name, [*names.values(), *known]) for name in full]
-    recipes = corpora_of(document, store, list(dict.fromkeys(name for name, _ in asked)))
+    corpora = [*names.values(), *known_corpora(folder)]
+    asked = {name: split_name(name, [*names.values()]) for name in known}
+    recipes = corpora_of(document, store, list(dict.fromkeys(name for name, _ in asked.values())))
+    for one, value in given:
+        placed = bool(one.path or one.url)
+        name, part = (one.name, "") if placed else split_name(one.name, corpora)
+        if placed and name in known_corpora(folder):
+            raise InputError("sets", value, f"a corpus of conf/ is called {name}", "give it another name: NAME=...")
+        if placed or name not in (*recipes, *names.values()):
+            recipes[name] = further_corpus(document, store, value if placed else name, folder)
+        elif name not in recipes:
+            recipes |= corpora_of(document, store, [name])
+        check_set(one.name, recipes)
+        asked[one.name] = name, part
     seq_len = program.phases[0].seq_len
-    measures = [
-        Measure(shown, recipes[name].key, windows, seq_len, part)
-        for shown, (name, part) in zip(full, asked, strict=True)
-    ]
+    measures = [Measure(shown, recipes[name].key, windows, seq_len, part) for shown, (name, part) in asked.items()]
     positions = {int(row["position"]) for row in document["requested"]}
     path = checkpoint_path(document, store)
     if 0 in positions and not _root_is_there(document, path):

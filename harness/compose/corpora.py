@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,12 @@ def take_out(config: Config) -> dict[str, Any]:
     return {name: given.pop(name) for name in [n for n in given if n not in _SHARED and isinstance(given[n], dict)]}
 
 
-def with_corpora(config: Config, given: dict[str, Any], folder: Path | None) -> Config:
+def with_corpora(
+    config: Config, given: dict[str, Any], folder: Path | None, recorded: dict[str, Any] | None = None
+) -> Config:
     """The config with the corpora that it names; `given` are their keys from the command line and the sweep file.
 
+    Of those that are `recorded` (a run's own, whole) no file is looked for: it may have gone, or say other things.
     Raises InputError for a corpus or a key that does not exist.
     """
     for name, own in given.items():
@@ -50,18 +53,22 @@ def with_corpora(config: Config, given: dict[str, Any], folder: Path | None) -> 
     for field, one in _wanted(config):
         if one.path:
             continue
-        base, part = _of_part(one, folder)
+        base, part = _of_part(one, [*known(folder), *(recorded or ())])
         if base in found:
             continue
         own = given.get(base, {})
-        url = {"kind": "files", "files": one.url}
-        stated = url if one.url else _resolved(config, _file(base, folder, field, one.name), base)
+        if recorded and "kind" in recorded.get(base, ()):
+            stated = recorded[base]
+        elif one.url:
+            stated = {"kind": "files", "files": one.url}
+        else:
+            stated = _resolved(config, _file(base, folder, field, one.name), base)
         entry = _checked(base, stated, own)
         if entry["kind"] != "embedded" or own or base not in _shipped():
             found[base] = entry
         if part and part not in (entry.get("parts") or {}):
-            known = ", ".join(entry.get("parts") or ()) or "none"
-            raise InputError(field, one.name, f"{base} has no part {part}", f"known: {known}")
+            parts = ", ".join(entry.get("parts") or ()) or "none"
+            raise InputError(field, one.name, f"{base} has no part {part}", f"known: {parts}")
     return {**config, "corpus": {**config["corpus"], **found}} if found else config
 
 
@@ -88,10 +95,10 @@ def _named_by(config: Config) -> set[str]:
     return {part for _, one in _wanted(config) for part in (one.name, one.name.rpartition(".")[0])}
 
 
-def _of_part(one: Reference, folder: Path | None) -> tuple[str, str]:
+def _of_part(one: Reference, names: Collection[str]) -> tuple[str, str]:
     """Corpus and part: `slimpajama.C4`; a corpus whose name has a dot comes first."""
     base, dot, part = one.name.rpartition(".")
-    return (base, part) if dot and not one.url and one.name not in known(folder) else (one.name, "")
+    return (base, part) if dot and not one.url and one.name not in names else (one.name, "")
 
 
 def _file(name: str, folder: Path | None, field: str, value: object) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from harness.compose.compose import collect
 from harness.compose.corpora import take_out, with_corpora
-from harness.config.fields import Config
+from harness.compose.listing import list_corpora
+from harness.config.fields import Config, further, reference
 from harness.config.shift import corpora
 from harness.core import files
 from harness.core.errors import CorruptError, InputError
@@ -21,39 +23,108 @@ from harness.corpora.corpus import open_corpus
 from harness.ingest.build import build
 from harness.plan.recorded_runs import Document, corpus_names
 from harness.store.store import Store
-from harness.texts.recipe import Recipe
+from harness.texts.listed import MegatronSource
+from harness.texts.recipe import EmbeddedSource, Recipe, corpus_folder
+from harness.texts.vocabulary import require_one_tokenizer
 
 
 def corpora_of(document: Document, store: Store, names: Sequence[str]) -> dict[str, Recipe]:
-    """The recipes of corpora, by the run's names for them; all of them are built in the store.
+    """The recipes of corpora of the run, by its names for them; all of them are built in the store.
 
-    Raises InputError for one that is neither stored nor can be made as it was.
+    Raises InputError for one that is neither stored nor can be made as it was. `further_corpus` is for any other.
     """
     keys = {name: key for key, name in corpus_names(document).items()}
-    stored = {name: _stored(store, keys[name]) for name in names if name in keys}
+    stored = {name: _stored(store, keys[name]) for name in names}
     found = {name: replace(recipe, name=name) for name, recipe in stored.items() if recipe is not None}
     missing = [name for name in names if name not in found]
     if not missing:
         return found
-    settings = completed(document["config"])
-    settings["evaluate"] = {**settings["evaluate"], "sets": missing}
-    settings |= {"root": str(store.root), "parent_stores": [str(parent) for parent in store.parents]}
+    settings = _settings(document, store)
+    added = [name for name in missing if name not in _configured(document, settings)]  # measured later
+    own = [name for name in missing if name not in added]
     try:
-        made, _, _ = corpora(with_corpora(settings, take_out(settings), None))
+        found |= {name: further_corpus(document, store, name, None) for name in added}
+        if not own:
+            return found
+        recorded = take_out(settings)
+        made, _, _ = corpora(with_corpora(settings, {}, None, recorded))
     except InputError as error:
-        if missing[0] not in keys:
-            raise
         why = f"the store has lost the tokens of {', '.join(missing)}, and they cannot be made again ({error})"
         raise InputError("run", document["name"], why, "put the texts back where they were") from None
-    for name in missing:
-        if name not in made and name not in keys:
-            raise InputError("sets", name, "no such corpus", f"known: {', '.join(dict.fromkeys([*keys, *made]))}")
-    own = {document["upstream"], *(name for name in missing if name in keys)}  # the rest has the tokenizer of these
     if any(name not in made or made[name].key != keys[name] for name in own):
-        why = "its texts or packages are no longer those it was made with"
-        raise InputError("run", document["name"], why, "restore them, or run it anew")
-    build([made[name] for name in missing], store.root)
-    return {**found, **{name: made[name] for name in missing}}
+        raise _no_longer(document)
+    build([made[name] for name in own], store.root)
+    return {**found, **{name: made[name] for name in own}}
+
+
+def further_corpus(document: Document, store: Store, asked: str, folder: Path | None) -> Recipe:
+    """The recipe of a corpus that the run's config does not name, in the run's tokens; it is built in the store.
+
+    `asked`: the name of a corpus of conf/ or of `folder` (-cd), NAME=PATH or NAME=URL. Raises InputError, field sets.
+    """
+    one = reference("sets", asked)
+    upstream = document["upstream"]
+    (known,) = corpora_of(document, store, [upstream]).values()
+    place = corpus_folder(store.root, known) / "tokenizer.json"
+    settings = _settings(document, store)
+    take_out(settings)
+    # A config that names this corpus and nothing else: the run's own texts need not be there any more.
+    settings |= {"upstream": asked, "downstream": asked, "stages": None}
+    settings |= {"shift": {"kind": "corpora", "name": None, "upstream": asked, "downstream": asked}}
+    settings["evaluate"] = {**settings["evaluate"], "sets": []}
+    try:
+        settings = with_corpora(settings, {}, folder)
+        entry = settings["corpus"].get(one.name)
+        # Corpora of installed packages share one vocabulary that is trained on all of them.
+        shared = known.tokenizer.trained_on and isinstance(known.source, EmbeddedSource)
+        shared = shared and not one.path and (entry is None or entry["kind"] == "embedded")
+        if not shared:
+            settings["tokenizer"] = str(place)
+        list_corpora([settings], [store.root, *store.parents], only_shown=False)
+        (made,) = corpora(settings)[0].values()
+    except InputError as error:
+        if error.field not in ("upstream", "shift.upstream", one.name, f"shift.further.{one.name}"):
+            raise
+        more = "; -cd FOLDER names your own" if folder is None and error.why.startswith("no such corpus") else ""
+        raise InputError("sets", asked, error.why, f"{error.remedy}{more}") from None
+    if shared:
+        if _vocabulary(made) != _vocabulary(known):
+            raise _no_longer(document)
+    elif isinstance(made.source, MegatronSource):
+        require_one_tokenizer({one.name: made}, place)
+    else:
+        own = known.tokenizer if known.tokenizer.file else made.tokenizer  # which knows its end of a document
+        made = replace(made, tokenizer=replace(own, path=str(place)))
+    if made.key != next((key for key, name in corpus_names(document).items() if name == one.name), made.key):
+        raise InputError("sets", asked, f"other texts are called {one.name} already", "give it another name: NAME=...")
+    build([made], store.root)
+    return made
+
+
+def _configured(document: Document, settings: Config) -> set[str]:
+    """The names of the corpora that a run's config says, each that a part is of among them."""
+    named = [document["upstream"], document["downstream"], *(one.name for _, one in further(settings))]
+    named += settings["shift"].get("further") or ()
+    return {*named, *(name.rpartition(".")[0] for name in named)}
+
+
+def _vocabulary(recipe: Recipe) -> object:
+    """What a vocabulary of installed packages was trained on."""
+    source = recipe.source
+    assert isinstance(source, EmbeddedSource)
+    return recipe.tokenizer, source.packages, source.python
+
+
+def _settings(document: Document, store: Store) -> Config:
+    """The run's config, over this store."""
+    settings = completed(document["config"])
+    settings["corpus"] = dict(settings["corpus"])
+    return settings | {"root": str(store.root), "parent_stores": [str(parent) for parent in store.parents]}
+
+
+def _no_longer(document: Document) -> InputError:
+    why = "its texts or packages are no longer those it was made with"
+    return InputError("run", document["name"], why, "restore them, or run it anew")
 
 
 def completed(settings: Config) -> Config:

@@ -61,7 +61,8 @@ def program_of(document: Document) -> Program:
 
 def corpus_names(document: Document) -> dict[str, str]:
     """What the run calls each corpus, by recipe key."""
-    return {m["key"]: m["corpus"] for m in document["measures"].values() if not m.get("part")}
+    measures = document["measures"].values()
+    return {m["key"]: m["corpus"].removesuffix(f".{m['part']}") if m.get("part") else m["corpus"] for m in measures}
 
 
 def checkpoint_path(document: Document, store: Store) -> str | None:

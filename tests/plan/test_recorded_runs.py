@@ -18,6 +18,7 @@ from harness.plan.recorded_corpora import completed
 from harness.plan.recorded_runs import find_run, program_of
 from harness.store.store import Store
 from harness.train.loop import Trainer
+from tests.repository import REPOSITORY
 from tests.tiny import KNOBS, write_texts
 
 
@@ -179,3 +180,90 @@ def test_do_plan_and_show_say_the_same_of_phases(trained: Path, capsys: pytest.C
     assert analysis_main.main(["show", "mine", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["phases"]
     assert [{key: phase[key] for key in shown[0]} for phase in point["phases"]] == shown
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of -cd and the store of one run on its corpora, whose files and texts have gone since."""
+    folder = tmp_path_factory.mktemp("listed")
+    write_texts(folder)
+    (folder / "corpus").mkdir()
+    tokenizer = next((REPOSITORY / "tests/golden/store").rglob("tokenizer.json"))
+    for name in ("upstream", "downstream"):
+        lines = [
+            json.dumps({"text": file.read_text(), "set": "AB"[k % 2]}) + "\n"
+            for k, file in enumerate(sorted((folder / name).glob("*.txt")))
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    parts = "parts: {A: {weight: 0.5, where: {set: [A]}}, B: {weight: 0.5, where: {set: [B]}}}\n"
+    for name, file, more in (
+        ("ok", "upstream", ""),
+        ("mix", "downstream", parts),
+        ("late", "upstream", "tokens: 20k\n"),
+        ("split", "upstream", parts),
+    ):
+        (folder / "corpus" / f"{name}.yaml").write_text(
+            f"kind: files\nfiles: {folder}/{file}.jsonl\nvalidation: 0.2\n{more}"
+        )
+    given = [
+        *KNOBS.replace("shift=local", "shift=ok_to_mix").split(),
+        f"tokenizer={tokenizer}",
+        "model.vocab_size=2048",
+    ]
+    assert harness_main.main(["-cd", str(folder), *given, "name=mine", f"root={folder / 'runs'}"]) == 0
+    return folder
+
+
+def test_any_corpus_is_measured_by_a_run_on_corpora_of_ones_own(
+    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(listed, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "downstream.jsonl").unlink()
+    for path in ("corpus/ok.yaml", "corpus/mix.yaml"):
+        (tmp_path / path).unlink()
+    sets = f"late,split.B,mix.A,p.5=./upstream.jsonl,glob=file://{tmp_path}/upstream*.jsonl"
+    call = ["mine", f"sets={sets}", "windows=3", "launch=inline"]
+    assert evaluate.main([*call, "-cd", str(tmp_path)]) == 0
+    (run,) = read_runs(Path("runs"), windows=3)
+    assert {row.corpus for row in run.rows} >= {"late", "split.B", "mix.A", "p.5", "glob", "ok", "mix"}
+    own = {
+        json.loads(path.read_text())["recipe"]["tokenizer"]["file"]
+        for path in Path("runs/corpora").glob("*/manifest.json")
+    }
+    assert len(own) == 1, "all in the run's tokens"
+    capsys.readouterr()
+    shutil.rmtree(tmp_path / "corpus")
+    assert evaluate.main(["mine", "sets=late,p.5=./upstream.jsonl", "windows=4", "launch=inline"]) == 0, "known by now"
+    Path("runs/x.jsonl").write_bytes(Path("upstream.jsonl").read_bytes()[:20000].rpartition(b"\n")[0])
+    before = sorted(Path("runs/corpora").iterdir())
+    for given, why in {
+        "sets=split2": "sets=split2: no such corpus as split2; ",
+        "sets=mix.C5": "evaluate.sets=mix.C5: mix has no part C5; known: A, B",
+        "sets=./data/p5.jsonl": "sets=./data/p5.jsonl: it needs a name in tables; give NAME=./data/p5.jsonl",
+        "sets=y=./data/p5.jsonl": "sets=y=./data/p5.jsonl: no such file",
+        "sets=y=p5": "sets=y=p5: p5 is neither a path nor a URL",
+        "sets=p.5=./runs/x.jsonl": "sets=p.5=./runs/x.jsonl: other texts are called p.5 already",
+        "sets=cpp=./upstream.jsonl": "sets=cpp=./upstream.jsonl: a corpus of conf/ is called cpp",
+        "sets=cpp -cd none": "none: no such folder",
+        "sets=cpp -cn demo": "-cn=demo: stored runs are measured",
+    }.items():
+        with pytest.raises(InputError) as caught:
+            evaluate.main(["mine", *given.split(), "launch=inline"])
+        assert why in str(caught.value)
+        assert given != "sets=split2" or "-cd FOLDER" in caught.value.remedy
+    assert sorted(Path("runs/corpora").iterdir()) == before
+
+
+def test_a_run_on_folders_measures_any_corpus_in_its_own_tokens(here: Path, trained: Path) -> None:
+    without_texts(here)
+    (here / "p.jsonl").write_text(
+        "".join(json.dumps({"text": f.read_text()}) + "\n" for f in trained.glob("*stream/0*.txt"))
+    )
+    (here / "corpus").mkdir()
+    (here / "corpus" / "law.yaml").write_text(f"kind: files\nfiles: {here}/p.jsonl\nvalidation: 0.2\n")
+    assert evaluate.main(["mine", "sets=y=./p.jsonl,law", "-cd", ".", "launch=inline"]) == 0
+    (run,) = read_runs(Path("runs"))
+    assert {"y", "law"} <= {row.corpus for row in run.rows}
+    made = {path.read_bytes() for path in Path("runs/corpora").glob("*/tokenizer.json")}
+    assert len(made) == 1
