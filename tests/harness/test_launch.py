@@ -175,6 +175,10 @@ def damage(root: Path, name: str, how: str) -> None:
             (folder / name).unlink()
 
 
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "how", "verify"),
     [
@@ -193,14 +197,16 @@ def test_what_is_damaged_in_a_parent_store_is_trained_anew_in_ones_own(
 ) -> None:
     shutil.copytree(inline[0], tmp_path / "parent")
     damage(tmp_path / "parent", name, how)
-    before = {path: path.read_bytes() for path in (tmp_path / "parent").rglob("*") if path.is_file()}
+    before = files_of(tmp_path / "parent")
     arguments = [*command(texts, GOOD[0]).split(), f"root={tmp_path}/own", f"parent_stores=[{tmp_path}/parent]"]
     assert run_points(collect([*arguments, f"launch={kind}", f"launch.verify={verify}"])) == 0
     (point,) = points_of(command(texts, GOOD[0]))
     own, expected = kept_files(tmp_path / "own"), kept_files(inline[0])
     assert f"{point.program.address()}/weights.safetensors" in own
     assert own.items() <= expected.items()
-    assert {path: path.read_bytes() for path in (tmp_path / "parent").rglob("*") if path.is_file()} == before
+    now = files_of(tmp_path / "parent")
+    assert now.keys() - before.keys() == {path for path in now if path.parent.name == "children"}, "who reads it"
+    assert {path: now[path] for path in before} == before
 
 
 def test_a_run_that_is_called_done_without_its_state_fails(
