@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.config.launching import Cluster, Launch
 from harness.measure.request import uneven
+from harness.plan.cost import only_measured
 from harness.plan.epochs import Epochs
 from harness.plan.jobs import Failure, Jobs, Outcome
 from harness.plan.plan import Plan
@@ -49,6 +50,8 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
         _require_states(plan, jobs, store, outcome)
         print_outcome(outcome)
         return outcome
+    for warning in only_measured(plan, store.root):
+        print(f"warning: {warning}", file=sys.stderr)
     if settings.cluster:
         return _slurm(plan, jobs, setup, settings.cluster, store, tracker, progress)
     workers = [pool.start(index, setup, place) for index, place in enumerate(places)]

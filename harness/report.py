@@ -17,7 +17,7 @@ from harness.config.run import Run
 from harness.core.units import count, duration, size
 from harness.measure.request import uneven
 from harness.model.checkpoints import missing
-from harness.plan.cost import GPUS, corpora_to_make, totals
+from harness.plan.cost import GPUS, corpora_to_make, only_measured, totals
 from harness.plan.epochs import Epochs, epochs_text
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.run_file import model_facts, model_line
@@ -38,7 +38,11 @@ def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
     queue, epochs = submitted(store.root), Epochs(store.root)
     points = [_point(plan, i, store, queue, epochs) for i in range(len(plan.points))]
     costs = {**totals(plan), **corpora_to_make(plan, store.root)}
-    warnings = [*uneven(point.run for point in plan.points), *epochs.warnings(plan.points)]
+    warnings = [
+        *uneven(point.run for point in plan.points),
+        *epochs.warnings(plan.points),
+        *only_measured(plan, store.root),
+    ]
     return {"schema": "rewarm.plan/1", **costs, "warnings": warnings, "points": points}
 
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from harness.config.corpora import NOT_LISTED
 from harness.config.start import NOT_RESOLVED
+from harness.core.units import count, size
 from harness.measure.request import RowKey
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.shape import flops_per_token
 from harness.store.history import Measure
-from harness.texts.listed import FilesSource, MegatronSource
+from harness.texts.listed import FilesSource, MegatronSource, key_of
 from harness.texts.recipe import Recipe, TokenizerRecipe, corpus_folder
 
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
@@ -27,6 +28,7 @@ GPUS = {"A100": 312e12, "H100": 989e12}  # dense bf16 FLOP/s of the SXM cards, b
 MFU = 0.4  # the share of them that a plan supposes: assumed, like `scale.flop_rate`, and not measured
 BYTES_OF_TEXT = {".zst": 3.5, ".gz": 3.5, ".parquet": 2.0}  # a byte of such a file holds; of others one
 BYTES_PER_TOKEN = 4.0  # of text, by a vocabulary of some 50,000
+LARGE = 1e9  # bytes to make or to fetch of which a plan says that nothing will train on them
 
 
 def totals(plan: Plan) -> dict[str, Any]:
@@ -73,6 +75,32 @@ def corpora_to_make(plan: Plan, root: Path) -> dict[str, float]:
         else:
             wanted.append(max(map(_size, recipes.values())))
     return {"corpora_bytes": sum(own for own, _ in wanted), "fetch_bytes": sum(fetched for _, fetched in wanted)}
+
+
+def only_measured(plan: Plan, root: Path) -> list[str]:
+    """A line for each large corpus that is to be made whole though no run of the plan trains on it."""
+    if not plan.to_train and not plan.evaluations:
+        return []
+    drawn = {s.corpus for point in plan.points for phase in point.program.phases for s in phase.sources}
+    lines: dict[str, None] = {}
+    for recipe in (recipe for point in plan.points for recipe in point.run.recipes.values()):
+        source = recipe.source
+        if recipe.key in drawn or corpus_folder(root, recipe).is_dir():
+            continue
+        if not isinstance(source, FilesSource | MegatronSource):
+            continue
+        train: FilesSource | MegatronSource = replace(source, validation=None)
+        made, fetched = _size(replace(recipe, source=train))
+        if max(made, fetched) < LARGE:
+            continue
+        tokens = count(made / (2 if recipe.vocab_size < 65_536 else 4))
+        cost = f"{size(made)}, {size(fetched)} to fetch" if fetched else size(made)
+        if isinstance(source, FilesSource):
+            remedy = f"{key_of(recipe.name, source)}.tokens=1M makes fewer, and is another corpus to tables"
+        else:
+            remedy = "a corpus of `kind: files` with the same validation does without them"
+        lines[f"{recipe.name} is only measured, yet made with {tokens} training tokens ({cost}): {remedy}"] = None
+    return list(lines)
 
 
 def tokenizer_known(recipe: Recipe) -> bool:

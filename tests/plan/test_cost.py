@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.plan.cost import GPUS, MFU, corpora_to_make, flops_of, totals
+from harness.plan.cost import GPUS, MFU, corpora_to_make, flops_of, only_measured, totals
 from harness.plan.plan import plan
 from harness.program.shape import flops_per_token
 from harness.report import total_lines
@@ -86,3 +86,45 @@ def test_corpora_that_are_to_be_made_are_told_beforehand(tmp_path: Path) -> None
         assert size["fetch_bytes"] == pytest.approx(share * 8e9 + 1e6)  # what lies here is not fetched
     (usual,) = points_of("peak=1 seed=3")
     assert corpora_to_make(plan([usual]), tmp_path) == {"corpora_bytes": 0, "fetch_bytes": 0}
+
+
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_large_corpus_that_is_made_only_to_be_measured_is_told(tmp_path: Path, remote: bool) -> None:
+    """Upstream of a run from scratch without replay: no phase reads it, and all of it would be made."""
+    place = "https://a" if remote else "/texts"
+    held_out = listing([ListedFile("v.jsonl", 10**6, "etag v", f"{place}/v.jsonl")])
+    train = listing([ListedFile("t.jsonl", 8 * 10**9, "etag t", f"{place}/t.jsonl")])
+    source = FilesSource(train, (Part("all"),), held_out)
+    pair = listing(
+        [ListedFile("d.idx", 10**6, "", f"{place}/d.idx"), ListedFile("d.bin", 2 * 10**9, "", f"{place}/d.bin")]
+    )
+
+    def told(given: str, upstream: FilesSource | MegatronSource) -> list[str]:
+        (point,) = points_of(f"peak=1 {given}")
+        recipes, up = point.run.recipes, point.run.upstream
+        key, own = recipes[up].key, replace(recipes[up], source=upstream)
+        phases = tuple(
+            replace(p, sources=tuple(replace(s, corpus=own.key) if s.corpus == key else s for s in p.sources))
+            for p in point.program.phases
+        )
+        point.run = replace(point.run, recipes={**recipes, up: own})
+        planned = plan([point])
+        point.program = replace(point.program, phases=phases)
+        lines = only_measured(planned, tmp_path)
+        (tmp_path / "corpora" / own.folder).mkdir(parents=True)
+        assert only_measured(planned, tmp_path) == [], "it is there already"
+        (tmp_path / "corpora" / own.folder).rmdir()
+        return lines
+
+    cost = "4 GB, 8 GB to fetch" if remote else "4 GB"
+    remedy = "corpus.docs.tokens=1M makes fewer, and is another corpus to tables"
+    assert told("start=scratch", source) == [
+        f"docs is only measured, yet made with 2B training tokens ({cost}): {remedy}"
+    ]
+    assert told("start=scratch replay=0.05", source) == []
+    assert told("", source) == [], "the base was trained on it"
+    assert told("start=scratch", replace(source, tokens=10**6)) == []
+    lines = told("start=scratch", MegatronSource(pair, validation=held_out))
+    assert [line.split(":")[0] for line in lines] == (
+        ["docs is only measured, yet made with 1B training tokens (2 GB, 2 GB to fetch)"] if remote else []
+    )
