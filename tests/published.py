@@ -31,7 +31,7 @@ PAPERS = ("rewarm_warmup", "rewarm_max_lr", "rewarm_same_data", "rewarm_checkpoi
 TOKENS = {50e9: 640, 240e9: 1280, 200e9: 6400, 297e9: 16384}
 KNOBS = (
     "scale=paper model.layers=1 model.hidden=16 model.heads=2 model.vocab_size=512 model.seq_len=16 batch.sequences=4 "
-    "batch.seq_len=16 scale.tokens=12800 scale.horizon=12800 base.tokens=6400 precision=fp32 evaluate.windows=8 "
+    "batch.seq_len=16 scale.tokens=12800 scale.horizon=12800 base.tokens=6400 precision=fp32 evaluate.windows=21 "
     "evaluate.early=[] evaluate.every=1x evaluate.base_every=1x launch.micro_batch=4 launch.workers=2 "
     "corpus.pile.tokens=20000 corpus.pile.unit_bytes=20000 corpus.slimpajama.tokens=20000 "
     "corpus.slimpajama.unit_bytes=20000 corpus.german.unit_bytes=20000 "

@@ -10,7 +10,7 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,14 @@ from analysis.commands import laws as laws_command
 from analysis.commands import next as next_command
 from analysis.results.facts import folder_name
 from analysis.results.runs import RunRecord, read_runs, summary
-from analysis.results.show import diff_document, diff_lines, show_document, show_lines
+from analysis.results.show import (
+    diff_document,
+    diff_lines,
+    last_positions,
+    measured_otherwise,
+    show_document,
+    show_lines,
+)
 from harness.core.command import check_file
 from harness.core.errors import InputError
 from harness.core.options import Parser, path, refuse_words
@@ -129,7 +136,19 @@ def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
         lines.append(f"{run.facts.run:<{width}}  {status:<{wide}}  {count(entry['D']):>7}  {'  '.join(cells)}")
         lines += [] if shared else [f"  {model}"]
     counts = sorted(Counter(run.status for run in runs).items())
+    other = sum(_otherwise(run, entry) for run, entry in zip(runs, entries, strict=True))
+    if other:
+        lines.append(
+            f"the losses of {other} runs are on other windows, or of fewer evaluations, than they asked for: show"
+        )
     return [*lines, f"{len(runs)} runs: " + (", ".join(f"{n} {status}" for status, n in counts) or "none is recorded")]
+
+
+def _otherwise(run: RunRecord, entry: Mapping[str, Any]) -> bool:
+    """Is one of the two losses of a table not of the run's own windows at all of its last positions?"""
+    both = {entry["upstream"], entry["downstream"]} & set(entry["loss"])
+    windows, last = run.document["config"]["evaluate"]["windows"], last_positions(run.document) if both else 0
+    return any(measured_otherwise(entry, corpus, windows, last) for corpus in both)
 
 
 def _status(run: RunRecord) -> str:

@@ -14,11 +14,14 @@ from functools import lru_cache
 from typing import Any
 
 from analysis.results.recorded_program import peak_lr, shares, warmup_steps
+from harness.config.corpora import parts_of
+from harness.config.fields import measured_sets
 from harness.config.schedules import tokens_of
 from harness.core import units
 from harness.core.identity import rounded
-from harness.measure.request import RowKey
+from harness.measure.request import RowKey, part_weights
 from harness.plan.recorded_runs import corpus_names, program_of
+from harness.program.mixture import counts
 
 Document = Mapping[str, Any]  # a run.json
 
@@ -104,17 +107,38 @@ def facts(document: Document, rows: frozenset[RowKey], windows: int | None = Non
         optimizer_state=settings["optimizer_state"],
         seed=int(settings["seed"]),
         shares=share,
-        windows=_windows(document["measures"], rows, windows or settings["evaluate"]["windows"]),
+        windows=_windows(document["measures"], rows, settings, windows),
     )
 
 
-def _windows(measures: Mapping[str, Any], rows: frozenset[RowKey], wanted: int) -> dict[str, str]:
-    """Of each corpus the windows its losses are of: as many as asked for, or else those measured most often."""
+def _windows(
+    measures: Mapping[str, Any], rows: frozenset[RowKey], settings: dict[str, Any], wanted: int | None
+) -> dict[str, str]:
+    """Of each corpus the windows its losses are of: `wanted` ones, or the run's own, or those measured most often."""
     often = _often(rows)
+
+    def worth(hash_: str) -> tuple[bool, bool, int, str]:
+        measure = measures[hash_]
+        many = measure["windows"]
+        return (many == wanted, many == own_windows(measure, settings), often[hash_], hash_)
+
     chosen: dict[str, str] = {}
-    for hash_ in sorted(often, key=lambda h: (measures[h]["windows"] == wanted, often[h], h)):
+    for hash_ in sorted(often, key=worth):
         chosen[measures[hash_]["corpus"]] = hash_  # the last one stays
     return chosen
+
+
+def own_windows(measure: Mapping[str, Any], settings: dict[str, Any]) -> int:
+    """On how many windows the run itself measures this corpus or part, whatever was measured of it later."""
+    windows, part = int(settings["evaluate"]["windows"]), measure.get("part")
+    if not part or measure["corpus"] in measured_sets(settings):
+        return windows
+    name = str(measure["corpus"]).removesuffix(f".{part}")
+    entry = settings.get("corpus", {}).get(name)
+    weights = part_weights(parts_of(name, entry["parts"])) if isinstance(entry, dict) and "parts" in entry else {}
+    if part not in weights:
+        return windows
+    return int(counts(list(weights.values()), windows)[list(weights).index(part)])
 
 
 @lru_cache(maxsize=64)

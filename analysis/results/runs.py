@@ -118,11 +118,30 @@ def base_losses(run: RunRecord) -> dict[str, float]:
 
 def final_losses(run: RunRecord) -> dict[str, float]:
     """Final loss per corpus: the mean of the last three evaluations after the base. Empty unless the run is done."""
+    return history.final_losses(_last_rows(run))
+
+
+def measured_on(run: RunRecord) -> dict[str, dict[str, int]]:
+    """Of each corpus with a final loss: `windows` it is of, and at how many of the last `positions` it was taken."""
+    rows = _last_rows(run)
+    taken = Counter(row.corpus for row in rows)
+    return {row.corpus: {"windows": row.windows, "positions": taken[row.corpus]} for row in rows}
+
+
+def elsewhere(run: RunRecord) -> dict[str, list[int]]:
+    """Of each corpus on how many other windows it was asked to be measured."""
+    asked = {row["windows_hash"] for row in run.document["requested"]} - set(run.facts.windows.values())
+    found: dict[str, list[int]] = {}
+    for measure in (run.document["measures"][hash_] for hash_ in asked):
+        found.setdefault(measure["corpus"], []).append(int(measure["windows"]))
+    return {corpus: sorted(found[corpus]) for corpus in sorted(found)}
+
+
+def _last_rows(run: RunRecord) -> list[Row]:
     if run.status != "done":
-        return {}
+        return []
     last = final_positions((int(row["position"]) for row in run.document["requested"]), run.document["base_position"])
-    at_end = run.measured[np.isin(run.measured["position"], last)]
-    return history.final_losses(rows_of(at_end, run.facts.windows))
+    return rows_of(run.measured[np.isin(run.measured["position"], last)], run.facts.windows)
 
 
 def summary(run: RunRecord) -> dict[str, Any]:
@@ -155,6 +174,7 @@ def summary(run: RunRecord) -> dict[str, Any]:
         **{name: getattr(f, name) for name in settings},
         "loss": loss,
         "base_loss": base,
+        "measured": measured_on(run),
         "forgetting": forgetting,
         "adaptation": adaptation,
         "status": run.status,

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from analysis.results.facts import Document
-from analysis.results.runs import RunRecord, summary
+from analysis.results.runs import RunRecord, elsewhere, summary
 from harness.core.units import count
 from harness.plan.recorded_runs import corpus_names, program_of
 from harness.program.program import Program, phase_entries
-from harness.store.history import FINAL_POSITIONS
+from harness.store.history import final_positions
 from harness.store.store import Store
 
 WIDTH, HEIGHT = 64, 7  # of the learning-rate curve, in characters
@@ -35,6 +35,9 @@ def show_document(store: Store, run: RunRecord) -> dict[str, Any]:
         "tokens_per_step": program.phases[0].batch * program.phases[0].seq_len,
         "base_position": base,
         "phases": phases(document, program),
+        "final_positions": last_positions(document),
+        "windows": document["config"]["evaluate"]["windows"],
+        "other_windows": elsewhere(run),
         "path": _path(store, document, program),
         "data": _data(store, document, program),
     }
@@ -53,6 +56,8 @@ def diff_document(a: RunRecord, b: RunRecord) -> dict[str, Any]:
     common = _common_steps(*programs)
     losses = summary(a)["loss"], summary(b)["loss"]
     both = [corpus for corpus in losses[0] if corpus in losses[1]]
+    windows = a.facts.windows, b.facts.windows
+    apart = [corpus for corpus in both if windows[0][corpus] != windows[1][corpus]]
     return {
         "a": a.facts.run,
         "b": b.facts.run,
@@ -70,7 +75,9 @@ def diff_document(a: RunRecord, b: RunRecord) -> dict[str, Any]:
                 "difference": losses[1][corpus] - losses[0][corpus],
             }
             for corpus in both
+            if corpus not in apart
         },
+        "not_comparable": apart,
         "status": {"a": a.status, "b": b.status},
     }
 
@@ -127,6 +134,7 @@ def diff_lines(document: Mapping[str, Any]) -> list[str]:
         lines += ["", f"{'final loss':<{width}} {'a':>8} {'b':>8} {'b - a':>8}"]
     for corpus, pair in document["loss"].items():
         lines.append(f"{corpus:<{width}} {pair['a']:8.4f} {pair['b']:8.4f} {pair['difference']:+8.4f}")
+    lines += [f"{corpus}: a and b are measured on different windows" for corpus in document["not_comparable"]]
     return lines
 
 
@@ -165,16 +173,35 @@ def _phase_lines(phase: Mapping[str, Any], base_position: int | None) -> list[st
     return [*heading, f"{span:>17} {count(phase['tokens']):>8}  {rates:<21}  {phase['shape']:<13}  {data}{tail}"]
 
 
+def measured_otherwise(entry: Mapping[str, Any], corpus: str, windows: int, last: int) -> list[str]:
+    """How a final loss in a `summary` is of other than `windows` windows at the `last` positions."""
+    on = entry["measured"][corpus]
+    notes = [] if on["windows"] == windows else [f"on {on['windows']} windows"]
+    return notes + ([] if on["positions"] == last else [f"mean of {on['positions']} of them only"])
+
+
+def last_positions(document: Document) -> int:
+    """At how many positions a final loss is taken."""
+    asked = (int(row["position"]) for row in document["requested"])
+    return len(final_positions(asked, document["base_position"]))
+
+
 def _loss_lines(document: Mapping[str, Any]) -> list[str]:
     if not document["loss"]:
         return ["no final loss yet"]
-    lines = [f"final loss (mean of the last {FINAL_POSITIONS} evaluations, nats per token)"]
+    last = document["final_positions"]
+    mean = "the last evaluation" if last == 1 else f"mean of the last {last} evaluations"
+    lines = [f"final loss ({mean}, nats per token; of {document['windows']} windows where no other number stands)"]
     width = max(12, *map(len, document["loss"]))
     for corpus, loss in document["loss"].items():
         base = document["base_loss"].get(corpus)
-        lines.append(f"{corpus:<{width}} {loss:.4f}" + ("" if base is None else f"   base {base:.4f}"))
-    if document["forgetting"] is not None:
-        lines.append(f"forgetting {document['forgetting']:+.4f}   adaptation {document['adaptation']:+.4f}")
+        notes = measured_otherwise(document, corpus, document["windows"], last)
+        note = f"   ({', '.join(notes)})" if notes else ""
+        lines.append(f"{corpus:<{width}} {loss:.4f}" + ("" if base is None else f"   base {base:.4f}") + note)
+    pair = [f"{name} {document[name]:+.4f}" for name in ("forgetting", "adaptation") if document[name] is not None]
+    lines += ["   ".join(pair)] if pair else []
+    for corpus, others in document["other_windows"].items():
+        lines += [f"{corpus}: other losses are on {n} windows, see --windows {n}" for n in others]
     return lines
 
 

@@ -160,10 +160,13 @@ def _losses(told: Told) -> list[str]:
     if position is None:
         return []
     base = told.base_position
-    before = losses_at(told.rows, base)[1] if base is not None and base < position else {}
+    shown = {row.windows_hash for row in last.values()}
+    own = [row for row in told.rows if row.windows_hash in shown]
+    before = losses_at(own, base)[1] if base is not None and base < position else {}
     lines = ["| corpus | nats per token | bits per byte | base, nats per token | windows |", "|---|---|---|---|---|"]
     for corpus, row in sorted(last.items()):
-        at_base = f"{before[corpus].loss:.4f}" if corpus in before else "-"
+        same = corpus in before and before[corpus].windows_hash == row.windows_hash
+        at_base = f"{before[corpus].loss:.4f}" if same else "-"
         lines.append(
             f"| {_cell(corpus)} | {row.loss:.4f} | {row.bits_per_byte:.4f} | {at_base} | {row.windows} of"
             f" {told.program.phases[-1].seq_len} tokens |"

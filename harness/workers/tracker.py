@@ -83,7 +83,7 @@ class Tracker:
             case Started(position) if own is not None and own.key not in self._runs:
                 self._open(own)
                 if position:
-                    self._log(own, stored_entries(self.store, program, position))
+                    self._log(own, stored_entries(self.store, own, position))
             case Progress() if own is not None:
                 add_steps(entries, program, event.steps)
                 entries.setdefault(event.position - 1, {})["tokens_per_second"] = event.tokens_per_second
@@ -134,21 +134,24 @@ class Tracker:
     def _finish(self, point: PlannedRun) -> None:
         if point.key not in self._runs:
             self._open(point)
-            self._log(point, stored_entries(self.store, point.program, point.program.steps))
+            self._log(point, stored_entries(self.store, point, point.program.steps))
         run = self._runs.pop(point.key)
         run.summary.update(summary(point, self.store.rows(point.program.address())))
         run.finish()
 
 
-def stored_entries(store: Store, program: Program, position: int) -> Entries:
-    """The history of the state at a position: every evaluation, and one step in `EVERY_STEPS`."""
+def stored_entries(store: Store, point: PlannedRun, position: int) -> Entries:
+    """The history of the state at a position: every evaluation that the run asks for, and one step in `EVERY_STEPS`."""
     entries: Entries = {}
+    program = point.program
     address = program.address(position)
     info = store.state(address)
     if info is not None:
         lines = (info.folder / "steps.jsonl").read_text().splitlines()
         add_steps(entries, program, lines[EVERY_STEPS - 1 :: EVERY_STEPS])
-    add_rows(entries, store.rows(address))
+    names = {hash_: measure.corpus for hash_, measure in point.request.measures.items()}
+    mine = (row for row in store.rows(address) if row.key in point.request.rows)
+    add_rows(entries, (replace(row, corpus=names[row.windows_hash]) for row in mine))
     return entries
 
 

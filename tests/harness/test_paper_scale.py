@@ -40,7 +40,8 @@ def test_the_papers_sweeps_run_from_a_hub_and_again_without_one(
     bases = {run.facts.model for run in runs if run.facts.start == "pythia"}
     assert bases == {"pythia-410m", "pythia-410m@step10000", "pythia-410m@step27000"}
     weak = [run for run in runs if run.facts.downstream == "slimpajama"]
-    parts = {f"slimpajama.{name}" for name in ("CommonCrawl", "C4", "Github")}  # of 8 windows, by their weights
+    names = ("CommonCrawl", "C4", "Github", "Arxiv", "Book", "Wikipedia", "StackExchange")
+    parts = {f"slimpajama.{name}" for name in names}  # of 21 windows, by their weights
     assert {row.corpus for run in weak for row in run.rows} == {"pile", "slimpajama", *parts}
     commits = {run.document["checkpoint"]["commit"] for run in runs if run.facts.start == "pythia"}
     assert commits == {commit for name, commit in server.repositories[MODEL].revisions.items() if name != "main"}
