@@ -79,10 +79,10 @@ _ABOUT = {
 
 
 def age(text: str) -> float:
-    """Seconds; ValueError for what is no age."""
+    """Seconds. InputError for what is no age."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
     if found is None:
-        raise ValueError(text)
+        raise InputError("--older", text, "not an age", "give a number with s, m, h, d or w, such as 30d")
     return float(found[1]) * UNITS[found[2]]
 
 

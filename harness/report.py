@@ -85,7 +85,7 @@ def _checkpoint_lines(origin: Mapping[str, Any] | None) -> list[str]:
     named = f"from {origin['repository']}{'@' if origin['revision'] else ''}{origin['revision']}"
     share = "" if origin["share"] is None else f", {origin['share']:.3g} of its pre-training"
     if not origin["commit"]:
-        return [f"{named}{share}: not resolved, as no hub was asked; what is done of it is not known"]
+        return [f"{named}{share}: not resolved (a warning says why); what is done of it is not known"]
     left = f", {size(origin['bytes_to_fetch'])} to fetch" if origin["bytes_to_fetch"] else ""
     return [f"{named}, commit {origin['commit'][:12]}{share}{left}"]
 

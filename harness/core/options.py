@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from harness.core.errors import InputError
 from harness.core.files import user_path
@@ -28,6 +28,7 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, arguments: Sequence[str], keep: Collection[str] = ()) -> tuple[argparse.Namespace, list[str]]:
         """The options, and the words that are none. `keep`: names of options that mean a knob of a sweep instead."""
+        self._require_command(arguments)
         options, words = self.parse_known_args(self._spelt(arguments, keep))
         for word in words:
             if word.startswith("-") and word != "-":
@@ -62,6 +63,29 @@ class Parser(argparse.ArgumentParser):
                 assert isinstance(parser, Parser)
                 return parser
         return self
+
+    def _require_command(self, arguments: Sequence[str]) -> None:
+        """InputError for a command that is missing or misspelt, before its options are told to be none."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and not {"-h", "--help"} & {*arguments}:
+                words = [word for word in arguments if not word.startswith("-") and not KEY.fullmatch(word)]
+                name = action.metavar or action.dest
+                if not words and arguments:
+                    self.error(f"the following arguments are required: {name}")
+                if words and not any(word in action.choices for word in words):
+                    near = (word for word in words if difflib.get_close_matches(word, action.choices, n=1))
+                    word, known = next(near, words[0]), ", ".join(map(repr, action.choices))
+                    self.error(f"argument {name}: invalid choice: {word!r} (choose from {known})")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """A value by its `type=`; an InputError of that says more than argparse, which knows of no remedy."""
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if isinstance(told := error.__context__, InputError):
+                field = next((name for name in action.option_strings if len(name) > 2), action.metavar or action.dest)
+                raise InputError(str(field), arg_string, told.why, told.remedy) from None
+            raise
 
     def _spelt(self, arguments: Sequence[str], keep: Collection[str]) -> list[str]:
         """The arguments, each option as `--key=value`. InputError for one without its value."""
@@ -103,10 +127,7 @@ class Parser(argparse.ArgumentParser):
 
 def path(text: str) -> Path:
     """`type=` of an option that names a file or a folder."""
-    try:
-        return user_path("", text)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(f"{text}: {error.why}") from None
+    return user_path("", text)
 
 
 def amount(text: str) -> float:
@@ -121,7 +142,8 @@ def refuse_words(words: Sequence[str], parser: Parser, arguments: Sequence[str])
         options = {name.lstrip("-"): name for name in parser._chosen(arguments)._option_string_actions if len(name) > 2}
         near = difflib.get_close_matches(key, options, n=1)
         remedy = f"did you mean {options[near[0]]}?" if near else f"see `{parser._chosen(arguments).prog} --help`"
-        raise InputError(key, value, "not known here", remedy)
+        field, given = (key, value) if "=" in word else ("argument", word)
+        raise InputError(field, given, "not known here", remedy)
 
 
 def _option(key: str, known: Collection[str]) -> str:

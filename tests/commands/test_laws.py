@@ -86,7 +86,7 @@ def test_laws_of_ones_own_are_shown_and_unverified(
     assert lines[0].split() == ["mine", "unverified:", "form", "not", "read,", "no", "public", "table"]
     assert "no source is given" in lines[3]
     assert "did you mean dcpt?" in refused(monkeypatch, capsys, "laws", "dpct")
-    assert "chinchilla=: not known here" in refused(monkeypatch, capsys, "laws", "dcpt", "chinchilla")
+    assert "argument=chinchilla: not known here" in refused(monkeypatch, capsys, "laws", "dcpt", "chinchilla")
 
 
 def test_a_law_of_ones_own_over_shares_reaches_mix(

@@ -12,7 +12,7 @@ import pytest
 import analysis.__main__
 import harness.__main__
 import paper_figures.__main__
-from harness import evaluate, peek, sweep
+from harness import disk, evaluate, export, peek, sweep
 from harness.compose.compose import collect
 from harness.core import command
 from harness.core.errors import InputError
@@ -24,6 +24,8 @@ MAINS: dict[str, Main] = {
     "sweep": sweep.main,
     "evaluate": evaluate.main,
     "peek": peek.main,
+    "disk": disk.main,
+    "export": export.main,
     "analysis": analysis.__main__.main,
     "figures": paper_figures.__main__.main,
 }
@@ -90,8 +92,19 @@ def test_a_value_with_an_equals_sign_is_a_value(parser: Parser) -> None:
         ("analysis runs --root --json", "--root=: --json follows, and no value"),
         ("analysis runs --rot=/nowhere", "--rot=/nowhere: no such option; did you mean --root?"),
         ("analysis runs json=maybe", "--json=maybe: not true or false"),
-        ("analysis runs rooms", "rooms=: not known here; did you mean --root?"),
-        ("analysis runs root=~no.such.user/x", "no such user has a home here"),
+        ("analysis runs rooms", "argument=rooms: not known here; did you mean --root?"),
+        (
+            "analysis runs root=~no.such.user/x",
+            "--root=~no.such.user/x: no such user has a home here; write the path out",
+        ),
+        ("analysis rusn --root s3", "command=rusn: no such choice; did you mean runs?"),
+        ("analysis --root s3 rusn", "command=rusn: no such choice; did you mean runs?"),
+        ("analysis --root=s3", "the following arguments are required: command"),
+        ("disk usag --root s3", "usage|gc|verify|rm=usag: no such choice; did you mean usage?"),
+        ("disk usage --root=s3 --rnus=x", "--rnus=x: no such option; did you mean --runs?"),
+        ("disk gc --older 5", "--older=5: not an age; give a number with s, m, h, d or w, such as 30d"),
+        ("export run folder --push bad name", "argument=name: not known here"),
+        ("export run folder --push=x.y", "--push=x.y: not the name of a repository"),
         ("analysis mix N=many", "--N=many: not a number"),
         ("analysis fit chinchilla residuals=lag", "--residuals=lag: no such choice; did you mean log?"),
         ("figures --lve", "--lve=: no such option; did you mean --live?"),

@@ -424,9 +424,9 @@ def test_what_was_whole_is_not_read_again_where_once_will_do(
         (["rm", "infinit"], "run=infinit: only begins the name of infinite-"),
         (["rm", "nobody"], "run=nobody: no such run in this store"),
         (["rm", "--runs", "nobody*"], "--runs=nobody*: no run is called so"),
-        (["gc", "--older", "soon"], "--older=soon: invalid age"),
+        (["gc", "--older", "soon"], "--older=soon: not an age; give a number with s, m, h, d or w, such as 30d"),
         (["gc", "--runs", "a*"], "--runs=a*: gc looks at all runs; give --keep-finals"),
-        (["gc", "extra"], "extra="),
+        (["gc", "extra"], "argument=extra: "),
         (["tidy"], "tidy"),
     ],
 )
