@@ -176,8 +176,12 @@ def _phase_lines(phase: Mapping[str, Any], base_position: int | None) -> list[st
 def measured_otherwise(entry: Mapping[str, Any], corpus: str, windows: int, last: int) -> list[str]:
     """How a final loss in a `summary` is of other than `windows` windows at the `last` positions."""
     on = entry["measured"][corpus]
-    notes = [] if on["windows"] == windows else [f"on {on['windows']} windows"]
+    notes = [] if on["windows"] == windows else [f"on {_windows(on['windows'])}"]
     return notes + ([] if on["positions"] == last else [f"mean of {on['positions']} of them only"])
+
+
+def _windows(number: int) -> str:
+    return "1 window" if number == 1 else f"{number} windows"
 
 
 def last_positions(document: Document) -> int:
@@ -201,7 +205,7 @@ def _loss_lines(document: Mapping[str, Any]) -> list[str]:
     pair = [f"{name} {document[name]:+.4f}" for name in ("forgetting", "adaptation") if document[name] is not None]
     lines += ["   ".join(pair)] if pair else []
     for corpus, others in document["other_windows"].items():
-        lines += [f"{corpus}: other losses are on {n} windows, see --windows {n}" for n in others]
+        lines += [f"{corpus}: other losses are on {_windows(n)}, see --windows {n}" for n in others]
     return lines
 
 
