@@ -139,8 +139,8 @@ def test_replay_of_pythias_sequences_into_slimpajama(
 
     hub.go_offline(monkeypatch)
     before = len(hub.requests)
-    assert evaluate.main(["replayed", "sets=slimpajama.Book", "windows=16", f"root={root}", "launch=inline"]) == 0
-    added = [r for r in store.rows(document["address"]) if (r.corpus, r.windows) == ("slimpajama.Book", 16)]
+    assert evaluate.main(["replayed", "sets=slimpajama.Book", "windows=24", f"root={root}", "launch=inline"]) == 0
+    added = [r for r in store.rows(document["address"]) if (r.corpus, r.windows) == ("slimpajama.Book", 24)]
     assert {row.position for row in added} >= {program.steps}
     assert main([*call, "do=plan"]) == 0
     assert "all done" in capsys.readouterr().out
