@@ -18,6 +18,7 @@ from harness.config.corpora import parts_of
 from harness.config.fields import measured_sets
 from harness.config.schedules import tokens_of
 from harness.core import units
+from harness.core.errors import InputError
 from harness.core.identity import rounded
 from harness.measure.request import RowKey, part_weights
 from harness.plan.recorded_runs import corpus_names, program_of
@@ -135,7 +136,10 @@ def own_windows(measure: Mapping[str, Any], settings: dict[str, Any]) -> int:
         return windows
     name = str(measure["corpus"]).removesuffix(f".{part}")
     entry = settings.get("corpus", {}).get(name)
-    weights = part_weights(parts_of(name, entry["parts"])) if isinstance(entry, dict) and "parts" in entry else {}
+    try:
+        weights = part_weights(parts_of(name, entry["parts"])) if isinstance(entry, dict) and "parts" in entry else {}
+    except InputError:  # parts of a record of before that no run may have any more
+        weights = {}
     if part not in weights:
         return windows
     return int(counts(list(weights.values()), windows)[list(weights).index(part)])

@@ -16,7 +16,8 @@ from harness.plan.recorded_runs import program_of
 from harness.store.store import Store
 from tests.synthetic_store import points_of, write
 
-MIX = {"mix": {"parts": {"A": {"weight": 50}, "C4": {"weight": 30}, "B": {"weight": 20}}}}
+WEIGHTS = {"A": 50, "C4": 30, "B": 20}
+MIX = {"mix": {"parts": {name: {"weight": many, "where": {"s": [name]}} for name, many in WEIGHTS.items()}}}
 
 
 def chosen(sets: list[str], wanted: int | None, later: tuple[int, ...] = (4, 16)) -> int:
