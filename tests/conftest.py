@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+os.environ.pop("COLUMNS", None)  # the processes of `make test` have one; what is printed is as wide as it says
 os.environ["HF_HUB_OFFLINE"] = "1"  # before the client is imported: no test asks a real hub
 
 import pytest

@@ -62,7 +62,7 @@ def run(arguments: Sequence[str], description: str) -> int:
     if options.json:
         print(json.dumps({"schema": f"rewarm.{options.command}/1", **document}, allow_nan=False))
     elif lines:
-        print("\n".join(narrowed(lines)))
+        print("\n".join(lines if options.command in FILES else narrowed(lines)))
     return 0 if document.get("supported", True) else 1
 
 
@@ -101,6 +101,7 @@ def _diff(options: argparse.Namespace, _: Sequence[str]) -> Output:
     return document, diff_lines(document)
 
 
+FILES = ("next",)  # commands that print a file: a line that is wrapped would be another one
 COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "runs": _runs,
     "show": _show,

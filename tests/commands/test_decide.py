@@ -150,8 +150,12 @@ def test_mix_answers_the_paper_s_three_usages(fits: Path, capsys: pytest.Capture
     assert "limit of the general loss 2.9870" in text
 
 
-def test_next_prints_a_sweep_file(fits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_next_prints_a_sweep_file(
+    fits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import yaml
+
+    monkeypatch.setenv("COLUMNS", "60")  # a narrow terminal wraps what is read, not what is a file
 
     sweep = tmp_path / "theirs.yaml"
     sweep.write_text(
