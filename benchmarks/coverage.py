@@ -29,6 +29,7 @@ from benchmarks.table import Row
 from benchmarks.workload import Bench, print_line
 
 TABLES, DRAWS = 400, 100
+DOMAINS = ["a", "b", "other"]
 RESULT = Path(__file__).parent / "results" / "coverage.csv"
 RUN_NOISE, ROW_NOISE = 0.005, 0.001  # of log losses
 FARTHER = 4.0  # times the largest size and tokens
@@ -99,13 +100,13 @@ def designs() -> dict[str, Design]:
     sizes, tokens = np.geomspace(2e8, 8e9, 5), np.geomspace(1.3e8, 2.6e10, 6)
     continued = _grid(N=sizes, r=(0.05, 0.2, 0.45, 0.7, 1.0), D=tokens)
     shares = np.random.default_rng(7).dirichlet([1, 1, 1], 20)
-    mixed = pd.DataFrame(np.repeat(shares, 4, axis=0), columns=list("abc")).assign(run=np.repeat(np.arange(20), 4))
-    some = pd.DataFrame(np.random.default_rng(8).dirichlet([2, 2, 2], 6), columns=list("abc"))
+    mixed = pd.DataFrame(np.repeat(shares, 4, axis=0), columns=DOMAINS).assign(run=np.repeat(np.arange(20), 4))
+    some = pd.DataFrame(np.random.default_rng(8).dirichlet([2, 2, 2], 6), columns=DOMAINS)
     return {
         "chinchilla, 12 runs": Design(LAWS["chinchilla"], chinchilla, runs, near, far),
         "chinchilla, 12 runs, E = 0": Design(LAWS["chinchilla"], {**chinchilla, "E": 0.0}, runs, near, far),
         "mixing of 3, 20 runs": Design(
-            find("mixing:a,b,c"), mixing, mixed, some, pd.DataFrame(np.eye(3), columns=list("abc"))
+            find(f"mixing:{','.join(DOMAINS)}"), mixing, mixed, some, pd.DataFrame(np.eye(3), columns=DOMAINS)
         ),
         "dcpt, 25 runs": Design(
             LAWS["dcpt"],

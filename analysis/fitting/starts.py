@@ -76,7 +76,7 @@ def sampled(objective: Objective, seed: int, wide: bool = False) -> Array:
 
 def moved(objective: Objective, theta: Array, low: Array, high: Array, delta: float) -> tuple[Array, Integers]:
     """A minimum (P,) with one parameter elsewhere, on a bound or in its range of starts, (m, P), and which one, (m,);
-    only where that may be as good, by the curvature at the minimum."""
+    only where that may be as good, by the curvature at the minimum, which says nothing of one outside of that range."""
     law = objective.bound.law
     value, _, _, majorizer = (part[0] for part in objective.derivatives(theta[None], delta))
     size = np.sqrt(np.maximum(np.diag(majorizer), 1e-300))
@@ -88,10 +88,12 @@ def moved(objective: Objective, theta: Array, low: Array, high: Array, delta: fl
         least = low[i] if np.isfinite(low[i]) or not log[i] else theta[i] + min(np.log(nothing / size[i]), 0.0)
         span = np.array(law.starts.get(name, ()), dtype=float)
         span = np.log(span) if log[i] else span
+        strayed = bool(span.size) and not span.min() <= theta[i] <= span.max()
         for to in {least, high[i], *span, *([span.mean()] if span.size else [])}:
             with np.errstate(over="ignore"):
                 away = np.expm1(to - theta[i]) if log[i] else to - theta[i]
-            if np.isfinite(away) and away != 0 and 0.5 * (away / spread[i]) ** 2 <= FAR * value:
+            near = np.isfinite(away) and 0.5 * (away / spread[i]) ** 2 <= FAR * value
+            if away != 0 and (near or (strayed and to in span)):
                 found.append(np.where(np.arange(len(theta)) == i, to, theta))
                 fixed.append(i)
     return np.array(found).reshape(-1, len(theta)), np.array(fixed, dtype=np.int64)

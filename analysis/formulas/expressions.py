@@ -53,6 +53,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "or": operator.or_,
 }
 TRUTH = {"True": 1.0, "False": 0.0}
+LISTS = "a list can only be looked through, as in run in ['a', 'b']"
 METHOD = re.compile(r"(?<!\w)(\w+|`[^`]*`)\.(?:str\.)?([A-Za-z_]\w*)")  # as pandas has them; some are functions here
 METHODS = {"isin": "{0} in [...]", "between": "LOW <= {0} <= HIGH"}
 
@@ -205,7 +206,7 @@ class _Evaluation:
             case Name(name):
                 raise UnknownColumnError(name)
             case Chain(parts, marks) if marks[0] in grammar.COMPARISONS:
-                sides = [_finite(self.of(part), part) for part in parts]
+                sides = [_finite(self._side(part), part) for part in parts]
                 return functools.reduce(operator.and_, map(self._compared, marks, sides, sides[1:]))
             case Chain(parts, marks):
                 total = self._number(parts[0])
@@ -216,8 +217,8 @@ class _Evaluation:
                 return functools.reduce(OPERATORS[word], map(self._condition, parts))
             case Call("not", (part,)):
                 return ~self._condition(part)
-            case Call("list", parts):
-                return [self.of(part) for part in parts]
+            case Call("list"):  # in arithmetic it would be taken for a column, cell by cell
+                raise GrammarError(LISTS)
             case Call("neg", (part,)):
                 return -self._number(part)
             case Call("**", (base, exponent)):
@@ -249,10 +250,18 @@ class _Evaluation:
             return value
         raise GrammarError(f"{grammar.written(node)[:200]} is not a condition")
 
+    def _side(self, node: Tree) -> Any:
+        """Of a comparison, the one place for a list."""
+        return (
+            [self.of(item) for item in node.parts]
+            if isinstance(node, Call) and node.function == "list"
+            else self.of(node)
+        )
+
     def _compared(self, mark: str, left: Any, right: Any) -> Any:
         """Texts are compared with texts, all else as numbers; a text that is no number equals none."""
         if isinstance(left, list) or (isinstance(right, list) and mark not in ("in", "not in", "==", "!=")):
-            raise GrammarError("a list can only be looked through, as in run in ['a', 'b']")
+            raise GrammarError(LISTS)
         if isinstance(right, list):
             found = _among(left, right)
             return found if mark in ("in", "==") else ~found

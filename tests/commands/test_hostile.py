@@ -31,11 +31,13 @@ def met(folder: Path, *every: str) -> list[dict[str, Any]]:
 
 
 def wrong(one: dict[str, Any]) -> bool:
-    """Whether it did more than be refused in one line. Some that are only large, and numbers to fix, are answered."""
+    """Whether it did more than be refused in one line. Some that are only large, numbers to fix, and words that a
+    parameter may be called (`exp` without a call is no more than that), are answered."""
     if one["events"] or "Warning" in one["err"]:
         return True
     if one["status"] in (0, 1):  # 1: such a fit supports nothing
-        return not (one["kind"] == "size" or one["place"] == "fix")
+        named = one["place"] == "parameter" and one["text"].isalpha()
+        return not (one["kind"] == "size" or one["place"] == "fix" or named)
     line = one["err"].startswith("error: ") and one["err"].count("\n") == 1 and len(one["err"]) < LONGEST_LINE
     return not (one["status"] == 2 and line and one["out"] == "" and one["err"][:-1].isprintable())
 
