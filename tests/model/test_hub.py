@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -330,30 +331,35 @@ def test_what_lasts_is_one_line_and_the_rerun_goes_on(
 @pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_nothing_that_stays(server: Hub, folder: Path, tmp_path: Path) -> None:
     server.commit(NAME, folder)
-    root = tmp_path / "root"
     script = (
         "import sys; from pathlib import Path; from harness.model import hub\n"
-        f"print('ready', flush=True); hub.fetch(hub.resolve({NAME!r}, '', Path({str(root)!r})).folder)\n"
+        f"print('ready', flush=True); hub.fetch(hub.resolve({NAME!r}, '', Path(sys.argv[1])).folder)\n"
     )
-    generator, died, server.delay = random.Random(0), 0, 0.05
-    for _ in range(10):
-        one = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def start(root: Path) -> tuple[subprocess.Popen[bytes], float]:
+        one = subprocess.Popen([sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE)
         assert one.stdout is not None
         one.stdout.readline()
-        try:
-            one.wait(generator.random())
-        except subprocess.TimeoutExpired:
-            one.kill()
-            one.wait()
-            died += 1
+        return one, time.perf_counter()
+
+    server.delay = 0.05
+    undisturbed, since = start(tmp_path / "undisturbed")
+    assert undisturbed.wait(60) == 0
+    duration = time.perf_counter() - since
+    generator, died = random.Random(0), 0
+    for attempt in range(10):
+        root = tmp_path / str(attempt)
+        one, since = start(root)
+        time.sleep(max(since + generator.random() * duration - time.perf_counter(), 0))
+        one.kill()
+        died += one.wait() != 0
         for place in root.glob("checkpoints/*/checkpoint.json"):
             there = place.parent / "model.safetensors"
             assert not there.exists() or there.read_bytes() == (folder / "model.safetensors").read_bytes()
-    server.delay = 0.0
-    found = hub.resolve(NAME, "", root)
-    hub.fetch(found.folder)
+        found = hub.resolve(NAME, "", root)
+        hub.fetch(found.folder)
+        assert checkpoint_content(found.folder) == found.content
     assert died > 2
-    assert checkpoint_content(found.folder) == found.content
     assert not whole(tmp_path)
 
 
