@@ -1,6 +1,6 @@
 """From results to decisions. Reads a store (or any table), never changes a result; no torch.
 
-Rooms, from what is read to what is drawn: results, laws, fitting, decide, design, figures; commands calls them.
+Rooms, from what is read to what is drawn: results, laws, fitting, answers, design, figures; commands calls them.
 
 In a notebook, with paths as texts:
 
@@ -16,14 +16,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.decide import optimise as optimise
-    from analysis.decide.compare import compare as compare
-    from analysis.decide.optimise import compute_allocation as compute_allocation
-    from analysis.decide.optimise import critical_share as critical_share
-    from analysis.decide.optimise import domain_ability as domain_ability
-    from analysis.decide.optimise import limited_domain as limited_domain
-    from analysis.decide.schedule import choose_schedule as choose_schedule
-    from analysis.decide.simplex import best_mixture as best_mixture
+    from analysis.answers import optimise as optimise
+    from analysis.answers.compare import compare as compare
+    from analysis.answers.optimise import compute_allocation as compute_allocation
+    from analysis.answers.optimise import critical_share as critical_share
+    from analysis.answers.optimise import domain_ability as domain_ability
+    from analysis.answers.optimise import limited_domain as limited_domain
+    from analysis.answers.schedule import choose_schedule as choose_schedule
+    from analysis.answers.simplex import best_mixture as best_mixture
     from analysis.design.next_runs import next_runs as next_runs
     from analysis.figures import plots as plots
     from analysis.fitting import fit as fit
@@ -45,17 +45,17 @@ OFFERED = {
     "Law": "laws.law",
     "fit_law": "fitting.fit",
     "read_fit": "fitting.fit_file",
-    "compare": "decide.compare",
-    "domain_ability": "decide.optimise",
-    "limited_domain": "decide.optimise",
-    "critical_share": "decide.optimise",
-    "compute_allocation": "decide.optimise",
-    "best_mixture": "decide.simplex",
-    "choose_schedule": "decide.schedule",
+    "compare": "answers.compare",
+    "domain_ability": "answers.optimise",
+    "limited_domain": "answers.optimise",
+    "critical_share": "answers.optimise",
+    "compute_allocation": "answers.optimise",
+    "best_mixture": "answers.simplex",
+    "choose_schedule": "answers.schedule",
     "next_runs": "design.next_runs",
 }
 # Modules, as in analysis.plots.residuals(...).
-MODULES = {"fit": "fitting.fit", "optimise": "decide.optimise", "plots": "figures.plots", "tables": "results.tables"}
+MODULES = {"fit": "fitting.fit", "optimise": "answers.optimise", "plots": "figures.plots", "tables": "results.tables"}
 __all__ = (*OFFERED, *MODULES)
 
 

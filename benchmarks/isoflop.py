@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.decide.isoflop import optimal
+from analysis.answers.isoflop import optimal
 from analysis.formulas.formula import Array
 from benchmarks.table import Row
 from benchmarks.workload import Bench, print_line

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.decide.compare import compare
+from analysis.answers.compare import compare
 from analysis.fitting.fit import LEVEL, objective_of
 from analysis.fitting.objective import Loss
 from analysis.fitting.search import search

@@ -24,10 +24,11 @@ ROOMS = (
     ("paper_figures", False),
     ("analysis", False),  # __main__
     ("analysis.commands", False),
+    ("analysis.options", False),
     ("analysis.report", False),
     ("analysis.design", False),
     ("analysis.figures", False),
-    ("analysis.decide", False),
+    ("analysis.answers", False),
     ("analysis.fitting", False),
     ("analysis.results", False),
     ("analysis.laws", False),
@@ -299,7 +300,7 @@ DOCUMENTED = {
     "harness.texts.recipe": ("Recipe",),
     "analysis.fitting.fit": ("Fit",),
     "analysis.fitting.crossval": ("Tried",),
-    "analysis.decide.compare": ("Comparison",),
+    "analysis.answers.compare": ("Comparison",),
     "analysis.laws.law": ("Law",),
 }
 

@@ -1,6 +1,6 @@
 """What a question about fits comes to, and whether the data support it: the verdict stands before the number.
 
-Beneath the questions of `analysis.decide`, which end in `answer_of`.
+Beneath the questions of `analysis.answers`, which end in `answer_of`.
 
     answer.values["r"], answer.interval["r"], answer.status
     answer.verdict().supported, answer.verdict().line

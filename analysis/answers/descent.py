@@ -1,6 +1,6 @@
 """The least of a sum of laws over the simplex, for the estimate and every draw of fits together.
 
-Beneath `analysis.decide.simplex`. An interior-point method: Newton steps along a falling logarithmic barrier, from the
+Beneath `analysis.answers.simplex`. An interior-point method: Newton steps along a falling logarithmic barrier, from the
 middle of what is allowed, from near its corners and, where the sum is not convex, on every face.
 
     least(Blend(laws, weights, targets, domains, given), caps)      # shares (K, k)
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.decide.ensemble import Ensemble
+from analysis.answers.ensemble import Ensemble
 from analysis.formulas.formula import Array
 
 BARRIERS = np.concatenate([np.geomspace(0.1, 1e-11, 24), np.full(4, 1e-11)])  # one Newton step each

@@ -1,7 +1,7 @@
 """The estimate and the bootstrap draws of fits, taken together, and the best point of all their curves at once.
 
-Beneath `analysis.decide.optimise`, `analysis.decide.simplex` and `analysis.decide.schedule`. Losses have a first axis
-of K rows: row 0 is the estimate, the others are draws.
+Beneath `analysis.answers.optimise`, `analysis.answers.simplex` and `analysis.answers.schedule`. Losses have a first
+axis of K rows: row 0 is the estimate, the others are draws.
 
     (general, domain), paired = ensembles([general_fit, domain_fit])
     r = solve(lambda r: domain.loss({"r": r}), lambda r: general.loss({"r": 1 - r}) - limit)      # (K,)

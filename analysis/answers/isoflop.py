@@ -6,7 +6,7 @@
     fit.predict({"C": 1e21}), fit.interval["alpha"]
 
 Approach 2 of Hoffmann et al. (2203.15556) and of Llama 3 (2407.21783), but for the curve: not a parabola but one that
-may be skewed (`analysis.decide.valleys`), in a window narrowed while it does not fit. `form="parabola"` is theirs.
+may be skewed (`analysis.answers.valleys`), in a window narrowed while it does not fit. `form="parabola"` is theirs.
 Units: C FLOPs, N parameters, D tokens, loss in nats per token.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from analysis.decide.valleys import FORMS, LEAST, WINDOWS, Budget, Valleys, valleys
+from analysis.answers.valleys import FORMS, LEAST, WINDOWS, Budget, Valleys, valleys
 from analysis.fitting.fit import LEVEL, Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Draws

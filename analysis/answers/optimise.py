@@ -5,8 +5,8 @@
 
 r is the downstream share of the stream, so the general corpus has 1 - r; each law's own r is the share of the corpus
 whose loss it gives. Every question is solved for the estimate and all bootstrap draws at once
-(`analysis.decide.ensemble`). Mixtures of more corpora are in `analysis.decide.simplex`, schedules in
-`analysis.decide.schedule`.
+(`analysis.answers.ensemble`). Mixtures of more corpora are in `analysis.answers.simplex`, schedules in
+`analysis.answers.schedule`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.decide.answer import Answer, answer_of, band, check_amounts, check_share, limit_of
-from analysis.decide.ensemble import (
+from analysis.answers.answer import Answer, answer_of, band, check_amounts, check_share, limit_of
+from analysis.answers.ensemble import (
     EDGE,
     Curve,
     Ensemble,

@@ -1,7 +1,7 @@
 """What one wants to know from fitted laws: a number, worked out for many sets of their parameters at once.
 
-Between `analysis.decide.ensemble` and `analysis.design.next_runs`, which differentiates the number by the parameters to
-see which runs would narrow it. `analysis.decide.optimise` answers the same for a reader.
+Between `analysis.answers.ensemble` and `analysis.design.next_runs`, which differentiates the number by the parameters
+to see which runs would narrow it. `analysis.answers.optimise` answers the same for a reader.
 
     question = share_under_tolerance(N=1.8e9, D=1e10, tolerance=0.03, base_loss=2.8602)
     question.value({"general": ensemble, "domain": ensemble})
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.decide.answer import check_amounts, check_share, limit_of
-from analysis.decide.ensemble import Ensemble, solve
-from analysis.decide.optimise import LEAST_SHARE
+from analysis.answers.answer import check_amounts, check_share, limit_of
+from analysis.answers.ensemble import Ensemble, solve
+from analysis.answers.optimise import LEAST_SHARE
 from analysis.formulas.formula import Array
 from harness.core.errors import InputError
 

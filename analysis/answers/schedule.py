@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.decide.answer import Answer, answer_of, check_amounts, limit_of
-from analysis.decide.ensemble import SLACK, Ensemble, ensembles, extrapolation, farthest, solve
+from analysis.answers.answer import Answer, answer_of, check_amounts, limit_of
+from analysis.answers.ensemble import SLACK, Ensemble, ensembles, extrapolation, farthest, solve
 from analysis.fitting.fit import Fit
 from analysis.formulas.formula import Array
 from analysis.results.curves import DECAY, annealing, lr_sum

@@ -3,7 +3,7 @@
     fits = {"math": fit_law(find("mixing:docs,python,math"), ...), "docs": ...}     # loss on a corpus -> its fit
     answer = best_mixture(fits, {"math": 0.7, "docs": 0.3}, tokens=1e10, available={"math": 2e9}, most_epochs=4)
 
-An interior-point method (`analysis.decide.descent`) takes the estimate and every bootstrap draw together. The mixing
+An interior-point method (`analysis.answers.descent`) takes the estimate and every bootstrap draw together. The mixing
 law is convex in the shares, so that its minimum is the global one; other laws need not be, so it runs from the middle
 of what is allowed and from near k of its corners, these are looked at themselves, and it runs on every face, where some
 shares are zero: where slopes are infinite at zero nothing inside leads there.
@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis.decide.answer import Answer, answer_of, check_amounts
-from analysis.decide.descent import ZERO, Blend, least
-from analysis.decide.ensemble import ensembles, extrapolation, farthest
+from analysis.answers.answer import Answer, answer_of, check_amounts
+from analysis.answers.descent import ZERO, Blend, least
+from analysis.answers.ensemble import ensembles, extrapolation, farthest
 from analysis.fitting.fit import Fit
 from analysis.formulas.formula import Array
 from harness.core.errors import InputError

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.commands.decide import add_extrapolate, answer_lines, fits_of, warning_lines, within_of
-from analysis.commands.schedules import OF_BASE, base_curves, only
-from analysis.decide.schedule import SCALABLE, choose_schedule
+from analysis.answers.schedule import SCALABLE, choose_schedule
+from analysis.commands.mix import add_extrapolate, answer_lines, fits_of, warning_lines, within_of
 from analysis.fitting.fit import Fit
+from analysis.options.schedules import OF_BASE, base_curves, only
 from analysis.results.curves import DECAY
 from harness.core.errors import InputError
 from harness.core.options import path

@@ -16,10 +16,10 @@ from typing import Any
 
 from analysis.commands import best_schedule as best_schedule_command
 from analysis.commands import compare as compare_command
-from analysis.commands import decide as decide_command
 from analysis.commands import fit as fit_command
 from analysis.commands import isoflop as isoflop_command
 from analysis.commands import laws as laws_command
+from analysis.commands import mix as mix_command
 from analysis.commands import next as next_command
 from analysis.results.facts import folder_name
 from analysis.results.runs import RunRecord, read_runs, summary
@@ -110,7 +110,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "fit": fit_command.run,
     "compare": compare_command.run,
     "isoflop": isoflop_command.run,
-    "mix": decide_command.mix,
+    "mix": mix_command.mix,
     "schedule": best_schedule_command.run,
     "next": next_command.propose,
 }
@@ -224,10 +224,10 @@ def _parser(description: str) -> Parser:
         "mix",
         parents=[output],
         help="the best share, mixture or model size, with an interval",
-        description=decide_command.__doc__,
+        description=mix_command.__doc__,
         formatter_class=PLAIN,
     )
-    decide_command.add_mix_arguments(mix)
+    mix_command.add_mix_arguments(mix)
     best = commands.add_parser(
         "schedule",
         parents=[output],

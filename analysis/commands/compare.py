@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.answers.compare import Comparison, compare
 from analysis.commands.fit import add_rows, check_columns, columns_of, group_of, refuse_far, rows_of
-from analysis.commands.progress import bar
-from analysis.decide.compare import Comparison, compare
 from analysis.fitting.crossval import FOLDS, LEAVE, Predictor
 from analysis.fitting.fit import LEVEL
 from analysis.fitting.objective import parse_loss
@@ -28,6 +27,7 @@ from analysis.formulas.assignments import parse_numbers
 from analysis.laws.boosting import NAME, Boosted
 from analysis.laws.law import Law
 from analysis.laws.library import find_all
+from analysis.options.progress import bar
 from harness.core.errors import InputError
 from harness.core.units import percent
 

@@ -14,8 +14,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.commands.progress import bar
-from analysis.commands.schedules import (
+from analysis.answers.answer import FARTHEST, doubts_of, verdict_of
+from analysis.fitting.fit import LEVEL, Fit, fit_law
+from analysis.fitting.fit_file import to_document
+from analysis.fitting.objective import parse_loss
+from analysis.fitting.resampling import GUESS
+from analysis.formulas.assignments import parse_map, parse_numbers
+from analysis.formulas.expressions import names_in
+from analysis.laws.library import FAMILIES, LAWS, find
+from analysis.options.progress import bar
+from analysis.options.schedules import (
     VARIABLES,
     add_schedule_arguments,
     asked,
@@ -24,14 +32,6 @@ from analysis.commands.schedules import (
     refuse_decay,
     with_schedules,
 )
-from analysis.decide.answer import FARTHEST, doubts_of, verdict_of
-from analysis.fitting.fit import LEVEL, Fit, fit_law
-from analysis.fitting.fit_file import to_document
-from analysis.fitting.objective import parse_loss
-from analysis.fitting.resampling import GUESS
-from analysis.formulas.assignments import parse_map, parse_numbers
-from analysis.formulas.expressions import names_in
-from analysis.laws.library import FAMILIES, LAWS, find
 from analysis.results.curves import add_schedules
 from analysis.results.recorded_program import lr_curve
 from analysis.results.runs import read_runs

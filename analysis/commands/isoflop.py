@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.commands.decide import add_extrapolate, within_of
-from analysis.decide.answer import EXTRAPOLATED, NONE, UNSUPPORTED, Verdict, verdict_of
-from analysis.decide.isoflop import DRAWS, LEAST_BUDGETS, IsoFlop, power_law, read_off, scatter
-from analysis.decide.valleys import ACCEPTED, FORMS, LEAST
+from analysis.answers.answer import EXTRAPOLATED, NONE, UNSUPPORTED, Verdict, verdict_of
+from analysis.answers.isoflop import DRAWS, LEAST_BUDGETS, IsoFlop, power_law, read_off, scatter
+from analysis.answers.valleys import ACCEPTED, FORMS, LEAST
+from analysis.commands.mix import add_extrapolate, within_of
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.formulas.assignments import parse_map
 from analysis.formulas.expressions import row_numbers

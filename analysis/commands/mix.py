@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.decide.answer import FARTHEST, Answer
-from analysis.decide.ensemble import settled
-from analysis.decide.optimise import compute_allocation, critical_share, curves, domain_ability, limited_domain
-from analysis.decide.simplex import best_mixture
+from analysis.answers.answer import FARTHEST, Answer
+from analysis.answers.ensemble import settled
+from analysis.answers.optimise import compute_allocation, critical_share, curves, domain_ability, limited_domain
+from analysis.answers.simplex import best_mixture
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import read_fit
 from analysis.formulas.assignments import pair_of, parse_numbers

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.decide.answer import FARTHEST
+from analysis.answers.answer import FARTHEST
 from analysis.formulas.expressions import numbers_of, one_line, row_numbers
 from analysis.formulas.formula import Array
 from analysis.results.recorded_program import warmup_steps

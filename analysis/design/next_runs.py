@@ -1,6 +1,6 @@
 """Which runs to train next: those that narrow the answer to a question most for their FLOPs.
 
-Above `analysis.fitting.fit`, `analysis.decide.questions` and `analysis.design.sensitivity`;
+Above `analysis.fitting.fit`, `analysis.answers.questions` and `analysis.design.sensitivity`;
 `analysis.design.candidates` says what can be run.
 
     evidence = {"general": Evidence(fit, table), "domain": Evidence(fit, table)}
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.decide.answer import (
+from analysis.answers.answer import (
     FARTHEST,
     MOST_WITHOUT,
     NONE,
@@ -32,8 +32,8 @@ from analysis.decide.answer import (
     check_amounts,
     doubts_of,
 )
-from analysis.decide.ensemble import ensembles, extrapolation, farthest
-from analysis.decide.questions import Question
+from analysis.answers.ensemble import ensembles, extrapolation, farthest
+from analysis.answers.questions import Question
 from analysis.design.candidates import (
     SHARES,
     Candidate,

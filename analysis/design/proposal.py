@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from analysis.decide.answer import FARTHEST, Verdict, verdict_of
+from analysis.answers.answer import FARTHEST, Verdict, verdict_of
 from analysis.design.candidates import Proposed, sweep_file
 from analysis.design.costs import RunCost
 from analysis.design.information import Noise
@@ -44,7 +44,7 @@ class Proposal:
     """Variable -> the factor by which what is asked lies outside of the data."""
 
     def verdict(self, within: float = FARTHEST) -> Verdict:
-        """Whether the data support what is asked, see `analysis.decide.answer`."""
+        """Whether the data support what is asked, see `analysis.answers.answer`."""
         return verdict_of((), self.extrapolated, within)
 
     @property

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.decide.answer import UnsupportedError
-from analysis.decide.ensemble import Ensemble
-from analysis.decide.questions import Question
+from analysis.answers.answer import UnsupportedError
+from analysis.answers.ensemble import Ensemble
+from analysis.answers.questions import Question
 from analysis.design.candidates import Candidate
 from analysis.design.information import Noise, estimate_of, information, inside, noise_of, slopes_of
 from analysis.fitting.fit import Fit

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.decide.answer import FARTHEST, Answer
-from analysis.decide.isoflop import IsoFlop
+from analysis.answers.answer import FARTHEST, Answer
+from analysis.answers.isoflop import IsoFlop
 from analysis.figures.axes import LOSS, label_axis, legend
 from analysis.figures.fits import (
     POINTS,
@@ -58,7 +58,7 @@ def ratio_family(
     losses: tuple[str, ...] = ("general", "domain"),
     within: float = FARTHEST,
 ) -> Axes:
-    """Losses against the downstream share r: label -> columns of `analysis.decide.optimise.curves`, with their bands.
+    """Losses against the downstream share r: label -> columns of `analysis.answers.optimise.curves`, with their bands.
 
     Where the data of a fit do not reach, its curve is faint and the axis does not follow it: laws bend there at will.
     Of an answer, the limit that the general loss must keep, and r* with its interval; above all what speaks against it,
@@ -140,7 +140,7 @@ def isoflop_curves(ax: Axes, table: pd.DataFrame, found: IsoFlop) -> Axes:
 
 
 def compute_optimal(ax: Axes, fit: Fit, found: pd.DataFrame, reach: float = 3.0) -> Axes:
-    """The minima of `analysis.decide.isoflop.minima` against compute, with the power law through them and its band.
+    """The minima of `analysis.answers.isoflop.minima` against compute, with the power law through them and its band.
 
     The law is drawn `reach` times beyond the budgets to each side. Bars: the interval of a trusted minimum; minima
     outside the range of their points are not drawn.

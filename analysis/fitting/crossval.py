@@ -1,6 +1,6 @@
 """Does a law predict what it has not seen? The parts of a table to leave out, and a law fitted without each.
 
-Between `analysis.fitting.search` and `analysis.decide.compare`, which sets laws side by side on the same folds.
+Between `analysis.fitting.search` and `analysis.answers.compare`, which sets laws side by side on the same folds.
 
     folds = folds_of(table, by="N")                     # each size predicted from the others
     tried = cross_validate(LAWS["dcpt"], table, folds)  # predictions of every fold, (K, n)

@@ -193,7 +193,7 @@ COMPUTE_OPTIMAL = Law(
     starts={"alpha": (0.1, 1.0)},
     bounds={"alpha": EXPONENT},
     source="2203.15556, approach 2, and Llama 3 (2407.21783): best N or D of a budget, from IsoFLOP minima "
-    "(analysis.decide.isoflop); not a loss",
+    "(analysis.answers.isoflop); not a loss",
     read="the paper's section 3.2",
     checked="isoflops_openathena",
 )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.decide.schedule import SCALABLE, drawn
+from analysis.answers.schedule import SCALABLE, drawn
 from analysis.formulas.expressions import names_in
 from analysis.formulas.formula import Array
 from analysis.results.curves import DECAY, add_schedules, jumps, logged

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.decide.compare import Comparison, compare
+from analysis.answers.compare import Comparison, compare
 from analysis.figures import fits
 from analysis.fitting.fit import LEVEL, Fit, objective_of
 from analysis.fitting.objective import row_weights

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.decide.answer import Answer, check_amounts, check_loss, check_share, limit_of
-from analysis.decide.optimise import compute_allocation, critical_share, domain_ability, limited_domain
+from analysis.answers.answer import Answer, check_amounts, check_loss, check_share, limit_of
+from analysis.answers.optimise import compute_allocation, critical_share, domain_ability, limited_domain
 from analysis.fitting.fit import Fit
 from analysis.laws.library import LAWS
 from harness.core.errors import InputError

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.decide.compare import compare
+from analysis.answers.compare import compare
 from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from analysis.laws.library import DCPT, DCPT_L1

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.decide.isoflop import grid, minima, optimal, power_law, read_off, scatter
+from analysis.answers.isoflop import grid, minima, optimal, power_law, read_off, scatter
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.laws.library import LAWS

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.decide.answer import Answer
-from analysis.decide.ensemble import ensembles, solve, status_of
-from analysis.decide.optimise import compute_allocation, critical_share, curves, domain_ability, limited_domain
+from analysis.answers.answer import Answer
+from analysis.answers.ensemble import ensembles, solve, status_of
+from analysis.answers.optimise import compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
 from analysis.formulas.formula import Array

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 import pytest
 
-from analysis.decide.schedule import choose_schedule, lr_curve
+from analysis.answers.schedule import choose_schedule, lr_curve
 from analysis.fitting.fit import Fit
 from analysis.formulas.formula import Array
 from analysis.laws.law import Law

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.decide.ensemble import settled
-from analysis.decide.optimise import compute_allocation, critical_share, domain_ability
-from analysis.decide.simplex import best_mixture
+from analysis.answers.ensemble import settled
+from analysis.answers.optimise import compute_allocation, critical_share, domain_ability
+from analysis.answers.simplex import best_mixture
 from analysis.formulas.formula import Array
 from analysis.laws.law import Law
 from analysis.laws.library import DCPT, LAWS, find

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.decide.simplex import best_mixture
+from analysis.answers.simplex import best_mixture
 from analysis.fitting.fit import Fit, fit_law
 from analysis.formulas.formula import Array
 from analysis.laws.library import LAWS, find

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
+from analysis.answers.isoflop import optimal
 from analysis.commands.isoflop import to_budgets
-from analysis.decide.isoflop import optimal
 from harness.core.errors import InputError
 from tests.called import document, refused
 from tests.reference import reference

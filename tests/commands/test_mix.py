@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
-from analysis.commands.decide import answer_lines, warning_lines
-from analysis.decide.optimise import critical_share
+from analysis.answers.optimise import critical_share
+from analysis.commands.mix import answer_lines, warning_lines
 from analysis.fitting.fit_file import from_document, read_fit
 from harness.core.errors import InputError
 from tests.called import document, refused

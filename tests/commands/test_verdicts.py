@@ -11,8 +11,8 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.fitting.fit_file import to_document
+from tests.answers.test_answer import pair
 from tests.called import refused
-from tests.decide.test_answer import pair
 
 LIMIT = ["--N", "1.8e9", "--D", "1e10", "--tolerance", "0.03", "--base-loss"]
 

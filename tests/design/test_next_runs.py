@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.decide.ensemble import Ensemble
-from analysis.decide.optimise import domain_ability
-from analysis.decide.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
+from analysis.answers.ensemble import Ensemble
+from analysis.answers.optimise import domain_ability
+from analysis.answers.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
 from analysis.design.candidates import (
     SHARES,
     Candidate,

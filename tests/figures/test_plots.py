@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.decide.answer import Answer
-from analysis.decide.isoflop import grid, power_law, read_off
+from analysis.answers.answer import Answer
+from analysis.answers.isoflop import grid, power_law, read_off
 from analysis.figures import plots
 from analysis.figures.style import ordered, save
 from analysis.fitting.fit import Fit, fit_law, objective_of

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from analysis.answers.isoflop import optimal
 from analysis.commands.laws import every_law
-from analysis.decide.isoflop import optimal
 from analysis.fitting.fit import check_rows, objective_of
 from analysis.fitting.objective import Loss
 from analysis.fitting.search import search

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.commands.decide import warning_lines
 from analysis.commands.fit import fit_lines
+from analysis.commands.mix import warning_lines
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.fit_file import from_document, to_document
 from analysis.fitting.objective import Loss

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
-from analysis.decide.schedule import lr_curve
+from analysis.answers.schedule import lr_curve
 from analysis.laws.library import LAWS
 from analysis.results.curves import add_schedules
 from tests.called import document, refused
