@@ -14,9 +14,9 @@ from harness.config.corpora import remote_patterns, tokenizers
 from harness.config.fields import Config
 from harness.core.errors import InputError
 from harness.core.units import size
+from harness.formats.servers import UnreachableError
 from harness.model import checkpoints
 from harness.texts.listings import kept, resolve
-from harness.texts.remote import UnreachableError
 
 
 def list_corpora(configs: Iterable[Config], stores: list[Path], *, only_shown: bool) -> None:
@@ -41,13 +41,12 @@ def list_corpora(configs: Iterable[Config], stores: list[Path], *, only_shown: b
 
 
 def _resolve_tokenizer(field: str, repository: str, root: Path) -> None:
-    from harness.model import hub, hub_client
+    from harness.model import hub
 
     try:
         hub.resolve(repository, "", root)
     except InputError as error:
-        kind = UnreachableError if isinstance(error, hub_client.UnreachableError) else InputError
-        raise kind(field, error.value, error.why, error.remedy) from None
+        raise type(error)(field, error.value, error.why, error.remedy) from None
 
 
 @contextlib.contextmanager

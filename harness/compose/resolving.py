@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.config.fields import Config, flag
 from harness.config.start import moves, named_checkpoint
 from harness.core.errors import InputError
+from harness.formats.servers import UnreachableError
 from harness.model.checkpoints import Resolved, described, kept, missing
 
 
@@ -58,7 +59,6 @@ def _ask(
     named: tuple[str, str], known: Resolved | None, root: Path, *, allow_pickled: bool, run: bool
 ) -> Resolved | None:
     from harness.model.hub import resolve, resolve_again
-    from harness.model.hub_client import UnreachableError
 
     label = "@".join(part for part in named if part)
     try:

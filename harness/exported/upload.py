@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from harness.core.errors import InputError
+from harness.formats.servers import Trouble
 from harness.model.hub_client import Repository
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -51,11 +52,11 @@ class _Target(Repository):
         super().__init__(name, "")
         self.folder = folder
 
-    def _refusal(self, error: Exception, kind: str, status: int | None, doing: str) -> InputError:  # noqa: ARG002
-        if kind == "offline":
+    def _refusal(self, error: Exception, trouble: Trouble, doing: str) -> InputError:  # noqa: ARG002
+        if trouble.kind == "offline":
             why = "HF_HUB_OFFLINE keeps from any network"
-        elif status is not None:
-            why = REFUSED.get(status, f"the hub answers {status}")
+        elif trouble.status is not None:
+            why = REFUSED.get(trouble.status, f"the hub answers {trouble.status}")
         elif type(error).__name__ == "LocalTokenNotFoundError":
             why = "no token is known (HF_TOKEN)"
         else:

@@ -8,7 +8,7 @@ states. The weights follow when something is to be trained from them. No code of
     found = resolve("someone/tiny", "main", root)    # checkpoints.Resolved; its folder lies below root/checkpoints
     fetch(found.folder)                              # the weights, each checked against its SHA-256
 
-Refusals are InputErrors of field `path` in one line; `hub_client.UnreachableError` where no hub answers.
+Refusals are InputErrors of field `path` in one line; `servers.UnreachableError` where no hub answers.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from typing import Any
 from harness.core.errors import InputError
 from harness.core.files import flush, nearest_existing, remove_leavings, sha256, temporary_name
 from harness.core.units import size
+from harness.formats.servers import UnreachableError, of_the_disk
 from harness.model.checkpoints import CHECKPOINTS, Resolved, described, folder_for, keep, missing
 from harness.model.headers import read_file_header
-from harness.model.hub_client import Repository, UnreachableError, of_the_disk
+from harness.model.hub_client import Repository
 from harness.model.pretrained import INDEX, SINGLE, content_of, read_config, shape_facts
 
 # What is fetched beside the weights, where it is there: a run needs the first two, an export the others.

@@ -11,29 +11,22 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import errno
 import logging
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.core.errors import InputError
 from harness.core.files import flush, sha256, temporary_name
+from harness.formats import servers
+from harness.formats.servers import Trouble, UnreachableError, of_the_disk, patiently, who_may_read
 from harness.model.headers import read_header
 
-WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before another try
-LONGEST_WAIT = 60.0  # that a server may ask for
-BUSY = (408, 429, 500, 502, 503, 504)
 ANSWER_SECONDS = 30.0
 T = TypeVar("T")
-
-
-class UnreachableError(InputError):
-    """No hub answered: HF_HUB_OFFLINE is set, there is no network, or nothing at HF_ENDPOINT."""
 
 
 class Repository:
@@ -93,18 +86,12 @@ class Repository:
 
     def ask(self, call: Callable[[], T], doing: str = "it was asked for") -> T:
         """The answer, after some tries where the hub is busy or the connection breaks."""
-        for wait in (*WAITS, None):
-            try:
-                with _quietly():
-                    return call()
-            except InputError:
-                raise
-            except Exception as error:  # the client has families of its own, and lets its transport's through
-                kind, status, seconds = _kind(error)
-                if kind not in ("busy", "broke") or wait is None:
-                    raise self._refusal(error, kind, status, doing) from None
-                time.sleep(min(max(wait, seconds), LONGEST_WAIT))
-        raise AssertionError("the last try returns or raises")
+
+        def quiet() -> T:
+            with _quietly():
+                return call()
+
+        return patiently(quiet, lambda error, trouble: self._refusal(error, trouble, doing))
 
     def refused(self, why: str, remedy: str) -> InputError:
         return InputError("path", self.label, why, remedy)
@@ -146,32 +133,30 @@ class Repository:
 
         return self.ask(once, f"the header of {name} was read")
 
-    def _refusal(self, error: Exception, kind: str, status: int | None, doing: str) -> InputError:
+    def _refusal(self, error: Exception, trouble: Trouble, doing: str) -> InputError:
+        kind, status = trouble.kind, trouble.status
         if kind == "offline":
             why = "is no folder here, is not whole in this store, and HF_HUB_OFFLINE is set"
             return UnreachableError("path", self.label, why, "unset it once, or run it where there is a network")
         if kind == "unreachable":
-            why = f"is no folder here, is not whole in this store, and no hub answers ({_reason(error)})"
+            why = f"is no folder here, is not whole in this store, and no hub answers ({trouble.name})"
             return UnreachableError("path", self.label, why, "check the network, proxies and HF_ENDPOINT")
         if kind == "busy":
-            why = f"the hub answered {status} when {doing}, {len(WAITS) + 1} times"
+            why = f"the hub answered {status} when {doing}, {len(servers.WAITS) + 1} times"
             return self.refused(why, "try again later: what was fetched is kept")
         if kind == "broke":
-            why = f"the connection broke when {doing} ({_reason(error)})"
+            why = f"the connection broke when {doing} ({trouble.name})"
             return self.refused(why, "run the command again: it goes on where it stopped")
         if kind == "no revision":
             return self.refused("the repository has no such revision", self._near())
         if kind == "no file":
             return self.refused(f"the hub has lost the file when {doing}", "give revision=, to resolve it again")
         if kind == "closed":
-            from huggingface_hub import get_token
-
             why = f"is no folder here, and the hub answers {status}: it has no such repository, or a closed one"
-            own = "the token that is set may not read it" if get_token() else "set HF_TOKEN if it is closed"
-            return self.refused(why, f"check the name; {own}")
+            return self.refused(why, who_may_read())
         if isinstance(error, OSError) and error.errno is not None:
             return of_the_disk(error, Path("."))
-        return self.refused(f"the hub's answer is of no use ({_reason(error)})", "check the name and HF_ENDPOINT")
+        return self.refused(f"the hub's answer is of no use ({trouble.name})", "check the name and HF_ENDPOINT")
 
     def _near(self) -> str:
         """The revisions it has that are called alike."""
@@ -183,46 +168,6 @@ class Repository:
             if near := difflib.get_close_matches(self.revision, names, n=3, cutoff=0.5):
                 return f"did you mean {' or '.join(near)}?"
         return "give one that it has, or leave it out"
-
-
-def _kind(error: BaseException) -> tuple[str, int | None, float]:
-    """What went wrong, the HTTP status, and the seconds that the server asks to wait."""
-    chain: list[BaseException] = []
-    while error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__ or error
-    names = {type(one).__name__ for one in chain}
-    if "OfflineModeIsEnabled" in names:
-        return "offline", None, 0.0
-    response = next((found for one in chain if (found := getattr(one, "response", None)) is not None), None)
-    status = getattr(response, "status_code", None)
-    if status in BUSY:
-        asked = str(response.headers.get("Retry-After", "")) if response is not None else ""
-        return "busy", status, float(asked) if asked.isdigit() else 0.0
-    if "RevisionNotFoundError" in names:
-        return "no revision", status, 0.0
-    if "RemoteEntryNotFoundError" in names:
-        return "no file", status, 0.0
-    if status in (401, 403, 404):
-        return "closed", status, 0.0
-    if names & {"ConnectError", "ConnectTimeout", "ProxyError"}:
-        return "unreachable", None, 0.0
-    transport = any(type(one).__module__.partition(".")[0].startswith(("httpx", "httpcore")) for one in chain)
-    if status is None and (transport or "Consistency check failed" in str(chain[0])):
-        return "broke", None, 0.0
-    return "other", status, 0.0
-
-
-def _reason(error: BaseException) -> str:
-    """The kind of an error alone: a message may hold a URL, and that a password."""
-    return type(error.__cause__ or error).__name__
-
-
-def of_the_disk(error: OSError, folder: Path) -> InputError:
-    """What the file system refuses, of field `root`."""
-    if error.errno == errno.ENOSPC:
-        return InputError("root", folder, "no space is left on the disk", "free some, and run the command again")
-    return InputError("root", error.filename or folder, f"cannot be written ({error.strerror})", "name another root")
 
 
 @contextlib.contextmanager

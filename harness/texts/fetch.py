@@ -17,11 +17,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from harness.core import files
 from harness.core.errors import InputError
 from harness.core.identity import digest
+from harness.formats.servers import trouble_of
 from harness.texts.listed import ListedFile
 from harness.texts.listings import current
 
@@ -89,7 +90,7 @@ def _complete(file: ListedFile, part: IO[bytes], field: str, progress: Callable[
         except Exception as error:  # each file system of fsspec has errors of its own
             part.flush()
             failed = 1 if part.seek(0, os.SEEK_END) > have else failed + 1
-            if _status(error) in (401, 403, 404):
+            if trouble_of(error).status in (401, 403, 404):
                 raise _refused(file, field, error, _CLOSED) from None
             if failed >= ATTEMPTS:
                 raise _refused(file, field, error, "run the command again: it goes on where this one ended") from None
@@ -135,16 +136,9 @@ def _git_blob(path: Path) -> str:
 
 
 def _refused(file: ListedFile, field: str, error: BaseException, remedy: str) -> InputError:
-    status = _status(error)
+    status = trouble_of(error).status
     told = f"answer {status}" if status else (str(error).splitlines() or [type(error).__name__])[0]
     return InputError(field, file.name, f"cannot be fetched ({told})", remedy)
-
-
-def _status(error: BaseException) -> int | None:
-    """The status of an HTTP answer, if the error is one."""
-    answer: Any = getattr(error, "response", None)
-    found = getattr(answer, "status_code", None) or getattr(error, "status", None)
-    return found if isinstance(found, int) else None
 
 
 @contextlib.contextmanager

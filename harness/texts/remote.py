@@ -5,7 +5,7 @@ other URL through the file system that fsspec has for its scheme. `harness.texts
 
     ask("corpus.pile.files", "hf://datasets/a/b/train/*.jsonl.zst", "files")        # list of ListedFile
 
-Refusals are InputErrors in one line; none shows a token. `UnreachableError`: nobody answered.
+Refusals are InputErrors in one line; none shows a token. `servers.UnreachableError`: nobody answered.
 """
 
 from __future__ import annotations
@@ -13,25 +13,21 @@ from __future__ import annotations
 import datetime
 import glob
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from harness.core.errors import InputError
+from harness.formats import servers
 from harness.formats.reading import SUFFIXES, suffix_of
+from harness.formats.servers import Trouble, UnreachableError, patiently, who_may_read
 from harness.texts.listed import ListedFile
 
 PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs", "sftp": "paramiko", "ssh": "paramiko"}
-WAITS = (1.0, 2.0, 4.0)  # seconds before a busy server is asked again
 MEGATRON = (".bin", ".idx")
 _VERSIONS = ("etag", "checksum", "md5", "content-md5", "md5hash", "crc32c", "sha256")  # what a server calls them
 _TIMES = ("lastmodified", "last-modified", "last_modified", "mtime", "updated", "created")
 T = TypeVar("T")
-
-
-class UnreachableError(InputError):
-    """No server answered: there is no network, HF_HUB_OFFLINE is set, or nothing is at that address."""
 
 
 def ask(field: str, pattern: str, kind: str) -> list[ListedFile]:
@@ -178,59 +174,31 @@ def _matcher(path: str) -> Callable[[str], bool]:
 
 def _asked(field: str, url: str, ask: Callable[[], T]) -> T:
     """The answer, after some tries where the server is busy; its refusals as one line each."""
-    for wait in (*WAITS, None):
-        try:
-            return ask()
-        except InputError:
-            raise
-        except Exception as error:  # each file system of fsspec has errors of its own
-            status = _status(error)
-            if status not in (408, 429, 500, 502, 503, 504) or wait is None:
-                raise _refusal(field, url, error, status) from None
-            time.sleep(wait)
-    raise AssertionError("the last try returns or raises")
+    return patiently(ask, lambda error, trouble: _refusal(field, url, error, trouble))
 
 
-def _refusal(field: str, url: str, error: Exception, status: int | None) -> InputError:
-    names = {type(one).__name__ for one in _chain(error)}
-    if "OfflineModeIsEnabled" in names:
+def _refusal(field: str, url: str, error: Exception, trouble: Trouble) -> InputError:
+    kind, status = trouble.kind, trouble.status
+    if kind == "offline":
         return UnreachableError(field, url, "was never listed, and HF_HUB_OFFLINE is set", "unset it once")
-    if status in (408, 429, 500, 502, 503, 504):
-        return InputError(field, url, f"the server answered {status}, {len(WAITS) + 1} times", "try again later")
-    if names & {"EntryNotFoundError", "RemoteEntryNotFoundError"}:
+    if kind == "busy":
+        return InputError(
+            field, url, f"the server answered {status}, {len(servers.WAITS) + 1} times", "try again later"
+        )
+    if kind == "no file":
         return InputError(field, url, "matches no file", "the repository has no such folder")
-    if "RevisionNotFoundError" in names:
+    if kind == "no revision":
         return InputError(field, url, "the repository has no such revision", "give one that it has after @")
-    if status in (401, 403, 404) and url.startswith("hf://"):
-        from huggingface_hub import get_token
-
-        own = "the token that is set may not read it" if get_token() else "set HF_TOKEN if it is closed"
+    if kind == "closed" and url.startswith("hf://"):
         why = f"the hub answers {status}: it has no such repository, or a closed one"
-        return InputError(field, url, why, f"check the name; {own}")
+        return InputError(field, url, why, who_may_read())
     if status in (401, 403):
         return InputError(
             field, url, f"the server answers {status}: it is closed", "give it credentials, or download it"
         )
-    if status == 404 or "FileNotFoundError" in names:
+    if status == 404 or isinstance(error, FileNotFoundError):
         return InputError(field, url, "no such file there", "check the URL")
-    if names & {"ConnectError", "ConnectTimeout", "ProxyError", "ClientConnectorError", "ConnectionError", "gaierror"}:
-        kind = next(iter(names & {"ConnectTimeout", "ProxyError"}), "no connection")
-        return UnreachableError(field, url, f"was never listed, and no server answers ({kind})", "check the network")
-    return InputError(field, url, f"the server's answer is of no use ({type(error).__name__})", "check the URL")
-
-
-def _status(error: BaseException) -> int | None:
-    for one in _chain(error):
-        answer = getattr(one, "response", None)
-        status = getattr(answer, "status_code", None) or getattr(one, "status", None)
-        if isinstance(status, int):
-            return status
-    return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
+    if kind in ("unreachable", "broke"):
+        why = f"was never listed, and no server answers ({trouble.name})"
+        return UnreachableError(field, url, why, "check the network")
+    return InputError(field, url, f"the server's answer is of no use ({trouble.name})", "check the URL")

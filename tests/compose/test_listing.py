@@ -10,8 +10,8 @@ from harness.compose.compose import collect
 from harness.compose.listing import list_corpora
 from harness.config.corpora import NOT_LISTED
 from harness.config.run import read_run
+from harness.formats.servers import UnreachableError
 from harness.texts.listed import FilesSource
-from harness.texts.remote import UnreachableError
 from tests.hub_server import Hub
 from tests.repository import REPOSITORY
 

@@ -170,7 +170,7 @@ def pushed(tmp_path: Path, words: Path) -> Path:
 
 
 def test_a_hub_serves_what_was_pushed(pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.model.hub_client.WAITS", (0.01,))
+    monkeypatch.setattr("harness.formats.servers.WAITS", (0.01,))
     with Hub() as hub:
         hub.use(monkeypatch, tmp_path, token="hf_writes")
         url = push(pushed, "someone/new", public=False)
@@ -201,7 +201,7 @@ def test_a_hub_serves_what_was_pushed(pushed: Path, tmp_path: Path, monkeypatch:
 def test_a_hub_that_refuses_is_one_line_without_the_token(
     pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None, fault: int | None, message: str
 ) -> None:
-    monkeypatch.setattr("harness.model.hub_client.WAITS", (0.01,))
+    monkeypatch.setattr("harness.formats.servers.WAITS", (0.01,))
     with Hub() as hub:
         hub.use(monkeypatch, tmp_path, token=token)
         if fault:
@@ -218,7 +218,7 @@ def test_a_hub_that_refuses_is_one_line_without_the_token(
 def test_a_hub_that_is_not_reached_is_one_line(
     pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("harness.model.hub_client.WAITS", (0.01,))
+    monkeypatch.setattr("harness.formats.servers.WAITS", (0.01,))
     with Hub() as hub:
         hub.use(monkeypatch, tmp_path, token="hf_writes")
         if how == "offline":

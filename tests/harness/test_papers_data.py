@@ -24,7 +24,7 @@ from harness.core.shipped import CONF
 from harness.corpora import tokenizer
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import open_corpus
-from harness.model import hub_client
+from harness.formats import servers
 from harness.plan.recorded_corpora import corpora_of
 from harness.plan.recorded_runs import program_of
 from harness.program.mixture import counts, integer_weights
@@ -88,7 +88,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             slim[f"{split}/chunk1/example_{split}_{chunk}.jsonl.zst"] = packed(records)
     with Hub() as server:
         server.use(monkeypatch, tmp_path)
-        monkeypatch.setattr(hub_client, "WAITS", (0.0,))
+        monkeypatch.setattr(servers, "WAITS", (0.0,))
         for revision in ("main", "step143000"):
             server.commit("EleutherAI/pythia-14m", model, revision=revision)
         server.commit("EleutherAI/pythia-410m", model)

@@ -21,7 +21,7 @@ from harness.config.start import PUBLISHED, named_checkpoint
 from harness.core.errors import InputError
 from harness.core.shipped import CONF
 from harness.corpora.corpus import open_corpus
-from harness.model import hub_client
+from harness.formats import servers
 from harness.store.store import Store
 from tests.composed import points_of
 from tests.hub_server import Hub
@@ -57,7 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     with Hub() as server:
         server.use(monkeypatch, tmp_path, token=SECRET)
-        monkeypatch.setattr(hub_client, "WAITS", (0.0,))
+        monkeypatch.setattr(servers, "WAITS", (0.0,))
         server.commit("someone/tiny", world / "step0")
         for step in (0, 10_000, 143_000):
             server.commit("EleutherAI/pythia-14m", world / f"step{step}", revision=f"step{step}")

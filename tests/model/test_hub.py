@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from harness.core.errors import InputError
-from harness.model import hub, hub_client
+from harness.formats import servers
+from harness.model import hub
 from harness.model.build import load_checkpoint
 from harness.model.checkpoints import Resolved, kept, missing, repository_of
 from harness.model.pretrained import checkpoint_content, checkpoint_shape_facts
@@ -50,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     with Hub() as server:
         server.use(monkeypatch, tmp_path)
-        monkeypatch.setattr(hub_client, "WAITS", (0.0, 0.0))
+        monkeypatch.setattr(servers, "WAITS", (0.0, 0.0))
         monkeypatch.setattr("time.sleep", lambda _: None)  # the client has waits of its own
         yield server
 
@@ -159,7 +160,7 @@ def test_pickled_weights_are_read_only_when_allowed_and_kept_as_tensors(
         hub.resolve(NAME, "step1", root)
     assert "\n" not in str(caught.value)
     assert server.count("storage") == 0
-    with pytest.raises(hub_client.UnreachableError, match="only a run reads"):
+    with pytest.raises(servers.UnreachableError, match="only a run reads"):
         hub.resolve(NAME, "step1", root, allow_pickled=True, read=False)
     assert not root.exists()
     found = hub.resolve(NAME, "step1", root, allow_pickled=True)
@@ -377,9 +378,9 @@ def test_without_a_network_what_was_resolved_serves(
     server.go_offline(monkeypatch)
     before = server.count()
     assert kept(NAME, "", [tmp_path / "other", tmp_path / "root"]) == found
-    with pytest.raises(hub_client.UnreachableError, match="HF_HUB_OFFLINE is set"):
+    with pytest.raises(servers.UnreachableError, match="HF_HUB_OFFLINE is set"):
         hub.resolve(NAME, "step3", tmp_path / "root")
-    with pytest.raises(hub_client.UnreachableError, match="HF_HUB_OFFLINE is set"):
+    with pytest.raises(servers.UnreachableError, match="HF_HUB_OFFLINE is set"):
         hub.fetch(found.folder)
     assert server.count() == before
 
@@ -387,7 +388,7 @@ def test_without_a_network_what_was_resolved_serves(
 def test_no_hub_at_all_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with Hub() as gone:
         gone.use(monkeypatch, tmp_path)
-    with pytest.raises(hub_client.UnreachableError, match=r"no hub answers \(ConnectError\); check the network"):
+    with pytest.raises(servers.UnreachableError, match=r"no hub answers \(ConnectError\); check the network"):
         hub.resolve(NAME, "", tmp_path / "root")
 
 

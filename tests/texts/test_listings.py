@@ -11,9 +11,9 @@ import fsspec  # type: ignore[import-untyped]
 import pytest
 
 from harness.core.errors import InputError
+from harness.formats.servers import UnreachableError
 from harness.texts.listed import ListedFile
 from harness.texts.listings import current, kept, local_listing, resolve
-from harness.texts.remote import UnreachableError
 from tests.hub_server import Hub
 
 PILE = {f"train/{n:02}.jsonl.zst": bytes([n]) * 40 for n in range(3)} | {"val.jsonl.zst": b"v", "README.md": b"r"}
