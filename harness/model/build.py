@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
 from harness.core.errors import InputError
+from harness.model.headers import read_file_header
 from harness.model.pretrained import read_config, weight_files
 from harness.program.shape import ModelShape
 
@@ -110,25 +112,38 @@ def load_checkpoint(path: str | Path) -> PreTrainedModel:
 
 
 def check_checkpoint(path: str | Path) -> None:
-    """Do the names and shapes in the folder's headers make the model of its config? No weight is read. InputError."""
-    _loaded(path, device_map={"": "meta"})
+    """`check_tensors` of a folder. No weight is read."""
+    folder = Path(path).expanduser()
+    read_config(path)
+    held = [read_file_header(path, file) for file in weight_files(path)]
+    check_tensors(path, folder, {name: sides for tensors in held for name, sides in tensors.items()})
 
 
-def _loaded(path: str | Path, **options: Any) -> PreTrainedModel:
+def check_tensors(path: object, folder: Path, shapes: Mapping[str, list[int]]) -> None:
+    """InputError, naming `path`, unless tensors of these names and shapes make the model of the folder's config."""
+    with torch.device("meta"):
+        tensors = {name: torch.empty(sides) for name, sides in shapes.items()}
+    _read_model(path, folder, state_dict=tensors, device_map={"": "meta"}, ignore_mismatched_sizes=True)
+
+
+def _loaded(path: str | Path) -> PreTrainedModel:
     read_config(path)  # this and the next refuse, with their reasons, what cannot be loaded
     weight_files(path)
-    folder = Path(path).expanduser()
+    return _read_model(path, Path(path).expanduser(), use_safetensors=True)
+
+
+def _read_model(path: object, folder: Path, **options: Any) -> PreTrainedModel:
+    """The model of a folder's config with the folder's weights, or those of a `state_dict`."""
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         _switch_off_dropout(config)
+        made: Any = AutoModelForCausalLM._model_mapping[type(config)]
         model: PreTrainedModel
         model, report = quietly(
-            AutoModelForCausalLM.from_pretrained,
-            folder,
+            made.from_pretrained,
+            None if "state_dict" in options else folder,
             config=config,
             dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
             **options,
@@ -138,9 +153,11 @@ def _loaded(path: str | Path, **options: Any) -> PreTrainedModel:
         raise InputError("path", path, f"cannot be loaded ({reason})", "give a causal language model") from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report.get(kind):
-            name, kind = min(map(str, report[kind])), kind.split("_")[0]
-            why = f"its weights are not those of its config ({kind}: {name})"
-            raise InputError("path", path, why, "give the folder of a whole causal language model")
+            found, word = min(report[kind]), kind.split("_")[0]
+            if kind == "mismatched_keys":
+                found = f"{found[0]} is {list(found[1])} where the config makes {list(found[2])}"
+            why = f"its weights are not those of its config ({word}: {found})"
+            raise InputError("path", path, why, "give a whole causal language model, with the config of its weights")
     return model
 
 

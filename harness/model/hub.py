@@ -2,8 +2,9 @@
 
 Above `harness.model.checkpoints`, which keeps what was found; imported only where a hub is asked. The settings of
 `huggingface_hub` hold: HF_HOME and its cache, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE. To resolve a revision fetches its
-config, its tokenizer and, by ranges, the headers of its safetensors; the weights' identity is the SHA-256 that the hub
-states. The weights follow when something is to be trained from them. No code of a repository is ever run.
+config, its tokenizer and, by ranges, the headers of its safetensors, which must be those of the config's model; the
+weights' identity is the SHA-256 that the hub states. The weights follow when something is to be trained from them. No
+code of a repository is ever run.
 
     found = resolve("someone/tiny", "main", root)    # checkpoints.Resolved; its folder lies below root/checkpoints
     fetch(found.folder)                              # the weights, each checked against its SHA-256
@@ -129,6 +130,7 @@ def _resolved(hub: Repository, commit: str, root: Path, allow_pickled: bool, rea
         held = {name: _header(hub, commit, folder, name, files[name]["size"]) for name in weights}
         named = json.loads((folder / INDEX).read_text())["weight_map"] if weights != [SINGLE] else None
         facts = shape_facts(hub.label, config, held, named)
+        _check_tensors(hub, folder, held)
         lies = _into_place(folder, folder_for(sums, root))
     content = content_of({name: sums[name] for name in ("config.json", *weights)})
     found = Resolved(hub.name, hub.revision, commit, lies, content, facts)
@@ -190,6 +192,12 @@ def _convert(hub: Repository, entries: Files, commit: str, pickled: list[str], f
     for name in pickled:
         hub.bring(name, commit, originals, entries[name].get("sha256"))
     convert([originals / name for name in pickled], folder, hub.label)
+
+
+def _check_tensors(hub: Repository, folder: Path, held: Mapping[str, dict[str, list[int]]]) -> None:
+    from harness.model.build import check_tensors  # torch: once, since what was resolved is not asked for again
+
+    check_tensors(hub.label, folder, {name: sides for tensors in held.values() for name, sides in tensors.items()})
 
 
 def _header(hub: Repository, commit: str, folder: Path, name: str, length: int) -> dict[str, list[int]]:

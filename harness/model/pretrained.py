@@ -5,7 +5,7 @@ and safetensors (`model.safetensors`, or shards with an index). A plan needs its
 every state trained from it) and its sizes (for cost and limits); both come from here, with every reason why the folder
 cannot be used that its config and the headers of its tensors show. Whether they are the tensors of the model that the
 config describes only transformers knows: `harness.model.build.check_checkpoint` asks it, before anything is trained,
-without reading a weight.
+and of a hub's repository as it is resolved, without reading a weight.
 
     checkpoint_content(path)         # 64 hex digits: the same weights and config anywhere have the same
     checkpoint_shape_facts(path)     # ShapeFacts(vocab_size=50304, parameters=405334016, ...)

@@ -90,10 +90,10 @@ NORM, MLP = "model.norm.weight", "model.layers.0.mlp.down_proj.weight"
     [
         (lambda t: t.pop(NORM), {}, f"missing: {NORM}"),
         (lambda t: t.update(extra=torch.zeros(3)), {}, "unexpected: extra"),
-        (lambda t: t.update({NORM: torch.zeros(8)}), {}, "cannot be loaded"),
-        (lambda t: t.update({MLP: t[MLP].T.contiguous()}), {}, "cannot be loaded"),
+        (lambda t: t.update({NORM: torch.zeros(8)}), {}, f"mismatched: {NORM} is [8] where the config makes [16]"),
+        (lambda t: t.update({MLP: t[MLP].T.contiguous()}), {}, f"mismatched: {MLP} is [32, 16]"),
         (dict, {"num_hidden_layers": 3}, "missing: model.layers.1."),
-        (dict, {"intermediate_size": 10**9}, "cannot be loaded"),
+        (dict, {"intermediate_size": 10**9}, "mismatched: model.layers.0.mlp."),
         (dict, {"num_attention_heads": 0}, "cannot be loaded"),
         (dict, {"hidden_act": "no such function"}, "cannot be loaded"),
         (dict, {"hidden_size": "many"}, "cannot be loaded"),

@@ -10,12 +10,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from harness.core.errors import InputError
@@ -232,6 +232,48 @@ def test_a_repository_without_a_model(server: Hub, folder: Path, tmp_path: Path,
     server.commit(NAME, present)
     with pytest.raises(InputError, match=told):
         hub.resolve(NAME, "", tmp_path / "root")
+
+
+NORM, DENSE = "gpt_neox.final_layer_norm.weight", "gpt_neox.layers.1.attention.dense.weight"
+
+
+@pytest.mark.parametrize("shards", [False, True], ids=["one file", "shards"])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensors: tensors.update({NORM: torch.zeros(33)}), f"mismatched: {NORM} is [33] where the config makes"),
+        (lambda tensors: tensors.pop(DENSE), f"missing: {DENSE}"),
+        (lambda tensors: tensors.update({"head.bias": torch.zeros(3)}), "unexpected: head.bias"),
+    ],
+    ids=["shape", "missing", "extra"],
+)
+def test_tensors_that_are_not_the_configs_are_refused_before_any_is_fetched(
+    server: Hub,
+    folder: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, torch.Tensor]], object],
+    told: str,
+    shards: bool,
+) -> None:
+    place = Path(shutil.copytree(folder, tmp_path / "changed"))
+    tensors = load_file(place / "model.safetensors")
+    change(tensors)
+    names = sorted(tensors)
+    files = {"model.safetensors": names}
+    if shards:
+        (place / "model.safetensors").unlink()
+        files = {"a.safetensors": names[:9], "b.safetensors": names[9:]}
+        index = {"weight_map": {name: file for file, held in files.items() for name in held}}
+        (place / "model.safetensors.index.json").write_text(json.dumps(index))
+    for file, held in files.items():
+        save_file({name: tensors[name] for name in held}, place / file, metadata={"format": "pt"})
+    server.commit(NAME, place)
+    with pytest.raises(InputError) as caught:
+        hub.resolve(NAME, "", tmp_path / "root")
+    assert str(caught.value).startswith(f"path={NAME}: its weights are not those of its config (")
+    assert told in str(caught.value)
+    assert not (tmp_path / "root").exists()
+    assert not list((tmp_path / "hf_home").rglob("*.safetensors")), "headers alone were read"
 
 
 def test_weights_that_are_no_safetensors_are_told_by_their_header(server: Hub, folder: Path, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_busy_hub_is_asked_again_and_then_named(hub: Hub, tmp_path: Path, stat
     hub.fault("GET /api/datasets", status, times=2)
     assert len(resolve("corpus.x.files", [URL], tmp_path / "good").files) == 3
     hub.fault("GET /api/datasets", status, times=1000)
-    assert f"the server answered {status}, 4 times; try again later" in refusal(URL, root=tmp_path)
+    assert f"the server answered {status}, 5 times; try again later" in refusal(URL, root=tmp_path)
 
 
 def test_a_closed_repository_shows_no_token(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
