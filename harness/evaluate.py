@@ -2,9 +2,10 @@
 
 `sets` takes names of corpora (of the run, of conf/corpus, of the folder of `-cd`), parts of them (NAME.PART), NAME=PATH
 and NAME=URL; what the run does not know becomes tokens by the run's own tokenizer. Nothing is trained: rows of further
-corpora, or of more windows, are measured at every stored position of the runs and added to the store; `analysis` shows
-them from then on. The texts and packages that a run was made with need not be there any more for corpora that the store
-holds. `root`, `parent_stores`, `launch` and the keys of `launch` mean what they mean for `python -m harness`.
+corpora, or of more windows, are measured at every stored position of the runs and added to the store (of `sets` also on
+`evaluate.final_windows` where base and run end); `analysis` shows them from then on. The texts and packages that a run
+was made with need not be there any more for corpora that the store holds. `root`, `parent_stores`, `launch` and its
+keys mean what they mean for `python -m harness`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.cli import execute, run_command, store_of
@@ -27,7 +29,15 @@ from harness.model.pretrained import checkpoint_content
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
 from harness.plan.recorded_corpora import corpora_of, further_corpus
-from harness.plan.recorded_runs import Document, checkpoint_path, corpus_names, find_run, point_of, program_of
+from harness.plan.recorded_runs import (
+    Document,
+    checkpoint_path,
+    corpus_names,
+    final_windows,
+    find_run,
+    point_of,
+    program_of,
+)
 from harness.store.history import Measure
 from harness.store.store import Store
 
@@ -90,6 +100,7 @@ def _asking(document: Document, own: dict[str, str], store: Store, folder: Path 
     program, settings = program_of(document), document["config"]["evaluate"]
     given = [(reference("sets", value), value) for value in own.get("sets", "").split(",") if value]
     windows = whole(own, "windows", 1) if "windows" in own else settings["windows"]
+    most = final_windows(document["config"])
     names = corpus_names(document)
     trained = [names[source.corpus] for phase in program.phases for source in phase.sources]
     known = (
@@ -113,14 +124,16 @@ def _asking(document: Document, own: dict[str, str], store: Store, folder: Path 
         asked[one.name] = name, part
     seq_len = program.phases[0].seq_len
     measures = [Measure(shown, recipes[name].key, windows, seq_len, part) for shown, (name, part) in asked.items()]
+    finals = [] if "windows" in own else [replace(one, windows=most, least=windows) for one in measures]
     positions = {int(row["position"]) for row in document["requested"]}
+    ends = positions & {program.steps, document["base_position"]}
     path = checkpoint_path(document, store)
     if 0 in positions and not _root_is_there(document, path):
         positions.remove(0)
-    rows: frozenset[RowKey] = frozenset((position, measure.hash) for position in positions for measure in measures)
-    return point_of(
-        document, recipes, Request(frozenset(), rows, {measure.hash: measure for measure in measures}), path
-    )
+    rows: set[RowKey] = {(position, measure.hash) for position in positions for measure in measures}
+    rows |= {(position, measure.hash) for position in ends & positions for measure in finals}
+    kept = {measure.hash: measure for measure in [*measures, *finals]}
+    return point_of(document, recipes, Request(frozenset(), frozenset(rows), kept), path)
 
 
 def _root_is_there(document: Document, path: str | None) -> bool:

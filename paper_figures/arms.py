@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.results.tables import ends_of, of_curves
 from harness.store.history import FINAL_POSITIONS
 from paper_figures.style import CONSTANT, NO_DECAY, SCRATCH, Look, amount, joined, ordered, times, token_unit
 
@@ -108,7 +109,7 @@ def select_peaks(table: pd.DataFrame, same_data: bool = False) -> pd.DataFrame:
 
 def curve(arm: Arm, role: str) -> Curve:
     """The loss of one role at the positions that all seeds of an arm have."""
-    rows = arm.table[arm.table.role == role]
+    rows = of_curves(arm.table[arm.table.role == role])
     seeds = rows.run.nunique()
     at = rows.groupby("D").loss.agg(["mean", "min", "max", "count"])
     at = at[at["count"] == seeds]
@@ -116,16 +117,36 @@ def curve(arm: Arm, role: str) -> Curve:
 
 
 def finals(arm: Arm, role: str) -> Any:
-    """Final loss of each run of an arm: the mean of its last three evaluations after the base."""
-    rows = arm.table[(arm.table.role == role) & (arm.table.D > 0)].sort_values("D")
-    return rows.groupby("run").loss.apply(lambda loss: loss.tail(FINAL_POSITIONS).mean()).to_numpy()
+    """Final loss of each run of an arm, see `how_final`."""
+    return ends_of(arm.table[arm.table.role == role]).sort_values("run").loss.to_numpy()
 
 
-def base_loss(arms: Sequence[Arm], role: str) -> float | None:
-    """Loss of the base, the mean over its seeds; None if all arms are from scratch."""
+def even(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of one figure: with the rows of ends if all of its runs have them, else without, so that all final
+    losses are taken alike."""
+    return table if ends_of(table).alone.all() else of_curves(table)
+
+
+def how_final(arms: Sequence[Arm]) -> str:
+    """What the final losses of a figure are, for its caption."""
+    found = ends_of(pd.concat([arm.table for arm in arms]))
+    if not found.alone.all():
+        return f"mean of the last {FINAL_POSITIONS} evaluations"
+    return f"at the last position, on {found.windows.max():,} windows"
+
+
+def base_loss(arms: Sequence[Arm], role: str, *, final: bool = False) -> float | None:
+    """Loss of the base, the mean over its seeds; None if all arms are from scratch. `final`: on the windows of final
+    losses, not of curves."""
     rows = pd.concat([arm.table for arm in arms])
-    rows = rows[(rows.role == role) & (rows.D == 0) & (rows.start != "scratch")].drop_duplicates("base_address")
-    return None if rows.empty else float(rows.loss.mean())
+    rows = rows[(rows.role == role) & (rows.start != "scratch")]
+    if rows.empty:
+        return None
+    if final:
+        found = ends_of(rows).merge(rows[["run", "base_address"]].drop_duplicates(), on="run")
+        return float(found.drop_duplicates("base_address").base.mean())
+    rows = of_curves(rows)
+    return float(rows[rows.D == 0].drop_duplicates("base_address").loss.mean())
 
 
 def draw_curves(axes: Axes, arms: Sequence[Arm], role: str, *, until: float = 1.0) -> None:
@@ -177,9 +198,9 @@ def crop(axes: Axes, arms: Sequence[Arm], role: str, after: float) -> bool:
     return True
 
 
-def draw_base(axes: Axes, arms: Sequence[Arm], role: str) -> None:
+def draw_base(axes: Axes, arms: Sequence[Arm], role: str, *, final: bool = False) -> None:
     """A dotted line across at the loss of the base."""
-    loss = base_loss(arms, role)
+    loss = base_loss(arms, role, final=final)
     if loss is not None:
         axes.axhline(loss, color="0.35", linewidth=0.8, linestyle=(0, (1, 2)), label="base", zorder=1)
 

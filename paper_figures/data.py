@@ -25,7 +25,7 @@ WHOLE = ("N", "N_total", "base_tokens", "run_tokens", "warmup_tokens", "seed", "
 
 @dataclass(frozen=True)
 class Results:
-    """Measurements of runs that are done, and one row of facts for each run that is not."""
+    """Measurements of runs that are done, those of their ends among them, and one row of facts for each that is not."""
 
     table: pd.DataFrame
     lacking: pd.DataFrame
@@ -44,7 +44,8 @@ def from_store(root: str | Path, sweeps: Sequence[str] | None, overrides: Sequen
     lacking = [run for run in runs if run.status != "done"]
     facts = pd.DataFrame([{**{name: getattr(r.facts, name) for name in SHARED}, "status": r.status} for r in lacking])
     source = f"{root}" if sweeps is None else f"{' '.join(sweeps)} in {root}"
-    return Results(table_of([run for run in runs if run.status == "done"]), facts.reindex(columns=COLUMNS), source)
+    done = table_of([run for run in runs if run.status == "done"], ends=True)
+    return Results(done, facts.reindex(columns=COLUMNS), source)
 
 
 def frozen(name: str) -> Results:

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from harness.core.errors import InputError
-from paper_figures import data, report, style
+from paper_figures import arms, data, report, style
 from paper_figures.data import Results
 
 SPLIT = ("scale", "model", "shift", "run_tokens")  # runs that differ in these are never in one figure
@@ -53,7 +53,7 @@ def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[rep
         note = f"{name}: no run of it in {results.source}"
     drawn = []
     for suffix, part in _settings(table, getattr(module, "SPLIT", SPLIT)):
-        figure = module.draw(part)
+        figure = module.draw(arms.even(part))
         paths = style.save(figure, out, name + suffix)
         print(paths[0])
         drawn.append(report.Drawn(name + suffix, paths[1], style.caption_of(figure)))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.results.tables import ends_of
 from paper_figures import arms, style
 from paper_figures.arms import Arm
 from paper_figures.style import Look
@@ -69,10 +70,10 @@ def arms_of(table: pd.DataFrame) -> list[tuple[str, list[Arm]]]:
 
 def differences(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
     """Forgetting and adaptation of each run of an arm (adaptation is empty on the same data)."""
-    base = arm.table[arm.table.D == 0].set_index("run").sort_index()
-    forgetting = arms.finals(arm, "upstream") - base[base.role == "upstream"].loss.to_numpy()
-    downstream = base[base.role == "downstream"].loss.to_numpy()
-    return forgetting, downstream - arms.finals(arm, "downstream") if len(downstream) else np.array([])
+    upstream, downstream = (
+        ends_of(arm.table[arm.table.role == role]).sort_values("run") for role in ("upstream", "downstream")
+    )
+    return (upstream.loss - upstream.base).to_numpy(), (downstream.base - downstream.loss).to_numpy()
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -108,7 +109,7 @@ def draw(table: pd.DataFrame) -> Figure:
     shifted = [arm for arm in everything if arm.look is MIXED]
     words = [
         "What each choice costs upstream and gains downstream. Forgetting: final upstream loss minus the base's.",
-        "Adaptation: the base's downstream loss minus the final one. Final: mean of the last 3 evaluations; nats per",
+        f"Adaptation: the base's downstream loss minus the final one. Final: {arms.how_final(everything)}; nats per",
         "token. Unless said otherwise: warm-up 1 %, re-warmed to 1× the base's peak, re-decayed to a tenth of it, no",
         "replay (open circles: that very arm). Same data: upstream continued on unseen windows, where adaptation is",
         "forgetting with the other sign. From scratch has neither.",

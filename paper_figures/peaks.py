@@ -20,7 +20,7 @@ def draw(table: pd.DataFrame, role: str) -> Figure:
     cut = arms.crop(left, drawn, role, CROP)
     if role == "upstream":
         arms.draw_base(left, drawn, role)
-        arms.draw_base(right, drawn, role)
+        arms.draw_base(right, drawn, role, final=True)
     left.set_ylabel(arms.loss_of(drawn, role))
     grid = [arm.value for arm in drawn if arm.value is not None]
     arms.draw_finals(right, drawn, role, math.log2)
@@ -33,7 +33,7 @@ def draw(table: pd.DataFrame, role: str) -> Figure:
     words = [
         f"Peak learning rate, {role} loss. Validation loss on {table.iloc[0][role]} (nats per token) along continual",
         "pre-training that is re-warmed over 1 % of its tokens to multiples of the base's peak and re-decayed to a",
-        "tenth of that, against baselines. Final loss: mean of the last 3 evaluations; lines across are the baselines.",
+        f"tenth of that, against baselines. Final loss: {arms.how_final(drawn)}; lines across are the baselines.",
         arms.learning_rates(drawn),
         arms.setting(drawn),
         "The steep beginning is cut off." if cut else "",

@@ -38,7 +38,7 @@ def draw(table: pd.DataFrame) -> Figure:
     words = [
         "Warm-up length. Validation loss (nats per token) of both corpora along continual pre-training with",
         "warm-ups of different lengths (share of the run), then re-decayed by a cosine to a tenth of the peak. Final",
-        "loss: mean of the last 3 evaluations.",
+        f"loss: {arms.how_final(lengths)}.",
         arms.learning_rates(lengths),
         arms.setting(lengths),
         "In the middle the steep beginning is cut off." if cut else "",

@@ -25,8 +25,8 @@ def draw(table: pd.DataFrame) -> Figure:
         arms.draw_finals(row[1], drawn, role, lambda share: float(shares.index(share)))
         row[0].set_ylabel(arms.loss_of(drawn, role))
         row[1].set_xticks(range(len(shares)), [f"{100 * share:g}" for share in shares])
-    for panel in axes[1]:
-        arms.draw_base(panel, drawn, "upstream")
+    for panel, final in zip(axes[1], (False, True), strict=True):
+        arms.draw_base(panel, drawn, "upstream", final=final)
     axes[0][0].set_xlabel("")
     axes[1][1].set_xlabel("replay (% of the stream)")
     axes[0][0].set_title("along the run")
@@ -34,7 +34,7 @@ def draw(table: pd.DataFrame) -> Figure:
     style.legend_above(figure, axes[1][0], min(len(drawn) + 1, 4))
     words = [
         "Replay. Validation loss (nats per token) of both corpora when a share of the stream of sequences is drawn",
-        "from upstream; the number of tokens is the same for all. Final loss: mean of the last 3 evaluations. Dotted:",
+        f"from upstream; the number of tokens is the same for all. Final loss: {arms.how_final(drawn)}. Dotted:",
         "the upstream loss of the base.",
         arms.learning_rates(drawn),
         arms.setting(drawn),

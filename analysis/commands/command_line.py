@@ -142,7 +142,21 @@ def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
         lines.append(
             f"the losses of {other} runs are on other windows, or of fewer evaluations, than they asked for: show"
         )
+    lines += _how_final(entries)
     return [*lines, f"{len(runs)} runs: " + (", ".join(f"{n} {status}" for status, n in counts) or "none is recorded")]
+
+
+def _how_final(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the losses of a table are: one line, none without a loss."""
+    measured = [
+        [on for corpus, on in e["measured"].items() if corpus in (e["upstream"], e["downstream"])] for e in entries
+    ]
+    means = sum(any(on["is"] == "mean" for on in each) for each in measured)
+    windows = sorted({on["windows"] for each in measured for on in each if on["is"] == "end"})
+    if not windows:
+        return ["losses: mean of the last evaluations"] if means else []
+    among = f"; in {means} of {len(entries)} runs the mean of the last evaluations on fewer" if means else ""
+    return [f"losses: of the last position, on {' or '.join(map(str, windows))} windows{among}"]
 
 
 def _otherwise(run: RunRecord, entry: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from harness.core import units
 from harness.core.errors import InputError
 from harness.core.identity import rounded
 from harness.measure.request import RowKey, part_weights
-from harness.plan.recorded_runs import corpus_names, program_of
+from harness.plan.recorded_runs import corpus_names, final_windows, program_of
 from harness.program.mixture import counts
 
 Document = Mapping[str, Any]  # a run.json
@@ -57,7 +57,13 @@ class Facts:
     optimizer_state: str
     seed: int
     shares: Mapping[str, float]  # of continual pre-training, by corpus name
-    windows: Mapping[str, str]  # corpus -> hash of the windows that its losses are of
+    windows: Mapping[str, str]  # corpus -> hash of the windows that its curve is of
+    finals: Mapping[str, str]  # the same of its losses where base and run end, if these are on others
+
+    @property
+    def measures(self) -> list[tuple[str, str]]:
+        """(corpus, hash) of every set of windows: those of curves, then those of ends."""
+        return [*self.windows.items(), *self.finals.items()]
 
 
 def folder_name(document: Document) -> str:
@@ -81,6 +87,7 @@ def facts(document: Document, rows: frozenset[RowKey], windows: int | None = Non
     warmup = warmup_steps(program, base)
     upstream, downstream = document["upstream"], document["downstream"]
     tokens = program.tokens(program.steps) - program.tokens(base)
+    hashes = _windows(document["measures"], rows, settings, windows)
     return Facts(
         run=folder_name(document),
         key=document["key"],
@@ -108,7 +115,8 @@ def facts(document: Document, rows: frozenset[RowKey], windows: int | None = Non
         optimizer_state=settings["optimizer_state"],
         seed=int(settings["seed"]),
         shares=share,
-        windows=_windows(document["measures"], rows, settings, windows),
+        windows=hashes,
+        finals={} if windows is not None else _finals(document["measures"], rows, settings, hashes),
     )
 
 
@@ -129,9 +137,24 @@ def _windows(
     return chosen
 
 
-def own_windows(measure: Mapping[str, Any], settings: dict[str, Any]) -> int:
-    """On how many windows the run itself measures this corpus or part, whatever was measured of it later."""
-    windows, part = int(settings["evaluate"]["windows"]), measure.get("part")
+def _finals(
+    measures: Mapping[str, Any], rows: frozenset[RowKey], settings: dict[str, Any], curves: Mapping[str, str]
+) -> dict[str, str]:
+    """Of each corpus the windows that the run itself measures where it and its base end, if the curve's are others."""
+    asked = set(_often(rows)) - set(curves.values())
+    most = final_windows(settings)
+    found = {
+        measures[hash_]["corpus"]: hash_
+        for hash_ in sorted(asked)
+        if measures[hash_]["windows"] == own_windows(measures[hash_], settings, most)
+    }
+    return {corpus: found[corpus] for corpus in curves if corpus in found}
+
+
+def own_windows(measure: Mapping[str, Any], settings: dict[str, Any], windows: int | None = None) -> int:
+    """On how many windows the run itself measures this corpus or part, whatever was measured of it later: of
+    `windows` of its corpus, by default those of `evaluate.windows`."""
+    windows, part = windows or int(settings["evaluate"]["windows"]), measure.get("part")
     if not part or measure["corpus"] in measured_sets(settings):
         return windows
     name = str(measure["corpus"]).removesuffix(f".{part}")

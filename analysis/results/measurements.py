@@ -3,12 +3,12 @@
 Between `harness.store.store`, which verifies the files and sets damaged ones aside, and `analysis.results.runs`. What
 `Store.rows` does for one state, row by row, is done here for the states of hundreds of runs in one pass.
 
-    arrays, missing = measurements(store, [Wanted(asked, stops, windows) for ...])
+    arrays, missing = measurements(store, [Wanted(asked, stops, measures) for ...])
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,7 +31,7 @@ NUMBERS = (
     "token_count",
     "byte_count",
 )  # fields of a harness.store.history.Row
-# One element a row. `corpus` counts the entries of `Wanted.windows`.
+# One element a row. `corpus` counts the entries of `Wanted.measures`.
 ROWS = np.dtype([(name, "f8" if name == "loss_sum" else "i8") for name in NUMBERS] + [("corpus", "i8")])
 BATCH = 256  # runs at a time: what is needed on the way then stays in the cache of the processor
 _FIRST = HEADER.encode() + b"\n"
@@ -47,7 +47,7 @@ class Wanted:
 
     asked: frozenset[RowKey]  # runs that share the very object are read faster
     stops: Sequence[tuple[int, str]]  # (position, address) of its stored states
-    windows: Mapping[str, str]  # corpus -> hash of the windows its rows are of; those of others only count as found
+    measures: Sequence[tuple[str, str]]  # (corpus, hash of the windows) of its rows; those of others count as found
 
 
 def measurements(store: Store, wanted: Sequence[Wanted]) -> tuple[list[NDArray[np.void]], list[set[RowKey]]]:
@@ -82,9 +82,8 @@ def _batch(store: Store, wanted: Sequence[Wanted]) -> tuple[list[NDArray[np.void
     return _split(history, keys, wanted, found, rows), keys.missing(found)
 
 
-def rows_of(array: NDArray[np.void], windows: Mapping[str, str]) -> list[Row]:
-    """The rows of an array of dtype ROWS as values."""
-    names = list(windows.items())
+def rows_of(array: NDArray[np.void], names: Sequence[tuple[str, str]]) -> list[Row]:
+    """The rows of an array of dtype ROWS as values; `names`: `Wanted.measures`."""
     columns = [array[name].tolist() for name in ("position", "tokens", "corpus", *NUMBERS[2:])]
     return [
         Row(position, tokens, names[corpus][0], count, names[corpus][1], *amounts)
@@ -221,7 +220,7 @@ def _split(
     """Of each run the rows found that are of its windows."""
     numbers = np.full((len(wanted), max(len(keys.hashes), 1)), -1)  # (run, code of a hash) -> which corpus of the run
     for run, one in enumerate(wanted):
-        for number, hash_ in enumerate(one.windows.values()):
+        for number, (_, hash_) in enumerate(one.measures):
             numbers[run, keys.code[hash_]] = number
     runs = found // keys.span
     corpora = numbers[runs, history.hashes[rows]]

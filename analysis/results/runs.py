@@ -6,9 +6,10 @@ rows it asked for; `summary` is an entry of `python -m analysis runs --json`. `t
     for run in read_runs(Path("runs"), sweep="demo"):
         print(run.facts.run, run.status, summary(run)["forgetting"])
 
-U, V = final validation loss on upstream and downstream, the mean of the last three evaluations. base = the state that
-continual pre-training started from, measured on the same windows. Forgetting = U(run) - U(base), adaptation =
-V(base) - V(run); both are undefined from scratch.
+U, V = final validation loss on upstream and downstream: that of the last position on `evaluate.final_windows`, or,
+where it was not measured there, the mean of the last three evaluations of the curve. base = the state that continual
+pre-training started from, measured on the same windows. Forgetting = U(run) - U(base), adaptation = V(base) - V(run);
+both are undefined from scratch.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from harness.plan.run_file import geometry, loader, run_document
 from harness.slurm.status import Left, become
 from harness.slurm.submissions import Submitted, submitted
 from harness.store import history
-from harness.store.history import Row, changes, final_positions
+from harness.store.history import End, Row, changes, final_positions
 from harness.store.store import Store
 
 
@@ -48,7 +49,7 @@ class RunRecord:
 
     facts: Facts
     document: Document
-    measured: NDArray[np.void]  # the rows it asked for, of one set of windows per corpus, by position (see `rows_of`)
+    measured: NDArray[np.void]  # the rows it asked for, of `facts.measures`, by position (see `rows_of`)
     fate: Mapping[str, Any]  # `status` and what belongs to it, see `harness.slurm.status.become`
 
     @property
@@ -62,8 +63,26 @@ class RunRecord:
 
     @property
     def rows(self) -> list[Row]:
-        """`measured` as values, each with the name that this run gives its corpus."""
-        return rows_of(self.measured, self.facts.windows)
+        """The rows of its curves as values: of one set of windows per corpus, each with this run's name for it."""
+        return self._divided(self.measured)[0]
+
+    @property
+    def finals(self) -> list[Row]:
+        """The rows where base and run end, of those corpora that are measured there on other windows."""
+        return self._divided(self.measured)[1]
+
+    @cached_property
+    def ends(self) -> dict[str, End]:
+        """How it ended, by corpus."""
+        start, stop = self.document["base_position"], self.document["steps"] if self.status == "done" else None
+        last = final_positions((int(row["position"]) for row in self.document["requested"]), start)
+        near = self.measured[np.isin(self.measured["position"], [*last, -1 if start is None else start])]
+        return history.ends(*self._divided(near), last, start, stop)
+
+    def _divided(self, measured: NDArray[np.void]) -> tuple[list[Row], list[Row]]:
+        """Rows of curves, and those of ends."""
+        of_ends = measured["corpus"] >= len(self.facts.windows)
+        return rows_of(measured[~of_ends], self.facts.measures), rows_of(measured[of_ends], self.facts.measures)
 
 
 def read_runs(
@@ -110,38 +129,31 @@ def sweep_documents(names: Sequence[str], overrides: Sequence[str], store: Store
 
 def base_losses(run: RunRecord) -> dict[str, float]:
     """Loss per corpus of the state that continual pre-training started from; empty from scratch."""
-    if run.document["base_position"] is None:
-        return {}
-    at_base = run.measured[run.measured["position"] == run.base_position]
-    return {row.corpus: row.loss for row in rows_of(at_base, run.facts.windows)}
+    return {corpus: end.base for corpus, end in run.ends.items() if end.base is not None}
 
 
 def final_losses(run: RunRecord) -> dict[str, float]:
-    """Final loss per corpus: the mean of the last three evaluations after the base. Empty unless the run is done."""
-    return history.final_losses(_last_rows(run))
+    """Final loss per corpus, see `RunRecord.ends`. Empty unless the run is done."""
+    return {corpus: end.loss for corpus, end in run.ends.items() if end.loss is not None}
 
 
-def measured_on(run: RunRecord) -> dict[str, dict[str, int]]:
-    """Of each corpus with a final loss: `windows` it is of, and at how many of the last `positions` it was taken."""
-    rows = _last_rows(run)
-    taken = Counter(row.corpus for row in rows)
-    return {row.corpus: {"windows": row.windows, "positions": taken[row.corpus]} for row in rows}
+def measured_on(run: RunRecord) -> dict[str, dict[str, Any]]:
+    """Of each corpus with a final loss: `windows` it is of, and at how many of the last `positions` it was taken;
+    `is`: `end`, that of the last position on enough windows, or `mean`, over the last few."""
+    return {
+        corpus: {"windows": end.windows, "positions": end.positions, "is": "end" if end.alone else "mean"}
+        for corpus, end in run.ends.items()
+        if end.loss is not None
+    }
 
 
 def elsewhere(run: RunRecord) -> dict[str, list[int]]:
     """Of each corpus on how many other windows it was asked to be measured."""
-    asked = {row["windows_hash"] for row in run.document["requested"]} - set(run.facts.windows.values())
+    asked = {row["windows_hash"] for row in run.document["requested"]} - {hash_ for _, hash_ in run.facts.measures}
     found: dict[str, list[int]] = {}
     for measure in (run.document["measures"][hash_] for hash_ in asked):
         found.setdefault(measure["corpus"], []).append(int(measure["windows"]))
     return {corpus: sorted(found[corpus]) for corpus in sorted(found)}
-
-
-def _last_rows(run: RunRecord) -> list[Row]:
-    if run.status != "done":
-        return []
-    last = final_positions((int(row["position"]) for row in run.document["requested"]), run.document["base_position"])
-    return rows_of(run.measured[np.isin(run.measured["position"], last)], run.facts.windows)
 
 
 def summary(run: RunRecord) -> dict[str, Any]:
@@ -152,23 +164,10 @@ def summary(run: RunRecord) -> dict[str, Any]:
         for found in (final_losses(run), base_losses(run))
     )
     forgetting, adaptation = changes(loss, base, f.upstream, f.downstream)
-    identity = ("run", "key", "address", "base_address", "model", "N", "N_total")
-    settings = (
-        "base_tokens",
-        "upstream",
-        "downstream",
-        "replay",
-        "lr",
-        "peak",
-        "warmup",
-        "schedule",
-        "start",
-        "at",
-        "optimizer_state",
-        "seed",
-    )
+    knobs = ("base_tokens", "upstream", "downstream", "replay", "lr", "peak", "warmup", "schedule")
+    settings = (*knobs, "start", "at", "optimizer_state", "seed")
     return {
-        **{name: getattr(f, name) for name in identity},
+        **{name: getattr(f, name) for name in ("run", "key", "address", "base_address", "model", "N", "N_total")},
         **geometry(run.document["program"]["phases"][-1]),
         "D": f.run_tokens,
         **{name: getattr(f, name) for name in settings},
@@ -225,7 +224,7 @@ class Reading:
                     key = id(document["requested"])  # one list for many runs: see `harness.plan.run_file.loader`
                     rows = shared[key] if key in shared else shared.setdefault(key, asked(document))
                     described.append(facts(document, rows, self.windows))
-                    wanted.append(Wanted(rows, _stops(document, self.stored), described[-1].windows))
+                    wanted.append(Wanted(rows, _stops(document, self.stored), described[-1].measures))
                     self.users.update(stop["address"] for stop in document["path"])
                 except (KeyError, TypeError) as error:
                     raise CorruptError(

@@ -56,8 +56,7 @@ def diff_document(a: RunRecord, b: RunRecord) -> dict[str, Any]:
     common = _common_steps(*programs)
     losses = summary(a)["loss"], summary(b)["loss"]
     both = [corpus for corpus in losses[0] if corpus in losses[1]]
-    windows = a.facts.windows, b.facts.windows
-    apart = [corpus for corpus in both if windows[0][corpus] != windows[1][corpus]]
+    apart = [corpus for corpus in both if a.ends[corpus].windows_hash != b.ends[corpus].windows_hash]
     return {
         "a": a.facts.run,
         "b": b.facts.run,
@@ -174,8 +173,10 @@ def _phase_lines(phase: Mapping[str, Any], base_position: int | None) -> list[st
 
 
 def measured_otherwise(entry: Mapping[str, Any], corpus: str, windows: int, last: int) -> list[str]:
-    """How a final loss in a `summary` is of other than `windows` windows at the `last` positions."""
+    """How a final loss in a `summary` that is a mean is of other than `windows` windows at the `last` positions."""
     on = entry["measured"][corpus]
+    if on["is"] == "end":  # a corpus that has fewer windows gave all
+        return []
     notes = [] if on["windows"] == windows else [f"on {_windows(on['windows'])}"]
     return notes + ([] if on["positions"] == last else [f"mean of {on['positions']} of them only"])
 
@@ -193,13 +194,18 @@ def last_positions(document: Document) -> int:
 def _loss_lines(document: Mapping[str, Any]) -> list[str]:
     if not document["loss"]:
         return ["no final loss yet"]
-    last = document["final_positions"]
+    last, at_end = document["final_positions"], [on for on in document["measured"].values() if on["is"] == "end"]
     mean = "the last evaluation" if last == 1 else f"mean of the last {last} evaluations"
-    lines = [f"final loss ({mean}, nats per token; of {document['windows']} windows where no other number stands)"]
+    how, windows = mean, document["windows"]
+    if at_end:
+        how, windows = "of the last position", max(on["windows"] for on in at_end)
+    lines = [f"final loss ({how}, nats per token; of {windows} windows where no other number stands)"]
     width = max(12, *map(len, document["loss"]))
     for corpus, loss in document["loss"].items():
-        base = document["base_loss"].get(corpus)
-        notes = measured_otherwise(document, corpus, document["windows"], last)
+        base, on = document["base_loss"].get(corpus), document["measured"][corpus]
+        notes = [] if at_end else measured_otherwise(document, corpus, windows, last)
+        notes += [f"on {_windows(on['windows'])}"] if at_end and on["windows"] != windows else []
+        notes += [f"mean of the last {on['positions']}"] if at_end and on["is"] == "mean" else []
         note = f"   ({', '.join(notes)})" if notes else ""
         lines.append(f"{corpus:<{width}} {loss:.4f}" + ("" if base is None else f"   base {base:.4f}") + note)
     pair = [f"{name} {document[name]:+.4f}" for name in ("forgetting", "adaptation") if document[name] is not None]

@@ -34,8 +34,9 @@ from analysis.results.measurements import ROWS
 from analysis.results.runs import Read, Reading, RunRecord, without_collection
 from analysis.results.table_files import read_file
 from harness.core.errors import InputError
+from harness.store.history import FINAL_POSITIONS, is_final
 
-SHARED = tuple(field.name for field in fields(Facts) if field.name not in ("shares", "windows"))
+SHARED = tuple(field.name for field in fields(Facts) if field.name not in ("shares", "windows", "finals"))
 COLUMNS = (*SHARED, "status", "position", "tokens", "D", "corpus", "role", "r", "windows", "loss", "bits_per_byte")
 TEXT = pd.StringDtype("python", na_value=np.nan)  # `str` by a reference a row; Arrow's holds every text in every row
 TEXTS = (
@@ -56,7 +57,7 @@ def load(
     overrides: str | Sequence[str] = (),
     windows: int | None = None,
 ) -> pd.DataFrame:
-    """The measurements of a store, or of the members of a sweep.
+    """The curves of a store, or of the members of a sweep: all rows of a run and corpus are of the same windows.
 
     Of the run: `run, key, name, address, base_address, model, scale, shift, upstream, downstream, N` (parameters
     outside the embeddings), `N_total, base_tokens, run_tokens, lr` (peak of continual pre-training), `peak` (the same
@@ -74,16 +75,57 @@ def load(
         for batch in reading.batches():
             unfinished |= {len(described) + n: run for n, run in enumerate(batch) if not reading.done(run)}
             described += [run.facts for run in batch]
-            parts.append(_rows([run.measured for run in batch]))
+            parts.append(_rows([_curves(run) for run in batch]))
         fates = {number: str(reading.fate(run)["status"]) for number, run in unfinished.items()}
         return _assembled(described, [fates.get(number, "done") for number in range(len(described))], parts)
 
 
-def table_of(runs: Sequence[RunRecord]) -> pd.DataFrame:
-    """The table of runs that are read already."""
-    return _assembled(
-        [run.facts for run in runs], [run.status for run in runs], [_rows([run.measured for run in runs])]
-    )
+def table_of(runs: Sequence[RunRecord], *, ends: bool = False) -> pd.DataFrame:
+    """The table of runs that are read already; `ends`: with the rows that final losses are of, on more `windows` than
+    the curves, see `ends_of`."""
+    rows = [_with_ends(run) if ends else _curves(run) for run in runs]
+    return _assembled([run.facts for run in runs], [run.status for run in runs], [_rows(rows)])
+
+
+def of_curves(table: pd.DataFrame) -> pd.DataFrame:
+    """Of a table with ends its curves."""
+    return table[table.windows == table.groupby(["run", "corpus"]).windows.transform("min")]
+
+
+def ends_of(table: pd.DataFrame) -> pd.DataFrame:
+    """How runs ended, a row for each (run, corpus) of a table that is done: as `RunRecord.ends`, from the rows alone.
+
+    `loss`: that of the last position, where it was measured on windows enough, else the mean of the last evaluations;
+    `base`: the loss at D = 0 on the same windows (NaN from scratch); `windows` of both; `alone`: the former.
+    """
+    found = []
+    for (run, corpus), rows in table[table.D >= 0].groupby(["run", "corpus"], sort=False):
+        usual, scratch = rows.windows.min(), rows.start.iloc[0] == "scratch"
+        many = rows[[is_final(int(windows), int(usual)) for windows in rows.windows]]
+        last = many[many.D.eq(rows.D.max()) & (many.windows == many.windows.max())]
+        base = many[(many.D == 0) & (many.windows == many.windows.max())]
+        alone = len(last) == 1 and (scratch or len(base) == 1)
+        if not alone:
+            curve = rows[rows.windows == usual].sort_values("D")
+            base, last = curve[curve.D == 0], curve[curve.D > 0].tail(FINAL_POSITIONS)
+        at_base = math.nan if scratch or not len(base) else base.loss.iloc[0]
+        found.append((run, corpus, last.loss.mean(), at_base, int(last.windows.max()) if len(last) else 0, alone))
+    return pd.DataFrame(found, columns=["run", "corpus", "loss", "base", "windows", "alone"])
+
+
+def _curves(run: Read | RunRecord) -> NDArray[np.void]:
+    measured: NDArray[np.void] = run.measured
+    return measured[measured["corpus"] < len(run.facts.windows)]
+
+
+def _with_ends(run: RunRecord) -> NDArray[np.void]:
+    """Rows of curves, and of those ends that final losses are of."""
+    alone = [run.ends[name].alone if name in run.ends else False for name, _ in run.facts.measures]
+    base = -1 if run.document["base_position"] is None else run.base_position
+    there = np.isin(run.measured["position"], [base, run.document["steps"]])
+    curve = run.measured["corpus"] < len(run.facts.windows)
+    found: NDArray[np.void] = run.measured[curve | (there & np.array([*alone, False])[run.measured["corpus"]])]
+    return found
 
 
 @dataclass
@@ -122,8 +164,8 @@ def _assembled(described: Sequence[Facts], statuses: Sequence[str], parts: Seque
     counts = np.concatenate([np.empty(0, dtype=np.int64), *(part.counts for part in parts)])
     columns = {name: measured(name, np.int64) for name in ("position", "tokens", "windows")}
     columns |= {name: measured(name, float) for name in ("loss", "bits_per_byte")}
-    pairs = [(facts, corpus) for facts in described for corpus in facts.windows]
-    firsts = np.cumsum([0, *(len(facts.windows) for facts in described)], dtype=np.int64)[:-1]
+    pairs = [(facts, corpus) for facts in described for corpus, _ in facts.measures]
+    firsts = np.cumsum([0, *(len(facts.measures) for facts in described)], dtype=np.int64)[:-1]
     pair = firsts.repeat(counts)
     pair += measured("corpus", np.int32)
     columns["corpus"] = _texts([corpus for _, corpus in pairs]).take(pair)

@@ -35,6 +35,8 @@ class MeasureGrid:
 
     windows: int
     """Validation windows of each corpus at a position."""
+    final_windows: int
+    """Where base and run end, if there are so many; at least `windows`."""
     early: tuple[int, ...]
     """Offsets of the first, dense measurements, in steps."""
     every: float
@@ -122,7 +124,6 @@ def read_run(config: Config) -> Run:
     seed = whole(config, "seed", 0)
     start = config["start"]["kind"]
     base_seed = seed if config["base"]["seed"] is None else whole(config, "base.seed", 0)
-    init = base_seed if start == "pretrain" else seed
     shape, content, path, origin = None, None, None, None
     vocab_size: int | None
     if from_checkpoint(config):
@@ -133,8 +134,8 @@ def read_run(config: Config) -> Run:
         shape = _shape(config)
         total, inner, vocab_size, positions = parameters(shape), non_embedding(shape), shape.vocab_size, shape.seq_len
     _check_fit(config, seq_len, recipes, vocab_size, positions)
-    own = None if path is None else Path(path) / "tokenizer.json"
-    require_one_tokenizer(recipes, own if own is not None and own.is_file() else None)
+    own = Path(path or "") / "tokenizer.json"
+    require_one_tokenizer(recipes, own if path is not None and own.is_file() else None)
     tokens = Tokens(config, batch * seq_len)
     check_knobs(config, tokens)
     base = [base_stage(config, tokens, upstream, base_seed)] if start == "pretrain" else []
@@ -148,7 +149,7 @@ def read_run(config: Config) -> Run:
         name=config["name"] or _name(config, origin),
         config={key: value for key, value in config.items() if key not in NOT_OF_A_RUN},
         shape=shape,
-        init=seed_of(config, "init", init),
+        init=seed_of(config, "init", base_seed if start == "pretrain" else seed),
         checkpoint=content,
         path=path,
         parameters=total,
@@ -225,9 +226,8 @@ def _named_shift(config: Config) -> Config:
 
 
 def _unused(config: Config, knobs: tuple[str, ...], why: str, remedy: str) -> None:
-    for knob in knobs:
-        if config[knob] is not None:
-            raise InputError(knob, config[knob], why, remedy)
+    if (knob := next((knob for knob in knobs if config[knob] is not None), None)) is not None:
+        raise InputError(knob, config[knob], why, remedy)
 
 
 def _shape(config: Config) -> ModelShape:
@@ -253,18 +253,18 @@ def _check_fit(
 
 
 def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe]) -> MeasureGrid:
-    sets = measured_sets(config)
-    for name in sets:
+    for name in measured_sets(config):
         check_set(name, recipes)
     for field in ("evaluate.every", "evaluate.base_every"):
         tokens.steps(field)  # at least one
     early = tuple(sorted({tokens.steps("evaluate.early", value) for value in listing(config, "evaluate.early")}))
     return MeasureGrid(
         windows=whole(config, "evaluate.windows", 1),
+        final_windows=max(whole(config, f"evaluate.{key}", 1) for key in ("windows", "final_windows")),
         early=early,
         every=tokens.of("evaluate.every") / tokens.per_step,
         base_every=tokens.of("evaluate.base_every") / tokens.per_step,
-        sets=sets,
+        sets=measured_sets(config),
     )
 
 

@@ -188,15 +188,29 @@ class MixedSplit:
     def measured(self, measure: Measure) -> Integers:
         if self.weights is None:
             return np.asarray(measure.indices(self.windows(measure.seq_len)), np.int64)
-        require_every_part(measure.corpus, dict(zip(self.names, self.weights, strict=True)), measure.windows)
-        shares = counts(self.weights, measure.windows)
+        require_every_part(measure.corpus, dict(zip(self.names, self.weights, strict=True)), measure.fewest)
         starts = self._starts(measure.seq_len)
+        windows = measure.windows
+        if measure.least is not None:  # as many as there are of every part, by the weights
+            windows = max(self._most(np.diff(starts), windows), measure.least)
+        measure = replace(measure, windows=windows, least=None)
+        shares = counts(self.weights, windows)
         asked = [
             part.measured(replace(measure, corpus=f"{measure.corpus}.{name}", windows=int(share))) + start
             for name, part, share, start in zip(self.names, self.parts, shares, starts, strict=False)
             if share
         ]
         return np.concatenate(asked)
+
+    def _most(self, available: Integers, windows: int) -> int:
+        """The largest number up to `windows` whose shares by the weights are all `available`; none may be."""
+        assert self.weights is not None
+        low, high = 0, windows  # shares never fall as the number grows
+        while low < high:
+            middle = (low + high + 1) // 2
+            fits = bool((counts(self.weights, middle) <= available).all())
+            low, high = (middle, high) if fits else (low, middle - 1)
+        return low
 
     def epochs(self, drawn: int, seq_len: int) -> float:
         if self.weights is None:

@@ -59,26 +59,37 @@ def request(run: Run, spans: tuple[StageSpan, ...]) -> Request:
             names = at_start if position == span.start else must
             required |= {(position, measures[name].hash) for name in names}
             wanted |= {(position, measures[name].hash) for name in everything}
-    kept = {measure.hash: measure for measure in measures.values()}
+    finals = measures_of(run, named | set(run.recipes), final=True)
+    wanted |= {(position, finals[name].hash) for position in _ends(run, spans) for name in everything}
+    kept = {measure.hash: measure for measure in [*measures.values(), *finals.values()]}
     return Request(frozenset(required), frozenset(wanted - required), kept)
 
 
-def measures_of(run: Run, named: Collection[str]) -> dict[str, Measure]:
+def _ends(run: Run, spans: tuple[StageSpan, ...]) -> set[int]:
+    """Where the run ends, and where its base does: what forgetting and adaptation are differences of."""
+    bases = {span.start for span in spans if not span.base and (run.base_stages or run.checkpoint is not None)}
+    return {spans[-1].stop, *([min(bases)] if bases else [])}
+
+
+def measures_of(run: Run, named: Collection[str], *, final: bool = False) -> dict[str, Measure]:
     """What is measured under each name: the corpora and parts of corpora that are named, and, of a named corpus whose
     parts are drawn by weights, each of its parts as NAME.PART.
 
-    On `evaluate.windows` windows each. A part that nobody named is measured on those among its corpus's windows that
-    are its own, so that all parts together cost as much as their corpus once more.
+    On `evaluate.windows` windows each; `final`: on `evaluate.final_windows`, or all that there are. A part that nobody
+    named is measured on those among its corpus's windows that are its own, so that all parts together cost as much as
+    their corpus once more.
     """
-    windows, seq_len = run.measurements.windows, run.seq_len
+    settings, seq_len = run.measurements, run.seq_len
+    windows = settings.final_windows if final else settings.windows
     measures: dict[str, Measure] = {}
     for full in sorted(named):
         name, part = split_name(full, run.recipes)
         recipe = run.recipes[name]
-        measures[full] = Measure(full, recipe.key, windows, seq_len, part)
+        measures[full] = Measure(full, recipe.key, windows, seq_len, part, settings.windows if final else None)
+        least = {} if part or not final else dict(_shares(recipe.source, settings.windows))
         for one, share in [] if part else _shares(recipe.source, windows):
             if share and f"{name}.{one}" not in named:
-                measures[f"{name}.{one}"] = Measure(f"{name}.{one}", recipe.key, share, seq_len, one)
+                measures[f"{name}.{one}"] = Measure(f"{name}.{one}", recipe.key, share, seq_len, one, least.get(one))
     return measures
 
 

@@ -180,6 +180,17 @@ def loss_of(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor)
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum"), targets.numel()
 
 
+def losses_by_sequence(
+    model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of `loss_of`, to the bit, and the loss of each sequence: (batch,), float64."""
+    logits = model(input_ids=inputs, use_cache=False).logits
+    logs = F.log_softmax(logits.flatten(0, 1).float(), dim=-1)  # what cross_entropy is made of
+    total = F.nll_loss(logs, targets.flatten(), reduction="sum")
+    each = F.nll_loss(logs, targets.flatten(), reduction="none")
+    return total, each.double().view_as(targets).sum(dim=1)
+
+
 def _switch_off_dropout(config: Any) -> None:
     """Rates to zero whatever the checkpoint was trained with, as in the papers: a stored state then follows from its
     program alone, with no random stream to carry along."""

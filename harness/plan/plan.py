@@ -214,7 +214,9 @@ def _path(
                 segments[address] = segment
             segment.runs.append(index)
             segment.recipes.update(recipes)
-            segment.measures.update(point.request.measures)
+            # Where one run keeps the losses of the windows that another sums up, they are kept.
+            asked = point.request.measures
+            segment.measures |= {h: m for h, m in asked.items() if m.least is not None or h not in segment.measures}
             until = taken
             while until < len(rows) and rows[until][0] <= stop:
                 until += 1

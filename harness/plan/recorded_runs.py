@@ -65,6 +65,12 @@ def corpus_names(document: Document) -> dict[str, str]:
     return {m["key"]: m["corpus"].removesuffix(f".{m['part']}") if m.get("part") else m["corpus"] for m in measures}
 
 
+def final_windows(settings: Mapping[str, Any]) -> int:
+    """Windows of a corpus where base and run end, by a recorded config; those of before have no more than anywhere."""
+    asked = settings["evaluate"]
+    return max(int(asked["windows"]), int(asked.get("final_windows") or 0))
+
+
 def checkpoint_path(document: Document, store: Store) -> str | None:
     """Where the checkpoint that the run started from lies: the user's folder, or that of the store for one of a hub."""
     if "checkpoint" not in document:
@@ -100,7 +106,7 @@ def point_of(document: Document, recipes: Mapping[str, Recipe], asked: Request, 
         seq_len=first.seq_len,
         optimizer=first.optimizer,
         precision=first.precision,
-        measurements=MeasureGrid(evaluate["windows"], (), 0.0, 0.0, measured_sets(settings)),
+        measurements=MeasureGrid(evaluate["windows"], final_windows(settings), (), 0.0, 0.0, measured_sets(settings)),
         origin=read_back(Origin, document["checkpoint"]) if "checkpoint" in document else None,
     )
     spans = [StageSpan(0, base, base=True)] if base else []

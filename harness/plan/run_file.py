@@ -95,7 +95,9 @@ def merged(new: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
     places = {
         key: new["config"][key] for key in ("path", "revision", "upstream", "downstream", "tokenizer")
     }  # may have moved
-    first = {"name": old["name"], "config": {**old["config"], **places}}  # its key follows from the config
+    ends = {"final_windows": new["config"]["evaluate"].get("final_windows")}
+    settings = {**old["config"], **places, "evaluate": {**old["config"]["evaluate"], **ends}}
+    first = {"name": old["name"], "config": settings}  # its key follows from the config, the ends apart
     measures = {**old["measures"], **new["measures"]}
     return {**new, **first, "labels": labels, "requested": requested, "measures": measures}
 

@@ -20,7 +20,8 @@ from harness.core.errors import CorruptError, InputError
 from harness.core.identity import digest
 
 HEADER = "position,tokens,corpus,windows,windows_hash,loss_sum,token_count,byte_count"
-FINAL_POSITIONS = 3  # a single evaluation is noisy: the final loss is the mean of the last three
+FINAL_POSITIONS = 3  # a single evaluation of few windows is noisy: the final loss is the mean of the last three
+FINAL_WINDOWS = 1024  # from so many windows on the last evaluation alone is the final loss
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,35 @@ class Measure:
     windows: int
     seq_len: int
     part: str = ""  # of the corpus, by its name in the recipe; empty: the whole, parts weighted as they are drawn
+    least: int | None = None  # so many will do if there are no more, and each one's loss is kept; None: all, and not
+
+    @property
+    def fewest(self) -> int:
+        """How many windows the split must have."""
+        return self.windows if self.least is None else self.least
+
+    @property
+    def of_ends(self) -> bool:
+        """It is taken at the ends of base and run alone: on more windows than their curves."""
+        return self.least is not None and self.windows > self.least
 
     @cached_property
     def hash(self) -> str:
-        """16 hex characters that name these windows; the corpus's display name plays no part."""
+        """16 hex characters that name these windows; the corpus's display name plays no part, nor does `least`."""
         part = (self.part,) if self.part else ()
         return digest(self.key, self.windows, self.seq_len, *part)[:16]
 
     def indices(self, available: int) -> list[int]:
         """The windows measured, evenly spaced over the `available` ones of the split: floor((i + 1/2) * W / n)."""
-        if not 1 <= self.windows <= available:
+        if not 1 <= self.fewest <= available:
             raise InputError(
                 "evaluate.windows",
-                self.windows,
+                self.fewest,
                 f"the validation split of {self.corpus} has {available} windows",
                 f"ask for 1 to {available}",
             )
-        return [(2 * i + 1) * available // (2 * self.windows) for i in range(self.windows)]
+        taken = min(self.windows, available)
+        return [(2 * i + 1) * available // (2 * taken) for i in range(taken)]
 
 
 @dataclass(frozen=True)
@@ -159,9 +172,58 @@ def final_positions(asked: Iterable[int], start: int | None) -> list[int]:
     return [n for n in sorted(set(asked))[-FINAL_POSITIONS:] if start is None or n > start]
 
 
-def final_losses(rows: Sequence[Row]) -> dict[str, float]:
-    """Final loss per corpus, of the rows at the `final_positions`."""
-    return {corpus: final_loss(rows, corpus) for corpus in dict.fromkeys(row.corpus for row in rows)}
+@dataclass(frozen=True)
+class End:
+    """How a run ended on one corpus: nats per token."""
+
+    loss: float | None
+    """The final loss; None: the run has not come to its end."""
+    base: float | None
+    """That of the base, on the same windows; None: from scratch, or it was not measured."""
+    windows: int
+    """How many both are of."""
+    windows_hash: str
+    """Which these are."""
+    positions: int
+    """Over so many of the last positions the final loss is the mean."""
+    alone: bool
+    """The last position alone is the final loss, for it is of many windows."""
+
+
+def is_final(windows: int, of_curve: int) -> bool:
+    """Is a single evaluation a final loss: of more windows than the run's curve, or of very many?"""
+    return windows > of_curve or windows >= FINAL_WINDOWS
+
+
+def ends(
+    curves: Sequence[Row], finals: Sequence[Row], last: Sequence[int], start: int | None, stop: int | None
+) -> dict[str, End]:
+    """How a run ended, by corpus.
+
+    `curves`: rows of one set of windows for each corpus, `finals`: those of `evaluate.final_windows`, where these are
+    others; `last`: its `final_positions`; `start`: where its base ended (None: from scratch), `stop`: where it ends
+    itself (None: it has not yet). A final loss is that of the last position, where that and the base were measured on
+    windows enough (`is_final`); else the mean over the last positions, and the base is on the windows of the curve.
+    """
+    found: dict[str, End] = {}
+    for corpus in dict.fromkeys(row.corpus for row in [*curves, *finals]):
+        own = {row.position: row for row in curves if row.corpus == corpus}
+        usual = next((row.windows for row in own.values()), 0)
+        mine = [*own.values(), *(row for row in finals if row.corpus == corpus)]
+        many = {row.position: row for row in mine if is_final(row.windows, usual)}
+        base, end = (None if at is None else many.get(at) for at in (start, stop))
+        pair = base is None or end is None or base.windows_hash == end.windows_hash
+        if pair and (end is not None if stop is not None else base is not None) and (base or start not in own):
+            on = end or base or mine[0]
+            losses = end.loss if end else None, base.loss if base else None
+            found[corpus] = End(*losses, on.windows, on.windows_hash, 1, alone=True)
+            continue
+        taken = [own[position] for position in last if position in own] if stop is not None else []
+        loss = final_loss(taken, corpus) if taken else None
+        at_base = own[start].loss if start in own else None
+        if loss is not None or at_base is not None:
+            found[corpus] = End(loss, at_base, usual, next(iter(own.values())).windows_hash, len(taken), alone=False)
+    return found
 
 
 def in_order(names: Iterable[str], upstream: str, downstream: str) -> list[str]:

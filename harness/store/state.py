@@ -6,6 +6,8 @@ Beneath `harness.store.store`, which finds states by their address.
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, TypeVar
 
 from harness.core import regular
 from harness.core.errors import CorruptError
-from harness.core.files import read_sealed
+from harness.core.files import read_json, read_sealed
 from harness.store.history import Row, rows_from_csv
 from harness.store.verified import Identity, identity
 
@@ -67,6 +69,15 @@ def checked(path: Path, sha256: str, parse: Callable[[bytes, str], T]) -> T:
     if not hashlib.sha256(content).hexdigest().startswith(sha256):
         raise CorruptError(f"{path}: the checksum does not match")
     return parse(content, str(path))
+
+
+def read_or_warn(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[str, Any] | None:
+    """A document of a store, or None if it is not there; a damaged one is named, and left out."""
+    try:
+        return read_json(path, loads)
+    except CorruptError as error:
+        print(f"warning: {error}; left out", file=sys.stderr)
+        return None
 
 
 def rows_of(content: bytes, source: str) -> list[Row]:

@@ -4,7 +4,7 @@ Without torch: tensors are files here. Reading creates nothing. Parent stores ar
 written there is a note of who reads them (`children`).
 
     <root>/store.json                     {"format": 1}
-    <root>/states/<address>/              what training wrote, state.json; evaluations-<sha12>.csv added later
+    <root>/states/<address>/              what training wrote, state.json; {evaluations,final_windows}-<sha12>.* later
     <root>/measurements/<address>/        the same, added to a state that lies in a parent store
     <root>/runs/<name>-<key12>/run.json   <root>/failures/<address>.json   <root>/leases/<address>.json
     <root>/verified/<address>.json        which files of it were found whole (`harness.store.verified`)
@@ -34,13 +34,15 @@ from harness.core.identity import RUN_NAME
 from harness.store import children
 from harness.store.history import Row, merge, rows_to_csv
 from harness.store.lease import Lease, acquire, owner
-from harness.store.state import StateInfo, checked, identity_of, read_meta, rows_of
+from harness.store.state import StateInfo, checked, identity_of, read_meta, read_or_warn, rows_of
 from harness.store.verified import is_remembered, remember
+from harness.store.windows import WindowHistory, losses_of, merged, to_npz
 
 FORMAT = 1
 EVALUATIONS = "evaluations.csv"
 _ADDRESS = re.compile("[0-9a-f]{32}")
-_ADDED = re.compile(r"evaluations-([0-9a-f]{12})\.csv")
+WINDOWS = "final_windows.npz"
+_ADDED = {name: re.compile(name.replace(".", r"-([0-9a-f]{12})\.")) for name in (EVALUATIONS, WINDOWS)}
 _UNREADABLE = (CorruptError, FileNotFoundError, UnicodeDecodeError)
 T = TypeVar("T")
 
@@ -84,8 +86,12 @@ class Store:
         """Every measurement of a state: its own, then those added later, in this store and its parents."""
         return merge(*self.histories(address, rows_of))
 
-    def histories(self, address: str, parse: Callable[[bytes, str], T]) -> list[T]:
-        """`parse(content, source)` of every file of `rows`, of two equal keys the first counts.
+    def windows(self, address: str) -> WindowHistory:
+        """The losses of single windows that were kept with rows."""
+        return merged(*self.histories(address, losses_of, WINDOWS))
+
+    def histories(self, address: str, parse: Callable[[bytes, str], T], name: str = EVALUATIONS) -> list[T]:
+        """`parse(content, source)` of every file of `rows` (or `windows`), of two equal keys the first counts.
 
         A damaged history (`parse` may raise CorruptError, too) is a damaged state: set aside, named, and as if it had
         never been stored. A damaged file of added rows is set aside alone.
@@ -93,14 +99,14 @@ class Store:
         found: list[T] = []
         if info := self.state(address):
             try:
-                if EVALUATIONS in info.meta["files"]:
-                    found.append(checked(info.folder / EVALUATIONS, info.meta["files"][EVALUATIONS], parse))
+                if name in info.meta["files"]:
+                    found.append(checked(info.folder / name, info.meta["files"][name], parse))
             except _UNREADABLE as error:
                 self._set_aside(info.folder, error)
-                return self.histories(address, parse)
-            found += self._added(info.folder, parse)
+                return self.histories(address, parse, name)
+            found += self._added(info.folder, parse, name)
         for store in (self.root, *self.parents):
-            found += self._added(store / "measurements" / address, parse)
+            found += self._added(store / "measurements" / address, parse, name)
         return found
 
     def verify(self, address: str, *, full: bool = False) -> bool:
@@ -132,8 +138,7 @@ class Store:
             found = identity_of(info)
         except (FileNotFoundError, CorruptError):
             return 0
-        known = not full and is_remembered(self._verified(address), found)
-        return 0 if known else sum(size for size, *_ in found.values())
+        return 0 if not full and is_remembered(self._verified(address), found) else sum(s for s, *_ in found.values())
 
     def write_state(self, address: str, write_files: Callable[[Path], None], meta: dict[str, Any]) -> Path:
         """Store a state: `write_files(folder)` writes the rest, `meta` and their checksums become state.json.
@@ -164,23 +169,29 @@ class Store:
                     self.remove(address)
                     os.rename(folder, target)
                 elif EVALUATIONS in checksums:
-                    self.add_rows(address, checked(folder / EVALUATIONS, checksums[EVALUATIONS], rows_of))
+                    kept = losses_of((folder / WINDOWS).read_bytes(), WINDOWS) if WINDOWS in checksums else {}
+                    self.add_rows(address, checked(folder / EVALUATIONS, checksums[EVALUATIONS], rows_of), kept)
             files.flush(self._states)
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # no longer there under this name if all went well
         return target
 
-    def add_rows(self, address: str, rows: Iterable[Row]) -> None:
+    def add_rows(self, address: str, rows: Iterable[Row], windows: WindowHistory | None = None) -> None:
         """Add measurements taken later. Only rows with a key of their own are written, to a new file; no file changes.
+        `windows`: the losses of their windows, where they are kept.
 
         They go into the state's folder, or under measurements/ if this store does not have the state itself.
         """
         known = {row.key for row in self.rows(address)}
         if new := [row for row in merge(rows) if row.key not in known]:
-            content = rows_to_csv(new).encode()
             info = self.state(address)
             folder = info.folder if info and not info.readonly else self.root / "measurements" / address
-            self._write_file(folder / f"evaluations-{hashlib.sha256(content).hexdigest()[:12]}.csv", content)
+            written = {EVALUATIONS: rows_to_csv(new).encode()}
+            if kept := {row.key: windows[row.key] for row in new if windows and row.key in windows}:
+                written = {WINDOWS: to_npz(kept), **written}  # rows come last: they say that nothing is left to measure
+            for name, content in written.items():
+                added = name.replace(".", f"-{hashlib.sha256(content).hexdigest()[:12]}.")
+                self._write_file(folder / added, content)
 
     def remove(self, address: str) -> None:
         """Remove a state of this store (a parent's stays). It disappears as one; rows under measurements/ stay."""
@@ -202,12 +213,8 @@ class Store:
     def write_run(self, run_name: str, key: str, document: dict[str, Any]) -> Path:
         """Record what was asked for in runs/<name>-<key12>/run.json; written again only if it differs. The file."""
         if not RUN_NAME.fullmatch(run_name):
-            raise InputError(
-                "name",
-                repr(run_name),
-                "it becomes the name of a folder",
-                "use at most 200 letters, digits and . = + , - _",
-            )
+            remedy = "use at most 200 letters, digits and . = + , - _"
+            raise InputError("name", repr(run_name), "it becomes the name of a folder", remedy)
         path, content = self.root / "runs" / f"{run_name}-{key[:12]}" / "run.json", files.dump(document)
         with contextlib.suppress(FileNotFoundError, CorruptError):
             if regular.content(path) == content:
@@ -222,12 +229,12 @@ class Store:
     def each_run(self, loads: Callable[[bytes], Any] = json.loads) -> Iterator[dict[str, Any]]:
         """The same, one after the other."""
         for name in sorted(files.listing(self.root / "runs")):
-            if (document := _read_or_warn(self.root / "runs" / name / "run.json", loads)) is not None:
+            if (document := read_or_warn(self.root / "runs" / name / "run.json", loads)) is not None:
                 yield document
 
     def failure(self, address: str) -> dict[str, Any] | None:
         """{position, last_good, log, reason} of the last failed try to reach a state, or None."""
-        return _read_or_warn(self.root / "failures" / f"{address}.json")
+        return read_or_warn(self.root / "failures" / f"{address}.json")
 
     def write_failure(self, address: str, position: int, last_good: int | str | None, log: str, reason: str) -> None:
         document = {"position": position, "last_good": last_good, "log": log, "reason": reason}
@@ -269,10 +276,10 @@ class Store:
             files.set_aside(path)
         files.write_file(path, content, self._states)
 
-    def _added(self, folder: Path, parse: Callable[[bytes, str], T]) -> list[T]:
+    def _added(self, folder: Path, parse: Callable[[bytes, str], T], kind: str) -> list[T]:
         found: list[T] = []
         for name in sorted(files.listing(folder)):
-            if (match := _ADDED.fullmatch(name)) and folder / name not in self._ignored:
+            if (match := _ADDED[kind].fullmatch(name)) and folder / name not in self._ignored:
                 try:
                     found.append(checked(folder / name, match[1], parse))
                 except _UNREADABLE as error:
@@ -290,11 +297,3 @@ class Store:
             self._ignored.add(path)
             outcome = "ignored, for it is not ours to rename"
         print(f"warning: {error}; {path.name} is damaged: {outcome}", file=sys.stderr)
-
-
-def _read_or_warn(path: Path, loads: Callable[[bytes], Any] = json.loads) -> dict[str, Any] | None:
-    try:
-        return files.read_json(path, loads)
-    except CorruptError as error:
-        print(f"warning: {error}; left out", file=sys.stderr)
-        return None

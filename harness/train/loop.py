@@ -24,6 +24,7 @@ from harness.model.distributed import accumulating, whole
 from harness.plan.task import Task
 from harness.program.program import Phase, Program
 from harness.store.history import Row, merge
+from harness.store.windows import WindowHistory, merged
 from harness.train.events import Event, Measured, Progress, Started
 from harness.train.states import State, States
 
@@ -77,9 +78,9 @@ class Trainer:
             measured = True
             if position in pending:  # before the state is stored: what is kept holds its rows
                 self._flush(losses, state, saved_at)
-                rows = self._measure(model, task, position, pending[position], should_stop)
+                rows, windows = self._measure(model, task, position, pending[position], should_stop)
                 measured = len(rows) == len(pending[position])
-                state.rows = merge(state.rows, rows)
+                state.rows, state.windows = merge(state.rows, rows), merged(state.windows, windows)
                 report(Measured(tuple(rows), tuple(state.steps[-1:])))
             interrupted, due = ranks.any(not measured or should_stop(), time.monotonic() - saved > self.save_every)
             if position == task.stop or interrupted or due or position in task.stops:
@@ -127,9 +128,9 @@ class Trainer:
         ranks, store = self.states.ranks, self.states.store
         known = ranks.first(lambda: {row.key for row in store.rows(task.address)})
         missing = [h for h in hashes if (position, h) not in known]
-        rows = self._measure(state.model, task, position, missing, should_stop)
+        rows, windows = self._measure(state.model, task, position, missing, should_stop)
         if ranks.leads:
-            store.add_rows(task.address, rows)
+            store.add_rows(task.address, rows, windows)
         if len(rows) < len(missing):
             raise Interrupted
         return rows
@@ -153,18 +154,19 @@ class Trainer:
 
     def _measure(
         self, model: PreTrainedModel, task: Task, position: int, hashes: list[str], should_stop: Callable[[], bool]
-    ) -> list[Row]:
-        """A row per windows hash; fewer if told to stop on the way."""
+    ) -> tuple[list[Row], WindowHistory]:
+        """A row per windows hash, and the losses of the windows that are kept; fewer if told to stop on the way."""
         tokens = task.program.tokens(position)
         precision = task.program.phases[0].precision  # one for a run
-        rows = []
+        rows: list[Row] = []
+        kept: WindowHistory = {}
         for windows_hash in hashes:
             windows = self._windows.get(windows_hash)
             if windows is None:
                 measure = task.measures[windows_hash]
                 windows = Windows(self.states.corpus(task.recipes[measure.key]), measure, self.states.device)
                 self._windows[windows_hash] = windows
-            row = measure_loss(
+            measured = measure_loss(
                 model,
                 windows,
                 position=position,
@@ -173,10 +175,13 @@ class Trainer:
                 ranks=self.states.ranks,
                 should_stop=should_stop,
             )
-            if row is None:
+            if measured is None:
                 break
+            row, losses = measured
             rows.append(row)
-        return rows
+            if losses is not None:
+                kept[row.key] = losses
+        return rows, kept
 
     def _flush(self, losses: list[tuple[int, float, torch.Tensor, torch.Tensor]], state: State, last_good: int) -> None:
         """Read the losses off the device and check them: nothing that is not finite goes further."""

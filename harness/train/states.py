@@ -25,7 +25,8 @@ from harness.model.tensors import holds_optimizer, load_model, load_optimizer, s
 from harness.plan.task import Task
 from harness.program.program import NUMERICS, Phase, Program, Scratch
 from harness.store.history import Row, rows_to_csv
-from harness.store.store import Store
+from harness.store.store import WINDOWS, Store
+from harness.store.windows import WindowHistory, to_npz
 from harness.texts.recipe import Recipe
 
 
@@ -45,6 +46,8 @@ class State:
     """AdamW with its moments."""
     rows: list[Row]
     """Every measurement since the root."""
+    windows: WindowHistory
+    """The losses of single windows that are kept of them."""
     steps: list[str]
     """Lines of steps.jsonl: loss, learning rate and norm of every step."""
     timing: list[str]
@@ -135,12 +138,13 @@ class States:
             load_optimizer(info.folder, optimizer, model)
         lines = [(info.folder / name).read_text().splitlines() for name in ("steps.jsonl", "timing.jsonl")]
         rows = self.ranks.first(lambda: self.store.rows(address))
-        return State(address, position, model, self.ranks.replicated(model), optimizer, rows, *lines)
+        windows = self.store.windows(address) if self.ranks.leads else {}  # who writes carries them along
+        return State(address, position, model, self.ranks.replicated(model), optimizer, rows, windows, *lines)
 
     def root(self, task: Task) -> State:
         model = self._model(task)
         optimizer = build_optimizer(model, task.program.phases[0])
-        return State(task.program.address(0), 0, model, self.ranks.replicated(model), optimizer, [], [], [])
+        return State(task.program.address(0), 0, model, self.ranks.replicated(model), optimizer, [], {}, [], [])
 
     def _model(self, task: Task) -> PreTrainedModel:
         """The model at the root of the task's program: made whole on the CPU, so that its bits depend on no rank."""
@@ -170,6 +174,8 @@ class States:
         def write(folder: Path) -> None:
             tensors(folder)
             (folder / "evaluations.csv").write_text(rows_to_csv(state.rows))
+            if state.windows:
+                (folder / WINDOWS).write_bytes(to_npz(state.windows))
             (folder / "steps.jsonl").write_text("".join(line + "\n" for line in state.steps))
             (folder / "timing.jsonl").write_text("".join(line + "\n" for line in state.timing))
 

@@ -36,7 +36,7 @@ class Needed:
         for seq_len, sequences in self.sizes:
             require_windows(self.recipe, corpus, seq_len, sequences)
         for measure in self.measures:
-            require_windows(self.recipe, corpus, measure.seq_len, 0, measure.windows)
+            require_windows(self.recipe, corpus, measure.seq_len, 0, measure.fewest)
             split = corpus.validation.part(measure.part) if measure.part else corpus.validation
             split.measured(measure)  # a part may hold too few where the whole does not
 

@@ -15,7 +15,7 @@ import queue
 import shlex
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from harness.plan.jobs import Job
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.program import Program
-from harness.store.history import Row, changes, final_losses, final_positions
+from harness.store.history import Row, changes, ends, final_positions
 from harness.store.store import Store
 from harness.train.events import Ended, Event, Measured, Progress, Started
 
@@ -90,7 +90,7 @@ class Tracker:
                 self._log(own, entries)
             case Measured() if own is not None:
                 add_steps(entries, program, event.steps)
-                add_rows(entries, event.rows)
+                add_rows(entries, of_curves(own, event.rows))
                 self._log(own, entries)
             case Ended("done"):
                 for i in segment.runs:
@@ -149,10 +149,16 @@ def stored_entries(store: Store, point: PlannedRun, position: int) -> Entries:
     if info is not None:
         lines = (info.folder / "steps.jsonl").read_text().splitlines()
         add_steps(entries, program, lines[EVERY_STEPS - 1 :: EVERY_STEPS])
-    names = {hash_: measure.corpus for hash_, measure in point.request.measures.items()}
     mine = (row for row in store.rows(address) if row.key in point.request.rows)
-    add_rows(entries, (replace(row, corpus=names[row.windows_hash]) for row in mine))
+    add_rows(entries, of_curves(point, mine))
     return entries
+
+
+def of_curves(point: PlannedRun, rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows of a run's curves, under its own names: what is measured at ends alone is of other windows."""
+    measures = point.request.measures
+    own = (row for row in rows if row.windows_hash in measures and not measures[row.windows_hash].of_ends)
+    return (replace(row, corpus=measures[row.windows_hash].corpus) for row in own)
 
 
 def add_steps(entries: Entries, program: Program, lines: Iterable[str]) -> None:
@@ -178,9 +184,12 @@ def summary(point: PlannedRun, rows: list[Row]) -> dict[str, float]:
     run, start = point.run, point.base_position
     names = {name: measure.corpus for name, measure in point.request.measures.items()}
     mine = [replace(row, corpus=names[row.windows_hash]) for row in rows if row.key in point.request.rows]
+    curves = [row for row in mine if not point.request.measures[row.windows_hash].of_ends]
+    finals = [row for row in mine if point.request.measures[row.windows_hash].of_ends]
     last = final_positions((position for position, _ in point.request.rows), start)
-    final = final_losses([row for row in mine if row.position in last])
-    base = {row.corpus: row.loss for row in mine if row.position == start}
+    found_ends = ends(curves, finals, last, start, point.program.steps)
+    final = {corpus: end.loss for corpus, end in found_ends.items() if end.loss is not None}
+    base = {corpus: end.base for corpus, end in found_ends.items() if end.base is not None}
     found = {f"final/{corpus}": loss for corpus, loss in sorted(final.items())}
     both = zip(("forgetting", "adaptation"), changes(final, base, run.upstream, run.downstream), strict=True)
     return {**found, **{name: value for name, value in both if value is not None}}

@@ -148,6 +148,12 @@ def test_measured_windows_are_weighted_as_the_draws_are() -> None:
     assert alone.tolist() == Measure("slim.C4", "key", 10, 4).indices(426)
     with pytest.raises(InputError, match=r"slim\.C4 has 426 windows"):
         mixed.measured(Measure("slim", "key", 2000, 4))
+    available = np.diff(mixed._starts(4))
+    most = mixed.measured(Measure("slim", "key", 10**6, 4, least=200))  # as many as the weights allow
+    assert 200 < len(most) == len(set(most.tolist()))
+    per_part = np.bincount(np.searchsorted(mixed._starts(4), most, side="right") - 1, minlength=7)
+    assert per_part.tolist() == counts(mixed.weights or (), len(most)).tolist()
+    assert (counts(mixed.weights or (), len(most) + 1) > available).any()
 
 
 def test_the_draws_are_those_that_assign_gives() -> None:

@@ -28,6 +28,22 @@ def test_measuring_is_on_a_fixed_grid() -> None:
     assert set(positions[:-1]) < set(longer)
 
 
+def test_where_base_and_run_end_more_windows_are_measured_and_the_curves_stay() -> None:
+    (point,) = points_of("peak=1")
+    (before,) = points_of("peak=1 evaluate.final_windows=1")
+    asked, curves = point.request, before.request
+    more = {hash_: measure for hash_, measure in asked.measures.items() if measure.of_ends}
+    assert {(m.corpus, m.windows, m.least) for m in more.values()} == {("docs", 1024, 64), ("python", 1024, 64)}
+    assert asked.required == curves.required  # addresses and keys do not know of it
+    assert asked.rows - curves.rows == {(at, hash_) for at in (BASE, BASE + STEP) for hash_ in more}
+    assert curves.rows < asked.rows
+    (scratch,) = points_of("start=scratch")
+    assert {at for at, hash_ in scratch.request.rows if hash_ in more} == {STEP}
+    (wider,) = points_of("peak=1 evaluate.windows=2000")  # at least as many as anywhere
+    assert {m.windows for m in wider.request.measures.values()} == {2000}
+    assert all(m.least == 2000 and not m.of_ends for m in wider.request.measures.values())
+
+
 def weighted(run: Run, **weights: float | None) -> Run:
     """The run with its downstream made of parts."""
     parts = tuple(Part(name, weight) for name, weight in weights.items())
@@ -49,7 +65,7 @@ def test_parts_drawn_by_weights_have_rows_of_their_own_on_the_windows_of_their_c
     assert len({measure.hash for measure in measures.values()}) == 5
     (point,) = points_of("peak=1")
     own, before = request(mixed, point.spans), point.request
-    parts = {measure.hash for name, measure in measures.items() if measure.part}
+    parts = {measure.hash for measure in measures.values() if measure.part}
     assert {row for row in own.rows if row[1] in parts} <= own.wanted  # a run is done without them
     positions = {position for position, _ in own.rows}
     assert {row for row in own.rows if row[1] in parts} == {(p, h) for p in positions for h in parts}
@@ -63,7 +79,7 @@ def test_a_mixture_is_not_measured_without_one_of_its_parts() -> None:
         with pytest.raises(InputError, match=r"C of python would get no window.*give at least 3"):
             request(mixed, point.spans)
     mixed = weighted(run_of("peak=1", "evaluate.windows=3"), A=0.5, B=0.3, C=0.2)
-    parts = {m.corpus: m.windows for m in request(mixed, point.spans).measures.values() if m.part}
+    parts = {m.corpus: m.windows for m in request(mixed, point.spans).measures.values() if m.part and not m.of_ends}
     assert parts == {"python.A": 1, "python.B": 1, "python.C": 1}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.store.history import FINAL_POSITIONS
+from analysis.results.tables import ends_of
 from paper_figures.data import frozen
 
 Arm = dict[str, str | float]
@@ -38,13 +38,12 @@ def table() -> pd.DataFrame:
 
 def final(table: pd.DataFrame, role: str, **arm: str | float) -> np.ndarray:
     """Final losses of an arm, one per seed, in nats per token."""
-    chosen = table[(table.role == role) & (table.D > 0)]
+    chosen = table[table.role == role]
     for column, value in arm.items():
         same = np.isclose(chosen[column].astype(float), value) if isinstance(value, float) else chosen[column] == value
         chosen = chosen[same]
     assert chosen.run.nunique() == chosen.seed.nunique() == 3, arm
-    last = chosen.sort_values("position").groupby("seed").tail(FINAL_POSITIONS)
-    return last.groupby("seed").loss.mean().sort_index().to_numpy()
+    return ends_of(chosen).merge(chosen[["run", "seed"]].drop_duplicates()).sort_values("seed").loss.to_numpy()
 
 
 def above(higher: np.ndarray, lower: np.ndarray) -> bool:

@@ -107,9 +107,11 @@ def lines(figure: Figure, panel: int) -> dict[str, Array]:
     return {str(line.get_label()): points_drawn(line) for line in figure.axes[panel].get_lines()}
 
 
-def expected(results: Results, role: str, **knobs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """D, the lowest and the highest loss of the two seeds, straight from the table."""
-    rows = results.table[(results.table.role == role) & (results.table.D >= 0)]
+def expected(
+    results: Results, role: str, *, windows: int = 64, **knobs: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """D, the lowest and the highest loss of the two seeds, straight from the table; on 1,024 `windows`: at the ends."""
+    rows = results.table[(results.table.role == role) & (results.table.windows == windows) & (results.table.D >= 0)]
     usual = {
         "shift": "docs_to_python",
         "schedule": "cosine",
@@ -149,11 +151,11 @@ def test_peak_figures_are_the_table(figures: dict[str, Figure], results: Results
         figure = figures[name]
         for peak in (0.25, 0.5, 1.0, 2.0, 4.0):
             check_curve(figure, 0, f"peak {style.times(peak)}", expected(results, role, peak=peak))
-        constant = {"schedule": "constant", "peak": 0.1, "warmup": 0.0}
+        constant: dict[str, Any] = {"schedule": "constant", "peak": 0.1, "warmup": 0.0}
         check_curve(figure, 0, "constant", expected(results, role, **constant))
         check_curve(figure, 0, "from scratch", expected(results, role, start="scratch"))
         check_curve(figure, 0, "re-warmed, no decay", expected(results, role, schedule="warmup_constant"))
-        final = {peak: np.mean(expected(results, role, peak=peak)[1:], axis=0)[-3:].mean() for peak in (0.25, 4.0)}
+        final = {p: np.mean(expected(results, role, windows=1024, peak=p)[1:], axis=0)[-1] for p in (0.25, 4.0)}
         points = [drawn[0] for line in figure.axes[1].get_lines() if len(drawn := points_drawn(line)) == 1]
         assert [math.log2(0.25), final[0.25]] == pytest.approx(list(points[0]))
         assert [math.log2(4.0), final[4.0]] == pytest.approx(list(points[-1]))
@@ -178,9 +180,9 @@ def test_perplexities_are_the_table(figures: dict[str, Figure], results: Results
 
 
 def test_same_data_and_replay_are_the_table(figures: dict[str, Figure], results: Results) -> None:
-    same = {"shift": "docs_to_docs"}
+    same: dict[str, Any] = {"shift": "docs_to_docs"}
     check_curve(figures["rewarm_fig5"], 1, "peak 1×", expected(results, "upstream", **same))
-    constant = {**same, "schedule": "constant", "peak": 0.1, "warmup": 0.0}
+    constant: dict[str, Any] = {**same, "schedule": "constant", "peak": 0.1, "warmup": 0.0}
     check_curve(figures["rewarm_fig5"], 1, "constant", expected(results, "upstream", **constant))
     base = lines(figures["rewarm_fig5"], 1)["base"][:, 1]
     np.testing.assert_allclose(base, 3.51)  # the mean over two bases, 3.50 and 3.52
@@ -198,11 +200,21 @@ def test_overview_shows_forgetting_and_adaptation(figures: dict[str, Figure], re
         arms.grid(arms.rewarmed(results.table, peak=4.0, replay=0.0), "peak", style.times)[0]
     )
     assert len(forgetting) == len(adaptation) == 2
-    last = np.mean([np.array(expected(results, "upstream", peak=4.0)[1:])[i][-3:].mean() for i in (0, 1)])
+    last = np.mean([np.array(expected(results, "upstream", windows=1024, peak=4.0)[1:])[i][-1] for i in (0, 1)])
     assert forgetting.mean() == pytest.approx(last - 3.51)
     assert text[rows["re-warmed to 4×"]] == f"{forgetting.mean():+.3f}"
     assert len(left.texts) - len(right.texts) == 2  # adaptation has no place on the same data
     assert not any("scratch" in label for label in rows)
+
+
+def test_final_losses_of_one_figure_are_taken_alike_and_the_caption_says_how(results: Results) -> None:
+    module = importlib.import_module("paper_figures.rewarm_fig2")
+    table = module.select(results.table)
+    assert "Final loss: at the last position, on 1,024 windows;" in style.caption_of(module.draw(arms.even(table)))
+    one = table[table.seed == table.seed.max()].run.iloc[0]
+    fewer = arms.even(table[(table.run != one) | (table.windows == 64)])  # one run of before
+    assert set(fewer.windows) == {64}
+    assert "Final loss: mean of the last 3 evaluations;" in style.caption_of(module.draw(fewer))
 
 
 def test_captions_say_what_was_run(figures: dict[str, Figure]) -> None:

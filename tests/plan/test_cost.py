@@ -38,7 +38,7 @@ def test_gpu_hours_are_left_out_where_there_are_none() -> None:
 
 def test_rows_cost_the_windows_that_they_are_on() -> None:
     (point,) = points_of("peak=1")
-    (few,) = points_of("peak=1 evaluate.windows=16")
+    (few,) = points_of("peak=1 evaluate.windows=16 evaluate.final_windows=256")
     one, other = (flops_of(p, 0, p.request.rows, p.request.measures) for p in (point, few))
     assert one == pytest.approx(4 * other)
 

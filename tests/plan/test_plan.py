@@ -85,7 +85,17 @@ def test_one_more_validation_set_trains_nothing_and_is_measured_where_states_are
     more = stored.plan("peak=1 evaluate.sets=[cpp]")
     assert more.to_train == []
     assert sorted(e.position for e in more.evaluations) == [0, BASE, BASE + 12, BASE + STEP]
-    assert all(len(e.hashes) == 1 for e in more.evaluations)
+    many = {e.position: len(e.hashes) for e in more.evaluations}
+    assert many == {0: 1, BASE: 2, BASE + 12: 1, BASE + STEP: 2}  # where base and run end on more windows, too
+
+
+def test_a_stored_run_of_before_is_measured_on_the_windows_of_its_ends_and_not_trained_again() -> None:
+    before = Trained(plan(points_of("peak=1 evaluate.final_windows=1")))
+    now = before.plan("peak=1")
+    assert now.points[0].key == plan(points_of("peak=1 evaluate.final_windows=1")).points[0].key
+    assert now.to_train == []
+    assert [(e.position, len(e.hashes)) for e in now.evaluations] == [(BASE, 2), (BASE + STEP, 2)]
+    assert Trained(now).plan("peak=1").evaluations == []
 
 
 def test_another_shift_uses_the_stored_base_and_measures_its_end() -> None:

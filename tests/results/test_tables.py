@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ import pytest
 
 from analysis.formulas.assignments import parse_map
 from analysis.results.runs import base_losses, final_losses, read_runs, summary
-from analysis.results.tables import COLUMNS, TEXT, load, read
+from analysis.results.tables import COLUMNS, TEXT, ends_of, load, of_curves, read, table_of
 from harness.compose.compose import sweep_points
 from harness.compose.expand import assign
 from harness.config.run import read_run
 from harness.core.errors import CorruptError, InputError
 from harness.core.files import seal
+from harness.measure.request import Request, RowKey
 from harness.plan.plan import PlannedRun, compile_points
 from harness.store.history import HEADER, Measure, Row, rows_to_csv
 from harness.store.store import Store
@@ -134,8 +136,8 @@ def test_final_loss_forgetting_and_adaptation(root: Path, table: pd.DataFrame) -
     runs = {run.facts.run: run for run in read_runs(root)}
     rows = one(table, replay=0.25)
     entry = summary(runs[rows.run.iloc[0]])
-    last = sorted(set(rows[rows.D > 0].D))[-3:]
-    expected = sum(last) / 3e6  # the mean of the last three evaluations
+    expected = 0.600064  # that of the last position: it is measured on many windows
+    assert entry["measured"]["docs"] == {"windows": 1024, "positions": 1, "is": "end"}
     assert entry["loss"] == pytest.approx({"docs": 3 + expected + 0.25, "python": 5 - expected})
     assert entry["base_loss"] == pytest.approx({"docs": 3.25, "python": 5.0})  # at the very state it started from
     assert entry["forgetting"] == pytest.approx(expected)
@@ -163,6 +165,59 @@ def test_the_final_loss_never_reaches_back_into_the_base(tmp_path: Path) -> None
     for run in runs:
         assert final_losses(run)["docs"] == pytest.approx(3.600064)  # one evaluation after the base
         assert base_losses(run)["docs"] == 3.0
+
+
+def test_without_many_windows_at_base_and_end_it_is_the_mean_of_the_last_three(tmp_path: Path) -> None:
+    """Of both or of none, for each corpus: a run of before, one whose base was made before, and one of few windows."""
+    points = points_of(["rewarm_warmup"], ["seed=3"])[:1]
+    many = {m.hash: m.corpus for m in points[0].request.measures.values() if m.of_ends}
+    docs, base = next(h for h, corpus in many.items() if corpus == "docs"), points[0].base_position or 0
+    missing: dict[str, set[RowKey]] = {
+        "before": {(at, h) for at in (base, points[0].program.steps) for h in many},
+        "base": {(base, docs)},
+        "end": {(points[0].program.steps, docs)},
+    }
+    for name, gone in missing.items():
+        (point,) = points
+        asked = Request(point.request.required, point.request.wanted - gone, point.request.measures)
+        write(tmp_path / name, [replace(point, request=asked, path=[])], known_loss)
+        (run,) = read_runs(tmp_path / name)
+        last = sorted({row.position for row in run.rows})[-3:]
+        expected = sum((at - run.base_position) * STEP for at in last) / 3e6
+        entry = summary(run)
+        assert entry["measured"]["docs"] == {"windows": 64, "positions": 3, "is": "mean"}
+        assert entry["measured"]["python"]["is"] == ("mean" if name == "before" else "end")
+        assert entry["forgetting"] == pytest.approx(expected)
+        ends = ends_of(table_of([run], ends=True)).set_index("corpus")
+        assert ends.loss.to_dict() == pytest.approx(entry["loss"])
+        assert ends.base.to_dict() == pytest.approx(entry["base_loss"])
+    few = points_of(["rewarm_warmup"], ["seed=3", "evaluate.final_windows=1"])[:1]
+    write(tmp_path / "few", few, known_loss)
+    assert summary(read_runs(tmp_path / "few")[0])["measured"]["docs"]["is"] == "mean"
+
+
+def test_a_curve_of_very_many_windows_ends_at_its_last_position(tmp_path: Path) -> None:
+    """As at scale=paper: the same windows at the ends and everywhere."""
+    write(tmp_path, points_of(["rewarm_warmup"], ["seed=3", "evaluate.windows=20480"])[:1], known_loss)
+    (run,) = read_runs(tmp_path)
+    assert summary(run)["measured"]["docs"] == {"windows": 20480, "positions": 1, "is": "end"}
+    assert summary(run)["forgetting"] == pytest.approx(0.600064)
+    table = table_of([run], ends=True)
+    assert len(table) == len(load(tmp_path))
+    assert ends_of(table).alone.all()
+    assert of_curves(table).equals(table)
+
+
+def test_ends_of_a_table_are_those_of_its_runs(root: Path) -> None:
+    runs = read_runs(root)
+    table = table_of(runs, ends=True)
+    found = {(one.run, one.corpus): one for one in ends_of(table).to_records(index=False)}
+    for run in runs:
+        for corpus, end in run.ends.items():
+            row = found[run.facts.run, corpus]
+            assert (row.loss, row.windows, row.alone) == (end.loss, end.windows, end.alone)
+            assert math.isnan(row.base) if end.base is None else row.base == end.base
+    pd.testing.assert_frame_equal(of_curves(table).reset_index(drop=True), table_of(runs))
 
 
 def test_status_is_derived_from_what_is_stored(tmp_path: Path) -> None:
@@ -256,7 +311,9 @@ def rows_one_by_one(root: Path, parents: list[Path] | None = None) -> dict[str, 
             if len(rows) < len(asked):
                 mine = [row for row in store.rows(stop["address"]) if row.position <= stop["position"]]
                 rows = {**{row.key: row for row in mine if row.key in asked}, **rows}
-        found[f"{document['name']}-{document['key'][:12]}"] = [row for _, row in sorted(rows.items())]
+        curves = {hash_ for hash_, measure in document["measures"].items() if measure["windows"] == 64}
+        mine = [row for _, row in sorted(rows.items()) if row.windows_hash in curves]
+        found[f"{document['name']}-{document['key'][:12]}"] = mine
     return found
 
 

@@ -38,7 +38,7 @@ def test_rows_of_other_windows_do_not_replace_the_runs_own() -> None:
 
 
 def test_what_is_of_fewer_positions_or_other_windows_says_so(tmp_path: Path) -> None:
-    point = next(point for point in points_of(["demo"]) if point.run.downstream == "python")
+    point = next(p for p in points_of(["demo"], ["evaluate.final_windows=1"]) if p.run.downstream == "python")
     write(tmp_path, [point], lambda *_: 3.0)
     (run,) = read_runs(tmp_path)
     program, store = program_of(run.document), Store(tmp_path)
@@ -53,7 +53,7 @@ def test_what_is_of_fewer_positions_or_other_windows_says_so(tmp_path: Path) -> 
     document["measures"]["f" * 16] = {"corpus": "docs", "key": "k", "windows": 1024, "seq_len": 128}
     document["requested"] = [*document["requested"], {"position": int(last), "windows_hash": "f" * 16}]
     other = replace(run, measured=few, document=document)
-    assert summary(other)["measured"]["python"] == {"windows": 16, "positions": 1}
+    assert summary(other)["measured"]["python"] == {"windows": 16, "positions": 1, "is": "mean"}
     lines = show_lines(show_document(store, other), program)
     (python,) = [line for line in lines if line.startswith("python") and "3.0000" in line]
     assert python.endswith("(on 16 windows, mean of 1 of them only)")
@@ -61,6 +61,31 @@ def test_what_is_of_fewer_positions_or_other_windows_says_so(tmp_path: Path) -> 
     assert "the losses of" not in "\n".join(runs_lines([run]))
     assert "docs: other losses are on 1024 windows, see --windows 1024" in lines
     moved = replace(run, facts=replace(run.facts, windows={**run.facts.windows, "docs": "f" * 16}))
+    assert "losses: mean of the last evaluations" in runs_lines([run])
     compared = diff_document(run, moved)
     assert list(compared["loss"]) == ["python"]
     assert "docs: a and b are measured on different windows" in diff_lines(compared)
+
+
+def test_tables_and_show_say_in_one_place_what_a_final_loss_is(tmp_path: Path) -> None:
+    point = next(point for point in points_of(["demo"]) if point.run.downstream == "python")
+    write(tmp_path, [point], lambda *_: 3.0)
+    (run,) = read_runs(tmp_path)
+    lines = show_lines(show_document(Store(tmp_path), run), program_of(run.document))
+    assert "final loss (of the last position, nats per token; of 1024 windows where no other number stands)" in lines
+    assert "docs         3.0000   base 3.0000" in lines
+    assert not any("--windows" in line for line in lines)  # those of the curve are no other losses of the end
+    assert "losses: of the last position, on 1024 windows" in runs_lines([run])
+    curves = np.array(run.measured[run.measured["corpus"] != len(run.facts.windows)])  # one corpus: as it was before
+    before = replace(run, measured=curves)
+    said = "losses: of the last position, on 1024 windows; in 1 of 2 runs the mean of the last evaluations on fewer"
+    assert said in runs_lines([run, before])
+    corpus = next(iter(run.facts.finals))
+    (line,) = [
+        line for line in show_lines(show_document(Store(tmp_path), before), program_of(run.document)) if "mean" in line
+    ]
+    assert line.startswith(corpus)
+    assert line.endswith("(on 64 windows, mean of the last 3)")
+    assert diff_document(run, before)["not_comparable"] == [corpus]
+    (asked,) = read_runs(tmp_path, windows=64)  # by name: the curve's, as before
+    assert summary(asked)["measured"]["docs"] == {"windows": 64, "positions": 3, "is": "mean"}
