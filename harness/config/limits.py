@@ -39,6 +39,7 @@ MOST = {  # field: (largest value, reason)
     "heads": (2**14, "the largest language models have some 130 heads"),
     "vocab_size": (2**22, "the largest vocabularies have some 260,000 tokens"),
     "windows": (1_000_000, "all of them are measured at every position"),
+    "final_windows": (1_000_000, "the losses of all of them are kept"),
     "eps": (1, "Adam's steps would shrink to nothing"),
     "weight_decay": (1000, "AdamW takes lr times as much off every weight at each step"),
     "clip": (1e30, "beyond what a gradient of fp32 can reach"),
