@@ -62,8 +62,27 @@ class Stream(Protocol):
         """(file, line) of the documents that a window's tokens are of; line 0 = the whole file."""
 
 
+class OneStream:
+    """What is answered alike by every split without parts: its windows are one pool, in one permutation."""
+
+    def windows(self, seq_len: int) -> int:
+        raise NotImplementedError
+
+    def order(self, drawn: npt.NDArray[np.int64], seq_len: int, order: int, corpus: str) -> tuple[Integers, Integers]:
+        return window_at(drawn, self.windows(seq_len), order=order, corpus=corpus)
+
+    def measured(self, measure: Measure) -> Integers:
+        return np.asarray(measure.indices(self.windows(measure.seq_len)), np.int64)
+
+    def part(self, name: str) -> Stream:
+        raise InputError("evaluate.sets", name, "no such part: the corpus has none", "name the whole corpus")
+
+    def epochs(self, drawn: int, seq_len: int) -> float:
+        return drawn / self.windows(seq_len)
+
+
 @dataclass(frozen=True)
-class Split:
+class Split(OneStream):
     """Documents one after another, each followed by the end-of-document token."""
 
     shards: Sequence[np.ndarray]  # memory-mapped, uint16 or uint32
@@ -105,18 +124,6 @@ class Split:
             why = f"token {wrong} in {self.index.parent}: its tokenizer has {self.ids:,}; it is of another"
             raise CorruptError(why)
         return found
-
-    def order(self, drawn: npt.NDArray[np.int64], seq_len: int, order: int, corpus: str) -> tuple[Integers, Integers]:
-        return window_at(drawn, self.windows(seq_len), order=order, corpus=corpus)
-
-    def measured(self, measure: Measure) -> Integers:
-        return np.asarray(measure.indices(self.windows(measure.seq_len)), np.int64)
-
-    def part(self, name: str) -> Stream:
-        raise InputError("evaluate.sets", name, "no such part: the corpus has none", "name the whole corpus")
-
-    def epochs(self, drawn: int, seq_len: int) -> float:
-        return drawn / self.windows(seq_len)
 
     def documents_at(self, window: int, seq_len: int) -> list[tuple[str, int]]:
         if self.sequence:

@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.core import files
-from harness.core.errors import CorruptError, InputError
+from harness.core.errors import CorruptError
 from harness.corpora.grouping import Group, unit_key
-from harness.corpora.splits import MixedSplit, Stream
-from harness.program.mixture import Integers, window_at
-from harness.store.history import Measure
+from harness.corpora.splits import MixedSplit, OneStream, Stream
+from harness.program.mixture import Integers
 
 UNIT_FORMAT = 1
 UNITS_FORMAT = 2  # of the manifest of a corpus that is made of units; `harness.corpora.corpus.FORMAT` is that of others
@@ -92,7 +91,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class UnitSplit:
+class UnitSplit(OneStream):
     """The shards of one part and split, one after another, as one stream: `harness.corpora.splits.Stream`."""
 
     folder: Path
@@ -119,18 +118,6 @@ class UnitSplit:
         for row, window in zip(found, wanted.tolist(), strict=True):
             self._copy(window * seq_len, row)
         return found
-
-    def order(self, drawn: npt.NDArray[np.int64], seq_len: int, order: int, corpus: str) -> tuple[Integers, Integers]:
-        return window_at(drawn, self.windows(seq_len), order=order, corpus=corpus)
-
-    def measured(self, measure: Measure) -> Integers:
-        return np.asarray(measure.indices(self.windows(measure.seq_len)), np.int64)
-
-    def part(self, name: str) -> Stream:
-        raise InputError("evaluate.sets", name, "no such part: the corpus has none", "name the whole corpus")
-
-    def epochs(self, drawn: int, seq_len: int) -> float:
-        return drawn / self.windows(seq_len)
 
     def documents_at(self, window: int, seq_len: int) -> list[tuple[str, int]]:
         first, last = window * seq_len, window * seq_len + seq_len
