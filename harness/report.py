@@ -93,8 +93,7 @@ def _checkpoint_lines(origin: Mapping[str, Any] | None) -> list[str]:
 def total_lines(document: dict[str, Any]) -> list[str]:
     """The totals for a person."""
     separate, planned, done = (document[key] for key in ("tokens_if_separate", "tokens_planned", "tokens_done"))
-    shared, gpu, made = separate - planned - done, document.get("gpu_hours", {}), document.get("corpora_bytes", 0)
-    fetched = f", {size(document['fetch_bytes'])} to fetch" if document.get("fetch_bytes") else ""
+    shared, gpu = separate - planned - done, document.get("gpu_hours", {})
     if not document["segments_to_train"] and not document["evaluations"]:
         return [f"{document['runs']} runs: all done, nothing to train"]
     if not document["segments_to_train"]:
@@ -109,8 +108,21 @@ def total_lines(document: dict[str, Any]) -> list[str]:
         f" {size(document['disk_bytes'])} of states; {document['evaluations']} measurements of stored states",
         *([f"GPU-hours at an MFU of {document['mfu']:.0%}: {by_card}"] if max(gpu.values(), default=0) >= 1 else []),
         *([f"of {unsized} runs the size is not resolved: they count nothing in FLOPs and states"] if unsized else []),
-        *([f"corpora to make: about {size(made)} of tokens{fetched}"] if made else []),
+        *_corpora_line(document),
     ]
+
+
+def _corpora_line(document: dict[str, Any]) -> list[str]:
+    """What is to be made and fetched; at least so much where there is a corpus whose files nobody has listed."""
+    made, fetched = document.get("corpora_bytes", 0), document.get("fetch_bytes", 0)
+    unlisted, unsized = document.get("corpora_not_listed", []), document.get("corpora_without_size", [])
+    if not made and not unlisted:
+        return []
+    tokens = f"{'at least' if unsized else 'about'} {size(made)} of tokens" if made else "of a size not known"
+    least = "at least " if unlisted else ""
+    fetch = f", {least}{size(fetched)} to fetch" if fetched else ""
+    why = f" (not listed yet: {', '.join(unlisted)})" if unlisted else ""
+    return [f"corpora to make: {tokens}{fetch}{why}"]
 
 
 def _point(plan: Plan, index: int, store: Store, queue: Mapping[str, Submitted], epochs: Epochs) -> dict[str, Any]:

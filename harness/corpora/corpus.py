@@ -2,8 +2,9 @@
 
 <root>/corpora/<key12>/ holds shard-*.bin, documents-*.bin (where each document ends and which file it
 is), files.json, tokenizer.json, token_bytes.bin and manifest.json with a checksum of each. A folder appears complete
-or not at all. Of sequences that another program drew (`harness.corpora.megatron`) it has no shards: its manifest names
-the files.
+or not at all. Where validation has files of its own, there may be no tokens to train on as long as nothing trained on
+it: the manifest, which says what splits there are, is replaced by that of the whole corpus then, and nothing else is.
+Of sequences that another program drew (`harness.corpora.megatron`) it has no shards: its manifest names the files.
 
     corpus = open_corpus(root, recipe)
     corpus.train.read(np.array([0, 1]), seq_len=128)        # int64 (2, 129)
@@ -23,16 +24,17 @@ from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.core.identity import digest
 from harness.corpora.splits import Split, Stream
-from harness.corpora.units import UNITS_FORMAT, require_units, shards_folder, split_of_units
+from harness.corpora.units import UnitSplit, require_units, shards_folder, split_of_units
 from harness.texts.recipe import Recipe, corpus_folder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-FORMAT = 1
+FORMAT = 1  # of a manifest; `harness.corpora.units.UNITS_FORMAT`, 2, of one whose corpus is made of units
+VALIDATION_FORMAT = 3  # of one without tokens to train on
 SPLITS = ("train", "validation")
 
-_verified: set[tuple[str, int]] = set()  # (folder, inode): checked by this process
+_verified: set[tuple[str, int, str]] = set()  # (folder, inode, checksum of the manifest): checked by this process
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Corpus:
     end_of_document: int
     train: Stream
     validation: Stream
+    whole: bool = True
+    """False: only its validation was built yet, and `train` has no token."""
 
     @functools.cached_property
     def token_bytes(self) -> np.ndarray:
@@ -65,21 +69,36 @@ class Corpus:
         return [f"{file}:{line}" if line else file for file, line in part.documents_at(window, seq_len)]
 
 
-def open_corpus(root: Path, recipe: Recipe) -> Corpus:
-    """A built corpus, its checksums verified once per process.
+def splits_made(root: Path, recipe: Recipe) -> frozenset[str]:
+    """Which splits of a corpus a store holds: none, its validation alone, or both. Nothing is verified."""
+    try:
+        return frozenset(files.read_sealed(corpus_folder(root, recipe) / "manifest.json")["splits"])
+    except (CorruptError, OSError, KeyError, TypeError, ValueError):
+        return frozenset()
 
-    Raises FileNotFoundError if it was not built, CorruptError naming the file after setting the folder aside.
+
+def open_corpus(root: Path, recipe: Recipe, *, whole: bool = True) -> Corpus:
+    """A built corpus, its checksums verified once per process. `whole`: not one without tokens to train on.
+
+    Raises FileNotFoundError if it was not built so, CorruptError naming the file after setting the folder aside.
     """
     folder = corpus_folder(root, recipe)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: not built yet")
+    corpus = _opened(root, recipe, folder)
+    if whole and not corpus.whole:
+        raise FileNotFoundError(f"{folder}: only its validation was built yet")
+    return corpus
+
+
+def _opened(root: Path, recipe: Recipe, folder: Path) -> Corpus:
     try:
         manifest = files.read_sealed(folder / "manifest.json")
-        if manifest["format"] > UNITS_FORMAT:
+        if manifest["format"] > VALIDATION_FORMAT:
             raise InputError("root", root, f"a newer version wrote {folder.name}", "update, or use another root")
         if manifest["key"] != recipe.key:
             raise CorruptError(f"{folder}: holds another corpus")
-        identity = (str(folder.resolve()), folder.stat().st_ino)
+        identity = (str(folder.resolve()), folder.stat().st_ino, manifest["sha256"])
         if identity not in _verified:
             for name, expected in manifest["files"].items():
                 if files.sha256(folder / name) != expected:
@@ -99,6 +118,8 @@ def read_corpus(folder: Path, recipe: Recipe, manifest: dict[str, Any]) -> Corpu
     """The corpus in a folder that holds it, as its manifest says; nothing is verified."""
 
     def split(name: str) -> Stream:
+        if name not in manifest["splits"]:
+            return UnitSplit(shards_folder(folder.parent.parent), name, (), manifest["dtype"], 0, 0)
         counts = manifest["splits"][name]
         if "units" in manifest and "sequence" not in counts:
             return split_of_units(shards_folder(folder.parent.parent), manifest, name)
@@ -122,6 +143,7 @@ def read_corpus(folder: Path, recipe: Recipe, manifest: dict[str, Any]) -> Corpu
         manifest["end_of_document"],
         split("train"),
         split("validation"),
+        "train" in manifest["splits"],
     )
 
 

@@ -5,6 +5,10 @@ handful of documents, or one), documents are cut into pieces, and those are held
 
     rule = by_document(recipe)
     list(rule.parts(document))          # [("train", "the whole text")]
+
+Files of listed corpora may be held out by name instead: those alone are read where nothing trains on the corpus.
+
+    read_of(recipe, whole=False)
 """
 
 from __future__ import annotations
@@ -12,8 +16,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from harness.texts.listed import FilesSource, MegatronSource, validation_alone
 from harness.texts.local import Document
 from harness.texts.recipe import EmbeddedSource, Recipe
 
@@ -40,6 +45,18 @@ class Rule:
 
     def _split(self, identity: str) -> str:
         return "validation" if place(identity) < self.below else "train"
+
+
+def read_of(recipe: Recipe, *, whole: bool) -> Recipe:
+    """The recipe of what is read of a corpus: all of it, or what it takes to measure it, which is its own validation.
+
+    Where validation is cut out of the texts to train on, that is all of it, too: `read_of(...) is recipe` tells. The
+    recipe of validation alone has the units of the whole corpus', and a key of its own, which is no address.
+    """
+    if whole or not isinstance(recipe.source, FilesSource | MegatronSource):
+        return recipe
+    source = validation_alone(recipe.source)
+    return recipe if source is None else replace(recipe, source=source)
 
 
 def by_document(recipe: Recipe) -> Rule:

@@ -3,6 +3,7 @@
 Above `harness.ingest.shards`, which writes the files; `harness.corpora.corpus` opens what is made here.
 
     build([recipe], root)
+    build([recipe], root, measured={recipe.key})     # only as far as measuring reads it
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.core import files
 from harness.core.cores import cores
 from harness.core.errors import CorruptError, InputError
-from harness.corpora.corpus import Corpus, open_corpus, read_corpus
+from harness.core.identity import canonical
+from harness.corpora.corpus import VALIDATION_FORMAT, Corpus, open_corpus, read_corpus, splits_made
+from harness.corpora.held_out import read_of
 from harness.ingest.assemble import assemble
 from harness.ingest.pretokenized import pretokenized
 from harness.ingest.processes import workers
@@ -36,54 +40,79 @@ def build(
     recipes: Sequence[Recipe],
     root: Path,
     *,
+    measured: Collection[str] = (),
     progress: bool = True,
     processes: int | None = None,
     check: Callable[[Recipe, Corpus], None] = lambda *_: None,
 ) -> None:
     """Ingest what `root` lacks; damaged folders are set aside, named on stderr, and made again.
 
+    Of the corpora with keys in `measured` only what measuring reads (`read_of`); what is there of one stays as it is.
     `check` is called for each of them and may raise InputError (`require_windows`) before anything is kept.
     Raises InputError, and leaves nothing behind then, nor on Ctrl-C or a full disk. Two processes at once are safe.
     """
     wanted = list({recipe.folder: recipe for recipe in recipes}.values())
-    ready = [_ready(root, recipe) for recipe in wanted]
+    readings = {recipe.folder: read_of(recipe, whole=recipe.key not in measured) for recipe in wanted}
+
+    def is_ready(recipe: Recipe) -> Corpus | None:
+        return _ready(root, recipe, whole=readings[recipe.folder] is recipe)
+
+    ready = [is_ready(recipe) for recipe in wanted]
     for recipe, corpus in zip(wanted, ready, strict=True):
         if corpus is not None:
             check(recipe, corpus)
     if all(ready):
         return
-    finished: list[tuple[Path, Path]] = []
+    finished: list[tuple[Path, Recipe]] = []
     with _exclusive(root / "corpora") as folder:
-        missing = [recipe for recipe in wanted if not _ready(root, recipe)]  # another process may have been faster
+        missing = [recipe for recipe in wanted if not is_ready(recipe)]  # another process may have been faster
         try:
-            with _workers(missing, processes) as ordered_map, display_of(missing, progress) as display:
-                for recipe in missing:
+            read = [readings[recipe.folder] for recipe in missing]
+            with _workers(read, processes) as ordered_map, display_of(read, progress) as display:
+                for recipe, reading in zip(missing, read, strict=True):
                     temporary = folder / files.temporary_name()
-                    finished.append((temporary, folder / recipe.folder))
+                    finished.append((temporary, recipe))
                     temporary.mkdir()
-                    display.begin(recipe)
-                    if isinstance(recipe.source, FilesSource):
-                        manifest = assemble(recipe, root, temporary, processes or cores(), display)
-                    elif isinstance(recipe.source, MegatronSource):
-                        manifest = pretokenized(recipe, root, temporary, processes or cores(), display)
+                    display.begin(reading)
+                    if isinstance(reading.source, FilesSource):
+                        manifest = assemble(reading, root, temporary, processes or cores(), display)
+                    elif isinstance(reading.source, MegatronSource):
+                        manifest = pretokenized(reading, root, temporary, processes or cores(), display)
                     else:
-                        manifest = ingest(recipe, temporary, ordered_map, display.report)
+                        manifest = ingest(reading, temporary, ordered_map, display.report)
+                    if reading is not recipe:
+                        manifest = _without_train(manifest, recipe)
                     (temporary / "manifest.json").write_bytes(files.seal(manifest))
                     files.flush_folder(temporary)
                     display.end(manifest)
                     check(recipe, read_corpus(temporary, recipe, manifest))
-            for temporary, final in finished:
-                if not final.exists():  # where there are no locks, the first of two processes wins
-                    temporary.rename(final)
+            for temporary, recipe in finished:
+                _put(temporary, folder / recipe.folder, root, recipe)
             files.flush(folder)
         finally:
             for temporary, _ in finished:
                 shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _ready(root: Path, recipe: Recipe) -> Corpus | None:
+def _without_train(manifest: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """The manifest of a corpus of which only its validation was read."""
+    splits = {"validation": manifest["splits"]["validation"]}
+    return {**manifest, "format": VALIDATION_FORMAT, "key": recipe.key, "recipe": canonical(recipe), "splits": splits}
+
+
+def _put(made: Path, final: Path, root: Path, recipe: Recipe) -> None:
+    """Give what was made its name. Where the validation alone was there already, the manifest is replaced by that of
+    the whole, and the rest is the same. Where there are no locks, the first of two processes wins."""
+    if not final.exists():
+        made.rename(final)
+    elif "train" not in splits_made(root, recipe):
+        (made / "manifest.json").replace(final / "manifest.json")
+        files.flush(final)
+
+
+def _ready(root: Path, recipe: Recipe, *, whole: bool) -> Corpus | None:
     try:
-        return open_corpus(root, recipe)
+        return open_corpus(root, recipe, whole=whole)
     except FileNotFoundError:
         return None
     except CorruptError as error:

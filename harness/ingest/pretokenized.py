@@ -56,7 +56,7 @@ def pretokenized(recipe: Recipe, root: Path, folder: Path, processes: int, displ
     texts = held_out is not None and not any(file.name.endswith(".idx") for file in held_out.files)
     manifest = _of_texts(recipe, source, root, folder, processes, display) if texts else _of_none(recipe, folder)
     field, place = f"corpus.{recipe.name}.files", _Place(root, folder, display, recipe.vocab_size)
-    train = place.shards(field, source.train, source.sequence)
+    train = place.shards(field, source.train, source.sequence) if source.train.files else []
     splits = {"train": _counts(train, source.sequence)}
     if held_out is None:
         total = sum(shard["tokens"] for shard in train) // source.sequence

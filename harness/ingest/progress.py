@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.core.units import count, duration
-from harness.corpora.corpus import SPLITS
 from harness.ingest.shards import count_files
 from harness.texts.listed import FilesSource
 from harness.texts.recipe import LocalSource, Recipe
@@ -63,9 +62,11 @@ class PlainDisplay:
         return f"{count(self.bytes)} of some {count(self.expected)} {self.what}, {rate / 1e6:.1f} MB/s{ends}"
 
     def end(self, manifest: dict[str, Any]) -> None:
-        train, validation = (manifest["splits"][split]["tokens"] for split in SPLITS)
-        seconds = time.monotonic() - self.started
-        self.print_line(f"corpus {self.recipe.name}: {train:,} + {validation:,} validation tokens in {seconds:.0f} s")
+        made = manifest["splits"]
+        train = f"{made['train']['tokens']:,} + " if "train" in made else ""
+        validation = f"{made['validation']['tokens']:,} validation tokens"
+        seconds, alone = time.monotonic() - self.started, "" if train else "; nothing trains on it yet"
+        self.print_line(f"corpus {self.recipe.name}: {train}{validation} in {seconds:.0f} s{alone}")
         for note in _notes(self.recipe, manifest):
             self.print_line(f"corpus {self.recipe.name}: {note}")
 

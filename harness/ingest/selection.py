@@ -55,10 +55,11 @@ def selected(
         for split in ("train", "validation")
     }
     if not any(part["documents"] for parts in splits.values() for part in parts):
-        value = f"{len(source.train.files):,} files"
-        raise InputError(
-            f"{key_of(recipe.name, source)}.files", value, "hold no documents", "give files with some text in them"
-        )
+        which, files_read = "files", source.train.files
+        if not files_read and source.validation:
+            which, files_read = "validation", source.validation.files
+        field, value = f"{key_of(recipe.name, source)}.{which}", f"{len(files_read):,} files"
+        raise InputError(field, value, "hold no documents", "give files with some text in them")
     used = [(unit, tokens) for unit, tokens in zip(units, taken, strict=True) if tokens]
     content = [
         (unit["key"], unit["files"][f"{name}.bin"], many) for unit, tokens in used for name, many in tokens.items()

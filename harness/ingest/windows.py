@@ -18,13 +18,15 @@ def require_windows(recipe: Recipe, corpus: Corpus, seq_len: int, sequences: int
     """InputError unless train has `sequences` windows (a batch; 0 = it is only measured), validation `measured`."""
     for split, needed in (("train", sequences), ("validation", measured)):
         part: Stream = getattr(corpus, split)
+        if not needed:
+            continue
         if part.windows(seq_len) < needed:
             why = (
                 f"{split} has {part.tokens:,} tokens in {part.documents:,} documents: {part.windows(seq_len):,} windows"
                 f" of {seq_len} tokens, {needed:,} needed"
             )
             raise InputError(*place_of(recipe), why, _remedy(recipe, corpus, seq_len, sequences, measured))
-        if isinstance(part, MixedSplit) and needed:
+        if isinstance(part, MixedSplit):
             for name, one in zip(part.names, part.parts, strict=True):
                 if not one.windows(seq_len):
                     assert isinstance(recipe.source, FilesSource)

@@ -15,12 +15,14 @@ from typing import Any
 from harness.config.corpora import NOT_LISTED
 from harness.config.start import NOT_RESOLVED
 from harness.core.units import count, size
+from harness.corpora.corpus import splits_made
+from harness.corpora.held_out import read_of
 from harness.measure.request import RowKey
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.shape import flops_per_token
 from harness.store.history import Measure
 from harness.texts.listed import FilesSource, MegatronSource, key_of
-from harness.texts.recipe import Recipe, TokenizerRecipe, corpus_folder
+from harness.texts.recipe import Recipe, TokenizerRecipe
 
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
 MEASURED = 1 / 3  # a measured token costs a forward pass, of a trained one's three
@@ -59,48 +61,69 @@ def flops_of(point: PlannedRun, tokens: float, rows: Iterable[RowKey], measures:
     return (tokens + measured * MEASURED) * _flops(point)
 
 
-def corpora_to_make(plan: Plan, root: Path) -> dict[str, float]:
+def corpora_to_make(plan: Plan, root: Path) -> dict[str, Any]:
     """`corpora_bytes` of tokens that a store at `root` will hold beside what it holds, and `fetch_bytes` to bring for
-    them from elsewhere; of listed files, about. Texts of one's own and of packages are not counted."""
+    them from elsewhere; of listed files, about. Texts of one's own and of packages are not counted.
+
+    Of the corpora in `corpora_not_listed` nothing is to fetch by this count, and no tokens of those in
+    `corpora_without_size`, which have no budget either: it is at least so much then.
+    """
     same: dict[str, dict[str, Recipe]] = {}
-    for point in plan.points:
-        for recipe in point.run.recipes.values():
-            same.setdefault(_texts(recipe), {})[recipe.key] = recipe
-    wanted: list[tuple[float, float]] = []
-    for recipes in same.values():
+    for recipe in _recipes(plan).values():
+        reading = read_of(recipe, whole=recipe.key in plan.trained_on)
+        if ("train" if reading is recipe else "validation") not in splits_made(root, recipe):
+            same.setdefault(_texts(recipe), {})[recipe.key] = reading
+    wanted: list[Recipe] = []
+    for readings in same.values():
         # A tokenizer that nobody has looked at yet is most likely that of another checkpoint of the plan.
-        known = [recipe for recipe in recipes.values() if tokenizer_known(recipe)]
-        if known:
-            wanted += [_size(recipe) for recipe in known if not corpus_folder(root, recipe).is_dir()]
-        else:
-            wanted.append(max(map(_size, recipes.values())))
-    return {"corpora_bytes": sum(own for own, _ in wanted), "fetch_bytes": sum(fetched for _, fetched in wanted)}
+        known = [reading for reading in readings.values() if tokenizer_known(reading)]
+        wanted += known or [max(readings.values(), key=_size)]
+    sizes = [_size(reading) for reading in wanted]
+    return {
+        "corpora_bytes": sum(own for own, _ in sizes),
+        "fetch_bytes": sum(fetched for _, fetched in sizes),
+        "corpora_not_listed": sorted({reading.name for reading in wanted if not _is_listed(reading)}),
+        "corpora_without_size": sorted({reading.name for reading in wanted if _has_no_size(reading)}),
+    }
 
 
 def only_measured(plan: Plan, root: Path) -> list[str]:
-    """A line for each large corpus that is to be made whole though no run of the plan trains on it."""
-    if not plan.to_train and not plan.evaluations:
-        return []
-    drawn = {s.corpus for point in plan.points for phase in point.program.phases for s in phase.sources}
+    """A line for each large corpus that is to be made whole though no run of the plan trains on it, since what is
+    validated on is cut out of its texts."""
     lines: dict[str, None] = {}
-    for recipe in (recipe for point in plan.points for recipe in point.run.recipes.values()):
+    for recipe in _recipes(plan).values():
         source = recipe.source
-        if recipe.key in drawn or corpus_folder(root, recipe).is_dir():
+        if recipe.key in plan.trained_on or not isinstance(source, FilesSource | MegatronSource):
             continue
-        if not isinstance(source, FilesSource | MegatronSource):
+        made, fetched = _size(recipe)
+        if source.validation is not None or (max(made, fetched) < LARGE and not _has_no_size(recipe)):
             continue
-        train: FilesSource | MegatronSource = replace(source, validation=None)
-        made, fetched = _size(replace(recipe, source=train))
-        if max(made, fetched) < LARGE:
+        if splits_made(root, recipe):
             continue
-        tokens = count(made / (2 if recipe.vocab_size < 65_536 else 4))
+        tokens = f"{count(made / (2 if recipe.vocab_size < 65_536 else 4))} tokens"
         cost = f"{size(made)}, {size(fetched)} to fetch" if fetched else size(made)
-        if isinstance(source, FilesSource):
-            remedy = f"{key_of(recipe.name, source)}.tokens=1M makes fewer, and is another corpus to tables"
-        else:
-            remedy = "a corpus of `kind: files` with the same validation does without them"
-        lines[f"{recipe.name} is only measured, yet made with {tokens} training tokens ({cost}): {remedy}"] = None
+        whole = "whole, however large (it is not listed yet)" if _has_no_size(recipe) else f"with {tokens} ({cost})"
+        key = key_of(recipe.name, source)
+        fewer = f"; {key}.tokens=1M makes fewer, as another corpus" if isinstance(source, FilesSource) else ""
+        remedy = f"with files of its own ({key}.validation=) they alone are read{fewer}"
+        lines[f"{recipe.name} is only measured, on a share of its texts, and so made {whole}: {remedy}"] = None
     return list(lines)
+
+
+def _recipes(plan: Plan) -> dict[str, Recipe]:
+    """By key, of all that is left to do."""
+    return {recipe.key: recipe for point in plan.left for recipe in point.run.recipes.values()}
+
+
+def _is_listed(recipe: Recipe) -> bool:
+    """False as long as a server was not asked for its files."""
+    source = recipe.source
+    listings = (source.train, source.validation) if isinstance(source, FilesSource | MegatronSource) else ()
+    return not any(listed and listed.digest.startswith(NOT_LISTED) for listed in listings)
+
+
+def _has_no_size(recipe: Recipe) -> bool:
+    return not _is_listed(recipe) and getattr(recipe.source, "tokens", None) is None
 
 
 def tokenizer_known(recipe: Recipe) -> bool:

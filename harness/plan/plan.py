@@ -147,6 +147,18 @@ class Plan:
         return sum(point.program.tokens(point.program.steps) for point in self.points)
 
     @cached_property
+    def left(self) -> list[PlannedRun]:
+        """The runs through what is to be trained or measured."""
+        found = {i for segment in self.to_train for i in segment.runs}
+        found |= {i for evaluation in self.evaluations for i in evaluation.segment.runs}
+        return [self.points[i] for i in sorted(found)]
+
+    @cached_property
+    def trained_on(self) -> frozenset[str]:
+        """Keys of the corpora that these draw from: they are made whole, others as far as measuring reads them."""
+        return frozenset(key for point in self.left for key in point.program.corpora)
+
+    @cached_property
     def evaluations_of(self) -> dict[str, list[Evaluation]]:
         """By address of their segment."""
         found: dict[str, list[Evaluation]] = defaultdict(list)

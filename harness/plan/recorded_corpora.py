@@ -20,8 +20,9 @@ from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
 from harness.corpora.corpus import open_corpus
+from harness.corpora.held_out import read_of
 from harness.ingest.build import build
-from harness.plan.recorded_runs import Document, corpus_names
+from harness.plan.recorded_runs import Document, corpus_names, program_of
 from harness.store.store import Store
 from harness.texts.listed import MegatronSource
 from harness.texts.recipe import EmbeddedSource, Recipe, corpus_folder
@@ -29,12 +30,13 @@ from harness.texts.vocabulary import require_one_tokenizer
 
 
 def corpora_of(document: Document, store: Store, names: Sequence[str]) -> dict[str, Recipe]:
-    """The recipes of corpora of the run, by its names for them; all of them are built in the store.
+    """The recipes of corpora of the run, by its names for them; all of them are built in the store, those that it
+    does not train on as far as measuring reads them.
 
     Raises InputError for one that is neither stored nor can be made as it was. `further_corpus` is for any other.
     """
-    keys = {name: key for key, name in corpus_names(document).items()}
-    stored = {name: _stored(store, keys[name]) for name in names}
+    keys, trained = {name: key for key, name in corpus_names(document).items()}, program_of(document).corpora
+    stored = {name: _stored(store, keys[name], keys[name] in trained) for name in names}
     found = {name: replace(recipe, name=name) for name, recipe in stored.items() if recipe is not None}
     missing = [name for name in names if name not in found]
     if not missing:
@@ -53,7 +55,7 @@ def corpora_of(document: Document, store: Store, names: Sequence[str]) -> dict[s
         raise InputError("run", document["name"], why, "put the texts back where they were") from None
     if any(name not in made or made[name].key != keys[name] for name in own):
         raise _no_longer(document)
-    build([made[name] for name in own], store.root)
+    build([made[name] for name in own], store.root, measured={keys[name] for name in own} - trained)
     return {**found, **{name: made[name] for name in own}}
 
 
@@ -97,7 +99,7 @@ def further_corpus(document: Document, store: Store, asked: str, folder: Path | 
         made = replace(made, tokenizer=replace(own, path=str(place)))
     if made.key != next((key for key, name in corpus_names(document).items() if name == one.name), made.key):
         raise InputError("sets", asked, f"other texts are called {one.name} already", "give it another name: NAME=...")
-    build([made], store.root)
+    build([made], store.root, measured={made.key} - program_of(document).corpora)
     return made
 
 
@@ -139,16 +141,19 @@ def completed(settings: Config) -> Config:
     return filled
 
 
-def _stored(store: Store, key: str) -> Recipe | None:
-    """The recipe of a whole corpus in the store, found by its key; one that is damaged is set aside."""
+def _stored(store: Store, key: str, trained: bool) -> Recipe | None:
+    """The recipe of a corpus in the store, found by its key, if what is read of it is there; one that is damaged is set
+    aside."""
     for folder in files.listing(store.root / "corpora"):
         if folder == key[:12] or folder.endswith(f"-{key[:12]}"):
             try:
                 manifest = files.read_sealed(store.root / "corpora" / folder / "manifest.json")
                 recipe = read_back(Recipe, {**manifest["recipe"], "name": manifest["name"]})
                 if recipe.key == key:
-                    open_corpus(store.root, recipe)
+                    open_corpus(store.root, recipe, whole=read_of(recipe, whole=trained) is recipe)
                     return recipe
+            except FileNotFoundError:  # only its validation
+                return None
             except (CorruptError, OSError, KeyError, TypeError, ValueError) as error:
                 print(f"warning: corpus {folder}: {error}", file=sys.stderr)  # made again, if it can be
     return None

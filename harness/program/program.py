@@ -119,6 +119,11 @@ class Program:
         return self.starts[-1]
 
     @cached_property
+    def corpora(self) -> frozenset[str]:
+        """Keys of the corpora that its phases draw from."""
+        return frozenset(source.corpus for phase in self.phases for source in phase.sources)
+
+    @cached_property
     def branch_keys(self) -> tuple[str, ...]:
         """One key per phase: what was before it and its spec. Programs that share one differ in lengths only."""
         keys, before = [], digest("root", NUMERICS, self.root)

@@ -2,8 +2,8 @@
 
 Training waits for the second (`afterok`). Files are fetched where the command is given, or by the jobs that build
 (`launch.ingest`). What a job has built stays, so one that is killed or queued again goes on; a unit that is there is
-never built twice. What the data alone tell fails the job with its line, which failures/ holds by the corpus' key:
-`do=plan` and `status` show it for every run that waits.
+never built twice. What the data alone tell fails the job with its line, which failures/ holds by the key of what is
+read (all of a corpus, or its validation alone: two jobs): `do=plan` and `status` show it for every run that waits.
 
     after = submit_corpora(left, cluster, store, wanted, queue)       # {recipe key: number of the job that assembles}
 """
@@ -50,7 +50,7 @@ def left_to_jobs(needed: Sequence[Needed], cluster: Cluster, root: Path) -> list
     """Those that jobs build: of listed files, not there yet, where `launch.ingest.build` says so."""
     if cluster.ingest.build == "here":
         return []
-    return [one for one in needed if isinstance(one.recipe.source, FilesSource) and not _is_there(root, one.recipe)]
+    return [one for one in needed if isinstance(one.recipe.source, FilesSource) and not _is_there(root, one)]
 
 
 def ingest_resources(cluster: Cluster) -> Resources:
@@ -76,7 +76,7 @@ def fetch_corpora(left: Sequence[Needed], cluster: Cluster, root: Path) -> None:
     """Bring their files here, where the jobs are not to. Raises InputError."""
     if cluster.ingest.fetch == "here":
         for one in left:
-            fetch_groups(one.recipe, wanted_groups(one.recipe, root), root)
+            fetch_groups(one.reading, wanted_groups(one.reading, root), root)
 
 
 def submit_corpora(
@@ -85,20 +85,19 @@ def submit_corpora(
     """By recipe key the number of the job that training waits for, submitted unless it is queued. Raises InputError."""
     after: dict[str, str] = {}
     for one in left:
-        key = one.recipe.key
-        known = queue.get(CORPUS + key)
+        known = queue.get(CORPUS + one.reading.key)
         if known is not None and known.in_queue:
-            after[key] = known.job
+            after[one.recipe.key] = known.job
             print(f"corpus {one.recipe.name}: job {known.job} is queued or running already", file=sys.stderr)
         else:
-            store.clear_failure(key)
-            after[key] = _submit(one, wanted_groups(one.recipe, store.root), cluster, store, wanted)
+            store.clear_failure(one.reading.key)
+            after[one.recipe.key] = _submit(one, wanted_groups(one.reading, store.root), cluster, store, wanted)
     return after
 
 
-def _is_there(root: Path, recipe: Recipe) -> bool:
+def _is_there(root: Path, needed: Needed) -> bool:
     try:
-        open_corpus(root, recipe)
+        open_corpus(root, needed.recipe, whole=needed.whole)
     except (FileNotFoundError, RuntimeError):
         return False
     return True
@@ -111,12 +110,12 @@ def _submit(
     store: Store,
     wanted: Resources,
 ) -> str:
-    source = one.recipe.source
+    reading, source = one.reading, one.reading.source
     assert isinstance(source, FilesSource)
     code = freeze_code(store.root / "jobs")
     common = {"code": str(code), "root": str(store.root), "cpus": cluster.ingest.cpus}
-    bare = plain(replace(one.recipe, source=without_files(source)))
-    vocabulary = tokenizer_json(one.recipe.tokenizer, source.longest_document)
+    bare = plain(replace(reading, source=without_files(source)))
+    vocabulary = tokenizer_json(reading.tokenizer, source.longest_document)
     number = ""
     works = [{**common, "recipe": bare, "group": plain(group)} for group in groups]
     if works:
@@ -125,7 +124,7 @@ def _submit(
         print(f"submitted {listed([number])}: {len(works)} parts of corpus {one.recipe.name}", file=sys.stderr)
     last = {**common, "needed": plain(one)}
     dependency = f"afterok:{number}" if number else ""
-    end = _array([last], [CORPUS + one.recipe.key], {}, dependency, cluster, store, wanted)
+    end = _array([last], [CORPUS + reading.key], {}, dependency, cluster, store, wanted)
     print(
         f"submitted {end}: corpus {one.recipe.name}, assembled{f' after {number}' if number else ''}", file=sys.stderr
     )
@@ -188,7 +187,7 @@ class IngestPayload:
         try:
             if "needed" in document:
                 needed = read_back(Needed, document["needed"])
-                recipe = needed.recipe
+                recipe = needed.reading
                 build_corpora([needed], store.root, progress=True, processes=cpus)
                 store.clear_failure(recipe.key)
                 return

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.core.plain import read_back
+from harness.corpora.corpus import splits_made
+from harness.corpora.held_out import read_of
 from harness.plan.plan import Plan, PlannedRun, Segment
+from harness.plan.task import Task
 from harness.slurm.submissions import CORPUS, Submitted, read_work, tail
 from harness.store.store import Store
 from harness.texts.listed import FilesSource
-from harness.texts.recipe import Recipe, corpus_folder
+from harness.texts.recipe import Recipe
 
 LOG_LINES = 5
 
@@ -36,7 +40,7 @@ def status_of(point: PlannedRun, plan: Plan, store: Store, queue: Mapping[str, S
     """What has become of a point of a plan; see `become`. What nobody has begun is to train, or to measure."""
     left: list[Left] = []
     for recipe in point.run.recipes.values() if any(segment.train for segment in point.path) else ():
-        if failure := corpus_failure(recipe, store, queue):
+        if failure := corpus_failure(recipe, recipe.key in point.program.corpora, store, queue):
             return {"status": "blocked", "failure": {**failure, "log_tail": tail(Path(failure["log"]), LOG_LINES)}}
     for segment in point.path:
         for evaluation in plan.evaluations_of.get(segment.address, ()):
@@ -104,15 +108,23 @@ def failure_of(left: Left, store: Store, known: Submitted | None) -> dict[str, A
     return failure and {**failure, "log_tail": tail(Path(failure["log"]), LOG_LINES)}
 
 
-def corpus_failure(recipe: Recipe, store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any] | None:
-    """The failure (as `Store.failure`) of the last try to make a corpus in jobs; None if it is there, or on its way."""
-    if not isinstance(recipe.source, FilesSource) or corpus_folder(store.root, recipe).is_dir():
+def corpus_failure(
+    recipe: Recipe, trained: bool, store: Store, queue: Mapping[str, Submitted]
+) -> dict[str, Any] | None:
+    """The failure (as `Store.failure`) of the last try to make a corpus in jobs, or its validation if nobody trains on
+    it; None if it is there, or on its way."""
+    if not isinstance(recipe.source, FilesSource):
         return None
-    known = queue.get(CORPUS + recipe.key)
+    reading = read_of(recipe, whole=trained)
+    known = queue.get(CORPUS + reading.key)
     if known is not None and known.in_queue:
         return None
-    failure = store.failure(recipe.key)
-    if failure is None and known is not None and known.job and not known.cancelled:
+    failure = store.failure(reading.key)
+    if failure is None and (known is None or not known.job or known.cancelled):
+        return None
+    if ("train" if reading is recipe else "validation") in splits_made(store.root, recipe):
+        return None
+    if failure is None and known is not None:
         why = "cancelled, killed, out of memory, or what it waited for failed"
         reason = f"corpus {recipe.name}: job {known.job} is gone without a word: {why}"
         failure = {"position": 0, "last_good": None, "log": str(known.log), "reason": reason}
@@ -122,8 +134,10 @@ def corpus_failure(recipe: Recipe, store: Store, queue: Mapping[str, Submitted])
 def _failure_of_its_corpora(known: Submitted, store: Store) -> dict[str, Any] | None:
     """Why a corpus that the job was to read was not made, if jobs were to make it and one failed."""
     try:
-        tasks = read_work(known.folder, known.index).get("tasks", [])
-    except (OSError, ValueError):
+        tasks = [read_back(Task, task) for task in read_work(known.folder, known.index).get("tasks", [])]
+    except (OSError, KeyError, TypeError, ValueError):
         return None
-    keys = dict.fromkeys(key for task in tasks for key in task.get("recipes", {}))
+    keys = dict.fromkeys(
+        read_of(recipe, whole=key in task.program.corpora).key for task in tasks for key, recipe in task.recipes.items()
+    )
     return next((failure for key in keys if (failure := store.failure(key))), None)

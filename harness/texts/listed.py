@@ -115,6 +115,15 @@ def part_key(name: str, source: FilesSource, part: str) -> str:
     return f"{key_of(name, source)}.parts.{part}" + (".where" if one.where else "")
 
 
+def validation_alone(source: FilesSource | MegatronSource) -> FilesSource | MegatronSource | None:
+    """The same source with its own validation files and none to train on; None where validation is cut out of those."""
+    if source.validation is None:
+        return None
+    if isinstance(source, MegatronSource):
+        return replace(source, train=listing(()))
+    return replace(source, train=listing(()), tokens=None)
+
+
 def without_files(source: FilesSource) -> FilesSource:
     """The same source, as it is addressed, without the lists of its files: what trains and measures needs no more."""
     validation = source.validation and Listing(source.validation.digest)

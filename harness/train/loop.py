@@ -60,8 +60,7 @@ class Trainer:
         """
         program, ranks = task.program, self.states.ranks
         entered = time.monotonic()
-        keys = {source.corpus for phase in program.phases for source in phase.sources}
-        corpora = {key: self.states.corpus(task.recipes[key]) for key in keys}
+        corpora = {key: self.states.corpus(task.recipes[key]) for key in program.corpora}
         state = self.states.deepest(task)
         batches = Batches(program, corpora, ranks)
         model, optimizer = state.model, state.optimizer
@@ -164,7 +163,8 @@ class Trainer:
             windows = self._windows.get(windows_hash)
             if windows is None:
                 measure = task.measures[windows_hash]
-                windows = Windows(self.states.corpus(task.recipes[measure.key]), measure, self.states.device)
+                corpus = self.states.corpus(task.recipes[measure.key], whole=False)
+                windows = Windows(corpus, measure, self.states.device)
                 self._windows[windows_hash] = windows
             measured = measure_loss(
                 model,

@@ -65,11 +65,11 @@ class States:
     _corpora: dict[str, Corpus] = field(default_factory=dict)
     _hot: State | None = None  # the state made last: its continuation need not load it
 
-    def corpus(self, recipe: Recipe) -> Corpus:
-        """The opened corpus of a recipe."""
+    def corpus(self, recipe: Recipe, *, whole: bool = True) -> Corpus:
+        """The opened corpus of a recipe; not `whole`: to be measured, its validation will do."""
         corpus = self._corpora.get(recipe.key)
-        if corpus is None:
-            corpus = self._corpora[recipe.key] = open_corpus(self.store.root, recipe)
+        if corpus is None or (whole and not corpus.whole):
+            corpus = self._corpora[recipe.key] = open_corpus(self.store.root, recipe, whole=whole)
         return corpus
 
     def deepest(self, task: Task) -> State:

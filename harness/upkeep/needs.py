@@ -47,6 +47,8 @@ class Needs:
     """Content of the checkpoint that it starts from."""
     finished: bool = False
     """Its last state is stored."""
+    trained_on: frozenset[str] = frozenset()
+    """Those of its corpora that it draws from: they must be there whole."""
 
 
 @dataclass
@@ -115,15 +117,11 @@ def needs_of(document: Mapping[str, Any], stored: Iterable[str], off_path: Mappi
         folder,
         frozenset(states),
         frozenset({document["address"], document["base_address"] or document["address"]}),
-        frozenset(measured) | corpora_of(program),
+        frozenset(measured) | program.corpora,
         program.root.content if isinstance(program.root, Checkpoint) else None,
         finished,
+        program.corpora,
     )
-
-
-def corpora_of(program: Program) -> frozenset[str]:
-    """Recipe keys of what a program trains on."""
-    return frozenset(source.corpus for phase in program.phases for source in phase.sources)
 
 
 def with_saves(needs: Needs, found: Wanted) -> Needs:
@@ -201,8 +199,9 @@ def _needs_of_task(task: Task, name: str) -> Needs:
     root = task.program.root
     ends = frozenset({task.address})
     states = frozenset(task.program.address(position) for position in positions if position <= task.program.steps)
-    keys = corpora_of(task.program) | frozenset(task.recipes)
-    return Needs(name, None, states | ends, ends, keys, root.content if isinstance(root, Checkpoint) else None)
+    drawn = task.program.corpora
+    content = root.content if isinstance(root, Checkpoint) else None
+    return Needs(name, None, states | ends, ends, drawn | frozenset(task.recipes), content, trained_on=drawn)
 
 
 def _add_children(store: Store, found: Wanted) -> None:
@@ -221,7 +220,9 @@ def _add_children(store: Store, found: Wanted) -> None:
         for folder, document in _documents(root, seen):
             try:
                 needs = needs_of(document, stored, {}, folder)
-                found.children.append(replace(needs, corpora=frozenset()))  # it has corpora of its own
+                found.children.append(
+                    replace(needs, corpora=frozenset(), trained_on=frozenset())
+                )  # it has corpora of its own
             except (CorruptError, KeyError, TypeError, AttributeError) as error:
                 seen.stops.append(f"{folder.name}: what it needs is not known ({error})")
         found.warnings.append(f"{root} names this store as parent: what its runs need stays")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.core import files
@@ -45,7 +45,8 @@ class Kept:
     manifests: str = ""
     """Of the corpora that stay: they name their shards and listings."""
     building: bool = False
-    """An unfinished run needs a corpus that is not there, or a damaged one: what may be a part of it stays."""
+    """An unfinished run needs a corpus that is not there as far as it reads it, or a damaged one: what may be a part
+    of it stays."""
     at_work: bool = False
     """Somebody is writing a corpus right now, whose run is recorded once all its corpora are there."""
 
@@ -134,7 +135,7 @@ def _thinned(needs: Needs) -> Needs:
     """A finished run of which only its ends stay."""
     if not needs.finished:
         return needs
-    return Needs(needs.name, needs.folder, needs.ends, needs.ends, needs.corpora, needs.checkpoint, True)
+    return replace(needs, states=needs.ends)
 
 
 def _kept(entries: Sequence[Entry], needs: Sequence[Needs]) -> Kept:
@@ -144,10 +145,13 @@ def _kept(entries: Sequence[Entry], needs: Sequence[Needs]) -> Kept:
         kept.corpora |= {key[:12] for key in one.corpora}
         kept.checkpoints |= {one.checkpoint} if one.checkpoint else set()
     there = [entry for entry in entries if entry.kind == "corpora" and entry.name[-12:] in kept.corpora]
-    manifests = [manifest_of(entry.path) for entry in there]
-    kept.manifests = "".join(text or "" for text in manifests)
-    to_come = {key[:12] for one in needs if not one.finished for key in one.corpora}
-    kept.building = bool(to_come - {entry.name[-12:] for entry in there}) or None in manifests
+    manifests = {entry.name[-12:]: manifest_of(entry.path) for entry in there}
+    kept.manifests = "".join(text or "" for text in manifests.values())
+    whole = {name for name, text in manifests.items() if text and "train" in json.loads(text)["splits"]}
+    unfinished = [one for one in needs if not one.finished]
+    to_come = {key[:12] for one in unfinished for key in one.corpora} - manifests.keys()
+    to_come |= {key[:12] for one in unfinished for key in one.trained_on} - whole
+    kept.building = bool(to_come) or None in manifests.values()
     written = [e for e in entries if e.kind == LEAVINGS and e.path.parent.name in ("corpora", "shards", "fetched")]
     kept.at_work = any(not files.is_abandoned(entry.path) for entry in written)
     return kept

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.corpora.corpus import Corpus
+from harness.corpora.held_out import read_of
 from harness.ingest.build import build
 from harness.ingest.windows import require_windows
 from harness.plan.jobs import Jobs
@@ -30,6 +31,20 @@ class Needed:
     sizes: tuple[tuple[int, int], ...]
     """(seq_len, sequences of a batch; 0: it is only measured)."""
     measures: tuple[Measure, ...]
+
+    @property
+    def trained(self) -> bool:
+        """Does a run draw from it?"""
+        return any(sequences for _, sequences in self.sizes)
+
+    @property
+    def reading(self) -> Recipe:
+        """What is read of it: the recipe, or that of its validation alone."""
+        return read_of(self.recipe, whole=self.trained)
+
+    @property
+    def whole(self) -> bool:
+        return self.reading is self.recipe
 
     def check(self, corpus: Corpus) -> None:
         """InputError unless the corpus holds the windows that are asked of it."""
@@ -50,10 +65,10 @@ def needed_corpora(plan: Plan, jobs: Jobs) -> list[Needed]:
         for measure in job.task.measures.values():
             measures[measure.key][measure.hash] = measure
     sizes: dict[str, set[tuple[int, int]]] = defaultdict(set)
-    for point in (plan.points[i] for i in {i for job in jobs.all for i in job.segment.runs}):
-        drawn = {source.corpus for phase in point.program.phases for source in phase.sources}
+    for point in plan.left:
         for recipe in point.run.recipes.values():
-            sizes[recipe.key].add((point.run.seq_len, point.run.batch if recipe.key in drawn else 0))
+            trained = recipe.key in point.program.corpora
+            sizes[recipe.key].add((point.run.seq_len, point.run.batch if trained else 0))
     return [
         Needed(jobs.recipes[key], tuple(sorted(sizes[key])), tuple(one for _, one in sorted(measures[key].items())))
         for key in keys
@@ -67,4 +82,5 @@ def build_corpora(needed: Sequence[Needed], root: Path, *, progress: bool, proce
     def check(recipe: Recipe, corpus: Corpus) -> None:
         by_key[recipe.key].check(corpus)
 
-    build([one.recipe for one in needed], root, progress=progress, processes=processes, check=check)
+    recipes, measured = [one.recipe for one in needed], {one.recipe.key for one in needed if not one.trained}
+    build(recipes, root, measured=measured, progress=progress, processes=processes, check=check)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.files import seal
 from harness.plan.cost import GPUS, MFU, corpora_to_make, flops_of, only_measured, totals
-from harness.plan.plan import plan
+from harness.plan.plan import Plan, plan
 from harness.program.shape import flops_per_token
 from harness.report import total_lines
-from harness.texts.listed import FilesSource, ListedFile, MegatronSource, Part, listing
+from harness.texts.listed import FilesSource, ListedFile, Listing, MegatronSource, Part, listing
 from harness.texts.recipe import TokenizerRecipe
 from tests.composed import points_of
 
@@ -52,7 +53,7 @@ def test_a_corpus_of_tokenizers_that_nobody_has_looked_at_is_made_once(tmp_path:
     def size(*tokenizers: str) -> float:
         made = [replace(own, source=source, tokenizer=TokenizerRecipe(300, file=name)) for name in tokenizers]
         point.run = replace(point.run, recipes={str(n): recipe for n, recipe in enumerate(made)})
-        return corpora_to_make(plan([point]), tmp_path)["corpora_bytes"] / 5e8
+        return float(corpora_to_make(plan([point]), tmp_path)["corpora_bytes"]) / 5e8
 
     assert size("not resolved a/b@step1") == 1
     assert size("not resolved a/b@step1", "not resolved a/b@step2", "not listed a/b") == 1
@@ -85,46 +86,84 @@ def test_corpora_that_are_to_be_made_are_told_beforehand(tmp_path: Path) -> None
         assert size["corpora_bytes"] == pytest.approx(share * 8e9 * 3.5 / 4 * 2 + 1e6)
         assert size["fetch_bytes"] == pytest.approx(share * 8e9 + 1e6)  # what lies here is not fetched
     (usual,) = points_of("peak=1 seed=3")
-    assert corpora_to_make(plan([usual]), tmp_path) == {"corpora_bytes": 0, "fetch_bytes": 0}
+    nothing = {"corpora_bytes": 0, "fetch_bytes": 0, "corpora_not_listed": [], "corpora_without_size": []}
+    assert corpora_to_make(plan([usual]), tmp_path) == nothing
 
 
-@pytest.mark.parametrize("remote", [True, False])
-def test_a_large_corpus_that_is_made_only_to_be_measured_is_told(tmp_path: Path, remote: bool) -> None:
-    """Upstream of a run from scratch without replay: no phase reads it, and all of it would be made."""
-    place = "https://a" if remote else "/texts"
-    held_out = listing([ListedFile("v.jsonl", 10**6, "etag v", f"{place}/v.jsonl")])
-    train = listing([ListedFile("t.jsonl", 8 * 10**9, "etag t", f"{place}/t.jsonl")])
-    source = FilesSource(train, (Part("all"),), held_out)
-    pair = listing(
-        [ListedFile("d.idx", 10**6, "", f"{place}/d.idx"), ListedFile("d.bin", 2 * 10**9, "", f"{place}/d.bin")]
+HELD_OUT = listing([ListedFile("v.jsonl", 10**6, "etag v", "https://a/v.jsonl")])
+LARGE = listing([ListedFile("t.jsonl", 8 * 10**9, "etag t", "https://a/t.jsonl")])
+PAIR = listing(
+    [ListedFile("d.idx", 10**6, "", "https://a/d.idx"), ListedFile("d.bin", 2 * 10**9, "", "https://a/d.bin")]
+)
+UNLISTED = Listing("not listed 0123")
+
+
+def upstream_of(given: str, source: FilesSource | MegatronSource) -> Plan:
+    """The plan of a run whose upstream is of `source`."""
+    (point,) = points_of(f"peak=1 {given}")
+    recipes, up = point.run.recipes, point.run.upstream
+    key, own = recipes[up].key, replace(recipes[up], source=source)
+    phases = tuple(
+        replace(p, sources=tuple(replace(s, corpus=own.key) if s.corpus == key else s for s in p.sources))
+        for p in point.program.phases
     )
+    point.run = replace(point.run, recipes={**recipes, up: own})
+    planned = plan([point])
+    point.program = replace(point.program, phases=phases)
+    return planned
 
-    def told(given: str, upstream: FilesSource | MegatronSource) -> list[str]:
-        (point,) = points_of(f"peak=1 {given}")
-        recipes, up = point.run.recipes, point.run.upstream
-        key, own = recipes[up].key, replace(recipes[up], source=upstream)
-        phases = tuple(
-            replace(p, sources=tuple(replace(s, corpus=own.key) if s.corpus == key else s for s in p.sources))
-            for p in point.program.phases
-        )
-        point.run = replace(point.run, recipes={**recipes, up: own})
-        planned = plan([point])
-        point.program = replace(point.program, phases=phases)
-        lines = only_measured(planned, tmp_path)
-        (tmp_path / "corpora" / own.folder).mkdir(parents=True)
-        assert only_measured(planned, tmp_path) == [], "it is there already"
-        (tmp_path / "corpora" / own.folder).rmdir()
-        return lines
 
-    cost = "4 GB, 8 GB to fetch" if remote else "4 GB"
-    remedy = "corpus.docs.tokens=1M makes fewer, and is another corpus to tables"
-    assert told("start=scratch", source) == [
-        f"docs is only measured, yet made with 2B training tokens ({cost}): {remedy}"
+@pytest.mark.parametrize("source", [FilesSource(LARGE, (Part("all"),)), MegatronSource(PAIR)])
+def test_of_a_corpus_that_is_only_measured_its_own_validation_is_made(
+    tmp_path: Path, source: FilesSource | MegatronSource
+) -> None:
+    """Upstream of a run from scratch without replay: no phase reads it."""
+    own, text = replace(source, validation=HELD_OUT), 1e6 / 4 * 2
+    whole = 4e9 if isinstance(source, FilesSource) else 2.001e9
+    fetched = 8e9 if isinstance(source, FilesSource) else 2.001e9
+    for given in ("start=scratch replay=0.05", ""):  # the second: the base was trained on it
+        size = corpora_to_make(upstream_of(given, own), tmp_path)
+        assert size["corpora_bytes"] == pytest.approx(whole, rel=1e-3)
+        assert size["fetch_bytes"] == pytest.approx(fetched, rel=1e-3)
+    measured = upstream_of("start=scratch", own)
+    size = corpora_to_make(measured, tmp_path)
+    assert size["corpora_bytes"] in (text, 1e6)  # as tokens, or as the file that is fetched
+    assert size["fetch_bytes"] == 1e6
+    assert only_measured(measured, tmp_path) == []
+
+
+def test_a_large_corpus_that_is_made_whole_only_to_be_measured_is_told(tmp_path: Path) -> None:
+    """Its validation is cut out of all its texts."""
+    source = FilesSource(LARGE, (Part("all"),))
+    remedy = "with files of its own (corpus.docs.validation=) they alone are read"
+    told = "docs is only measured, on a share of its texts, and so made"
+    fewer = "; corpus.docs.tokens=1M makes fewer, as another corpus"
+    measured = upstream_of("start=scratch", source)
+    assert only_measured(measured, tmp_path) == [f"{told} with 2B tokens (4 GB, 8 GB to fetch): {remedy}{fewer}"]
+    assert only_measured(upstream_of("start=scratch", MegatronSource(PAIR)), tmp_path) == [
+        f"{told} with 1B tokens (2 GB, 2 GB to fetch): {remedy}"
     ]
-    assert told("start=scratch replay=0.05", source) == []
-    assert told("", source) == [], "the base was trained on it"
-    assert told("start=scratch", replace(source, tokens=10**6)) == []
-    lines = told("start=scratch", MegatronSource(pair, validation=held_out))
-    assert [line.split(":")[0] for line in lines] == (
-        ["docs is only measured, yet made with 1B training tokens (2 GB, 2 GB to fetch)"] if remote else []
-    )
+    assert only_measured(upstream_of("start=scratch", FilesSource(UNLISTED, (Part("all"),))), tmp_path) == [
+        f"{told} whole, however large (it is not listed yet): {remedy}{fewer}"
+    ]
+    assert only_measured(upstream_of("start=scratch", replace(source, tokens=10**6)), tmp_path) == []
+    assert only_measured(upstream_of("start=scratch replay=0.05", source), tmp_path) == []
+    assert only_measured(upstream_of("", source), tmp_path) == [], "the base was trained on it"
+    made = tmp_path / "corpora" / measured.points[0].run.recipes["docs"].folder
+    made.mkdir(parents=True)
+    (made / "manifest.json").write_bytes(seal({"splits": {"train": {}, "validation": {}}}))
+    assert only_measured(measured, tmp_path) == [], "it is there already"
+
+
+def test_of_what_is_not_listed_a_plan_says_at_least(tmp_path: Path) -> None:
+    def told(source: FilesSource) -> str:
+        document = corpora_to_make(upstream_of("", source), tmp_path)
+        return total_lines({**totals(plan(points_of("peak=1"))), **document})[-1]
+
+    unlisted, listed_one = FilesSource(UNLISTED, (Part("all"),)), FilesSource(LARGE, (Part("all"),))
+    assert told(listed_one) == "corpora to make: about 4 GB of tokens, 8 GB to fetch"
+    assert told(unlisted) == "corpora to make: of a size not known (not listed yet: docs)"
+    budget = "corpora to make: about 600 GB of tokens (not listed yet: docs)"
+    assert told(replace(unlisted, tokens=300 * 10**9)) == budget
+    both = "corpora to make: at least 4 GB of tokens, at least 8 GB to fetch (not listed yet: docs)"
+    assert told(replace(listed_one, validation=UNLISTED)) == both

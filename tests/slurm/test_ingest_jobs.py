@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -55,13 +56,20 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def own_validation(data: Path) -> None:
+    """The upstream has files of its own to validate on."""
+    write(data / "held", {"held.jsonl": records(200, seed=77)})
+    place = data / "conf" / "corpus" / "one.yaml"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "validation": f"{data}/held/*.jsonl"}))
+
+
 def harness(data: Path, root: str, more: Sequence[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "harness", "-cd", str(data / "conf"), *KNOBS.split(), f"root={data / root}", *more]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def plan(data: Path, root: str) -> dict[str, Any]:
-    done = harness(data, root, [*JOBS, "do=plan", "json=true"])
+def plan(data: Path, root: str, more: Sequence[str] = ()) -> dict[str, Any]:
+    done = harness(data, root, [*JOBS, *more, "do=plan", "json=true"])
     assert done.returncode == 0, done.stderr
     (point,) = json.loads(done.stdout)["points"]
     found: dict[str, Any] = point
@@ -106,3 +114,38 @@ def test_what_the_data_tell_is_shown_by_the_plan_and_holds_training_up(data: Pat
     assert harness(data, "jobs", JOBS).returncode == 0
     until(lambda: not queue())
     assert plan(data, "jobs")["status"] == "done"
+
+
+def test_jobs_build_the_validation_of_what_is_only_measured_and_the_rest_when_a_run_trains_on_it(data: Path) -> None:
+    own_validation(data)
+    measured, replayed = ["start=scratch", "replay=0"], ["start=scratch", "replay=0.25"]
+    texts = (data / "one").rename(data / "away")
+    (data / "one").mkdir()
+    for file in texts.iterdir():  # listed, and not what they are: whoever opens one is refused
+        (data / "one" / file.name).write_text("not a record")
+    assert harness(data, "jobs", [*JOBS, *measured]).returncode == 0
+    until(lambda: not queue())
+    assert plan(data, "jobs", measured)["status"] == "done"
+    assert plan(data, "jobs", replayed)["status"] == "to train"
+
+    failing = harness(data, "jobs", [*JOBS, *replayed])
+    assert "parts of corpus one" in failing.stderr
+    until(lambda: not queue())
+    assert plan(data, "jobs", replayed)["status"] == "blocked"
+    assert plan(data, "jobs", measured)["status"] == "done"
+    shutil.rmtree(data / "one")
+    texts.rename(data / "one")
+
+    for root in ("grown", "both"):  # one after the other, and the second while the first is queued
+        assert harness(data, root, [*JOBS, *measured]).returncode == 0
+        if root == "grown":
+            until(lambda: not queue())
+        submitted = harness(data, root, [*JOBS, *replayed])
+        assert "parts of corpus one" in submitted.stderr
+        again = harness(data, root, [*JOBS, *replayed])
+        assert "parts of corpus" not in again.stderr
+        until(lambda: not queue())
+        assert [plan(data, root, each)["status"] for each in (measured, replayed)] == ["done"] * 2
+    assert harness(data, "here", ["launch=inline", *replayed]).returncode == 0
+    for part in ("corpora", "shards"):
+        assert content(data / "grown" / part) == content(data / "both" / part) == content(data / "here" / part)
