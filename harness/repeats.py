@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps(found))
     else:
         total, train = found["documents"], found["train_documents"]
-        print(f"{found['within_units']:,} repeats within units were left out when they were built")
+        of = " (of all parts of the corpus)" if "numbers" in manifest else ""
+        print(f"{found['within_units']:,} repeats within units{of} were left out when they were built")
         print(f"{found['across_units']:,} of {train:,} training documents are exact repeats of another unit's")
         print(f"{found['validation_in_train']:,} of {total - train:,} validation documents are trained on, too")
     return 0

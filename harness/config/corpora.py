@@ -61,6 +61,7 @@ def files_recipe(
         return Recipe(name, MegatronSource(train, sequence, own, text), tokenizer, share, CORPUS_CODE)
     parts = parts_of(field, entry["parts"])
     tokens = None if entry["tokens"] is None else _whole(f"{field}.tokens", entry["tokens"], 1)
+    everything = parts if part and len(parts) > 1 else ()
     if part:
         one = next(p for p in parts if p.name == part)
         if tokens is not None and one.weight is not None:
@@ -75,6 +76,7 @@ def files_recipe(
         tokens=tokens,
         unit_bytes=_whole(f"{field}.unit_bytes", entry["unit_bytes"], 1),
         longest_document=longest,
+        cut_for=everything,
     )
     return Recipe(f"{name}.{part}" if part else name, source, tokenizer, share, CORPUS_CODE)
 

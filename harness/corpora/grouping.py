@@ -51,7 +51,7 @@ def groups(recipe: Recipe, source: FilesSource) -> list[Group]:
         "tokenizer": recipe.tokenizer,
         "text": source.text,
         "format": source.format,
-        "parts": [part.where for part in source.parts],
+        "parts": [part.where for part in source.parts_of_units],
         "unit_bytes": source.unit_bytes,
     }
     held_out = recipe.validation if source.validation is None else 0

@@ -195,6 +195,8 @@ class _Mapped:
 
 def split_of_units(folder: Path, manifest: dict[str, Any], split: str) -> Stream:
     """One split of the corpus that a manifest describes; nothing is read."""
+    counts = manifest["splits"][split]["parts"]
+    numbers = manifest.get("numbers", range(len(counts)))  # of a part that is read alone: its place among all parts
     parts = [
         UnitSplit(
             folder,
@@ -204,7 +206,7 @@ def split_of_units(folder: Path, manifest: dict[str, Any], split: str) -> Stream
             counted["documents"],
             counted["bytes"],
         )
-        for number, counted in enumerate(manifest["splits"][split]["parts"])
+        for number, counted in zip(numbers, counts, strict=True)
     ]
     if len(parts) == 1:
         return parts[0]

@@ -26,7 +26,7 @@ from harness.corpora.grouping import Group, groups
 from harness.corpora.units import finished_units, shards_folder
 from harness.ingest.processes import Shared, pool
 from harness.ingest.progress import PlainDisplay
-from harness.ingest.selection import needed_tokens, selected
+from harness.ingest.selection import needed_tokens, selected, train_tokens
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.ingest.units import (
     GroupTask,
@@ -35,7 +35,6 @@ from harness.ingest.units import (
     build_in_process,
     field_of_group,
     suffices,
-    train_tokens,
 )
 from harness.texts.fetch import fetch, is_here
 from harness.texts.listed import FilesSource, key_of, without_files
@@ -68,11 +67,11 @@ def build_groups(
     shards.mkdir(parents=True, exist_ok=True)
     files.remove_leavings(shards)
     work = _Work(recipe, source, some, shards, fetched_folder(root), vocabulary)
-    missing = [group for group in some if not suffices(finished_units(shards, group), None)]
+    missing = [group for group in some if not suffices(finished_units(shards, group), None, source)]
     try:
         _check_disk(recipe, source, root, missing)
         text = sum(group.text for group in missing)
-        display.expect(text if source.tokens is None else min(text, source.tokens * TEXT_PER_TOKEN))
+        display.expect(text if source.tokens_read is None else min(text, source.tokens_read * TEXT_PER_TOKEN))
         if not missing or (processes == 1 and text < _SMALL_BYTES):
             return work.in_order(None, None, display)
         number = max(1, min(processes, len(missing)))
@@ -98,12 +97,17 @@ def wanted_groups(recipe: Recipe, root: Path) -> list[Group]:
         if source.tokens is not None and group.split == "train" and tokens > _MORE * source.tokens:
             continue
         units = finished_units(shards, group)
-        if not suffices(units, None):
+        if not suffices(units, None, source):
             wanted.append(group)
-            tokens += group.text / TEXT_PER_TOKEN
+            tokens += group.text / TEXT_PER_TOKEN * _share(source)
         else:
-            tokens += train_tokens(units, 1)[0]
+            tokens += sum(train_tokens(units, source))
     return wanted
+
+
+def _share(source: FilesSource) -> float:
+    """Of the tokens of its units that are its own, about."""
+    return source.tokens / source.tokens_read if source.tokens and source.tokens_read else 1.0
 
 
 def fetch_groups(recipe: Recipe, some: Sequence[Group], root: Path) -> None:
@@ -178,7 +182,7 @@ class _Work:
         group = self.groups[at]
         task = GroupTask(self.recipe, group, (), self.vocabulary, self.end, self.shards, self._remaining(at))
         units = finished_units(self.shards, group)
-        if suffices(units, task.needed):
+        if suffices(units, task.needed, self.source):
             return units
         field = field_of_group(self.recipe, group)
 
@@ -201,7 +205,7 @@ class _Work:
         """Training tokens that the groups before this one leave to be had, as far as those are built."""
         if self.needed is None or at >= self.train:
             return None
-        have = [train_tokens(self.built[j], len(self.needed)) for j in range(at) if j in self.built]
+        have = [train_tokens(self.built[j], self.source) for j in range(at) if j in self.built]
         return tuple(max(0, need - sum(one[k] for one in have)) for k, need in enumerate(self.needed))
 
     def _suffices(self, at: int) -> bool:
@@ -214,7 +218,8 @@ class _Work:
         left = self._remaining(at)
         if left is None:
             return False
-        return sum(self.groups[j].text for j in range(at) if j not in self.built) / TEXT_PER_TOKEN >= sum(left)
+        under_way = sum(self.groups[j].text for j in range(at) if j not in self.built)
+        return under_way / TEXT_PER_TOKEN * _share(self.source) >= sum(left)
 
 
 def assemble(recipe: Recipe, root: Path, folder: Path, processes: int, display: PlainDisplay) -> dict[str, Any]:
@@ -241,8 +246,8 @@ def _check_disk(
 ) -> None:
     """InputError if what is missing will not fit: its tokens, and the files on their way (all of them if `fetched`)."""
     text = sum(group.text for group in missing)
-    if source.tokens is not None:
-        text = min(text, source.tokens * TEXT_PER_TOKEN)
+    if source.tokens_read is not None:
+        text = min(text, source.tokens_read * TEXT_PER_TOKEN)
     tokens = text / TEXT_PER_TOKEN * (2 if recipe.vocab_size < 65536 else 4)
     sizes = sorted(sum(file.size for file in group.files if not is_here(file)) for group in missing)
     needed = tokens + sum(sizes if fetched else sizes[-1 - _FETCH_AHEAD :])

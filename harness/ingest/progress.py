@@ -115,6 +115,8 @@ def _notes(recipe: Recipe, manifest: dict[str, Any]) -> Iterator[str]:
     """What became of a user's own documents that they may not expect."""
     if not isinstance(recipe.source, LocalSource | FilesSource):
         return
+    if isinstance(recipe.source, FilesSource) and recipe.source.cut_for:
+        return  # what is counted in its units is of all parts
     repeats, empty, pieces = manifest["duplicates"], manifest["empty"], manifest["pieces"]
     total = manifest["documents"] + repeats + empty
     if other := manifest.get("in_no_part"):

@@ -43,6 +43,13 @@ def needed_tokens(source: FilesSource) -> tuple[int, ...] | None:
     return (source.tokens,) if weights is None else tuple(map(int, counts(weights, source.tokens)))
 
 
+def train_tokens(units: Sequence[Unit], source: FilesSource) -> list[int]:
+    """Training tokens of units, as `needed_tokens` counts them: of each part, or of all parts of the corpus."""
+    names = [(f"{number}-train",) for number in source.numbers]
+    together = names if weights_of(source) else [tuple(name for one in names for name in one)]
+    return [sum(unit["tokens"].get(name, 0) for unit in units for name in one) for one in together]
+
+
 def selected(
     recipe: Recipe, source: FilesSource, shards: Path, units: Sequence[Unit], folder: Path, end: int
 ) -> dict[str, Any]:
@@ -51,7 +58,7 @@ def selected(
     taken = _cut(recipe, source, units)
     names = [part.name for part in source.parts]
     splits = {
-        split: [_counted(shards, units, taken, f"{k}-{split}") for k in range(len(names))]
+        split: [_counted(shards, units, taken, f"{k}-{split}") for k in source.numbers]
         for split in ("train", "validation")
     }
     if not any(part["documents"] for parts in splits.values() for part in parts):
@@ -74,6 +81,7 @@ def selected(
         "dtype": token_dtype(recipe.vocab_size),
         "content": digest("units", content),
         "parts": names,
+        **({"numbers": list(source.numbers)} if source.cut_for else {}),
         "weights": weights_of(source),
         "splits": {split: {**_sum(parts), "parts": parts} for split, parts in splits.items()},
         "units": [{"key": unit["key"], "tokens": tokens} for unit, tokens in used],
@@ -100,7 +108,7 @@ def _require_parts(recipe: Recipe, source: FilesSource, units: Sequence[Unit]) -
 def _require_part(
     recipe: Recipe, source: FilesSource, units: Sequence[Unit], part: Part, splits: tuple[str, ...]
 ) -> None:
-    number = source.parts.index(part)
+    number = source.numbers[source.parts.index(part)]
     if any(f"{number}-{split}" in unit["shards"] for unit in units for split in splits):
         return
     read, of = sum(unit["records"] for unit in units), "" if len(splits) > 1 else f" to {splits[0]} on"
@@ -113,13 +121,15 @@ def _require_part(
 def _cut(recipe: Recipe, source: FilesSource, units: Sequence[Unit]) -> list[dict[str, int]]:
     """Tokens of each shard of each unit that belong to the corpus; none of a unit behind the end of the budget."""
     needed = needed_tokens(source)
+    own = {f"{number}-{split}" for number in source.numbers for split in ("train", "validation")}
+    tokens = [{name: many for name, many in unit["tokens"].items() if name in own} for unit in units]
     if needed is None:
-        return [dict(unit["tokens"]) for unit in units]
+        return tokens
     left = list(needed)
     taken: list[dict[str, int]] = []
-    for unit in units:
-        train = {name: many for name, many in unit["tokens"].items() if name.endswith("-train")}
-        rest = {name: many for name, many in unit["tokens"].items() if name not in train}
+    for of_unit in tokens:
+        train = {name: many for name, many in of_unit.items() if name.endswith("-train")}
+        rest = {name: many for name, many in of_unit.items() if name not in train}
         if not any(left) and (train or source.validation is None):
             taken.append({})
             continue

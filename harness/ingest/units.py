@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness.core import files
 from harness.core.errors import InputError
 from harness.corpora import tokenizer
@@ -27,6 +25,7 @@ from harness.corpora.unit_writer import Batch, Encoded, UnitWriter
 from harness.corpora.units import finished_units
 from harness.formats.fields import Record
 from harness.ingest import processes
+from harness.ingest.selection import train_tokens
 from harness.texts.listed import FilesSource, key_of
 from harness.texts.local import read_records
 from harness.texts.recipe import Recipe
@@ -58,25 +57,13 @@ class Stopped(BaseException):
     """Told to stop on the way; the units that are finished stay."""
 
 
-def suffices(units: list[dict[str, Any]], needed: tuple[int, ...] | None) -> bool:
+def suffices(units: list[dict[str, Any]], needed: tuple[int, ...] | None, source: FilesSource) -> bool:
     """Is nothing missing of a group: has it ended, or does it hold what is needed of it?"""
     if units and units[-1]["last"]:
         return True
     if needed is None or not units:
         return False
-    have = np.array(train_tokens(units, len(needed)))
-    return bool((have >= needed).all())
-
-
-def train_tokens(units: list[dict[str, Any]], numbers: int) -> list[int]:
-    """Training tokens of units: of each part, or of all of them where one number is asked for."""
-    found = [0] * numbers
-    for unit in units:
-        for shard, tokens in unit["tokens"].items():
-            part, split = shard.split("-")
-            if split == "train":
-                found[int(part) if numbers > 1 else 0] += tokens
-    return found
+    return all(have >= need for have, need in zip(train_tokens(units, source), needed, strict=True))
 
 
 def build_group(
@@ -86,12 +73,11 @@ def build_group(
 
     `progress` is told of bytes of text as they are read.
     """
-    units = finished_units(task.shards, task.group)
-    if suffices(units, task.needed):
+    units, source = finished_units(task.shards, task.group), task.recipe.source
+    assert isinstance(source, FilesSource)
+    if suffices(units, task.needed, source):
         return units
     _check_unchanged(task)
-    source = task.recipe.source
-    assert isinstance(source, FilesSource)
     # Two batches at once where there are threads for them: so none waits for the longest text of a batch.
     with ThreadPoolExecutor(min(2, processes.threads())) as encoder:
         pending: deque[tuple[Future[Encoded], Batch]] = deque()
@@ -121,7 +107,7 @@ def build_group(
             for place, record in _records(task, source, units[-1]["ended"] if units else None):
                 if writer.text_bytes >= source.unit_bytes:  # there is one more record, so this unit is not the last
                     finish(last=False)
-                    if suffices(units, task.needed):
+                    if suffices(units, task.needed, source):
                         return units
                     writer = UnitWriter(task.recipe, task.group, len(units), task.shards)
                 progress(writer.take(place, record, batch))

@@ -21,7 +21,7 @@ from harness.measure.request import RowKey
 from harness.plan.plan import Plan, PlannedRun
 from harness.program.shape import flops_per_token
 from harness.store.history import Measure
-from harness.texts.listed import FilesSource, MegatronSource, key_of
+from harness.texts.listed import FilesSource, MegatronSource, Part, key_of
 from harness.texts.recipe import Recipe, TokenizerRecipe
 
 BYTES_PER_PARAMETER = 12  # fp32 weights and Adam's two moments
@@ -78,10 +78,13 @@ def corpora_to_make(plan: Plan, root: Path) -> dict[str, Any]:
         # A tokenizer that nobody has looked at yet is most likely that of another checkpoint of the plan.
         known = [reading for reading in readings.values() if tokenizer_known(reading)]
         wanted += known or [max(readings.values(), key=_size)]
-    sizes = [_size(reading) for reading in wanted]
+    sizes: dict[str, tuple[float, float]] = {}
+    for reading in wanted:  # what is made of the same units counts once: parts of a corpus, and all of it
+        units = _units(reading)
+        sizes[units] = max(_size(reading), sizes.get(units, (0.0, 0.0)))
     return {
-        "corpora_bytes": sum(own for own, _ in sizes),
-        "fetch_bytes": sum(fetched for _, fetched in sizes),
+        "corpora_bytes": sum(own for own, _ in sizes.values()),
+        "fetch_bytes": sum(fetched for _, fetched in sizes.values()),
         "corpora_not_listed": sorted({reading.name for reading in wanted if not _is_listed(reading)}),
         "corpora_without_size": sorted({reading.name for reading in wanted if _has_no_size(reading)}),
     }
@@ -141,6 +144,15 @@ def _texts(recipe: Recipe) -> str:
     return replace(recipe, tokenizer=TokenizerRecipe(0)).key
 
 
+def _units(recipe: Recipe) -> str:
+    """What its units are, however many of them it takes."""
+    source = recipe.source
+    if not isinstance(source, FilesSource):
+        return recipe.key
+    parts = tuple(Part("", None, part.where) for part in source.parts_of_units)
+    return replace(recipe, source=replace(source, parts=parts, cut_for=(), tokens=None)).key
+
+
 def _size(recipe: Recipe) -> tuple[float, float]:
     """Bytes of (its tokens in the store, files to fetch)."""
     source = recipe.source
@@ -151,8 +163,8 @@ def _size(recipe: Recipe) -> tuple[float, float]:
     if isinstance(source, MegatronSource):  # read where they lie, or kept as they come
         return remote, remote
     text = sum(file.size * BYTES_OF_TEXT.get(PurePosixPath(file.name).suffix, 1.0) for file in listed)
-    tokens = text / BYTES_PER_TOKEN or float(source.tokens or 0)  # not listed yet: its budget is known
-    share = 1.0 if source.tokens is None or not tokens else min(1.0, source.tokens / tokens)
+    tokens = text / BYTES_PER_TOKEN or source.tokens_read or 0.0  # not listed yet: its budget is known
+    share = 1.0 if source.tokens_read is None or not tokens else min(1.0, source.tokens_read / tokens)
     return tokens * share * (2 if recipe.vocab_size < 65_536 else 4), remote * share
 
 

@@ -82,8 +82,12 @@ def fetch_corpora(left: Sequence[Needed], cluster: Cluster, root: Path) -> None:
 def submit_corpora(
     left: Sequence[Needed], cluster: Cluster, store: Store, wanted: Resources, queue: Mapping[str, Submitted]
 ) -> dict[str, str]:
-    """By recipe key the number of the job that training waits for, submitted unless it is queued. Raises InputError."""
+    """By recipe key the number of the job that training waits for, submitted unless it is queued. Raises InputError.
+
+    Parts of a corpus have their units in common: what the jobs of one build is not built by those of another.
+    """
     after: dict[str, str] = {}
+    groups: dict[str, str] = {}
     for one in left:
         known = queue.get(CORPUS + one.reading.key)
         if known is not None and known.in_queue:
@@ -91,7 +95,7 @@ def submit_corpora(
             print(f"corpus {one.recipe.name}: job {known.job} is queued or running already", file=sys.stderr)
         else:
             store.clear_failure(one.reading.key)
-            after[one.recipe.key] = _submit(one, wanted_groups(one.reading, store.root), cluster, store, wanted)
+            after[one.recipe.key] = _submit(one, groups, cluster, store, wanted)
     return after
 
 
@@ -103,31 +107,30 @@ def _is_there(root: Path, needed: Needed) -> bool:
     return True
 
 
-def _submit(
-    one: Needed,
-    groups: Sequence[Group],
-    cluster: Cluster,
-    store: Store,
-    wanted: Resources,
-) -> str:
+def _submit(one: Needed, groups: dict[str, str], cluster: Cluster, store: Store, wanted: Resources) -> str:
+    """The job that assembles. `groups`: by key of a group the array that builds it, to which new ones are added."""
     reading, source = one.reading, one.reading.source
     assert isinstance(source, FilesSource)
     code = freeze_code(store.root / "jobs")
-    common = {"code": str(code), "root": str(store.root), "cpus": cluster.ingest.cpus}
-    bare = plain(replace(reading, source=without_files(source)))
+    common = {"code": str(code), "root": str(store.root), "cpus": cluster.ingest.cpus, "key": reading.key}
+    # Of a part that is read alone a group is built to its end: other parts may take more of it than this one does.
+    tokens = None if source.cut_for else source.tokens
+    bare = plain(replace(reading, source=replace(without_files(source), tokens=tokens)))
     vocabulary = tokenizer_json(reading.tokenizer, source.longest_document)
-    number = ""
-    works = [{**common, "recipe": bare, "group": plain(group)} for group in groups]
+    missing = wanted_groups(reading, store.root)
+    own = [group for group in missing if group.key not in groups]
+    works = [{**common, "recipe": bare, "group": plain(group)} for group in own]
     if works:
-        keys = [f"group {group.key}" for group in groups]
+        keys = [f"group {group.key}" for group in own]
         number = _array(works, keys, {"tokenizer.json": vocabulary}, "", cluster, store, wanted)
         print(f"submitted {listed([number])}: {len(works)} parts of corpus {one.recipe.name}", file=sys.stderr)
+        groups |= dict.fromkeys((group.key for group in own), number)
     last = {**common, "needed": plain(one)}
-    dependency = f"afterok:{number}" if number else ""
+    numbers = sorted({groups[group.key] for group in missing})
+    dependency = ":".join(["afterok", *numbers]) if numbers else ""
     end = _array([last], [CORPUS + reading.key], {}, dependency, cluster, store, wanted)
-    print(
-        f"submitted {end}: corpus {one.recipe.name}, assembled{f' after {number}' if number else ''}", file=sys.stderr
-    )
+    waits = f" after {listed(numbers)}" if numbers else ""
+    print(f"submitted {end}: corpus {one.recipe.name}, assembled{waits}", file=sys.stderr)
     return end
 
 
@@ -183,23 +186,22 @@ class IngestPayload:
         plain_output()
         document = read_work(Path(self.folder), index)
         require_frozen(__file__, document)
-        store, cpus = Store(Path(document["root"])), int(document["cpus"])
+        store, cpus, key = Store(Path(document["root"])), int(document["cpus"]), document["key"]
         try:
             if "needed" in document:
                 needed = read_back(Needed, document["needed"])
-                recipe = needed.reading
                 build_corpora([needed], store.root, progress=True, processes=cpus)
-                store.clear_failure(recipe.key)
+                store.clear_failure(key)
                 return
             recipe, group = read_back(Recipe, document["recipe"]), read_back(Group, document["group"])
             display = PlainDisplay(True)
             display.recipe = recipe
             build_groups(recipe, [group], store.root, Path(self.folder) / "tokenizer.json", cpus, display)
         except InputError as error:
-            self._failed(store, recipe.key, str(error))
+            self._failed(store, key, str(error))
         except Exception as error:
             traceback.print_exc()
-            self._failed(store, recipe.key, f"{type(error).__name__}: {error}")
+            self._failed(store, key, f"{type(error).__name__}: {error}")
 
     def checkpoint(self, index: int) -> Any:
         """What submitit runs when the job starts again: the same, for what is built is in the store."""

@@ -75,6 +75,27 @@ class FilesSource:
     """Bytes of text in a unit; decides where a budget ends, so it is part of what the corpus is."""
     longest_document: int = field(default=64_000_000, metadata={"address": False})
     """Bytes of one document as it stands in its file; only ever refuses."""
+    cut_for: tuple[Part, ...] = field(default=(), metadata={"address": False})
+    """All parts of the corpus that this is one part of, which its units are cut for: all parts read the same units, and
+    the whole corpus, too. (): `parts`."""
+
+    @property
+    def parts_of_units(self) -> tuple[Part, ...]:
+        return self.cut_for or self.parts
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The places of `parts` among those of its units, which name the shards."""
+        names = [part.name for part in self.parts_of_units]
+        return tuple(names.index(part.name) for part in self.parts)
+
+    @property
+    def tokens_read(self) -> float | None:
+        """Training tokens, of all parts of its units, that it takes to have the budget, about; None: no budget."""
+        if self.tokens is None or not self.cut_for:
+            return self.tokens
+        weights = [part.weight for part in self.cut_for if part.name == self.parts[0].name]
+        return self.tokens / (weights[0] or 1 / len(self.cut_for))  # without weights nobody knows its share
 
 
 @dataclass(frozen=True)

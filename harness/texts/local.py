@@ -45,7 +45,8 @@ def read_records(file: Path, source: FilesSource, *, name: str = "", field: str 
     wherever it lies; empty: its own name. `field` is the key of a config that messages name. Raises InputError.
     """
     shown = name or file
-    fields = Fields(source.text, tuple(part.where for part in source.parts))
-    corpus, names = field.rpartition(".")[0], tuple(part.name for part in source.parts)
+    parts = source.parts_of_units
+    fields = Fields(source.text, tuple(part.where for part in parts))
+    corpus, names = field.rpartition(".")[0], tuple(part.name for part in parts)
     place = Place(field, shown, source.longest_document, fields, corpus, names)
     yield from read(file, place, source.format or suffix_of(shown))

@@ -167,3 +167,33 @@ def test_of_what_is_not_listed_a_plan_says_at_least(tmp_path: Path) -> None:
     assert told(replace(unlisted, tokens=300 * 10**9)) == budget
     both = "corpora to make: at least 4 GB of tokens, at least 8 GB to fetch (not listed yet: docs)"
     assert told(replace(listed_one, validation=UNLISTED)) == both
+
+
+def test_parts_of_a_corpus_count_what_their_units_take_once(tmp_path: Path) -> None:
+    """Domain by domain is as much as the whole; one part alone takes the texts of all."""
+    parts = tuple(Part(name, weight, (("set", (name,)),)) for name, weight in (("a", 0.75), ("b", 0.25)))
+    whole = FilesSource(LARGE, parts, tokens=10**9)
+    alone = [
+        replace(whole, parts=(replace(part, weight=None),), tokens=int(1e9 * (part.weight or 0)), cut_for=parts)
+        for part in parts
+    ]
+
+    def size(*sources: FilesSource) -> tuple[float, float]:
+        (point,) = points_of("peak=1")
+        own = point.run.recipes["docs"]
+        recipes = {str(n): replace(own, source=source) for n, source in enumerate(sources)}
+        point.run = replace(point.run, recipes=recipes)
+        planned = plan([point])
+        point.program = replace(
+            point.program,
+            phases=tuple(
+                replace(phase, sources=tuple(replace(phase.sources[0], corpus=r.key) for r in recipes.values()))
+                for phase in point.program.phases
+            ),
+        )
+        found = corpora_to_make(planned, tmp_path)
+        return found["corpora_bytes"], found["fetch_bytes"]
+
+    expected = pytest.approx((2e9, 4e9))
+    for sources in ((whole,), alone[:1], alone[1:], (*alone, whole)):
+        assert size(*sources) == expected

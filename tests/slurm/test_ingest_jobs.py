@@ -149,3 +149,16 @@ def test_jobs_build_the_validation_of_what_is_only_measured_and_the_rest_when_a_
     assert harness(data, "here", ["launch=inline", *replayed]).returncode == 0
     for part in ("corpora", "shards"):
         assert content(data / "grown" / part) == content(data / "both" / part) == content(data / "here" / part)
+
+
+def test_the_units_that_parts_of_a_corpus_have_in_common_are_built_by_the_jobs_of_one(data: Path) -> None:
+    stages = "stages=[{mixture: {other.web: 1}, tokens: 0.5x}, {mixture: {other.books: 1}, tokens: 0.5x}]"
+    submitted = harness(data, "jobs", [*JOBS, stages])
+    assert submitted.returncode == 0, submitted.stderr
+    assert submitted.stderr.count("parts of corpus other.") == 1
+    assert submitted.stderr.count("assembled after") == 3  # one, and both parts
+    until(lambda: not queue())
+    assert plan(data, "jobs", [stages])["status"] == "done"
+    assert harness(data, "here", ["launch=inline", stages]).returncode == 0
+    for part in ("corpora", "shards"):
+        assert content(data / "jobs" / part) == content(data / "here" / part)
