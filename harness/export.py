@@ -244,7 +244,7 @@ def _tokenizer(
     if name is None:
         why = "the store has lost the corpora that it was trained on, and their tokenizer"
         raise InputError("run", document["name"], why, "run it again: it trains nothing and makes them")
-    (recipe,) = corpora_of(document, store, [name]).values()
+    (recipe,) = corpora_of(document, store, [name], to_train=False).values()
     return corpus_folder(store.root, recipe) / "tokenizer.json", recipe.tokenizer.end_of_document
 
 

@@ -29,13 +29,14 @@ from harness.texts.recipe import EmbeddedSource, Recipe, corpus_folder
 from harness.texts.vocabulary import require_one_tokenizer
 
 
-def corpora_of(document: Document, store: Store, names: Sequence[str]) -> dict[str, Recipe]:
+def corpora_of(document: Document, store: Store, names: Sequence[str], *, to_train: bool = True) -> dict[str, Recipe]:
     """The recipes of corpora of the run, by its names for them; all of them are built in the store, those that it
-    does not train on as far as measuring reads them.
+    does not train on as far as measuring reads them. Not `to_train`: none any further, for a tokenizer.
 
     Raises InputError for one that is neither stored nor can be made as it was. `further_corpus` is for any other.
     """
-    keys, trained = {name: key for key, name in corpus_names(document).items()}, program_of(document).corpora
+    keys = {name: key for key, name in corpus_names(document).items()}
+    trained = program_of(document).corpora if to_train else frozenset()
     stored = {name: _stored(store, keys[name], keys[name] in trained) for name in names}
     found = {name: replace(recipe, name=name) for name, recipe in stored.items() if recipe is not None}
     missing = [name for name in names if name not in found]
@@ -66,7 +67,7 @@ def further_corpus(document: Document, store: Store, asked: str, folder: Path | 
     """
     one = reference("sets", asked)
     upstream = document["upstream"]
-    (known,) = corpora_of(document, store, [upstream]).values()
+    (known,) = corpora_of(document, store, [upstream], to_train=False).values()
     place = corpus_folder(store.root, known) / "tokenizer.json"
     settings = _settings(document, store)
     take_out(settings)
