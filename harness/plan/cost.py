@@ -85,8 +85,8 @@ def corpora_to_make(plan: Plan, root: Path) -> dict[str, Any]:
     return {
         "corpora_bytes": sum(own for own, _ in sizes.values()),
         "fetch_bytes": sum(fetched for _, fetched in sizes.values()),
-        "corpora_not_listed": sorted({reading.name for reading in wanted if not _is_listed(reading)}),
-        "corpora_without_size": sorted({reading.name for reading in wanted if _has_no_size(reading)}),
+        "corpora_not_listed": _named(reading for reading in wanted if not _is_listed(reading)),
+        "corpora_without_size": _named(reading for reading in wanted if _has_no_size(reading)),
     }
 
 
@@ -108,7 +108,7 @@ def only_measured(plan: Plan, root: Path) -> list[str]:
         whole = "whole, however large (it is not listed yet)" if _has_no_size(recipe) else f"with {tokens} ({cost})"
         key = key_of(recipe.name, source)
         fewer = f"; {key}.tokens=1M makes fewer, as another corpus" if isinstance(source, FilesSource) else ""
-        remedy = f"with files of its own ({key}.validation=) they alone are read{fewer}"
+        remedy = f"with files of its own to validate on ({key}.validation=) those alone are read{fewer}"
         lines[f"{recipe.name} is only measured, on a share of its texts, and so made {whole}: {remedy}"] = None
     return list(lines)
 
@@ -116,6 +116,13 @@ def only_measured(plan: Plan, root: Path) -> list[str]:
 def _recipes(plan: Plan) -> dict[str, Recipe]:
     """By key, of all that is left to do."""
     return {recipe.key: recipe for point in plan.left for recipe in point.run.recipes.values()}
+
+
+def _named(recipes: Iterable[Recipe]) -> list[str]:
+    """The corpora of a config that these are, or are parts of."""
+    found = ((one.name, one.source) for one in recipes)
+    keys = {key_of(name, source) for name, source in found if isinstance(source, FilesSource | MegatronSource)}
+    return sorted(key.removeprefix("corpus.") for key in keys)
 
 
 def _is_listed(recipe: Recipe) -> bool:

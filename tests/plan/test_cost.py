@@ -135,7 +135,7 @@ def test_of_a_corpus_that_is_only_measured_its_own_validation_is_made(
 def test_a_large_corpus_that_is_made_whole_only_to_be_measured_is_told(tmp_path: Path) -> None:
     """Its validation is cut out of all its texts."""
     source = FilesSource(LARGE, (Part("all"),))
-    remedy = "with files of its own (corpus.docs.validation=) they alone are read"
+    remedy = "with files of its own to validate on (corpus.docs.validation=) those alone are read"
     told = "docs is only measured, on a share of its texts, and so made"
     fewer = "; corpus.docs.tokens=1M makes fewer, as another corpus"
     measured = upstream_of("start=scratch", source)
