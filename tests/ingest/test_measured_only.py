@@ -182,7 +182,7 @@ def test_processes_that_race_and_kills_in_between_end_at_the_same_bytes(vocabula
     took: dict[str, float] = {}
     for kind in ("measured", "whole"):
         began = time.monotonic()
-        assert started(kind, tmp_path / kind).wait() == 0
+        assert started(kind, tmp_path / f"timed {kind}").wait() == 0
         took[kind] = time.monotonic() - began
     racing = [started(kind, tmp_path / "raced") for kind in ("measured", "whole", "measured", "whole")]
     assert [process.wait() for process in racing] == [0] * 4
