@@ -1,25 +1,29 @@
 """`python -m harness.evaluate RUN... sets=cpp,law=PATH [windows=N] [root=R] [launch=inline]`: measure stored states.
 
 `sets` takes names of corpora (of the run, of conf/corpus, of the folder of `-cd`), parts of them (NAME.PART), NAME=PATH
-and NAME=URL; what the run does not know becomes tokens by the run's own tokenizer. Nothing is trained: rows of further
-corpora, or of more windows, are measured at every stored position of the runs and added to the store (of `sets` also on
-`evaluate.final_windows` where base and run end); `analysis` shows them from then on. The texts and packages that a run
-was made with need not be there any more for corpora that the store holds. `root`, `parent_stores`, `launch` and its
-keys mean what they mean for `python -m harness`.
+and NAME=URL; what the run does not know becomes tokens by the run's own tokenizer, with the keys of its file or, in
+their place, `corpus.NAME.KEY=`. Nothing is trained: rows of further corpora, or of more windows, are measured at every
+stored position of the runs and added to the store (of `sets` also on `evaluate.final_windows` where base and run end);
+`analysis` shows them from then on. The texts and packages that a run was made with need not be there any more for
+corpora that the store holds. `root`, `parent_stores`, `launch` and its keys mean what they mean for `python -m harness`.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.cli import execute, run_command, store_of
 from harness.compose.compose import collect
 from harness.compose.corpora import known as known_corpora
-from harness.compose.overrides import call_of
+from harness.compose.corpora import take_out
+from harness.compose.expand import assign
+from harness.compose.overrides import call_of, knobs_of
 from harness.config.fields import measured_sets, reference, whole
 from harness.config.launching import read_launch
 from harness.config.shift import check_set
@@ -41,6 +45,8 @@ from harness.plan.recorded_runs import (
 from harness.store.history import Measure
 from harness.store.store import Store
 
+OF_A_CORPUS = re.compile(r"corpus\.[^=]+\.[^.=]+=")  # keys of one corpus, not those that all share (corpus.sample)
+
 
 def main(arguments: Sequence[str]) -> int:
     call = call_of(arguments)
@@ -54,7 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     if folder is not None and not folder.is_dir():
         raise InputError("-cd", folder, "no such folder", "leave -cd out for the program's own corpora")
     names = [argument for argument in call.overrides if "=" not in argument]
-    given = dict(argument.split("=", 1) for argument in call.overrides if "=" in argument)
+    of_corpora = [argument for argument in call.overrides if OF_A_CORPUS.match(argument)]
+    own_keys = _keys_of_corpora(of_corpora)
+    given = dict(a.split("=", 1) for a in call.overrides if "=" in a and a not in of_corpora)
     own: dict[str, str] = {key: given.pop(key) for key in ("sets", "windows") if key in given}
     for key, value in own.items():
         if not value:
@@ -63,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         if key not in ("root", "parent_stores") and key.split(".")[0] != "launch":
             known = ("sets", "windows", "root", "parent_stores", "launch")
             near = difflib.get_close_matches(key, known, n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}, launch.*"
+            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}, launch.*, corpus.NAME.*"
             raise InputError(key, value, "unknown key", remedy)
     if not names or not own:
         raise InputError(
@@ -74,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     (composed,) = collect([f"{key}={value}" for key, value in {"launch": "local", **given}.items()])
     launching, store = read_launch(composed.config), store_of(composed.config)
-    points = [_asking(find_run(store, name), own, store, folder) for name in dict.fromkeys(names)]
+    points = [_asking(find_run(store, name), own, own_keys, store, folder) for name in dict.fromkeys(names)]
 
     def replan() -> Plan:
         planned = plan_over(points, store)
@@ -95,7 +103,18 @@ def _rows(planned: Plan) -> int:
     return sum(len(evaluation.hashes) for evaluation in planned.evaluations)
 
 
-def _asking(document: Document, own: dict[str, str], store: Store, folder: Path | None) -> PlannedRun:
+def _keys_of_corpora(arguments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The keys that `corpus.NAME.KEY=` gives, by the corpus' name."""
+    given: dict[str, Any] = {"corpus": {}}
+    for knob in knobs_of(arguments, multirun=False):
+        (value,) = knob.values()
+        assign(given, knob.key, value)
+    return take_out(given)
+
+
+def _asking(
+    document: Document, own: dict[str, str], own_keys: dict[str, dict[str, Any]], store: Store, folder: Path | None
+) -> PlannedRun:
     """The recorded run, asking for more rows at the positions of its grid."""
     program, settings = program_of(document), document["config"]["evaluate"]
     given = [(reference("sets", value), value) for value in own.get("sets", "").split(",") if value]
@@ -111,13 +130,15 @@ def _asking(document: Document, own: dict[str, str], store: Store, folder: Path 
     corpora = [*names.values(), *known_corpora(folder)]
     asked = {name: split_name(name, [*names.values()]) for name in known}
     recipes = corpora_of(document, store, list(dict.fromkeys(name for name, _ in asked.values())))
+    sets = [one.name if one.path or one.url else split_name(one.name, corpora)[0] for one, _ in given]
+    _refuse_keys(document, own_keys, sets)
     for one, value in given:
         placed = bool(one.path or one.url)
         name, part = (one.name, "") if placed else split_name(one.name, corpora)
         if placed and name in known_corpora(folder):
             raise InputError("sets", value, f"a corpus of conf/ is called {name}", "give it another name: NAME=...")
         if placed or name not in (*recipes, *names.values()):
-            recipes[name] = further_corpus(document, store, value if placed else name, folder)
+            recipes[name] = further_corpus(document, store, value if placed else name, folder, own_keys.get(name, {}))
         elif name not in recipes:
             recipes |= corpora_of(document, store, [name])
         check_set(one.name, recipes)
@@ -134,6 +155,17 @@ def _asking(document: Document, own: dict[str, str], store: Store, folder: Path 
     rows |= {(position, measure.hash) for position in ends & positions for measure in finals}
     kept = {measure.hash: measure for measure in [*measures, *finals]}
     return point_of(document, recipes, Request(frozenset(), frozenset(rows), kept), path)
+
+
+def _refuse_keys(document: Document, own_keys: dict[str, dict[str, Any]], sets: Sequence[str]) -> None:
+    """A key of a corpus that is not asked for, or that the run has: its tokens are made."""
+    for name, keys in own_keys.items():
+        key, value = next(iter(keys.items()))
+        if name in corpus_names(document).values():
+            why = f"{document['name']} has a corpus {name}, and its keys stand in its record"
+            raise InputError(f"corpus.{name}.{key}", value, why, "leave it out, or give the texts a name of their own")
+        if name not in sets:
+            raise InputError(f"corpus.{name}.{key}", value, f"sets= names no {name}", f"give sets={name}")
 
 
 def _root_is_there(document: Document, path: str | None) -> bool:

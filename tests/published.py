@@ -1,15 +1,15 @@
 """The data and the checkpoints of the papers in their published layouts, tiny, for a hub on loopback.
 
 with Hub() as server:
-    server.use(monkeypatch, folder)
-    publish(server, folder)
+server.use(monkeypatch, folder)
+publish(server, folder)
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,25 @@ import pyarrow
 import pyarrow.parquet
 import torch
 import yaml
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from safetensors.torch import load_file
 
 from harness.core.shipped import SWEEPS
+from harness.corpora import tokenizer
+from harness.texts import embedded
+from tests.checkpoints import save_neox
 from tests.hub_server import Hub
 
 PILE, SLIMPAJAMA, GERMAN = "monology/pile-uncopyrighted", "cerebras/SlimPajama-627B", "some/german"
 SETS = ("CommonCrawl", "C4", "Github", "ArXiv", "Book", "Wikipedia", "StackExchange")
 MODEL = ("model", "EleutherAI/pythia-410m")
 PAPERS = ("rewarm_warmup", "rewarm_max_lr", "rewarm_same_data", "rewarm_checkpoints", "scalable_replay")
+PICKLED_STEP = 512  # published before there were safetensors
+STEPS = (PICKLED_STEP, 10_000, 27_000, 143_000)
+SAMPLE = 0.1  # of the embedded texts
 # Tokens of the papers' grids -> of these: batches of 4 x 16 tokens.
 TOKENS = {50e9: 640, 240e9: 1280, 200e9: 6400, 297e9: 16384}
 KNOBS = (
-    "scale=paper model.layers=1 model.hidden=16 model.heads=2 model.vocab_size=512 model.seq_len=16 batch.sequences=4 "
+    "scale=paper model.layers=1 model.hidden=8 model.heads=1 model.vocab_size=50304 model.seq_len=16 batch.sequences=4 "
     "batch.seq_len=16 scale.tokens=12800 scale.horizon=12800 base.tokens=6400 precision=fp32 evaluate.windows=21 "
     "evaluate.early=[] evaluate.every=1x evaluate.base_every=1x launch.micro_batch=4 launch.workers=2 "
     "corpus.pile.tokens=20000 corpus.pile.unit_bytes=20000 corpus.slimpajama.tokens=20000 "
@@ -77,37 +82,30 @@ def _german(folder: Path, generator: random.Random) -> dict[str, bytes]:
     return {"0000.parquet": (folder / "german.parquet").read_bytes()}
 
 
-def _model(folder: Path, step: int, tokenizer: Path) -> Path:
-    """A tiny GPT-NeoX with rows to spare, as Pythia has: 512 for 400 tokens."""
-    torch.manual_seed(step)
-    shape = GPTNeoXConfig(
-        vocab_size=512,
-        hidden_size=16,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-    )
-    GPTNeoXForCausalLM(shape).half().save_pretrained(folder)
-    shutil.copy(tokenizer, folder / "tokenizer.json")
+@functools.cache
+def _tokenizer() -> str:
+    """tokenizer.json of 50,277 tokens, as many as Pythia's, trained on the embedded texts: once for all tests."""
+    texts = (document.text for name in ("docs", "python") for document in embedded.documents(name, SAMPLE))
+    made = tokenizer.train(texts, 50_277)
+    assert made.get_vocab_size() == 50_277
+    return str(made.to_str())
+
+
+def _model(folder: Path, step: int) -> Path:
+    """A GPT-NeoX as narrow as can be with rows to spare, as Pythia has: 50,304 for 50,277 tokens."""
+    save_neox(folder, step, vocab_size=50_304, hidden_size=8, num_attention_heads=1).half().save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(_tokenizer())
     return folder
 
 
 def publish(server: Hub, tmp_path: Path) -> None:
-    """Pythia-410M's steps 10,000, 27,000 and 143,000 with a tokenizer, the Pile, SlimPajama and a German corpus."""
+    """Pythia-410M's steps with a tokenizer, step 512 pickled only; the Pile, SlimPajama and a German corpus."""
     generator = random.Random(0)
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([_words(generator, kind[:2]) for kind in (*SETS, "p", "ü")], trainer)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    for step in (10_000, 27_000, 143_000):
-        folder = _model(tmp_path / f"step{step}", step, tmp_path / "tokenizer.json")
+    for step in STEPS:
+        folder = _model(tmp_path / f"step{step}", step)
+        if step == PICKLED_STEP:
+            torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+            (folder / "model.safetensors").unlink()
         server.commit("EleutherAI/pythia-410m", folder, revision=f"step{step}")
     server.commit("EleutherAI/pythia-410m", folder)
     server.commit(PILE, _pile(generator), kind="dataset")

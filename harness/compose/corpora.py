@@ -52,6 +52,10 @@ def with_corpora(
     found = {}
     for field, one in _wanted(config):
         if one.path:
+            for key, value in given.get(one.name, {}).items():
+                why = f"{one.name} is a path, which has no keys of its own (text= and validation= are of all paths)"
+                remedy = f"name the files by a URL, {one.name}=file:///..., or leave it out"
+                raise InputError(f"corpus.{one.name}.{key}", value, why, remedy)
             continue
         base, part = _of_part(one, [*known(folder), *(recorded or ())])
         if base in found:

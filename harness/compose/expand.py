@@ -68,6 +68,7 @@ def expand(
         given = take_out(config)
         if a_point or not {"grids", "max_points"} <= config.keys():
             keys.check(config, composed.chosen)
+            _refuse_overridden(config, choices)
         return with_corpora(config, given, folder) if a_point else config
 
     first = config_of({knob.key: next(iter(knob.values())) for knob in knobs}, a_point=False)
@@ -209,6 +210,18 @@ def _refuse_clash(given: Choices, swept: Choices, groups: set[str]) -> None:
             if knob == other or inside or around:
                 why = f"this sweep file sweeps it ({knob}={value})"
                 raise InputError(other, given[other], why, "leave it out, or edit grids")
+
+
+def _refuse_overridden(config: Config, choices: Choices) -> None:
+    """A rate of the base that was given by hand, where the start brings the one that its base was trained at."""
+    if config["start"].get("kind") != "pythia":
+        return
+    for knob, value in choices.items():
+        inside = {f"{knob}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {knob: value}
+        for key, instead in (("base.peak", "lr="), ("base.min_ratio", "min_ratio=")):
+            if key in inside:
+                why = "a published Pythia brings its own: model.peak, and a floor of model.floor of it"
+                raise InputError(key, inside[key], why, f"leave it out; {instead} is that of the run")
 
 
 def _text(choices: Choices) -> str:

@@ -6,9 +6,10 @@ Used by `harness.peek` and `harness.evaluate`: a run can be looked into and meas
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.compose.compose import collect
@@ -60,10 +61,13 @@ def corpora_of(document: Document, store: Store, names: Sequence[str], *, to_tra
     return {**found, **{name: made[name] for name in own}}
 
 
-def further_corpus(document: Document, store: Store, asked: str, folder: Path | None) -> Recipe:
+def further_corpus(
+    document: Document, store: Store, asked: str, folder: Path | None, own: Mapping[str, Any] = MappingProxyType({})
+) -> Recipe:
     """The recipe of a corpus that the run's config does not name, in the run's tokens; it is built in the store.
 
-    `asked`: the name of a corpus of conf/ or of `folder` (-cd), NAME=PATH or NAME=URL. Raises InputError, field sets.
+    `asked`: the name of a corpus of conf/ or of `folder` (-cd), NAME=PATH or NAME=URL; `own`: keys of it in place of
+    those of its file. Raises InputError, field sets.
     """
     one = reference("sets", asked)
     upstream = document["upstream"]
@@ -76,7 +80,7 @@ def further_corpus(document: Document, store: Store, asked: str, folder: Path | 
     settings |= {"shift": {"kind": "corpora", "name": None, "upstream": asked, "downstream": asked}}
     settings["evaluate"] = {**settings["evaluate"], "sets": []}
     try:
-        settings = with_corpora(settings, {}, folder)
+        settings = with_corpora(settings, {one.name: dict(own)} if own else {}, folder)
         entry = settings["corpus"].get(one.name)
         # Corpora of installed packages share one vocabulary that is trained on all of them.
         shared = known.tokenizer.trained_on and isinstance(known.source, EmbeddedSource)

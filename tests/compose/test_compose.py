@@ -242,3 +242,20 @@ def test_flags_that_show_something_may_stand_anywhere(capsys: pytest.CaptureFixt
         collect(["--info", "lr=1e-3"])
     assert leaving.value.code in (None, 0)
     assert "lr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["base.peak=3e-4"],
+        ["base.min_ratio=0.2", "model=pythia-70m"],
+        ["base={peak:3e-4}"],
+        ["-m", "base.peak=1e-3,2e-3"],
+        ["grids=[{base.min_ratio:[0.1,0.2]}]"],
+    ],
+)
+def test_a_rate_of_the_base_is_refused_where_the_start_brings_it(given: list[str]) -> None:
+    with pytest.raises(InputError, match=r"^base\.(peak|min_ratio)=.*: a published Pythia brings its own"):
+        collect(["start=pythia", "model=pythia-410m", *given])
+    collect(["start=pretrain", *given])
+    collect(["start=pythia", "model=pythia-410m", "base.tokens=1e9", "min_ratio=0.2", "peak=2"])

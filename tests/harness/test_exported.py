@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from harness.__main__ import main as harness_main
 from harness.core.errors import InputError
@@ -24,6 +24,7 @@ from harness.plan.recorded_runs import find_run, program_of
 from harness.plan.run_file import write_documents
 from harness.program.program import Scratch
 from harness.store.store import Store
+from tests.checkpoints import save_llama
 from tests.hub_server import Hub
 from tests.launched import launched
 from tests.tiny import command, planned
@@ -244,15 +245,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
 def llama(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run from a checkpoint with a padded vocabulary, keys of its own in its config, and a tokenizer's config."""
     folder = tmp_path_factory.mktemp("llama")
-    torch.manual_seed(0)
-    sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
-    shape = LlamaConfig(vocab_size=320, max_position_embeddings=16, attention_dropout=0.1, **sizes)
-    LlamaForCausalLM(shape).save_pretrained(folder / "model")
+    save_llama(folder / "model", attention_dropout=0.1)
     config = json.loads((folder / "model" / "config.json").read_text())
     config |= {"_name_or_path": "/somewhere/else", "of_its_own": 3}
     (folder / "model" / "config.json").write_text(json.dumps(config))

@@ -1,6 +1,7 @@
 """The papers' sweeps at scale=paper, from a hub to the table: checkpoints, data in its published layout, training.
 
-Sizes are shrunk, and nothing else: the grids are those of sweeps/, the corpora those of conf/corpus.
+Sizes are shrunk, and nothing else: the grids are those of sweeps/, the corpora those of conf/corpus, and the vocabulary
+is as large as Pythia's.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from analysis import read_runs
+from harness.__main__ import main
 from harness.cli import run_points
-from harness.compose.compose import sweep_points
+from harness.compose.compose import collect, sweep_points
+from harness.config.start import PYTHIA_STEPS
+from harness.core.errors import InputError
 from tests.hub_server import Hub
-from tests.published import KNOBS, MODEL, PAPERS, publish, shrunk_sweeps
+from tests.published import KNOBS, MODEL, PAPERS, PICKLED_STEP, STEPS, publish, shrunk_sweeps
 
 
 @pytest.fixture
@@ -44,12 +48,22 @@ def test_the_papers_sweeps_run_from_a_hub_and_again_without_one(
     parts = {f"slimpajama.{name}" for name in names}  # of 21 windows, by their weights
     assert {row.corpus for run in weak for row in run.rows} == {"pile", "slimpajama", *parts}
     commits = {run.document["checkpoint"]["commit"] for run in runs if run.facts.start == "pythia"}
-    assert commits == {commit for name, commit in server.repositories[MODEL].revisions.items() if name != "main"}
+    revisions = server.repositories[MODEL].revisions
+    assert commits == {revisions[f"step{step}"] for step in STEPS if step != PICKLED_STEP}
+
+    early = [*overrides, "start=pythia", f"start.at={PICKLED_STEP / PYTHIA_STEPS}", "tokens=640", "name=early"]
+    with pytest.raises(InputError, match=r"^path=EleutherAI/pythia-410m@step512: .*allow_pickled=true") as refused:
+        main(early)
+    assert "\n" not in str(refused.value)
+    assert main([*early, "allow_pickled=true"]) == 0
+    (run,) = [run for run in read_runs(root) if run.facts.name == "early"]
+    assert (run.status, run.document["checkpoint"]["commit"]) == ("done", revisions["step512"])
 
     server.go_offline(monkeypatch)
     shutil.rmtree(tmp_path / "hf_home")
     asked, states = server.count(), sorted(path.name for path in (root / "states").iterdir())
-    assert run_points(sweep_points(PAPERS, overrides, folder)) == 0
-    assert "nothing to train" in capsys.readouterr().err
+    for points in (sweep_points(PAPERS, overrides, folder), collect(early)):
+        assert run_points(points) == 0
+        assert "nothing to train" in capsys.readouterr().err
     assert server.count() == asked
     assert sorted(path.name for path in (root / "states").iterdir()) == states

@@ -14,9 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 import yaml
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from harness import evaluate
 from harness.__main__ import main
@@ -29,6 +27,7 @@ from harness.plan.recorded_corpora import corpora_of
 from harness.plan.recorded_runs import program_of
 from harness.program.mixture import counts, integer_weights
 from harness.store.store import Store
+from tests.checkpoints import save_neox
 from tests.hub_server import Hub
 from tests.megatron_files import write_pair
 
@@ -61,16 +60,7 @@ def packed(records: list[dict[str, object]]) -> bytes:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A published Pythia, its sequences in three parts, the Pile's validation split, and SlimPajama, all tiny."""
     model = tmp_path / "model"
-    shape = GPTNeoXConfig(
-        vocab_size=320,
-        hidden_size=16,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=32,
-    )
-    torch.manual_seed(0)
-    GPTNeoXForCausalLM(shape).save_pretrained(model)
+    save_neox(model, max_position_embeddings=32)
     tokenizer.train(texts(0, 200), TOKENS).save(str(model / "tokenizer.json"))
     sequences = np.random.default_rng(0).integers(
         0, tokenizer.load(model / "tokenizer.json").get_vocab_size(), (200, 17)

@@ -24,6 +24,7 @@ from harness.model.tensors import load_model
 from harness.plan.over_store import plan_over
 from harness.store.store import Store
 from harness.train.loop import Interrupted
+from tests.checkpoints import save_llama
 from tests.composed import points_of
 from tests.launched import OFF, settings
 from tests.tiny import command, end_of, files_of, planned, train, write_texts
@@ -37,18 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(folder / "store")
     (point,) = planned(folder, store, "").points
     corpus = open_corpus(store.root, point.run.recipes["upstream"])
-    torch.manual_seed(0)
-    shape = LlamaConfig(
-        vocab_size=320,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=16,
-    )
-    LlamaForCausalLM(shape).save_pretrained(folder / "model")
-    shutil.copy(corpus.folder / "tokenizer.json", folder / "model" / "tokenizer.json")
+    save_llama(folder / "model", tokenizer=corpus.folder / "tokenizer.json")
     return folder
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import GPTNeoXForCausalLM
 
 from harness.core.errors import InputError
 from harness.formats import servers
@@ -24,25 +24,18 @@ from harness.model import hub
 from harness.model.build import load_checkpoint
 from harness.model.checkpoints import Resolved, kept, missing, repository_of
 from harness.model.pretrained import checkpoint_content, checkpoint_shape_facts
+from tests.checkpoints import save_neox
 from tests.hub_server import Hub, entry_of
 
 NAME = "someone/tiny"
-SHAPE = GPTNeoXConfig(
-    vocab_size=96,
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=128,
-    max_position_embeddings=48,
-)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a hub serves, as save_pretrained writes it, with a tokenizer beside it."""
     folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(0)
-    GPTNeoXForCausalLM(SHAPE).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 128, "max_position_embeddings": 48}
+    save_neox(folder, vocab_size=96, num_hidden_layers=2, **sizes)
     (folder / "tokenizer.json").write_text("{}")
     return folder
 

@@ -14,24 +14,18 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXForCausalLM
 
 from harness.core.errors import InputError
 from harness.model import pretrained
+from tests.checkpoints import save_neox
 
 
 @pytest.fixture(scope="module")
 def neox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("neox")
-    config = GPTNeoXConfig(
-        vocab_size=96,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=128,
-        max_position_embeddings=48,
-    )
-    GPTNeoXForCausalLM(config).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 128, "max_position_embeddings": 48}
+    save_neox(folder, vocab_size=96, num_hidden_layers=2, **sizes)
     return folder
 
 

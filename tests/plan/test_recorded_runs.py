@@ -223,15 +223,22 @@ def test_any_corpus_is_measured_by_a_run_on_corpora_of_ones_own(
     for path in ("corpus/ok.yaml", "corpus/mix.yaml"):
         (tmp_path / path).unlink()
     sets = f"late,split.B,mix.A,p.5=./upstream.jsonl,glob=file://{tmp_path}/upstream*.jsonl"
-    call = ["mine", f"sets={sets}", "windows=3", "launch=inline"]
+    call = [
+        "mine",
+        f"sets={sets}",
+        "windows=3",
+        "launch=inline",
+        "corpus.glob.validation=0.3",
+        "--corpus.split.tokens=9k",
+    ]
     assert evaluate.main([*call, "-cd", str(tmp_path)]) == 0
     (run,) = read_runs(Path("runs"), windows=3)
     assert {row.corpus for row in run.rows} >= {"late", "split.B", "mix.A", "p.5", "glob", "ok", "mix"}
-    own = {
-        json.loads(path.read_text())["recipe"]["tokenizer"]["file"]
-        for path in Path("runs/corpora").glob("*/manifest.json")
-    }
-    assert len(own) == 1, "all in the run's tokens"
+    made = [json.loads(path.read_text()) for path in Path("runs/corpora").glob("*/manifest.json")]
+    assert len({one["recipe"]["tokenizer"]["file"] for one in made}) == 1, "all in the run's tokens"
+    recipes = {one["name"]: one["recipe"] for one in made}
+    assert recipes["glob"]["validation"] == 0.3
+    assert recipes["split"]["source"]["tokens"] == 9000
     capsys.readouterr()
     shutil.rmtree(tmp_path / "corpus")
     assert evaluate.main(["mine", "sets=late,p.5=./upstream.jsonl", "windows=4", "launch=inline"]) == 0, "known by now"
@@ -247,6 +254,13 @@ def test_any_corpus_is_measured_by_a_run_on_corpora_of_ones_own(
         "sets=cpp=./upstream.jsonl": "sets=cpp=./upstream.jsonl: a corpus of conf/ is called cpp",
         "sets=cpp -cd none": "none: no such folder",
         "sets=cpp -cn demo": "-cn=demo: stored runs are measured",
+        "sets=new=file:///x corpus.new.txt=a": "corpus.new.txt=a: not a key of a corpus of kind files; did you mean",
+        "sets=new=./upstream.jsonl corpus.new.text=a": "corpus.new.text=a: new is a path, which has no keys",
+        "sets=late corpus.late.text=a": "corpus.late.text=a: mine has a corpus late, and its keys stand in its record",
+        "sets=mix.A corpus.mix.tokens=9": "corpus.mix.tokens=9: mine has a corpus mix",
+        "sets=cpp corpus.sympy.sample=.5": "corpus.sympy.sample=0.5: sets= names no sympy; give sets=sympy",
+        "sets=cpp corpus.sample=.5": "corpus.sample=.5: unknown key",
+        "sets=cpp corpus.cpp.sample=1,2": "corpus.cpp.sample=1,2: 2 values",
     }.items():
         with pytest.raises(InputError) as caught:
             evaluate.main(["mine", *given.split(), "launch=inline"])
