@@ -68,6 +68,11 @@ def main(arguments: Sequence[str]) -> int:
         "tokens": chosen.program.tokens(chosen.position),
         "dtype": options.dtype,
     }
+    if options.checkpoint and isinstance(chosen.program.root, Scratch):
+        raise InputError("--checkpoint", options.checkpoint, "the run started from none", "leave it out")
+    if folder.is_relative_to(store.root.absolute()):
+        why = f"lies in the store {options.root}, whose folders are its own"
+        raise InputError("DIR", folder, why, "name a folder outside of it")
     there = exported.is_export_of(folder, facts)
     if not there:
         exported.check_folder(folder)

@@ -29,7 +29,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 
@@ -59,6 +59,7 @@ class Hub:
         self.write_token = write_token
         self.delay = 0.0  # seconds before every answer
         self._faults: list[list[Any]] = []
+        self._listings: dict[tuple[int, str, bool], list[dict[str, Any]]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -93,8 +94,9 @@ class Hub:
         self.stored |= {_sha256(data): data for path, data in files.items() if LARGE.search(path)}
         return commit
 
-    def fault(self, pattern: str, fault: int | str, times: int = 1) -> None:
-        """The next `times` requests that match: an HTTP status, "cut" (half of the body) or "wrong" (another byte)."""
+    def fault(self, pattern: str, fault: int | str | bytes, times: int = 1) -> None:
+        """The next `times` requests that match: an HTTP status, "cut" (half of the body), "wrong" (another
+        byte), "circle" (sent to itself), or bytes to answer."""
         self._faults.append([re.compile(pattern), fault, times])
 
     def calm(self) -> None:
@@ -132,7 +134,14 @@ class Hub:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
-    def struck(self, request: str) -> int | str | None:
+    def listed(self, files: dict[str, bytes], folder: str, recursive: bool) -> list[dict[str, Any]]:
+        """The entries of a folder: made once, however many pages they are asked for in."""
+        key = id(files), folder, recursive
+        if key not in self._listings:
+            self._listings[key] = _listed(files, folder, recursive=recursive)
+        return self._listings[key]
+
+    def struck(self, request: str) -> int | str | bytes | None:
         """The fault that this request meets, if any."""
         for entry in self._faults:
             if entry[2] > 0 and entry[0].search(request):
@@ -184,6 +193,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.fault = self.hub.struck(request)
         if isinstance(self.fault, int):
             return self._error(self.fault, "EntryNotFound" if self.fault == 404 else None, "struck")
+        if self.fault == "circle":
+            return self._send(302, b"", {"Location": self.path})
+        if isinstance(self.fault, bytes):
+            return self._send(200, self.fault, {"Content-Type": "application/json"})
         parts = urlsplit(self.path)
         path, query = parts.path, parse_qs(parts.query)
         if self.command == "PUT":
@@ -265,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _tree(self, files: dict[str, bytes], folder: str, query: dict[str, list[str]]) -> None:
         recursive = query.get("recursive", ["false"])[0].lower() == "true"
-        found = _listed(files, folder, recursive=recursive)
+        found = self.hub.listed(files, folder, recursive)
         if folder and not found:
             return self._error(404, "EntryNotFound", "no such folder")
         first = int(query.get("cursor", ["0"])[0])
@@ -356,7 +369,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, json.dumps(document).encode(), {"Content-Type": "application/json", **(headers or {})})
 
     def _error(self, status: int, code: str | None, message: str, headers: dict[str, str] | None = None) -> None:
-        more = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}), **(headers or {})}
+        more = {"X-Error-Message": quote(message, " :"), **({"X-Error-Code": code} if code else {}), **(headers or {})}
         self._send(status, json.dumps({"error": message}).encode(), {"Content-Type": "application/json", **more})
 
     def _send_file(self, data: bytes, headers: dict[str, str]) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 from harness.config.fields import Config, as_number, flag, listing, number, whole
 from harness.core.errors import InputError
 from harness.core.files import user_path
-from harness.model.checkpoints import COMMIT, kept, repository_of
+from harness.model.checkpoints import COMMIT, kept, meant_repository, repository_of
 from harness.model.pretrained import checkpoint_content, checkpoint_shape_facts, tokenizer_file
 from harness.program.shape import ModelShape, non_embedding, parameters
-from harness.texts.recipe import TokenizerRecipe
+from harness.texts.recipe import TokenizerRecipe, given_tokenizer
 
 OWNER = "EleutherAI"
 PYTHIA_STEPS = 143_000
@@ -84,6 +84,9 @@ def named_checkpoint(config: Config) -> tuple[str, str] | None:
     if config["path"] is None:
         raise InputError("path", "null", "start=hf needs a checkpoint", "give path=FOLDER, or path=OWNER/NAME of a hub")
     repository = repository_of(config["path"])
+    meant = meant_repository(config["path"])
+    if repository is None and meant and not user_path("path", config["path"]).exists():
+        raise InputError("path", config["path"], "is no folder here, and no name of a repository", f"give {meant}")
     if repository is None and config["revision"] is not None:
         raise InputError("revision", config["revision"], "a folder has no revisions", "leave it out")
     return None if repository is None else (repository, _revision(config))
@@ -122,9 +125,16 @@ def tokenizer_of(config: Config) -> str | TokenizerRecipe | None:
     found = kept(*named, _stores(config))
     if found is None:
         return TokenizerRecipe(whole(config, "model.vocab_size", 1), file=f"{NOT_RESOLVED} {'@'.join(named)}")
-    if not (found.folder / "tokenizer.json").is_file():
-        raise InputError("path", "@".join(named), "has no tokenizer.json", "give tokenizer=FILE")
-    return str(found.folder / "tokenizer.json")
+    file, label = found.folder / "tokenizer.json", "@".join(part for part in named if part)
+    if not file.is_file():
+        raise InputError("path", label, "has no tokenizer.json", "give tokenizer=FILE")
+    try:
+        given_tokenizer(file)
+    except InputError as error:
+        raise InputError(
+            "path", label, f"its tokenizer.json cannot be used ({error.why})", "give tokenizer=FILE"
+        ) from None
+    return str(file)
 
 
 def with_published_rates(config: Config) -> Config:

@@ -5,14 +5,13 @@ url = push(folder, "someone/name", public=False)
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from harness.core.errors import InputError
 from harness.formats.servers import Trouble
+from harness.model.checkpoints import REPOSITORY
 from harness.model.hub_client import Repository
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 REFUSED = {
     401: "the hub knows no such repository, or the token (HF_TOKEN) is missing or wrong",
     403: "the token (HF_TOKEN) may not write there",

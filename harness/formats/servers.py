@@ -9,10 +9,10 @@ a line what was asked for and what to do; the clients beneath them each raise fa
 from __future__ import annotations
 
 import errno
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from harness.core.errors import InputError
@@ -21,6 +21,8 @@ WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before another try
 LONGEST_WAIT = 60.0  # that a server may ask for
 BUSY = (408, 429, 500, 502, 503, 504)
 OUT_OF_REACH = {"ConnectError", "ConnectTimeout", "ProxyError", "ClientConnectorError", "ConnectionError", "gaierror"}
+# Settings that no request can be made of, by what the client of hubs then raises.
+UNUSABLE = {"address": {"UnsupportedProtocol", "InvalidURL"}, "token": {"UnicodeEncodeError", "LocalProtocolError"}}
 TRANSPORTS = ("httpx", "httpcore", "aiohttp")  # modules whose errors, where nothing was answered, are of a connection
 T = TypeVar("T")
 
@@ -34,7 +36,7 @@ class Trouble:
     """What went wrong with a question."""
 
     kind: str
-    """offline, busy, no revision, no file, closed, wrong, unreachable, broke, or other."""
+    """offline, busy, no revision, no file, closed, address, token, unreachable, broke, or other."""
     status: int | None
     """Of the answer, if there was one."""
     seconds: float
@@ -52,6 +54,8 @@ def patiently(call: Callable[[], T], refusal: Callable[[Exception, Trouble], Inp
             raise
         except Exception as error:  # each client has families of its own, and lets its transport's through
             trouble = trouble_of(error)
+            if trouble.kind in UNUSABLE:
+                raise _unusable(trouble.kind) from None
             if trouble.kind not in ("busy", "broke") or wait is None:
                 raise refusal(error, trouble) from None
             time.sleep(min(max(wait, trouble.seconds), LONGEST_WAIT))
@@ -69,11 +73,11 @@ def trouble_of(error: BaseException) -> Trouble:
     return Trouble(_kind(chain, names, status), status, float(asked) if asked.isdigit() else 0.0, name)
 
 
-def of_the_disk(error: OSError, folder: Path) -> InputError:
-    """What the file system refuses, of field `root`."""
-    if error.errno == errno.ENOSPC:
-        return InputError("root", folder, "no space is left on the disk", "free some, and run the command again")
-    return InputError("root", error.filename or folder, f"cannot be written ({error.strerror})", "name another root")
+def of_the_disk(error: OSError, folder: object, field: str = "root") -> InputError:
+    """What the file system refuses of a store, or (`field` HF_HOME) of the client's cache."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(field, folder, "no space is left on the disk", "free some, and run the command again")
+    return InputError(field, folder, f"cannot be written ({error.strerror})", f"name another {field}")
 
 
 def who_may_read() -> str:
@@ -82,6 +86,16 @@ def who_may_read() -> str:
 
     own = "the token that is set may not read it" if get_token() else "set HF_TOKEN if it is closed"
     return f"check the name; {own}"
+
+
+def _unusable(kind: str) -> InputError:
+    """The refusal of HF_ENDPOINT or HF_TOKEN; neither a token nor a password is shown."""
+    if kind == "token":
+        return InputError("HF_TOKEN", "...", "holds characters that no token has", "set it anew, the token alone")
+    from huggingface_hub import constants
+
+    shown = re.sub("[^/@]*@", "...@", constants.ENDPOINT)
+    return InputError("HF_ENDPOINT", shown, "is no address of a hub", "unset it, or give https://HOST")
 
 
 def _kind(chain: list[BaseException], names: set[str], status: int | None) -> str:
@@ -95,6 +109,12 @@ def _kind(chain: list[BaseException], names: set[str], status: int | None) -> st
         return "no file"
     if status in (401, 403, 404):
         return "closed"
+    http = any(type(one).__module__.startswith("httpx") for one in chain)
+    for kind, raised in UNUSABLE.items():
+        if names & raised and (http or kind == "token"):
+            return kind
+    if "TooManyRedirects" in names:
+        return "other"
     if names & OUT_OF_REACH:
         return "unreachable"
     transport = any(type(one).__module__.startswith(TRANSPORTS) for one in chain)

@@ -27,7 +27,8 @@ from harness.model.pretrained import ShapeFacts
 CHECKPOINTS = "checkpoints"  # folder of a store
 RESOLVED = "resolved"
 DESCRIPTION = "checkpoint.json"
-REPOSITORY = re.compile(r"[\w][\w.-]{0,95}/[\w][\w.-]{0,95}")
+# What the hub's client takes: no "--" and "..", no "-" or "." at an end, no ".git", at most 96 characters each.
+REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))\w(?:[\w.-]{0,94}\w)?/\w(?:[\w.-]{0,94}\w)?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -52,7 +53,14 @@ class Resolved:
 def repository_of(path: object) -> str | None:
     """OWNER/NAME if `path` is the name of a repository; a folder of that name here comes first."""
     text = str(path)
-    return text if REPOSITORY.fullmatch(text) and ".." not in text and not Path(text).exists() else None
+    return text if REPOSITORY.fullmatch(text) and not Path(text).exists() else None
+
+
+def meant_repository(path: object) -> str | None:
+    """What to type for a repository that was named otherwise: by its address, with a revision or a slash behind it."""
+    text = re.sub(r"^(hf://|https?://[^/]+/)(models/)?", "", str(path)).strip().rstrip("/")
+    name, _, revision = text.partition("@") if "@" in text else text.partition("/tree/")
+    return f"path={name}{f' revision={revision}' if revision else ''}" if REPOSITORY.fullmatch(name) else None
 
 
 def kept(repository: str, revision: str, roots: Iterable[Path]) -> Resolved | None:

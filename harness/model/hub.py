@@ -42,6 +42,7 @@ SMALL = (
     "generation_config.json",
     INDEX,
 )
+OTHER_FORMATS = (".gguf", ".msgpack", ".h5", ".onnx", ".pth", ".ot", ".nemo", ".npz")
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
 Files = Mapping[str, Mapping[str, Any]]  # name -> {size, sha256}
@@ -77,8 +78,11 @@ def fetch(folder: Path) -> None:
         why = f"{size(total)} of {hub.name} are to be fetched, {size(free)} are free"
         raise InputError("root", folder.parent.parent, why, "free some, or name another root")
     print(f"fetching {hub.name} at {hub.revision[:12]}: {len(left)} files, {size(total)}", file=sys.stderr)
-    for name, entry in left.items():
-        hub.bring(name, hub.revision, folder, entry["sha256"])
+    try:
+        for name, entry in left.items():
+            hub.bring(name, hub.revision, folder, entry["sha256"])
+    except OSError as error:
+        raise of_the_disk(error, folder.parent.parent) from None
 
 
 def adopt(known: Resolved, root: Path) -> Resolved:
@@ -99,11 +103,11 @@ def _resolved(hub: Repository, commit: str, root: Path, allow_pickled: bool, rea
     """Small files and headers come into a temporary folder, which gets its name once all is known to be usable."""
     entries = hub.files(commit)
     if "config.json" not in entries:
-        raise hub.refused("has no config.json at this revision", "name a repository of a transformers model")
+        raise hub.refused(*_instead(entries, "has no config.json at this revision"))
     weights = _listed(hub, entries, commit, SINGLE, INDEX)
     pickled = [] if weights else _listed(hub, entries, commit, PICKLED, PICKLED_INDEX)
     if not weights and not pickled:
-        raise hub.refused(f"has neither {SINGLE} nor {INDEX}", "name a repository with safetensors weights")
+        raise hub.refused(*_instead(entries, f"has neither {SINGLE} nor {INDEX}"))
     if pickled and not allow_pickled:
         why = f"has only pickled weights ({pickled[0]}) at this revision, which can run code when read"
         raise hub.refused(why, "allow_pickled=true reads their tensors once, runs nothing, and keeps safetensors")
@@ -132,9 +136,9 @@ def _resolved(hub: Repository, commit: str, root: Path, allow_pickled: bool, rea
         facts = shape_facts(hub.label, config, held, named)
         _check_tensors(hub, folder, held)
         lies = _into_place(folder, folder_for(sums, root))
-    content = content_of({name: sums[name] for name in ("config.json", *weights)})
-    found = Resolved(hub.name, hub.revision, commit, lies, content, facts)
-    keep(found, files, root)
+        content = content_of({name: sums[name] for name in ("config.json", *weights)})
+        found = Resolved(hub.name, hub.revision, commit, lies, content, facts)
+        keep(found, files, root)
     return found
 
 
@@ -146,10 +150,9 @@ def _temporary(root: Path) -> Iterator[Path]:
     try:
         remove_leavings(beside)
         folder.mkdir(parents=True)
+        yield folder
     except OSError as error:
         raise of_the_disk(error, root) from None
-    try:
-        yield folder
     finally:
         shutil.rmtree(folder.parent, ignore_errors=True)
 
@@ -164,6 +167,18 @@ def _into_place(folder: Path, place: Path) -> Path:
         if not place.is_dir():
             raise
     return place
+
+
+def _instead(entries: Files, lacks: str) -> tuple[str, str]:
+    """Why and remedy for a repository without a model to train: by what it has instead."""
+    if not entries.keys() - {".gitattributes", "README.md"}:
+        return f"{lacks}: it is empty", "name a repository of a transformers model, or another revision"
+    if "adapter_config.json" in entries:
+        return f"{lacks}: it is an adapter", "merge it into its base (merge_and_unload), and give that folder"
+    for name in sorted(entries):
+        if name.endswith(OTHER_FORMATS):
+            return f"{lacks}, but {name}", "name the repository that it was made from, one with safetensors"
+    return lacks, "name a repository of a transformers model with safetensors"
 
 
 def _listed(hub: Repository, entries: Files, commit: str, single: str, index: str) -> list[str]:

@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from harness.core.errors import InputError
 from harness.core.files import flush, sha256, temporary_name
 from harness.formats import servers
 from harness.formats.servers import Trouble, UnreachableError, of_the_disk, patiently, who_may_read
+from harness.model.checkpoints import COMMIT
 from harness.model.headers import read_header
 
 ANSWER_SECONDS = 30.0
@@ -41,7 +43,10 @@ class Repository:
     def commit(self) -> str:
         """The commit that the revision stands for now: 40 hex digits."""
         asked = self.revision or None
-        return str(self.ask(lambda: self.api.model_info(self.name, revision=asked, timeout=ANSWER_SECONDS)).sha)
+        told = str(self.ask(lambda: self.api.model_info(self.name, revision=asked, timeout=ANSWER_SECONDS)).sha)
+        if not COMMIT.fullmatch(told):
+            raise self.refused("the hub's answer is of no use (no commit)", "check the name and HF_ENDPOINT")
+        return told
 
     def files(self, commit: str) -> dict[str, dict[str, Any]]:
         """Name -> {size, sha256} of the files at its top; the sum where the hub states it (large files)."""
@@ -55,7 +60,10 @@ class Repository:
         return found
 
     def bring(self, name: str, commit: str, folder: Path, expected: str | None) -> None:
-        """Fetch one file through the client's cache, check its SHA-256, and let it appear in the folder."""
+        """Fetch one file through the client's cache, check its SHA-256, and let it appear in the folder.
+
+        OSError where the folder's disk refuses it.
+        """
         cached = self._download(name, commit)
         temporary = folder / temporary_name()
         try:
@@ -71,8 +79,6 @@ class Repository:
             flush(temporary)
             os.replace(temporary, folder / name)
             flush(folder)
-        except OSError as error:
-            raise of_the_disk(error, folder) from None
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -155,8 +161,11 @@ class Repository:
             why = f"is no folder here, and the hub answers {status}: it has no such repository, or a closed one"
             return self.refused(why, who_may_read())
         if isinstance(error, OSError) and error.errno is not None:
-            return of_the_disk(error, Path("."))
-        return self.refused(f"the hub's answer is of no use ({trouble.name})", "check the name and HF_ENDPOINT")
+            from huggingface_hub import constants
+
+            return of_the_disk(error, constants.HF_HUB_CACHE, "HF_HOME")  # its cache: nothing of ours is written here
+        why = f"the hub's answer is of no use ({trouble.status or trouble.name})"
+        return self.refused(why, "check the name and HF_ENDPOINT")
 
     def _near(self) -> str:
         """The revisions it has that are called alike."""
@@ -182,7 +191,8 @@ def _quietly() -> Iterator[None]:
     if bars and not sys.stderr.isatty():
         bar.disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):  # of a disk that is too small, which is one of our lines then
+            yield
     finally:
         logger.setLevel(level)
         if bars:

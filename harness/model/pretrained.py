@@ -181,10 +181,8 @@ def _existing_folder(path: str | Path) -> Path:
         return folder
     if folder.exists():
         raise InputError("path", path, "is a file, not a folder", "give the folder that holds config.json")
-    if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", str(path)):
-        why = "is no folder here; a repository's name is not fetched for now"
-        raise InputError("path", path, why, "download it and give the local folder")
-    raise InputError("path", path, "there is no such folder", "give the folder that holds config.json")
+    why, remedy = "there is no such folder", "give the folder that holds config.json, or OWNER/NAME of a hub"
+    raise InputError("path", path, why, remedy)
 
 
 def _json(path: str | Path, file: Path) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def find_run(store: Store, text: str) -> dict[str, Any]:
     """The one recorded run whose name, folder or key begins with `text`; an exact name wins. Its program is checked."""
     documents = [d for d in store.runs() if isinstance(d.get("name"), str) and isinstance(d.get("key"), str)]
     exact = [d for d in documents if text in (d["name"], d["key"], f"{d['name']}-{d['key'][:12]}")]
-    found = exact or [d for d in documents if d["name"].startswith(text) or d["key"].startswith(text)]
+    begun = [d for d in documents if text and (d["name"].startswith(text) or d["key"].startswith(text))]
+    found = exact or begun
     if len(found) == 1:
         if program_of(found[0]).address() != found[0]["address"]:
             raise CorruptError(f"run.json of {found[0]['name']}: its program does not have its address")

@@ -16,6 +16,8 @@ from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     PreTrainedModel,
@@ -39,6 +41,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "qwen2 tied": lambda: Qwen2ForCausalLM(
         Qwen2Config(vocab_size=330, num_key_value_heads=1, tie_word_embeddings=True, **SIZES)
     ),
+    "llama untied": lambda: LlamaForCausalLM(LlamaConfig(vocab_size=330, num_key_value_heads=1, **SIZES)),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=330, n_embd=16, n_layer=2, n_head=2, n_positions=32)),
     # its experts have other names and shapes in memory than in a checkpoint
     "mixtral": lambda: MixtralForCausalLM(
@@ -88,7 +91,10 @@ def test_every_family_comes_back_bit_for_bit(family: str, tmp_path: Path, words:
     root = Checkpoint(checkpoint_content(tmp_path / "root"))
     exported = export.Exported(root, tmp_path / "state", tmp_path / "root", words, "<|end|>", "fp32")
     export.write(tmp_path / "out", exported, {}, {})
-    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "out")), logits(trained))
+    read = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert torch.equal(logits(read), logits(trained))
+    how: dict[str, Any] = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "pad_token_id": 0}
+    assert torch.equal(read.generate(TOKENS, **how), trained.generate(TOKENS, **how))
     names = [set(json.loads((tmp_path / at / "config.json").read_text())) for at in ("root", "out")]
     assert names[1] - names[0] == {"torch_dtype"}
 
@@ -195,8 +201,9 @@ def test_a_hub_serves_what_was_pushed(pushed: Path, tmp_path: Path, monkeypatch:
         ("hf_writes", 403, r"may not write there"),
         ("hf_writes", 404, r"knows no such owner or repository"),
         ("hf_writes", 500, r"the hub answers 500"),
+        ("hf_writes", 451, r"the hub answers 451"),
     ],
-    ids=["wrong", "none", "forbidden", "missing", "broken"],
+    ids=["wrong", "none", "forbidden", "missing", "broken", "other"],
 )
 def test_a_hub_that_refuses_is_one_line_without_the_token(
     pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str | None, fault: int | None, message: str
@@ -212,6 +219,19 @@ def test_a_hub_that_refuses_is_one_line_without_the_token(
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "call again to push it" in str(caught.value)
+
+
+@pytest.mark.parametrize("step", ["preupload", "batch", "PUT", "commit"])
+@pytest.mark.parametrize(("status", "message"), [(401, "missing or wrong"), (403, "may not write there")])
+def test_who_may_make_a_repository_and_not_fill_it_is_told(
+    pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, status: int, message: str
+) -> None:
+    with Hub() as hub:
+        hub.use(monkeypatch, tmp_path, token="hf_writes")
+        hub.fault(f"(POST|PUT) .*{step}" if step != "PUT" else "PUT ", status, times=9)
+        with pytest.raises(InputError, match=f"^--push=someone/new: .*{message}") as caught:
+            push(pushed, "someone/new", public=False)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["gone", "offline"])

@@ -225,8 +225,26 @@ def damage(root: Path) -> None:
         (["one", "--public"], None, "--public=true: nothing is pushed"),
         (["one", "--dtype", "fp8"], None, "--dtype=fp8: no such choice"),
         (["abcdefabcdef"], None, "run=abcdefabcdef: no such run in this store"),
+        ([""], None, "run=: no such run in this store"),
+        (["one", "--push", "a--b/c"], None, "--push=a--b/c: not the name of a repository"),
+        (["one", "--push", "someone/-new"], None, "--push=someone/-new: not the name of a repository"),
+        (["one", "--checkpoint", "here"], None, "--checkpoint=here: the run started from none"),
     ],
-    ids=["name", "pruned", "beyond", "end pruned", "damaged", "repository", "public", "type", "address"],
+    ids=[
+        "name",
+        "pruned",
+        "beyond",
+        "end pruned",
+        "damaged",
+        "repository",
+        "public",
+        "type",
+        "address",
+        "nothing",
+        "dashes",
+        "a dash first",
+        "checkpoint",
+    ],
 )
 def test_what_cannot_be_exported_is_refused_in_one_line(
     root: Path, tmp_path: Path, arguments: list[str], change: Callable[[Path], None] | None, message: str
@@ -239,6 +257,13 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
         main([run, str(tmp_path / "out" / "model"), f"root={root}", *more])
     assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_exported_into_a_store(root: Path) -> None:
+    for folder in (root / "states" / "mine", root / "mine"):
+        with pytest.raises(InputError, match=r"^DIR=.*: lies in the store .* name a folder outside of it"):
+            main(["one", str(folder), "--root", str(root)])
+        assert not folder.exists()
 
 
 @pytest.fixture(scope="module")

@@ -265,7 +265,7 @@ def test_unusable_folders_say_why_in_one_line(copied: Path, breakage: str) -> No
 
 def test_a_repository_and_a_file_are_no_folders(neox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="give the local folder"):
+    with pytest.raises(InputError, match="or OWNER/NAME of a hub"):
         pretrained.checkpoint_content("EleutherAI/pythia-70m")
     with pytest.raises(InputError, match="is a file"):
         pretrained.checkpoint_content(neox / "config.json")
