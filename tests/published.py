@@ -33,10 +33,10 @@ PICKLED_STEP = 512  # published before there were safetensors
 STEPS = (PICKLED_STEP, 10_000, 27_000, 143_000)
 SAMPLE = 0.1  # of the embedded texts
 # Tokens of the papers' grids -> of these: batches of 4 x 16 tokens.
-TOKENS = {50e9: 640, 240e9: 1280, 200e9: 6400, 297e9: 16384}
+TOKENS = {50e9: 640, 240e9: 1280, 200e9: 3840, 297e9: 16384}
 KNOBS = (
     "scale=paper model.layers=1 model.hidden=8 model.heads=1 model.vocab_size=50304 model.seq_len=16 batch.sequences=4 "
-    "batch.seq_len=16 scale.tokens=12800 scale.horizon=12800 base.tokens=6400 precision=fp32 evaluate.windows=21 "
+    "batch.seq_len=16 scale.tokens=6400 scale.horizon=6400 base.tokens=6400 precision=fp32 evaluate.windows=21 "
     "evaluate.early=[] evaluate.every=1x evaluate.base_every=1x launch.micro_batch=4 launch.workers=2 "
     "corpus.pile.tokens=20000 corpus.pile.unit_bytes=20000 corpus.slimpajama.tokens=20000 "
     "corpus.slimpajama.unit_bytes=20000 corpus.german.unit_bytes=20000 "
