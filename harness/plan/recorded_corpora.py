@@ -62,11 +62,11 @@ def corpora_of(document: Document, store: Store, names: Sequence[str], *, to_tra
 
 
 def further_corpus(
-    document: Document, store: Store, asked: str, folder: Path | None, own: Mapping[str, Any] = MappingProxyType({})
+    document: Document, store: Store, asked: str, folder: Path | None, keys: Mapping[str, Any] = MappingProxyType({})
 ) -> Recipe:
     """The recipe of a corpus that the run's config does not name, in the run's tokens; it is built in the store.
 
-    `asked`: the name of a corpus of conf/ or of `folder` (-cd), NAME=PATH or NAME=URL; `own`: keys of it in place of
+    `asked`: the name of a corpus of conf/ or of `folder` (-cd), NAME=PATH or NAME=URL; `keys`: of it, in place of
     those of its file. Raises InputError, field sets.
     """
     one = reference("sets", asked)
@@ -80,7 +80,7 @@ def further_corpus(
     settings |= {"shift": {"kind": "corpora", "name": None, "upstream": asked, "downstream": asked}}
     settings["evaluate"] = {**settings["evaluate"], "sets": []}
     try:
-        settings = with_corpora(settings, {one.name: dict(own)} if own else {}, folder)
+        settings = with_corpora(settings, {one.name: dict(keys)} if keys else {}, folder)
         entry = settings["corpus"].get(one.name)
         # Corpora of installed packages share one vocabulary that is trained on all of them.
         shared = known.tokenizer.trained_on and isinstance(known.source, EmbeddedSource)

@@ -34,8 +34,14 @@ NAME = "someone/tiny"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a hub serves, as save_pretrained writes it, with a tokenizer beside it."""
     folder = tmp_path_factory.mktemp("tiny")
-    sizes = {"hidden_size": 32, "intermediate_size": 128, "max_position_embeddings": 48}
-    save_neox(folder, vocab_size=96, num_hidden_layers=2, **sizes)
+    save_neox(
+        folder,
+        vocab_size=96,
+        hidden_size=32,
+        num_hidden_layers=2,
+        intermediate_size=128,
+        max_position_embeddings=48,
+    )
     (folder / "tokenizer.json").write_text("{}")
     return folder
 

@@ -24,8 +24,14 @@ from tests.checkpoints import save_neox
 @pytest.fixture(scope="module")
 def neox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("neox")
-    sizes = {"hidden_size": 32, "intermediate_size": 128, "max_position_embeddings": 48}
-    save_neox(folder, vocab_size=96, num_hidden_layers=2, **sizes)
+    save_neox(
+        folder,
+        vocab_size=96,
+        hidden_size=32,
+        num_hidden_layers=2,
+        intermediate_size=128,
+        max_position_embeddings=48,
+    )
     return folder
 
 
