@@ -51,7 +51,14 @@ def test_the_papers_sweeps_run_from_a_hub_and_again_without_one(
     revisions = server.repositories[MODEL].revisions
     assert commits == {revisions[f"step{step}"] for step in STEPS if step != PICKLED_STEP}
 
-    early = [*overrides, "start=pythia", f"start.at={PICKLED_STEP / PYTHIA_STEPS}", "tokens=640", "name=early"]
+    early = [
+        *overrides,
+        "start=pythia",
+        f"start.at={PICKLED_STEP / PYTHIA_STEPS}",
+        "tokens=640",
+        "warmup=0",
+        "name=early",
+    ]
     with pytest.raises(InputError, match=r"^path=EleutherAI/pythia-410m@step512: .*allow_pickled=true") as refused:
         main(early)
     assert "\n" not in str(refused.value)
