@@ -5,7 +5,7 @@ and NAME=URL; what the run does not know becomes tokens by the run's own tokeniz
 their place, `corpus.NAME.KEY=`. Nothing is trained: rows of further corpora, or of more windows, are measured at every
 stored position of the runs and added to the store (of `sets` also on `evaluate.final_windows` where base and run end);
 `analysis` shows them from then on. The texts and packages that a run was made with need not be there any more for
-corpora that the store holds. `root`, `parent_stores`, `launch` and its keys mean what they mean for `python -m harness`.
+corpora that the store holds. `root`, `parent_stores`, `launch` and its keys mean what they do for `python -m harness`.
 """
 
 from __future__ import annotations
