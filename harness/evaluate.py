@@ -42,7 +42,7 @@ from harness.plan.recorded_runs import (
     point_of,
     program_of,
 )
-from harness.store.history import Measure
+from harness.store.history import Measure, Row, merge
 from harness.store.store import Store
 
 OF_A_CORPUS = re.compile(r"corpus\.[^=]+\.[^.=]+=")  # keys of one corpus, not those that all share (corpus.sample)
@@ -96,7 +96,28 @@ def main(arguments: Sequence[str]) -> int:
     asked, left = _rows(planned), _rows(plan_over(points, store))
     missing = "" if not left else f"; {left} are still to be measured"
     print(f"{asked - left} measurements of stored states added, 0 tokens trained{missing}", file=sys.stderr)
+    print("\n".join(_table(planned, store)))
     return status
+
+
+def _table(planned: Plan, store: Store) -> list[str]:
+    """What was asked for where base and run end, for a terminal: of several sets of windows those of the largest."""
+    lines = []
+    for point in planned.points:
+        base, stop = point.base_position, point.program.steps
+        asked = point.request.measures
+        found: dict[tuple[str, int], Row] = {}
+        for row in merge(*(store.rows(segment.address) for segment in point.path)):
+            if row.windows_hash in asked and row.position in (base, stop):
+                key = asked[row.windows_hash].corpus, row.position
+                found[key] = max(found.get(key, row), row, key=lambda one: one.windows)
+        for corpus in dict.fromkeys(measure.corpus for measure in asked.values()):
+            own = [None if at is None else found.get((corpus, at)) for at in (base, stop)]
+            cells = [f"{row.loss:8.4f} {row.bits_per_byte:8.4f}" if row else f"{'-':>8} {'-':>8}" for row in own]
+            windows = max((row.windows for row in own if row), default=0)
+            lines.append(f"{'  '.join(cells)}  {windows:>7}  {corpus} of {point.run.name}")
+    heads = "  ".join(f"{at + ' nats':>8} {'bits/B':>8}" for at in ("base", "end"))
+    return [f"{heads}  windows  (nats per token, bits per byte)", *lines]
 
 
 def _rows(planned: Plan) -> int:

@@ -28,6 +28,8 @@ from harness.slurm.submissions import Submitted, submitted
 from harness.store.history import in_order
 from harness.store.store import Store
 from harness.texts.listed import MegatronSource
+from harness.texts.recipe import LocalSource
+from harness.texts.text_files import text_files
 
 # How a corpus that has an order of its own, that of another program's training, is read.
 ORDERS = {"": "", "original": ", in its own order", "reshuffled": ", again from its first sequence, reshuffled"}
@@ -43,7 +45,16 @@ def plan_document(plan: Plan, store: Store) -> dict[str, Any]:
         *epochs.warnings(plan.points),
         *only_measured(plan, store.root),
     ]
-    return {"schema": "rewarm.plan/1", **costs, "warnings": warnings, "points": points}
+    left_out = _left_out(plan)
+    return {"schema": "rewarm.plan/1", **costs, "warnings": warnings, "left_out": left_out, "points": points}
+
+
+def _left_out(plan: Plan) -> dict[str, str]:
+    """By path of a user's own texts, what of a folder is not read."""
+    sources = (recipe.source for point in plan.points for recipe in point.run.recipes.values())
+    paths = dict.fromkeys(source.path for source in sources if isinstance(source, LocalSource) and source.path)
+    found = {path: text_files(path, "path").left_out_text() for path in paths if Path(path).is_dir()}
+    return {path: said for path, said in found.items() if said}
 
 
 def plan_lines(document: dict[str, Any]) -> list[str]:
@@ -51,6 +62,7 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
     models = [model_line(entry) for entry in document["points"]]
     shared = len(set(models)) == 1
     lines = models[:1] if shared else []
+    lines += [f"of {path} left out are {said}" for path, said in document["left_out"].items()]
     for entry, model in zip(document["points"], models, strict=True):
         lines.append(f"{entry['status']:8} {entry['name']}")
         lines += [] if shared else [f"           {model}"]

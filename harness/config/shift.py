@@ -50,7 +50,13 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     longest = LONGEST_DOCUMENT
     if config["corpus"].get("longest_document") is not None:
         longest = whole(config, "corpus.longest_document", 1)
-    recipes = _local(tuple(paths.items()), name_of(config, "text"), vocab_size, tokenizer, validation, longest)
+    text = name_of(config, "text")
+    recipes = _local(tuple(paths.items()), text, vocab_size, tokenizer, validation, longest)
+    for field, one in further(config):
+        if field == "evaluate.sets" and one.path and one.name not in recipes:
+            paths[one.name] = str(user_path(field, one.path))
+            own = tokenizer or recipes[upstream].tokenizer
+            recipes |= _local(((one.name, paths[one.name]),), text, vocab_size, own, validation, longest)
     return _distinct(recipes, paths, upstream, downstream)
 
 
@@ -75,8 +81,10 @@ def _by_names(
     tokenizer: str | TokenizerRecipe | None,
     validation: float | None,
 ) -> tuple[dict[str, Recipe], str, str]:
-    """The corpora of a shift by names, paths and URLs."""
+    """The corpora of a shift by names, paths and URLs. Those that are only measured are made with the tokenizer of the
+    others, and never change it."""
     up, down = roles(config)
+    trained = {up.name, down.name, *(one.name for field, one in further(config) if field != "evaluate.sets")}
     asked: dict[str, tuple[str, Reference]] = {}
     for field, one in [("upstream", up), ("downstream", down), *further(config)]:
         if one.name in (up.name, down.name) and not (one.path or one.url) and field not in ("upstream", "downstream"):
@@ -90,9 +98,15 @@ def _by_names(
         longest = whole(config, "corpus.longest_document", 1)
     paths = {name: str(user_path(field, one.path)) for name, (field, one) in asked.items() if one.path}
     recipes: dict[str, Recipe] = {}
-    if paths:
-        recipes |= _local(tuple(paths.items()), name_of(config, "text"), vocab_size, tokenizer, validation, longest)
-    for name, (field, one) in asked.items():
+    text = name_of(config, "text")
+    if own_paths := tuple((name, path) for name, path in paths.items() if name in trained):
+        recipes |= _local(own_paths, text, vocab_size, tokenizer, validation, longest)
+    given = tokenizer
+    for name, (field, one) in sorted(asked.items(), key=lambda item: item[0] not in trained):
+        if name not in trained:
+            tokenizer = given or recipes[up.name].tokenizer
+            if one.path:
+                recipes |= _local(((name, paths[name]),), text, vocab_size, tokenizer, validation, longest)
         base, dot, part = name.rpartition(".")
         own = config["corpus"].get(name)
         entry, part = (own, "") if own or not dot else (config["corpus"].get(base), part)
@@ -102,7 +116,8 @@ def _by_names(
             if part and field == "evaluate.sets":
                 name, part = base, ""  # measured by itself within its corpus
             if name not in recipes:
-                made = _files_tokenizer(base if part else name, entry, tokenizer, vocab_size, _stores(config))
+                own_or_none = given if entry["tokenizer"] is not None else tokenizer
+                made = _files_tokenizer(base if part else name, entry, own_or_none, vocab_size, _stores(config))
                 recipes[name] = files_recipe(
                     base if part else name, part, entry, made, validation, longest, _stores(config)
                 )

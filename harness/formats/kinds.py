@@ -45,7 +45,7 @@ _OWN = {
     ".parquet": ("Parquet",),
     ".jsonl.zst": ("zstd",),
     ".arrow": ("an Arrow file", "an Arrow stream"),
-    **dict.fromkeys((".jsonl.gz", ".json.gz", ".txt.gz"), ("gzip",)),
+    **dict.fromkeys((".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".txt.gz"), ("gzip",)),
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 import sys
@@ -80,14 +81,24 @@ def _json_values(stream: IO[bytes], place: Place) -> Iterator[Any]:
         buffer, ended = buffer + more, not more
 
 
-def csv_rows(stream: IO[bytes], place: Place) -> Iterator[Record]:
+def csv_rows(stream: IO[bytes], place: Place, separator: str = ",") -> Iterator[Record]:
+    """Rows of columns with a header. A first line `sep=;` (as Excel reads and writes it) states another separator."""
     csv.field_size_limit(min(place.longest, sys.maxsize))  # the module's own default is 128 KiB
-    rows, begins = csv.reader((line for _, line in _lines(stream, place)), strict=True), 1
+    text = (line for _, line in _lines(stream, place))
+    first = next(text, "")
+    stated = re.fullmatch(r"sep=(.)\r?\n?", first)
+    rows = csv.reader(itertools.chain([first], text), strict=True, delimiter=stated[1] if stated else separator)
+    begins = 1
     try:
+        if stated:
+            next(rows)
         header = next(rows, [])
         begins = rows.line_num + 1
         if place.fields.text not in header and len(header) == 1 and (mark := re.search(r"[;\t|]", header[0])):
-            raise place.error(f"its columns are separated by {mark[0]!r}", "save it with commas between them")
+            remedy = f"say so in a first line of its own: sep={mark[0]}"
+            if mark[0] == "\t":
+                remedy = "call it .tsv"
+            raise place.error(f"its columns are separated by {mark[0]!r}", remedy)
         at = {field: header.index(column_of(place, header, field)) for field in place.fields.all}
         for row in rows:
             begins = rows.line_num + 1

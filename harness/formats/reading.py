@@ -8,6 +8,7 @@ Whatever is wrong with a file is one InputError that names the file, the line (o
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,10 +23,11 @@ _STREAMS: dict[str, Callable[[IO[bytes], Place], Iterator[Record]]] = {
     ".jsonl": lines.json_lines,
     ".json": lines.json_values,
     ".csv": lines.csv_rows,
+    ".tsv": functools.partial(lines.csv_rows, separator="\t"),
     ".txt": lines.txt_documents,
 }
-_PACKED = {".jsonl.zst": "zstd", ".jsonl.gz": "gzip", ".json.gz": "gzip", ".txt.gz": "gzip"}
-SUFFIXES = (".jsonl", ".jsonl.zst", ".jsonl.gz", ".json", ".json.gz", ".parquet", ".arrow", ".csv", ".txt", ".txt.gz")
+_PACKED = {".jsonl.zst": "zstd", **{f"{suffix}.gz": "gzip" for suffix in _STREAMS}}
+SUFFIXES = (*_STREAMS, *_PACKED, ".parquet", ".arrow")
 PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".7z")  # known only in the combinations above
 
 

@@ -24,6 +24,10 @@ BACKUPS = "backups of editors and systems"
 NOTHING = "links to nothing"
 AGAIN = "links to folders read already"
 NOTES = "notes and caches of a saved dataset"
+ABOUT = "files about a repository"
+# Names, in small letters and up to a dot, of what lies beside the data of a repository. Of them only what is no data by
+# its suffix is left out: a README.txt is read, as it ever was.
+_ABOUT = ("readme", "license", "licence", "copying", "notice", "citation", "changelog", "contributing", "authors")
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,9 @@ def text_files(path: str | Path, field: str) -> TextFiles:
     """Data files below `path` in reading order (sorted by relative path). Raises InputError.
 
     Linked folders are read like others, each real folder once, so a link that leads back ends nothing. Names that begin
-    with `.` or `_` are markers of other tools and left out, as are backups and links to nothing; any other suffix is
-    refused, since data left out would be another corpus than the one asked for.
+    with `.` or `_` are markers of other tools and left out, as are backups, links to nothing, and what lies beside the
+    data of a repository (README.md, LICENSE, dataset_infos.json, SHA256SUMS); any other suffix is refused, since data
+    left out would be another corpus than the one asked for.
     """
     place = Path(path)
     try:
@@ -111,6 +116,8 @@ def _folder(place: Path, field: str) -> TextFiles:
                 (links if linked else real).append(path)
             elif _is_backup(path.name):
                 left_out[BACKUPS].append(name)
+            elif _is_about(path.name):
+                left_out[ABOUT].append(name)
             else:
                 require_regular(field, path)
                 files.append(path)
@@ -152,6 +159,13 @@ def _named(file: Path, key: str, field: str) -> list[str]:
     entries = described.get(key) if isinstance(described, dict) else None
     names = [entry.get("filename") if isinstance(entry, dict) else entry for entry in entries or []]
     return [name for name in names if isinstance(name, str)]
+
+
+def _is_about(name: str) -> bool:
+    lower = name.lower()
+    if lower in ("dataset_infos.json", "sha256sums", "md5sums"):
+        return True
+    return suffix_of(lower) is None and lower.partition(".")[0] in _ABOUT
 
 
 def _is_backup(name: str) -> bool:

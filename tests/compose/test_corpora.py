@@ -10,6 +10,7 @@ import pytest
 from harness.compose.compose import collect
 from harness.config.run import Run, read_run
 from harness.core.errors import InputError
+from harness.plan.plan import compile_points
 from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.recipe import EmbeddedSource, LocalSource
 from tests.repository import REPOSITORY
@@ -98,6 +99,31 @@ def test_paths_and_urls_stand_where_names_do(folder: Path) -> None:
     assert made.recipes["law"].source.text == "body"
     sets = f"evaluate.sets=[sympy, 'more={folder}/data/0.jsonl']"
     assert set(run(sets, f"tokenizer={TOKENIZER}").recipes) == {"docs", "python", "sympy", "more"}
+
+
+def test_what_is_only_measured_changes_no_tokenizer_and_so_no_address(folder: Path) -> None:
+    data = folder / "data"
+    (data / "law.csv").write_text("text\nlaw\n")
+    law = f"evaluate.sets=['law={data}/law.csv']"
+    lines = {
+        "shift=local": (f"upstream={data}/0.jsonl", f"downstream={data}/1.jsonl"),
+        "shift=docs_to_python": (f"upstream=old={data}/0.jsonl", f"downstream=new={data}/1.jsonl"),
+        "peak=1": (),
+        "seed=3": (f"downstream=new={data}/1.jsonl", f"tokenizer={TOKENIZER}"),
+    }
+    for first, more in lines.items():
+        plain, measured = run(first, *more), run(first, *more, law)
+        (one,), (other,) = compile_points([("", plain)]), compile_points([("", measured)])
+        assert (one.program.address(), one.key) == (other.program.address(), other.key)
+        assert {name: recipe.key for name, recipe in plain.recipes.items()}.items() <= {
+            name: recipe.key for name, recipe in measured.recipes.items()
+        }.items()
+        assert measured.recipes["law"].tokenizer == plain.recipes[plain.upstream].tokenizer
+    pair = lines["shift=docs_to_python"]
+    embedded = run(*pair, "evaluate.sets=[cpp]")  # packages, in the tokens of one's own texts
+    assert embedded.recipes["cpp"].tokenizer == run(*pair).recipes["old"].tokenizer
+    files = run("-cd", str(folder), "evaluate.sets=[mine]")  # listed files, in those of the packages
+    assert files.recipes["mine"].tokenizer == run("peak=1").recipes["docs"].tokenizer
 
 
 def test_the_corpora_of_the_papers() -> None:

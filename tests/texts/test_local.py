@@ -17,7 +17,7 @@ import pytest
 
 from harness.core.errors import InputError
 from harness.formats import lines
-from harness.texts.local import local_documents
+from harness.texts.local import local_documents, read_file
 
 TEXTS = ["A first text.", 'Quotes " and, commas\nand two lines.', "Grüße, 世界 \U0001f600", "  indented\n"]
 
@@ -203,9 +203,21 @@ def test_a_folder_is_read_in_order_of_its_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
-def test_a_csv_of_other_separators_is_named_as_that(tmp_path: Path, mark: str) -> None:
-    (tmp_path / "data.csv").write_text(f"id{mark}text\n1{mark}left\n")
-    assert f"its columns are separated by {mark!r}; save it with commas" in refusal(tmp_path / "data.csv")
+def test_a_csv_of_other_separators_is_named_as_that_and_may_state_it(tmp_path: Path, mark: str) -> None:
+    content = f'id{mark}text\n1{mark}left\n2{mark}"right{mark} \n or so"\n'
+    (tmp_path / "data.csv").write_text(content)
+    remedy = "call it .tsv" if mark == "\t" else f"say so in a first line of its own: sep={mark}"
+    assert f"its columns are separated by {mark!r}; {remedy}" in refusal(tmp_path / "data.csv")
+    rows = [(2, "left"), (4, f"right{mark} \n or so")]
+    (tmp_path / "data.csv").write_text(f"sep={mark}\n{content}")
+    assert list(read_file(tmp_path / "data.csv", "downstream", "text")) == [(line + 1, text) for line, text in rows]
+    (tmp_path / "more.csv.gz").write_bytes(gzip.compress(f"sep={mark}\r\n{content}".encode()))
+    assert [text for _, text in read_file(tmp_path / "more.csv.gz", "downstream", "text")] == [text for _, text in rows]
+    if mark == "\t":
+        (tmp_path / "data.tsv").write_text(content)
+        (tmp_path / "data.tsv.gz").write_bytes(gzip.compress(content.encode()))
+        for name in ("data.tsv", "data.tsv.gz"):
+            assert list(read_file(tmp_path / name, "downstream", "text")) == rows
 
 
 def test_two_columns_of_texts_are_refused_and_both_named(tmp_path: Path) -> None:

@@ -64,13 +64,24 @@ def test_what_others_leave_in_a_folder_is_left_out_and_named(tmp_path: Path) -> 
     assert "1 links to nothing (gone.txt)" in told
 
 
+def test_a_downloaded_repository_is_read_without_what_lies_beside_its_data(tmp_path: Path) -> None:
+    about = ("README.md", "LICENSE", "CITATION.cff", "dataset_infos.json", ".gitattributes", "SHA256SUMS")
+    data = write(tmp_path, "train/0.csv.gz", "train/1.tsv", "train/2.tsv.gz", "README.txt", *about, "train/ReadMe.md")
+    assert listed(data) == ["README.txt", "train/0.csv.gz", "train/1.tsv", "train/2.tsv.gz"]
+    told = text_files(data, "upstream").left_out_text()
+    assert "6 files about a repository (CITATION.cff, LICENSE, README.md, ...)" in told
+    write(tmp_path, "train/picture.png")
+    with pytest.raises(InputError, match=r"picture\.png: unknown suffix"):
+        text_files(data, "upstream")
+
+
 def test_a_folder_of_nothing_but_such_says_so(tmp_path: Path) -> None:
     write(tmp_path, ".a.txt", "b.txt~")
     with pytest.raises(InputError, match=r"^upstream=.*holds no texts; left out are 1 backups.*b\.txt~.*1 hidden"):
         text_files(tmp_path, "upstream")
 
 
-@pytest.mark.parametrize("name", ["data.csv.gz", "data.zip", "data.txt.zst"])
+@pytest.mark.parametrize("name", ["data.csv.bz2", "data.zip", "data.txt.zst"])
 def test_a_packed_file_says_unpack(tmp_path: Path, name: str) -> None:
     write(tmp_path, "a.txt", name)
     with pytest.raises(InputError, match=r"^upstream=.*unknown suffix.*unpack it"):
