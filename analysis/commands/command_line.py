@@ -16,6 +16,7 @@ from typing import Any
 
 from analysis.commands import best_schedule as best_schedule_command
 from analysis.commands import compare as compare_command
+from analysis.commands import decide as decide_command
 from analysis.commands import fit as fit_command
 from analysis.commands import isoflop as isoflop_command
 from analysis.commands import laws as laws_command
@@ -47,7 +48,7 @@ def run(arguments: Sequence[str], description: str) -> int:
     parser = _parser(description)
     swept = any(word.startswith(("--sweep", "sweep=")) for word in arguments)
     options, words = parser.read(arguments, keep=("seed",) if swept else ())
-    overrides = [word for word in words if "=" in word and options.command in ("runs", "fit", "compare")]
+    overrides = [word for word in words if "=" in word and options.command in ("runs", "fit", "compare", "decide")]
     refuse_words([word for word in words if word not in overrides], parser, arguments)
     if getattr(options, "plot", None):
         from analysis.figures.style import SUFFIXES
@@ -113,6 +114,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "mix": mix_command.mix,
     "schedule": best_schedule_command.run,
     "next": next_command.propose,
+    "decide": decide_command.run,
 }
 
 
@@ -258,4 +260,12 @@ def _parser(description: str) -> Parser:
         formatter_class=PLAIN,
     )
     next_command.add_next_arguments(further)
+    decided = commands.add_parser(
+        "decide",
+        parents=[store, output],
+        help="the setting of one model with most adaptation under a limit of forgetting",
+        description=decide_command.__doc__,
+        formatter_class=PLAIN,
+    )
+    decide_command.add_decide_arguments(decided)
     return parser

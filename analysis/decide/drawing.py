@@ -1,0 +1,198 @@
+"""A decision as a figure: the surfaces where the runs reach, the arms, the limit, and what can be had.
+
+Above `analysis.decide.decision` and `analysis.figures`.
+
+    draw(Path("decision.png"), found)
+
+Two knobs whose inside is known: a map of forgetting and one of adaptation; else curves of the knob of which most is
+known. All other knobs are as recommended. Bands are pointwise, at `analysis.fitting.fit.LEVEL`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.decide.decision import Decision, alike, front
+from analysis.decide.known import Mask
+from analysis.figures.axes import legend
+from analysis.figures.style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, save
+from analysis.fitting.fit import LEVEL
+from analysis.formulas.formula import Array
+
+FILLED = 0.25  # of the product of two knobs that must be known for a map
+STAR: dict[str, Any] = {
+    "marker": "*",
+    "markersize": 9,
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.6,
+    "linestyle": "",
+}
+CHANGES = ("forgetting", "adaptation")
+
+
+def draw(path: Path, found: Decision) -> Path:
+    """The file: png, pdf or svg. Raises InputError."""
+    pair = _pair(found)
+    if pair is not None:
+        panels = [lambda ax, what=what: surface_map(ax, found, pair, what) for what in CHANGES]
+    else:
+        panels = [lambda ax, what=what: curve(ax, found, what) for what in CHANGES]
+    return save(path, *panels, lambda ax: exchange(ax, found))
+
+
+def surface_map(ax: Axes, found: Decision, pair: tuple[str, str], what: str) -> Axes:
+    """A mean over two knobs in nats, with the arms in the colours of their own means."""
+    points, model = found.points, found.model
+    own = _plane(found, points.settings, pair) & points.known
+    coding, names = model.coding, list(model.coding.levels)
+    columns = [names.index(name) for name in pair]
+    places = coding.numbers(points.settings)[own][:, columns]
+    x, y = (np.unique(places[:, side]) for side in (0, 1))
+    cells = (np.searchsorted(y, places[:, 1]), np.searchsorted(x, places[:, 0]))
+
+    def table(values: Array) -> Any:
+        filled = np.full((len(y), len(x)), np.nan)
+        filled[cells] = values[own]
+        return np.ma.masked_invalid(filled)
+
+    mean, measured = _values(found, what)
+    shown = ax.pcolormesh(x, y, table(mean), cmap="viridis", shading="nearest", rasterized=True)
+    of_arms = _plane(found, model.settings, pair)
+    at = coding.numbers(model.settings)[of_arms][:, columns]
+    norm: dict[str, Any] = {"cmap": shown.cmap, "norm": shown.norm}
+    ax.scatter(
+        at[:, 0],
+        at[:, 1],
+        s=22,
+        c=measured[of_arms],
+        edgecolors="white",
+        linewidths=0.8,
+        label="measured",
+        zorder=4,
+        **norm,
+    )
+    if found.question.limits and min(len(x), len(y)) > 1:
+        kept = table(points.kept)
+        if kept.min() < found.question.confidence < kept.max():
+            ax.contour(x, y, kept, levels=[found.question.confidence], colors="white", linewidths=1.4)
+            ax.plot([], [], color="0.6", label=f"kept with {found.question.confidence:.0%}")
+    _star(ax, found, coding.numbers(points.settings)[:, columns])
+    for axis, name in ((ax.xaxis, pair[0]), (ax.yaxis, pair[1])):
+        levels = coding.levels[name]
+        everywhere = {other: np.full(len(levels), coding.levels[other][0]) for other in names}
+        units = coding.numbers(pd.DataFrame({**everywhere, name: levels}))
+        axis.set_ticks(units[:, names.index(name)], [f"{level:g}" for level in levels])
+        axis.set_label_text(name)
+    ax.grid(False)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.colorbar(shown, ax=ax, label=f"{_name(found, what)} (nats)")
+    return legend(ax)
+
+
+def curve(ax: Axes, found: Decision, what: str) -> Axes:
+    """A mean along one knob with its band, and the arms on this line with their runs."""
+    points, model = found.points, found.model
+    knob = _knob(found)
+    if knob is None:
+        ax.set_axis_off()
+        return ax
+    look = _look(what)
+    names = list(model.coding.levels)
+    place = model.coding.numbers(points.settings)[:, names.index(knob)]
+    line = np.flatnonzero(_plane(found, points.settings, (knob,)) & points.known)
+    line = line[np.argsort(place[line])]
+    mean, measured = _values(found, what)
+    outlook = points.adaptation if what == "adaptation" else points.forgetting[model.grid.upstream]
+    ax.plot(place[line], mean[line], **look.plot(marker=""), label="mean")
+    for (low, high), alpha, label in (
+        (outlook.mean_interval(), 0.3, f"{LEVEL:.0%} of the mean"),
+        (outlook.run_interval(), 0.12, f"{LEVEL:.0%} of the next run"),
+    ):
+        ax.fill_between(place[line], low[line], high[line], color=look.color, alpha=alpha, linewidth=0, label=label)
+    arms = _plane(found, model.settings, (knob,))
+    at = model.coding.numbers(model.settings)[arms][:, names.index(knob)]
+    ax.plot(at, measured[arms], look.marker, color="black", markersize=4, label="measured mean", zorder=4)
+    limit = found.question.limits.get(model.grid.upstream)
+    if what == "forgetting" and limit is not None:
+        ax.axhline(limit, **REFERENCE.plot(), label="limit")
+    _star(ax, found, np.column_stack([place, mean]))
+    ax.set_xticks(at, [f"{value:g}" for value in model.settings[knob][arms]])
+    ax.set(xlabel=knob, ylabel=f"{_name(found, what)} (nats)")
+    return legend(ax)
+
+
+def exchange(ax: Axes, found: Decision) -> Axes:
+    """Forgetting against adaptation: arms, and the front with its bands."""
+    points, model = found.points, found.model
+    upstream = model.grid.upstream
+    at = front(points, upstream, most=40)
+    F, A = points.forgetting[upstream], points.adaptation
+    low, high = A.mean_interval()[:, at]
+    ax.fill_between(F.mean[at], low, high, color=DOWNSTREAM.color, alpha=0.25, linewidth=0)
+    ax.plot(F.mean[at], A.mean[at], color=DOWNSTREAM.color, label=f"front, {LEVEL:.0%} of the mean")
+    forgot, adapted = (_values(found, what)[1] for what in CHANGES)
+    ax.plot(forgot, adapted, "o", color="black", markersize=3, linestyle="", label="measured mean")
+    limit = found.question.limits.get(upstream)
+    if limit is not None:
+        ax.axvline(limit, **REFERENCE.plot(), label="limit")
+    _star(ax, found, np.column_stack([F.mean, A.mean]))
+    ax.set(xlabel=f"{_name(found, 'forgetting')} (nats)", ylabel=f"{_name(found, 'adaptation')} (nats)")
+    return legend(ax)
+
+
+def _star(ax: Axes, found: Decision, places: Array) -> None:
+    if found.at is not None:
+        text = "recommended" if found.answered else "nearest, no answer"
+        x, y = places[found.at]
+        ax.plot([x], [y], **STAR, color="#d55e00" if found.answered else "white", label=text, zorder=6)
+
+
+def _values(found: Decision, what: str) -> tuple[Array, Array]:
+    """Means at the points, and those measured."""
+    upstream = found.model.grid.upstream
+    if what == "adaptation":
+        return found.points.adaptation.mean, found.model.adaptation.surface.means
+    return found.points.forgetting[upstream].mean, found.model.forgetting[upstream].surface.means
+
+
+def _name(found: Decision, what: str) -> str:
+    grid = found.model.grid
+    return f"adaptation to {grid.downstream}" if what == "adaptation" else f"forgetting of {grid.upstream}"
+
+
+def _look(what: str) -> Look:
+    return DOWNSTREAM if what == "adaptation" else UPSTREAM
+
+
+def _plane(found: Decision, settings: pd.DataFrame, free: tuple[str, ...]) -> Mask:
+    """Settings that differ from the recommended one in the free knobs at most."""
+    if found.at is None:
+        return np.zeros(len(settings), dtype=bool)
+    return alike(settings, found.points.settings.iloc[found.at], free)
+
+
+def _pair(found: Decision) -> tuple[str, str] | None:
+    """The two knobs of which most is known together, if that is enough for a map."""
+    best: tuple[int, tuple[str, str]] | None = None
+    for pair in itertools.combinations(found.model.coding.levels, 2):
+        own = found.points.settings[_plane(found, found.points.settings, pair) & found.points.known]
+        values = [own[name].nunique() for name in pair]
+        if min(values) > 2 and len(own) >= FILLED * values[0] * values[1]:
+            best = max(best or (0, pair), (len(own), pair))
+    return None if best is None else best[1]
+
+
+def _knob(found: Decision) -> str | None:
+    """The knob of which most is known at the recommended point; None if nothing is."""
+    counts = {
+        name: int((_plane(found, found.points.settings, (name,)) & found.points.known).sum())
+        for name in found.model.coding.levels
+    }
+    return max(counts, key=lambda name: counts[name]) if counts else None

@@ -1,0 +1,90 @@
+"""One row a run: its settings, where it ended and where its base stood. What a decision starts from.
+
+Above `analysis.results`, below `analysis.decide.arms`.
+
+    ends = ends_of_store(Path("runs"), sweep="demo")
+    ends = ends_of_table(Path("demo.csv"))            # as `python -m paper_figures --freeze` writes it
+
+Columns: those of SETTINGS that are known, `run`, `status` (done, failed, ...), and of every corpus `final CORPUS` and
+`base CORPUS`, losses in nats per token, NaN where there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.results.runs import RunRecord, read_runs, summary
+from analysis.results.tables import read
+from harness.core.errors import InputError
+from harness.store.history import FINAL_POSITIONS
+
+SETTINGS = (
+    "model",
+    "N_total",
+    "upstream",
+    "downstream",
+    "base_address",
+    "base_tokens",
+    "run_tokens",
+    "lr",
+    "peak",
+    "warmup",
+    "replay",
+    "schedule",
+    "min_ratio",
+    "batch",
+    "horizon",
+    "optimizer_state",
+    "start",
+    "at",
+    "seed",
+)
+NEEDED = ("run", "corpus", "upstream", "downstream", "D", "loss")  # of a table
+
+
+def ends_of_store(root: Path, sweep: Sequence[str] | None = None, **reading: Any) -> pd.DataFrame:
+    """The runs of a store, or the members of sweeps; `reading` as of `read_runs`. Raises InputError."""
+    return pd.DataFrame([_end(run) for run in read_runs(root, sweep, **reading)])
+
+
+def _end(run: RunRecord) -> dict[str, Any]:
+    found = summary(run)
+    settings = run.document["config"]
+    known = {**found, "run_tokens": found["D"], "min_ratio": settings.get("min_ratio"), "horizon": run.facts.horizon}
+    return {
+        "run": run.facts.run,
+        "status": run.status,
+        **{name: known[name] for name in SETTINGS if name in known},
+        **_losses("final", found["loss"]),
+        **_losses("base", found["base_loss"]),
+    }
+
+
+def ends_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The runs of a table of measurements, a row a (run, position, corpus): columns NEEDED, and of SETTINGS those that
+    there are; `D` = tokens of continual pre-training, 0 at the base. Without `status` all runs are done. A run's end is
+    the mean of its last FINAL_POSITIONS measurements. Raises InputError."""
+    table = read(path, columns)
+    for name in NEEDED:
+        if name not in table:
+            why = f"there is no such column (there are {', '.join(map(str, table.columns))})"
+            raise InputError("table", name, why, f"give it: --map {name}=...")
+    shared = table.drop_duplicates("run").set_index("run")
+    ends = shared[[name for name in (*SETTINGS, "status") if name in shared]].copy()
+    ends["status"] = ends.get("status", "done")
+    for corpus, rows in table.groupby("corpus", sort=True):
+        after = rows[rows.D > 0].sort_values("D", kind="stable")
+        ends[f"final {corpus}"] = after.groupby("run").loss.apply(lambda loss: loss.tail(FINAL_POSITIONS).mean())
+        ends[f"base {corpus}"] = rows[rows.D == 0].groupby("run").loss.first()
+    unfinished = ends.status != "done"
+    ends.loc[unfinished, [name for name in ends if str(name).startswith("final ")]] = np.nan
+    return ends.reset_index()
+
+
+def _losses(when: str, losses: Mapping[str, float]) -> dict[str, float]:
+    return {f"{when} {corpus}": loss for corpus, loss in losses.items()}

@@ -1,0 +1,161 @@
+"""What a setting would do to one loss: the mean over order seeds, and the next single run.
+
+Between `analysis.decide.surface` and `analysis.decide.decision`.
+
+    forecast = forecast_of("docs", values, settings, numeric)     # values (arms, seeds), in nats
+    outlook = forecast.at(points)
+    outlook.below(limit), outlook.mean_interval(), outlook.run_interval()
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.decide.coding import Coding
+from analysis.decide.noise import Noise, noise_of, single
+from analysis.decide.surface import Form, Surface, choose, noise_left
+from analysis.fitting.fit import LEVEL
+from analysis.formulas.formula import Array
+
+BAND = 0.99  # simultaneous: of all arms that a surface must not miss
+APART = np.log(1e2)  # log sd, in nats, of means that say nothing of each other
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """At some points, arrays (n,) in nats."""
+
+    mean: Array
+    sd: Array
+    """With which the mean over order seeds is known."""
+    freedom: Array
+    """Degrees of freedom of `sd`."""
+    run_sd: Array
+    """Of single runs around that mean."""
+    run_freedom: Array
+    """Degrees of freedom of `run_sd`."""
+
+    def below(self, limit: float, *, run: bool = True) -> Array:
+        """Probability that the next single run, or the mean, is at most `limit`."""
+        sd, freedom = self._next() if run else (self.sd, self.freedom)
+        return np.asarray(_t().cdf((limit - self.mean) / np.maximum(sd, 1e-12), freedom))
+
+    def reached(self, confidence: float) -> Array:
+        """The limit that the next single run keeps with this probability."""
+        sd, freedom = self._next()
+        return np.asarray(self.mean + _t().ppf(confidence, freedom) * sd)
+
+    def mean_interval(self) -> Array:
+        """At LEVEL (2, n), pointwise."""
+        return self._interval(self.sd, self.freedom)
+
+    def run_interval(self) -> Array:
+        """Of the next single run, at LEVEL (2, n)."""
+        return self._interval(*self._next())
+
+    def _interval(self, sd: Array, freedom: Array) -> Array:
+        half = _t().ppf((1 + LEVEL) / 2, freedom) * sd
+        return np.stack([self.mean - half, self.mean + half])
+
+    def _next(self) -> tuple[Array, Array]:
+        """sd of the next run around the mean that is expected, and its degrees of freedom: those of the two parts by
+        their variances, not their sum, for both parts rest on the same runs."""
+        known, run = self.sd**2, self.run_sd**2
+        both = np.maximum(known + run, 1e-24)
+        return np.sqrt(both), both / (known / self.freedom + run / self.run_freedom)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of one loss."""
+
+    surface: Surface
+    """Where it was refused or there is none, the arms' own means, each by itself."""
+    noise: Noise
+    error: float
+    """Nested mean absolute error of leaving out an arm, in nats; NaN without a surface."""
+    refused: str
+    """Why there is no surface; else empty."""
+    widened: float
+    """Factor on the sd of means: how far arms that are left out fall outside of what is said of them."""
+
+    @property
+    def kind(self) -> str:
+        """For people."""
+        return "no surface" if self.refused else str(self.surface.form)
+
+    def at(self, points: pd.DataFrame) -> Outlook:
+        """At settings; without a surface at those that were run."""
+        mean, sd = self.surface.at(points)
+        coded = _plain(self.surface).numbers(points)
+        run_freedom = np.maximum(self.noise.freedom(coded), 1.0)
+        freedom = run_freedom if self.refused else np.minimum(run_freedom, self.surface.freedom)
+        return Outlook(mean, self.widened * sd, freedom, self.noise.sd(coded), run_freedom)
+
+    def difference_sd(self, points: pd.DataFrame, one: pd.DataFrame) -> Array:
+        """With which the means at `points` less that at `one` are known (n,)."""
+        _, sd = self.surface.at(points)
+        _, own = self.surface.at(one)
+        shared = self.surface.covariance(points, one)[:, 0]
+        return np.asarray(self.widened * np.sqrt(np.maximum(sd**2 + own[0] ** 2 - 2 * shared, 0.0)))
+
+    def left_out(self) -> Array:
+        """What each arm was predicted from the others; NaN without a surface."""
+        if self.refused:
+            return np.full(len(self.surface.means), np.nan)
+        return np.asarray(self.surface.means - self.surface.left_out[0])
+
+
+def forecast_of(values: Array, settings: pd.DataFrame, numeric: tuple[str, ...]) -> Forecast:
+    """From the runs of arms (arms, seeds), NaN where there is none; every arm has one at least."""
+    present = np.isfinite(values)
+    means = np.nanmean(values, axis=1)
+    coding = Coding.of(settings, numeric)
+    coded = coding.numbers(settings)
+    noise = noise_of(values, coded)
+    if noise is None:
+        sd, freedom = noise_left(settings, numeric, means) if len(means) > 2 else (0.0, 1.0)
+        noise = single(sd, coded.shape[1], freedom)
+    covariance = noise.covariance(coded, present)
+    surface, error = choose(settings, numeric, means, covariance)
+    refused = "too few settings were run" if surface is None else _missed(surface, noise, present)
+    if surface is None or refused:
+        own = Form("constant", smooth=False, offset=1.0)
+        apart = Surface(own, coding, settings, means, covariance, np.array([APART]), (0,))
+        return Forecast(apart, noise, float("nan"), refused, widened=1.0)
+    errors, sds = surface.left_out
+    told = np.isfinite(errors)
+    widened = float(np.sqrt(np.mean((errors[told] / sds[told]) ** 2))) if told.any() else 1.0
+    return Forecast(surface, noise, error, "", max(widened, 1.0))
+
+
+def _missed(surface: Surface, noise: Noise, present: Array) -> str:
+    """Which arm's mean lies outside of the simultaneous band around the surface, given the noise of its runs."""
+    coded = _plain(surface).numbers(surface.settings)
+    away = np.abs(surface.means - surface.at(surface.settings)[0])
+    sd = noise.sd(coded) * np.sqrt((1 - noise.common) / present.sum(axis=1))
+    most = _t().ppf(1 - (1 - BAND) / (2 * len(away)), noise.freedom(coded)) * sd
+    worst = int(np.argmax(away / most))
+    if away[worst] <= most[worst]:
+        return ""
+    setting = ", ".join(f"{name} {_short(value)}" for name, value in surface.settings.iloc[worst].items())
+    return f"it misses the arm of {setting} by {away[worst]:.3g} nats, where the noise of its mean is {sd[worst]:.2g}"
+
+
+def _plain(surface: Surface) -> Coding:
+    """The coding that the noise is told in, whatever the offset of the surface."""
+    return Coding(surface.coding.levels, surface.coding.categories, 1.0)
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def _t() -> Any:
+    from scipy.stats import t
+
+    return t
