@@ -100,7 +100,7 @@ def arms_of(ends: pd.DataFrame, knobs: Sequence[str] | None = None, bases: str =
     chosen = _knobs(ends, knobs)
     label = _seeds(ends, bases)
     changes = {name: ends[f"final {name}"] - ends[f"base {name}"] for name in _corpora(ends, upstream, downstream)}
-    base = {name: float(ends[f"base {name}"].mean()) for name in changes}
+    base = {name: float(ends[f"base {name}"].drop_duplicates().mean()) for name in changes}
     failed = (
         (ends.status == "failed") | ~np.isfinite(changes[upstream]) | (changes[upstream] > DIVERGED * base[upstream])
     )

@@ -138,7 +138,9 @@ def answer(model: Model, question: Question) -> Decision:
     at = int(tied[np.lexsort((score[tied], points.kept[tied]))[-1]])
     outside = () if points.known[at] else ("the runs do not reach this setting",)
     verdict = Verdict(EXTRAPOLATED if outside else SUPPORTED, outside)
-    return Decision(question, verdict, model, points, at, kept & (score >= score.max() - _apart(model, points, at)))
+    return Decision(
+        question, verdict, model, points, at, kept & (score >= score.max() - _apart(model, points, question, at))
+    )
 
 
 def candidates(model: Model) -> pd.DataFrame:
@@ -245,7 +247,10 @@ def _nearest(points: Points, allowed: Mask, question: Question) -> int | None:
     return int(over.argmin()) if np.isfinite(over).any() else None
 
 
-def _apart(model: Model, points: Points, at: int) -> Array:
+def _apart(model: Model, points: Points, question: Question, at: int) -> Array:
     """By how much scores may differ from the best and be as good: one sd of the difference, or AS_GOOD."""
     one = points.settings.iloc[[at]]
-    return np.maximum(model.adaptation.difference_sd(points.settings, one), AS_GOOD)
+    w, v = (0.0, 1.0) if question.limits else question.weights
+    sds = [w * model.forgetting[model.grid.upstream].difference_sd(points.settings, one)] if w else []
+    sds.append(v * model.adaptation.difference_sd(points.settings, one))
+    return np.maximum(np.sqrt(sum(sd**2 for sd in sds)), AS_GOOD)

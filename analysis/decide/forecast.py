@@ -42,12 +42,14 @@ class Outlook:
     def below(self, limit: float, *, run: bool = True) -> Array:
         """Probability that the next single run, or the mean, is at most `limit`."""
         sd, freedom = self._next() if run else (self.sd, self.freedom)
-        return np.asarray(_t().cdf((limit - self.mean) / np.maximum(sd, 1e-12), freedom))
+        from scipy.special import stdtr
+
+        return np.asarray(stdtr(freedom, (limit - self.mean) / np.maximum(sd, 1e-12)))
 
     def reached(self, confidence: float) -> Array:
         """The limit that the next single run keeps with this probability."""
         sd, freedom = self._next()
-        return np.asarray(self.mean + _t().ppf(confidence, freedom) * sd)
+        return np.asarray(self.mean + _quantile(confidence, freedom) * sd)
 
     def mean_interval(self) -> Array:
         """At LEVEL (2, n), pointwise."""
@@ -58,7 +60,7 @@ class Outlook:
         return self._interval(*self._next())
 
     def _interval(self, sd: Array, freedom: Array) -> Array:
-        half = _t().ppf((1 + LEVEL) / 2, freedom) * sd
+        half = _quantile((1 + LEVEL) / 2, freedom) * sd
         return np.stack([self.mean - half, self.mean + half])
 
     def _next(self) -> tuple[Array, Array]:
@@ -122,7 +124,7 @@ def forecast_of(values: Array, settings: pd.DataFrame, numeric: tuple[str, ...])
         noise = single(sd, coded.shape[1], freedom)
     covariance = noise.covariance(coded, present)
     surface, error = choose(settings, numeric, means, covariance)
-    refused = "too few settings were run" if surface is None else _missed(surface, noise, present)
+    refused = "too few settings were run" if surface is None else missed(surface, noise, present)
     if surface is None or refused:
         own = Form("constant", smooth=False, offset=1.0)
         apart = Surface(own, coding, settings, means, covariance, np.array([APART]), (0,))
@@ -133,12 +135,12 @@ def forecast_of(values: Array, settings: pd.DataFrame, numeric: tuple[str, ...])
     return Forecast(surface, noise, error, "", max(widened, 1.0))
 
 
-def _missed(surface: Surface, noise: Noise, present: Array) -> str:
+def missed(surface: Surface, noise: Noise, present: Array) -> str:
     """Which arm's mean lies outside of the simultaneous band around the surface, given the noise of its runs."""
     coded = _plain(surface).numbers(surface.settings)
     away = np.abs(surface.means - surface.at(surface.settings)[0])
     sd = noise.sd(coded) * np.sqrt((1 - noise.common) / present.sum(axis=1))
-    most = _t().ppf(1 - (1 - BAND) / (2 * len(away)), noise.freedom(coded)) * sd
+    most = _quantile(1 - (1 - BAND) / (2 * len(away)), noise.freedom(coded)) * sd
     worst = int(np.argmax(away / most))
     if away[worst] <= most[worst]:
         return ""
@@ -155,7 +157,8 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 
-def _t() -> Any:
-    from scipy.stats import t
+def _quantile(share: float, freedom: Array) -> Array:
+    """Of Student's t distribution."""
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-    return t
+    return np.asarray(stdtrit(freedom, share))

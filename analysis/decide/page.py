@@ -48,7 +48,7 @@ def document(found: Decision) -> dict[str, Any]:
         "base_spread": grid.base_spread,
         "arms": len(model.settings),
         "runs": sum(map(len, grid.runs)),
-        "notes": [*grid.notes, *_notes(model)],
+        "notes": [*grid.notes, *_notes(model), *_edge(found)],
     }
 
 
@@ -210,18 +210,21 @@ def _runs_within(found: Decision) -> int:
 
 
 def _tries(found: Decision, at: int) -> str:
-    """Knobs of which the nearest point has the first or the last value that was run: farther that way."""
-    tried = []
+    """Beyond the ends of what was run, where the nearest point is at one; more seeds, where its mean may keep it."""
+    return " or ".join([*_ends(found, at), *(["more seeds there"] if found.points.mean_kept[at] >= 0.5 else [])])
+
+
+def _ends(found: Decision, at: int) -> list[str]:
+    """Knobs of which a point has the first or the last value that was run, as what lies beyond; 0 has no beyond."""
+    ends = []
     own = found.points.settings.iloc[at]
     for name, levels in found.model.coding.levels.items():
         value = float(own[name])
         if len(levels) > 1 and value == levels[-1]:
-            tried.append(f"{name} above {value:g}")
+            ends.append(f"{name} above {value:g}")
         elif len(levels) > 1 and value == levels[0] and value > 0:
-            tried.append(f"{name} below {value:g}")
-    if found.points.mean_kept[at] >= 0.5:
-        tried.append("more seeds there")
-    return " or ".join(tried)
+            ends.append(f"{name} below {value:g}")
+    return ends
 
 
 def _notes(model: Model) -> list[str]:
@@ -237,6 +240,13 @@ def _notes(model: Model) -> list[str]:
         spread = ", ".join(f"{name} {sd:.3g}" for name, sd in model.grid.base_spread.items())
         found.append(f"averaged over several bases, whose own losses have an sd of {spread}; a run is of one of them")
     return found
+
+
+def _edge(found: Decision) -> list[str]:
+    """That more may lie beyond what was run."""
+    if not (found.answered and found.at is not None and (ends := _ends(found, found.at))):
+        return []
+    return [f"the answer lies at an end of what was run: {' and '.join(ends)} is not known, and may be better"]
 
 
 def setting_text(knobs: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from analysis.formulas.formula import Array
 
 OFFSETS = (0.1, 1.0, np.inf)  # c of replay, in units of its smallest value above 0; infinite: replay as it is
 TRENDS = (("linear", False), ("quadratic", False), ("constant", True), ("linear", True))
+MOST = 120  # arms that tell the size and the lengths of g
 SPARE = 2  # arms that a trend leaves over at least
 LENGTH, LENGTH_SD = 0.8, 0.8  # prior of lengths: a median of the range of a knob, and its sd in logarithm
 SIZE_SD = 1.5  # prior of log sd of g around the share of the arms' sd that is given here
@@ -176,8 +177,16 @@ def fit(form: Form, settings: pd.DataFrame, numeric: tuple[str, ...], means: Arr
     columns = _independent(terms)
     if len(means) - len(columns) < SPARE:
         return None
-    parameters = _restricted(form, coding, settings, terms[:, columns], means, noise, free=False)
+    some = _some(len(means))
+    of_some = (settings.iloc[some], terms[some][:, columns], means[some], noise[np.ix_(some, some)])
+    parameters = _restricted(form, coding, *of_some, free=False)
     return Surface(form, coding, settings, means, noise, parameters, columns)
+
+
+def _some(arms: int) -> npt.NDArray[np.int64]:
+    """Of very many arms some, always the same, in no order: they tell the size and the lengths of g."""
+    every = np.arange(arms) if arms <= MOST else np.random.default_rng(0).permutation(arms)
+    return np.sort(every[:MOST])
 
 
 def noise_left(settings: pd.DataFrame, numeric: tuple[str, ...], means: Array) -> tuple[float, float]:
@@ -186,7 +195,8 @@ def noise_left(settings: pd.DataFrame, numeric: tuple[str, ...], means: Array) -
     form = Form("constant", smooth=True, offset=1.0)
     coding = Coding.of(settings, numeric, form.offset)
     terms = _terms(form.trend, coding, settings)
-    found = _restricted(form, coding, settings, terms, means, np.eye(len(means)), free=True)
+    some = _some(len(means))
+    found = _restricted(form, coding, settings.iloc[some], terms[some], means[some], np.eye(len(some)), free=True)
     return float(np.exp(found[-1])), max((len(means) - 1 - coding.numbers(settings).shape[1]) / 2, 1.0)
 
 

@@ -1,0 +1,113 @@
+"""`python -m analysis decide`: the verdict first, for the committed table and a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.__main__ import main
+from harness.plan.plan import PlannedRun
+from tests import synthetic_store
+from tests.called import document, refused
+from tests.repository import REPOSITORY
+
+DEMO = ["--table", str(REPOSITORY / "paper_figures" / "data" / "demo.csv"), "--where", "downstream == 'python'"]
+ONE = [*DEMO, "--where", "seed == 0"]
+
+
+def printed(capsys: pytest.CaptureFixture[str], status: int, *arguments: str) -> list[str]:
+    assert main(["decide", *arguments]) == status
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out.splitlines()
+
+
+def told(capsys: pytest.CaptureFixture[str], status: int, *arguments: str) -> dict[str, Any]:
+    return document(capsys, "decide", *arguments, status=status)
+
+
+def test_the_demo_keeps_25_percent_and_no_run_keeps_5(capsys: pytest.CaptureFixture[str]) -> None:
+    line = printed(capsys, 0, *ONE, "--tolerance", "25%")[0]
+    assert line.startswith("train with peak 1, replay 0.0")
+    assert "the next run keeps docs 25.00% with 9" in line
+    line = printed(capsys, 1, *ONE, "--tolerance", "5%")[0]
+    assert line.startswith("NO ANSWER: no setting that the runs reach raises docs by at most 5.00% with 90%")
+    assert "no measured run keeps it; the nearest, peak 1, replay 0.5, warmup 0.01, schedule cosine, raises" in line
+    assert line.endswith("try replay above 0.5")
+
+
+def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(capsys, 0, *DEMO, "--tolerance", ".25", "--bases", "average")
+    assert list(found)[:4] == ["schema", "verdict", "supported", "why"]
+    assert found["schema"] == "rewarm.decide/1"
+    own = found["recommended"]
+    assert set(own["knobs"]) == {"peak", "replay", "warmup", "schedule"}
+    assert own["forgetting"]["docs"]["share"] <= 0.25
+    low, high = own["forgetting"]["docs"]["interval_run"]
+    assert low < own["forgetting"]["docs"]["nats"] < high
+    assert 0.9 <= own["p_kept"] <= 1
+    assert found["question"]["limits"]["docs"]["share"] == pytest.approx(0.25)
+    assert found["nearest"][0]["knobs"]["replay"] == 0.05
+    assert found["best_measured"]["n"] == 3
+    assert found["surface"]["docs"]["error"] < 0.05
+    assert set(found["base_spread"]) == {"docs", "python"}
+    assert found["extrapolated"] == {}
+    none = told(capsys, 1, *DEMO, "--tolerance", ".01", "--bases", "average")
+    assert none["recommended"] is None
+    assert (none["verdict"], none["supported"]) == ("no answer", False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tolerance", "5"], "tolerance=5: is no share of the base's loss; it looks like percent; write 5%"),
+        (["--tolerance", "few"], "write 5% or .05"),
+        (["--limit", "python=.1"], "python is what is adapted to"),
+        (["--limit", "german=.1"], "german is not measured at every end"),
+        (["--limit", "x"], "is no number of nats"),
+        (["--limit", ".1", "--tolerance", "5%"], "docs has a limit already"),
+        (["--tolerance", "5%", "--weights", "1:1"], "plays no part beside a limit"),
+        (["--weights", "1:-1"], "are not two weights U:V"),
+        (["--confidence", "90"], "is no probability from .5 to 1"),
+        (["--knobs", "peak"], "is not among --knobs"),
+        (["--where", "peak == 7"], "it leaves no row"),
+        (["--sweep", "demo"], "is for the runs of a store"),
+        (["--plot", "decision.docx"], "decision.docx"),
+    ],
+)
+def test_a_wrong_question_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert message in refused(monkeypatch, capsys, "decide", *ONE, *arguments)
+
+
+def test_one_line_says_which_runs_to_take(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "average them: --bases average" in refused(monkeypatch, capsys, "decide", *DEMO, "--tolerance", "5%")
+    assert "add --where \"downstream == 'python'\"" in refused(monkeypatch, capsys, "decide", *DEMO[:2])
+
+
+def loss(point: PlannedRun, corpus: str, D: int, _: int) -> float:
+    """F falls by the replay, A by twice its square: their sum is best at a quarter."""
+    replay = float(point.run.config["replay"]) * (D > 0)
+    return 3.6 + 0.5 * (D > 0) - replay if corpus == "docs" else 5.7 - 2.0 * (D > 0) + 2 * replay**2
+
+
+def test_a_store_is_decided_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    synthetic_store.write(tmp_path, synthetic_store.points_of(["scalable_replay"], ["base.seed=0", "seed=0,1"]), loss)
+    found = told(capsys, 0, "--root", str(tmp_path), "--weights", "1:1")
+    assert (found["runs"], found["arms"]) == (14, 7)
+    assert found["recommended"]["knobs"]["replay"] == pytest.approx(0.25, rel=0.1)
+    assert found["recommended"]["adaptation"]["nats"] == pytest.approx(2 - 2 / 16, abs=0.02)
+    assert found["question"]["weights"] == {"docs": 1.0, "python": 1.0}
+    part = told(capsys, 0, "--root", str(tmp_path), "--sweep", "scalable_replay", "base.seed=0", "seed=1")
+    assert part["runs"] == 7
+
+
+def test_the_figure_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "decision.svg"
+    printed(capsys, 0, *ONE, "--tolerance", "25%", "--plot", str(file))
+    text = file.read_text()
+    assert "forgetting of docs (nats)" in text
+    assert "recommended" in text
