@@ -1,6 +1,6 @@
 """From results to decisions. Reads a store (or any table), never changes a result; no torch.
 
-Rooms, from what is read to what is drawn: results, laws, fitting, answers, design, figures, decide; commands calls them.
+Rooms, from what is read to what is drawn: results, laws, fitting, answers, design, figures, decide; commands on top.
 
 In a notebook, with paths as texts:
 

@@ -96,8 +96,8 @@ class Coding:
 
     @property
     def _c(self) -> float:
-        levels = self.levels["replay"]
-        return self.offset * float(levels[levels > 0][0])
+        some = self.levels["replay"][self.levels["replay"] > 0]
+        return self.offset * (float(some[0]) if len(some) else 1.0)
 
     def _unit(self, name: str, values: Array) -> Array:
         scaled, ends = self._scaled(name, values), self._scaled(name, self.levels[name][[0, -1]])

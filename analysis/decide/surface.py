@@ -236,7 +236,7 @@ def _restricted(
     return np.asarray(minimize(objective, centre, jac=True, method="L-BFGS-B", bounds=bounds).x)
 
 
-def _with_slopes(form: Form, parameters: Array, apart: list[Array]) -> tuple[Array, list[Array]]:
+def _with_slopes(form: Form, parameters: Array, apart: Array) -> tuple[Array, list[Array]]:
     """Covariance of g, and its derivatives by each parameter."""
     own = _departures(form, parameters, apart)
     if not form.smooth:
@@ -245,23 +245,19 @@ def _with_slopes(form: Form, parameters: Array, apart: list[Array]) -> tuple[Arr
     return own, [2 * own, *(own * one / length for one, length in zip(apart, lengths, strict=True))]
 
 
-def _departures(form: Form, parameters: Array, apart: list[Array]) -> Array:
+def _departures(form: Form, parameters: Array, apart: Array) -> Array:
     """Covariances of g between settings that are so far apart, see `_apart`."""
     size = np.exp(2 * parameters[0])
     if not form.smooth:
-        return np.asarray(size * (sum(apart, np.zeros(1)) < 1e-18))
-    scaled = sum((one / np.exp(2 * log) for one, log in zip(apart, parameters[1:], strict=True)), np.zeros(1))
-    return np.asarray(size * np.exp(-0.5 * scaled))
+        return np.asarray(size * (apart.sum(axis=0) < 1e-18))
+    return np.asarray(size * np.exp(-0.5 * np.tensordot(np.exp(-2 * parameters[1:]), apart, 1)))
 
 
-def _apart(coding: Coding, first: pd.DataFrame, second: pd.DataFrame) -> list[Array]:
-    """Squared distances by knob; of categories 0 or 1."""
-    numbers = zip(coding.numbers(first).T, coding.numbers(second).T, strict=True)
-    kinds = zip(coding.kinds(first).T, coding.kinds(second).T, strict=True)
-    return [
-        *((one[:, None] - other[None, :]) ** 2 for one, other in numbers),
-        *((one[:, None] != other[None, :]).astype(float) for one, other in kinds),
-    ]
+def _apart(coding: Coding, first: pd.DataFrame, second: pd.DataFrame) -> Array:
+    """Squared distances (knobs, first, second); of categories 0 or 1."""
+    numbers = (coding.numbers(first).T[:, :, None] - coding.numbers(second).T[:, None, :]) ** 2
+    kinds = coding.kinds(first).T[:, :, None] != coding.kinds(second).T[:, None, :]
+    return np.concatenate([numbers, kinds.astype(float)])
 
 
 def _terms(trend: str, coding: Coding, points: pd.DataFrame) -> Array:

@@ -190,6 +190,21 @@ def test_a_diverged_arm_is_never_the_answer() -> None:
     assert "12 runs failed or diverged: their settings count as no answer" in document(found)["notes"]
 
 
+def test_where_only_runs_without_replay_are_left_they_answer() -> None:
+    random = np.random.default_rng(15)
+    ends = Truth.drawn(random).ends(product(peak=PEAKS, replay=(0.0, 0.05)), 2, random)
+    ends.loc[ends.replay > 0, "status"] = "failed"
+    assert recommended(decided(ends, None)).replay.item() == 0
+
+
+def test_a_single_setting_answers_for_itself() -> None:
+    random = np.random.default_rng(16)
+    ends = Truth.drawn(random).ends(product(peak=(1.0,), replay=(0.05,)), 3, random)
+    told = document(decided(ends, 0.9))
+    assert told["recommended"]["knobs"] == {}
+    assert told["recommended"]["p_kept"] > 0.9
+
+
 def test_of_equal_settings_the_surest_is_taken() -> None:
     random = np.random.default_rng(11)
     truth = replace(Truth.drawn(random), price=0.0, best=0.0, quiet=0.005, louder=0.0)
