@@ -63,7 +63,7 @@ def run(arguments: Sequence[str], description: str) -> int:
     if options.json:
         print(json.dumps({"schema": f"rewarm.{options.command}/1", **document}, allow_nan=False))
     elif lines:
-        print("\n".join(lines if options.command in FILES else narrowed(lines)))
+        print("\n".join(lines if options.command in FILES or getattr(options, "next", None) else narrowed(lines)))
     return 0 if document.get("supported", True) else 1
 
 

@@ -15,18 +15,21 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from analysis.commands.fit import columns_of
 from analysis.decide.arms import KNOBS, Grid, arms_of
 from analysis.decide.decision import Question, decide
 from analysis.decide.ends import ends_of_store, ends_of_table
+from analysis.decide.further import MOST_RUNS, Further, further_runs
 from analysis.decide.page import document, setting_text
 from analysis.fitting.fit import LEVEL
 from analysis.formulas.assignments import pair_of
 from analysis.results.tables import keep
 from harness.core.errors import InputError
-from harness.core.options import path
+from harness.core.options import amount, path
+from harness.core.shipped import SWEEPS
 
 
 def add_decide_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +58,10 @@ def add_decide_arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument(
         "--extrapolate", action="store_true", help="also settings between arms of which the runs do not tell"
     )
+    more = parser.add_argument_group("what to run next: stdout is then a sweep file")
+    more.add_argument("--next", type=amount, metavar="FLOPS", help="the runs that this buys, after which it is surest")
+    more.add_argument("--runs", type=int, metavar="N", help="at most so many runs")
+    more.add_argument("--base-sweep", type=path, metavar="FILE", help="that the runs came from (default: --sweep)")
     parser.add_argument("--plot", type=path, metavar="FILE", help="the surfaces and the front: png, pdf or svg")
 
 
@@ -70,7 +77,33 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         from analysis.decide.drawing import draw  # matplotlib takes a second
 
         draw(options.plot, found)
-    return told, lines(told, grid)
+    if options.next is None:
+        return told, lines(told, grid)
+    further = further_runs(found, options.next, *sweep_of(options, overrides), options.runs or MOST_RUNS)
+    comment = [f"# {line}".rstrip() for line in [*lines(told, grid)[:1], "", *further_lines(further)]]
+    return {**told, "next": further.document()}, [*comment, *further.sweep_file.splitlines()]
+
+
+def sweep_of(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Path, Sequence[str]]:
+    """The sweep file that further runs extend, and what it was called with. Raises InputError."""
+    if options.runs is not None and options.runs < 1:
+        raise InputError("runs", options.runs, "is no number of runs", "give 1 or more")
+    if options.base_sweep is not None:
+        return options.base_sweep, overrides
+    if options.sweep is None or len(options.sweep) > 1:
+        why = "which sweep do further runs extend?"
+        raise InputError("next", options.next, why, "give --base-sweep FILE, or one --sweep NAME")
+    return SWEEPS / f"{options.sweep[0]}.yaml", overrides
+
+
+def further_lines(further: Further) -> list[str]:
+    """Proposed runs for a terminal."""
+    return [
+        f"expected regret {further.regret_now:.3g} nats now, {further.regret_predicted:.3g} after "
+        f"{len(further.points)} runs of {sum(one.flops for one in further.points):.3g} FLOPs",
+        *(f"  {setting_text(dict(one.knobs))}, seed {one.seed}" for one in further.points),
+        "",
+    ]
 
 
 def grid_of(options: argparse.Namespace, overrides: Sequence[str]) -> Grid:

@@ -43,6 +43,7 @@ SETTINGS = (
     "start",
     "at",
     "seed",
+    "base_seed",
 )
 NEEDED = ("run", "corpus", "upstream", "downstream", "D", "loss")  # of a table
 
@@ -56,6 +57,7 @@ def _end(run: RunRecord) -> dict[str, Any]:
     found = summary(run)
     settings = run.document["config"]
     known = {**found, "run_tokens": found["D"], "min_ratio": settings.get("min_ratio"), "horizon": run.facts.horizon}
+    known["base_seed"] = (settings.get("base") or {}).get("seed", run.facts.seed)
     return {
         "run": run.facts.run,
         "status": run.status,

@@ -214,7 +214,17 @@ def numbered(chosen: Sequence[Candidate], gains: Iterable[float], seeds: Seeds) 
 
 
 def sweep_file(points: Sequence[Proposed], base: Mapping[str, Any], *, base_seed: int = 0, comment: str = "") -> str:
-    """The text of a sweep file that trains the points: `python -m harness -cd FOLDER -cn NAME`.
+    """The text of a sweep file that trains the points, see `sweep_text`."""
+    grids = [
+        {"model": point.model, "replay": _replay(point.r), "tokens": point.D, "seed": point.seed} for point in points
+    ]
+    return sweep_text(grids, base, base_seed=base_seed, comment=comment)
+
+
+def sweep_text(
+    grids: Sequence[Mapping[str, Any]], base: Mapping[str, Any], *, base_seed: int = 0, comment: str = ""
+) -> str:
+    """The text of a sweep file that trains these settings: `python -m harness -cd FOLDER -cn NAME`.
 
     `base`: the settings of the sweep that the data came from (its `defaults`, `peak`, `evaluate` and so on), whose
     `grids` are replaced. Unless it sets `base.seed`, all runs continue the base of `base_seed`, which exists.
@@ -224,12 +234,9 @@ def sweep_file(points: Sequence[Proposed], base: Mapping[str, Any], *, base_seed
         raise InputError("base", ", ".join(base) or "nothing", why, remedy)
     header = {key: value for key, value in base.items() if key not in ("grids", "grids_at")}
     header["base"] = {"seed": base_seed, **header.get("base", {})}
-    grids = [
-        {"model": point.model, "replay": _replay(point.r), "tokens": point.D, "seed": point.seed} for point in points
-    ]
     lines = [f"# {line}" for line in comment.splitlines()]
     lines += [f"{key}: {_yaml(value)}" for key, value in header.items()]
-    return "\n".join([*lines, "grids:", *(f"  - {_yaml(grid)}" for grid in grids), ""])
+    return "\n".join([*lines, "grids:", *(f"  - {_yaml(dict(grid))}" for grid in grids), ""])
 
 
 def _replay(share: float) -> float:

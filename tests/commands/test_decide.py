@@ -105,6 +105,41 @@ def test_a_store_is_decided_on(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert part["runs"] == 7
 
 
+@pytest.mark.slow
+def test_the_next_runs_extend_the_same_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is printed is a sweep file, whose runs continue the base of the others and are none of them."""
+    root, calls = tmp_path / "runs", ["base.seed=0", "seed=0,1"]
+    points = synthetic_store.points_of(["scalable_replay"], calls)
+    synthetic_store.write(root, points, loss)
+    asked = ["--root", str(root), "--sweep", "scalable_replay", *calls, "--weights", "1:1", "--next", "3e12"]
+    text = printed(capsys, 0, *asked)
+    assert text[0].startswith("# train with replay")
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "next.yaml").write_text("\n".join(text))
+    further = synthetic_store.points_of(["next"], folder=tmp_path / "sweeps")
+    assert len(further) == 2
+    starts = {point.program.address(point.base_position) for point in points}
+    assert {point.program.address(point.base_position) for point in further} == starts
+    assert not {point.key for point in further} & {point.key for point in points}
+    found = told(capsys, 0, *asked)["next"]
+    assert found["regret_predicted"] <= found["regret_now"]
+    assert len(found["points"]) == 2
+    assert found["flops"] <= 3e12
+
+
+@pytest.mark.slow
+def test_next_runs_that_cannot_be_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("decide", *ONE, "--tolerance", "25%", "--next")
+    assert "give --base-sweep FILE" in refused(monkeypatch, capsys, *asked, "1e13")
+    demo = ("--base-sweep", str(REPOSITORY / "sweeps" / "demo.yaml"))
+    assert "a run costs 1.05e+12 FLOPs" in refused(monkeypatch, capsys, *asked, "1e11", *demo)
+    other = refused(monkeypatch, capsys, *asked, "1e13", "--base-sweep", str(REPOSITORY / "sweeps" / "base_peak.yaml"))
+    assert "base_peak.yaml trains 3e+06 tokens, and the runs have 6.001e+05" in other
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_figure_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "decision.svg"
     printed(capsys, 0, *ONE, "--tolerance", "25%", "--plot", str(file))
