@@ -62,7 +62,7 @@ def bench(tmp_path: Path, texts: Path, model: Path, monkeypatch: pytest.MonkeyPa
     """A folder as a user's: texts/, model/, the sweep files and some tables, no store yet."""
     shutil.copytree(texts, tmp_path / "texts")
     shutil.copytree(model, tmp_path / "model")
-    for folder in ("sweeps", "analysis/notebooks/data"):
+    for folder in ("sweeps", "analysis/notebooks/data", "paper_figures/data"):
         shutil.copytree(REPOSITORY / folder, tmp_path / folder)
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "Agg")
