@@ -93,6 +93,10 @@ def arms_of(ends: pd.DataFrame, knobs: Sequence[str] | None = None, bases: str =
         raise InputError("runs", "none", "there is no run that ended from a base", "train some, or widen --where")
     for name in SAME:
         _one(ends, name)
+    means = ends.status.eq("done") & ~ends.last_alone.astype(bool) if "last_alone" in ends else ends.status.eq("never")
+    if means.any():
+        which = "all ends are" if means.sum() == ends.status.eq("done").sum() else f"the ends of {means.sum()} runs are"
+        notes.append(f"{which} means of the last few evaluations on few windows, which is less than the last on many")
     upstream, downstream = str(ends.upstream.iloc[0]), str(ends.downstream.iloc[0])
     if upstream == downstream:
         raise InputError("downstream", downstream, "is upstream, too: nothing is adapted to", "give runs of a shift")

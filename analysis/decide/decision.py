@@ -1,6 +1,6 @@
 """The decision: which setting to train with, how sure it is, and where the data say nothing.
 
-Above `analysis.decide.arms`, `forecast` and `known`; `analysis.commands.decide` prints it.
+Above `analysis.decide.arms`, `forecast` and `coding`; `analysis.commands.decide` prints it.
 
     grid = arms_of(ends_of_store(Path("runs")))
     found = decide(grid, Question({"docs": 0.05 * grid.base["docs"]}, confidence=0.9))
@@ -8,7 +8,7 @@ Above `analysis.decide.arms`, `forecast` and `known`; `analysis.commands.decide`
 
 With limits: the most adaptation of those settings at which the next single run keeps them all with the probability
 asked for (of several limits by Bonferroni: they need not be independent). Without: the least weighted sum of changes.
-Only settings are looked at that the runs reach (`analysis.decide.known`) and where the surfaces are sure: the sd of
+Only settings are looked at that the runs reach (`analysis.decide.coding`) and where the surfaces are sure: the sd of
 every mean is at most SURE times that of a single run there (or SURE_NATS), or an arm lies within one step of the grid.
 """
 
@@ -24,9 +24,8 @@ import pandas as pd
 
 from analysis.answers.answer import EXTRAPOLATED, NONE, SUPPORTED, Verdict
 from analysis.decide.arms import Grid
-from analysis.decide.coding import Coding
+from analysis.decide.coding import Coding, Mask, known, near
 from analysis.decide.forecast import Forecast, Outlook, forecast_of
-from analysis.decide.known import Mask, known, near
 from analysis.formulas.formula import Array
 
 SURE, SURE_NATS = 1.0, 0.01

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.decide.coding import Mask
 from analysis.decide.decision import Decision, alike, front
-from analysis.decide.known import Mask
 from analysis.figures.axes import legend
 from analysis.figures.style import DOWNSTREAM, REFERENCE, UPSTREAM, Look, save
 from analysis.fitting.fit import LEVEL

@@ -5,7 +5,8 @@ Above `analysis.results`, below `analysis.decide.arms`.
     ends = ends_of_store(Path("runs"), sweep="demo")
     ends = ends_of_table(Path("demo.csv"))            # as `python -m paper_figures --freeze` writes it
 
-Columns: those of SETTINGS that are known, `run`, `status` (done, failed, ...), and of every corpus `final CORPUS` and
+Columns: those of SETTINGS that are known, `run`, `status` (done, failed, ...), `last_alone` (whether its final losses
+are those of the last position on windows enough, not means of the last few), and of every corpus `final CORPUS` and
 `base CORPUS`, losses in nats per token, NaN where there are none.
 """
 
@@ -19,9 +20,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.results.runs import RunRecord, read_runs, summary
-from analysis.results.tables import read
+from analysis.results.tables import ends_of, read
 from harness.core.errors import InputError
-from harness.store.history import FINAL_POSITIONS
 
 SETTINGS = (
     "model",
@@ -45,6 +45,7 @@ SETTINGS = (
     "seed",
     "base_seed",
 )
+USUAL = {"windows": 0, "start": "pretrain"}  # of a table that does not say
 NEEDED = ("run", "corpus", "upstream", "downstream", "D", "loss")  # of a table
 
 
@@ -62,6 +63,7 @@ def _end(run: RunRecord) -> dict[str, Any]:
         "run": run.facts.run,
         "status": run.status,
         **{name: known[name] for name in SETTINGS if name in known},
+        "last_alone": all(one["is"] == "end" for one in found["measured"].values()),
         **_losses("final", found["loss"]),
         **_losses("base", found["base_loss"]),
     }
@@ -69,8 +71,8 @@ def _end(run: RunRecord) -> dict[str, Any]:
 
 def ends_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
     """The runs of a table of measurements, a row a (run, position, corpus): columns NEEDED, and of SETTINGS those that
-    there are; `D` = tokens of continual pre-training, 0 at the base. Without `status` all runs are done. A run's end is
-    the mean of its last FINAL_POSITIONS measurements. Raises InputError."""
+    there are; `D` = tokens of continual pre-training, 0 at the base. Without `status` all runs are done. For a run's end
+    see `ends_of`. Raises InputError."""
     table = read(path, columns)
     for name in NEEDED:
         if name not in table:
@@ -79,10 +81,13 @@ def ends_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.Da
     shared = table.drop_duplicates("run").set_index("run")
     ends = shared[[name for name in (*SETTINGS, "status") if name in shared]].copy()
     ends["status"] = ends.get("status", "done")
-    for corpus, rows in table.groupby("corpus", sort=True):
-        after = rows[rows.D > 0].sort_values("D", kind="stable")
-        ends[f"final {corpus}"] = after.groupby("run").loss.apply(lambda loss: loss.tail(FINAL_POSITIONS).mean())
-        ends[f"base {corpus}"] = rows[rows.D == 0].groupby("run").loss.first()
+    for name, usual in USUAL.items():
+        table[name] = table.get(name, usual)
+    measured = ends_of(table)
+    for corpus, rows in measured.groupby("corpus", sort=True):
+        own = rows.set_index("run")
+        ends[f"final {corpus}"], ends[f"base {corpus}"] = own.loss, own.base
+    ends["last_alone"] = measured.groupby("run").alone.all()
     unfinished = ends.status != "done"
     ends.loc[unfinished, [name for name in ends if str(name).startswith("final ")]] = np.nan
     return ends.reset_index()

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.decide.coding import nearest
 from analysis.decide.decision import Decision, Model, Question, alike, effects, excess, front
 from analysis.decide.forecast import Outlook
-from analysis.decide.known import nearest
 from analysis.decide.noise import LEAST_SINGLE_SD
 from analysis.formulas.formula import Array
 

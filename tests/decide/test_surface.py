@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.decide.coding import Coding
-from analysis.decide.known import known, near
+from analysis.decide.coding import Coding, known, near
 from analysis.decide.noise import SLOPE, noise_of, single
 from analysis.decide.surface import Form, Surface, choose, fit, forms
 from tests.decide.planted import PEAKS, REPLAYS, Truth, cross, product
