@@ -45,7 +45,7 @@ SETTINGS = (
     "seed",
     "base_seed",
 )
-USUAL = {"windows": 0, "start": "pretrain"}  # of a table that does not say
+USUAL: dict[str, Any] = {"windows": 0, "start": "pretrain"}  # of a table that does not say
 NEEDED = ("run", "corpus", "upstream", "downstream", "D", "loss")  # of a table
 
 
@@ -71,8 +71,8 @@ def _end(run: RunRecord) -> dict[str, Any]:
 
 def ends_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
     """The runs of a table of measurements, a row a (run, position, corpus): columns NEEDED, and of SETTINGS those that
-    there are; `D` = tokens of continual pre-training, 0 at the base. Without `status` all runs are done. For a run's end
-    see `ends_of`. Raises InputError."""
+    there are; `D` = tokens of continual pre-training, 0 at the base. Without `status` all runs are done. Of a run's end
+    `ends_of` tells. Raises InputError."""
     table = read(path, columns)
     for name in NEEDED:
         if name not in table:
@@ -81,8 +81,9 @@ def ends_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.Da
     shared = table.drop_duplicates("run").set_index("run")
     ends = shared[[name for name in (*SETTINGS, "status") if name in shared]].copy()
     ends["status"] = ends.get("status", "done")
-    for name, usual in USUAL.items():
-        table[name] = table.get(name, usual)
+    for column, usual in USUAL.items():
+        if column not in table:
+            table[column] = usual
     measured = ends_of(table)
     for corpus, rows in measured.groupby("corpus", sort=True):
         own = rows.set_index("run")
