@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.core.errors import InputError
+from harness.corpora.encoder import Encoder
 from harness.texts.recipe import END_OF_DOCUMENT
 
 if TYPE_CHECKING:
@@ -76,24 +77,23 @@ class EncodingError(Exception):
         self.index, self.why = index, why  # index: which of the texts
 
 
-def encode(task: EncodeTask) -> tuple[bytes, list[int]]:
+def encode(task: EncodeTask, by_pieces: bool = True) -> tuple[bytes, list[int]]:
     """(ids of all texts, each followed by the end of document; number of ids of each), for one process.
 
+    `by_pieces`: the quicker way where few threads share the process, see `harness.corpora.encoder`; the same ids.
     Raises EncodingError for a text of which a part takes longer than `LIMIT_SECONDS`. It is never left out: what is in
     a corpus must not depend on the machine.
     """
     path, end, dtype, texts = task
-    tokenizer = _loaded(path)
+    encoder, ending = _encoder(path, dtype), np.array([end], dtype).tobytes()
     counts = [1] * len(texts)
     encoded: list[bytes] = []
     for parts in _together(texts):
-        ids: list[int] = []
-        for (index, _, is_last), found in zip(parts, _ids_of(tokenizer, parts), strict=True):
-            ids += found
-            counts[index] += len(found)
+        for (index, _, is_last), ids in zip(parts, _ids_of(encoder, parts, by_pieces), strict=True):
+            encoded.append(ids)
+            counts[index] += len(ids) // len(ending)
             if is_last:
-                ids.append(end)
-        encoded.append(np.array(ids, dtype).tobytes())
+                encoded.append(ending)
     return b"".join(encoded), counts
 
 
@@ -113,27 +113,26 @@ def _together(texts: Iterable[str]) -> Iterator[list[Part]]:
         yield group
 
 
-def _ids_of(tokenizer: Tokenizer, parts: list[Part]) -> list[list[int]]:
-    found = _attempt(tokenizer, [piece for _, piece, _ in parts])
+def _ids_of(encoder: Encoder, parts: list[Part], by_pieces: bool) -> list[bytes]:
+    found = _attempt(encoder, [piece for _, piece, _ in parts], by_pieces)
     if not isinstance(found, str):
         return found
-    one_by_one: list[list[int]] = []
+    one_by_one: list[bytes] = []
     for index, piece, _ in parts:  # one of them is at fault: which?
-        found = _attempt(tokenizer, [piece])
+        found = _attempt(encoder, [piece], by_pieces)
         if isinstance(found, str):
             raise EncodingError(index, found)
         one_by_one += found
     return one_by_one
 
 
-def _attempt(tokenizer: Tokenizer, pieces: list[str]) -> list[list[int]] | str:
+def _attempt(encoder: Encoder, pieces: list[str], by_pieces: bool) -> list[bytes] | str:
     """The ids of each piece, or why there are none."""
-    outcome: list[list[list[int]] | str] = []
+    outcome: list[list[bytes] | str] = []
 
     def work() -> None:
         try:
-            found = tokenizer.encode_batch_fast(pieces, add_special_tokens=False)
-            outcome.append([one.ids for one in found])
+            outcome.append(encoder.encode(pieces, by_pieces=by_pieces))
         except BaseException as error:  # the library's panics are no Exception
             outcome.append(f"fails ({error})")
 
@@ -172,8 +171,8 @@ def bytes_per_token(path: Path | str, vocab_size: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded(path: str) -> Any:
-    return load(path)
+def _encoder(path: str, dtype: str) -> Encoder:
+    return Encoder(path, load(path), dtype)
 
 
 def _pieces(text: str) -> list[str]:

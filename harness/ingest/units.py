@@ -31,6 +31,7 @@ from harness.texts.local import read_records
 from harness.texts.recipe import Recipe
 
 _BATCH_CHARACTERS = 1 << 20
+_FEW_THREADS = 3  # that tokenise pieces: the part that is Python's own runs one at a time
 _AHEAD = 3  # batches that wait for the tokenizer
 
 
@@ -79,7 +80,9 @@ def build_group(
         return units
     _check_unchanged(task)
     # Two batches at once where there are threads for them: so none waits for the longest text of a batch.
-    with ThreadPoolExecutor(min(2, processes.threads())) as encoder:
+    threads = processes.threads()
+    by_pieces = threads <= _FEW_THREADS
+    with ThreadPoolExecutor(min(2, threads)) as encoder:
         pending: deque[tuple[Future[Encoded], Batch]] = deque()
         writer = UnitWriter(task.recipe, task.group, len(units), task.shards)
         batch = Batch()
@@ -92,7 +95,7 @@ def build_group(
             nonlocal batch
             if batch.texts:
                 work = (str(task.vocabulary), task.end, writer.dtype, batch.texts)
-                pending.append((encoder.submit(tokenizer.encode, work), batch))
+                pending.append((encoder.submit(tokenizer.encode, work, by_pieces), batch))
             batch = Batch()
             while len(pending) > _AHEAD:
                 write_next()
