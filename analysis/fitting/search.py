@@ -2,12 +2,12 @@
 
 Between `analysis.fitting.newton` and `analysis.fitting.fit`.
 
-    found = search(objective)                     # starts are added until several agree on the best value
+    found = search(objective)                     # again from other starts, unless the first leave no doubt
+    found.converged                               # whether two searches agree on the value
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,14 +17,12 @@ import numpy as np
 
 from analysis.fitting.newton import Minimum, minimise, settle
 from analysis.fitting.objective import Objective
-from analysis.fitting.starts import crossed, moved, starts
+from analysis.fitting.starts import starts, through
 from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Law
 
 BATCH = 16  # starts taken together
 KEPT = 4  # of them, after a rough descent, for the exact one
-AGREEING = 3  # starts that must end at the best value, from two batches or more
-ROUNDS = 3  # of two batches each, tried before it is said that they do not agree
 SAME = 1e-6  # relative difference of two values that count as one
 CONVERGED = 1e-9  # relative gain that one more Newton step may still promise
 GLANCE, ROUGH = 4, 8  # steps of the rough descent of all starts of a batch, and of the better half
@@ -32,12 +30,12 @@ ROUGH_CELLS = 16_000  # numbers of the table that it looks at
 ROUGH_ROWS = 320  # and rows: what it costs is then the number of steps
 ROUGHLY = 1e-2  # relative difference of two rough ends that may be of one minimum
 SMALL = 1e-2  # of every prediction: a term that may be none
-LOOKS, UNSETTLED = 8, 4  # minima around which others are looked for, and at least where more are to be expected
-LOOKED_AT = 1_000  # rows for that
-CROSSED = 12  # other minima that lend their terms
-ASIDE, NEARLY = 12, 100  # steps of a start with a parameter held elsewhere, and of all such starts
-BRIEF = 40  # steps, for ends that only have to show whether they are lower
-LONG = 500  # steps, for the best ends where most were not enough
+SEARCHES = 4  # at most
+LOOKS, ENOUGH = 8, 2  # minima through which grids are laid in one search, at most and at least
+LOOKED_AT, NEARLY = 1_000, 60  # rows and steps for their starts
+APART = 1e-5  # relative difference of two of their ends that both go on
+MOST, BRIEF = 30, 40  # steps of starts, and of those that only have to show whether they are lower
+LONG = 1000  # steps, for the best ends where most were not enough
 FEW, MANY = 10, 60  # steps of every start with a parameter held, and of the best one
 
 End = tuple[float, float, Array]  # value, gap, theta
@@ -46,7 +44,8 @@ Progress = Callable[[int, int], None]  # (done, of)
 
 @dataclass(frozen=True)
 class Found:
-    """The best minimum. `tried` starts went to the end, `agree` of them reached it; `others` are further minima."""
+    """The best minimum. `tried` starts went to the end, `agree` of them reached it; `others` are further minima; `sure`
+    is said of the value, see `search`."""
 
     theta: Array  # (P,)
     value: float
@@ -55,42 +54,45 @@ class Found:
     agree: int
     others: Array  # (m, P), the lowest first
     twins: Array  # (t, P), further ends with the same value
-    convex: bool = False  # there is one minimum: any start ends there
+    sure: bool
 
     @property
     def converged(self) -> bool:
-        agreed = self.convex or self.agree >= AGREEING
-        return bool(np.isfinite(self.value)) and self.gap <= CONVERGED and agreed
+        return bool(np.isfinite(self.value)) and self.gap <= CONVERGED and self.sure
 
 
 def search(objective: Objective, seed: int = 0) -> Found:
-    """Minimise from starts all over the law's ranges. Never raises for a bad end: `Found.converged` says."""
+    """Minimise from starts all over the law's ranges. Never raises for a bad end: `Found.converged` says.
+
+    Where all first starts end at one value, inside the bounds and with no term too small to be told from none, that is
+    the minimum. Any other fit is searched again, from starts not used yet, until two searches end at the lowest value
+    of all (to SAME of it), SEARCHES times at most: without that it is not said to have converged.
+    """
+    _, exact = descent(objective)
+    if _convex(objective):
+        return _found(objective, _descended(objective, next(starts(objective, 1, seed)), exact, LONG), True)
+    batches = starts(objective.sketch(ROUGH_CELLS, ROUGH_ROWS, seed), BATCH, seed)
+    ends: list[End] = []
+    lowest: list[float] = []  # of each search
+    sure = False
+    while not sure and len(lowest) < SEARCHES:
+        new = _of_starts(objective, [next(batches), next(batches)], seed + len(lowest))
+        plain = _agreeing(objective, new) == len(new) and not _at_an_end(objective, new[0][2])
+        if not plain:
+            new = _looked_around(objective, new, seed + len(lowest))
+        new = _settled(objective, new)
+        ends, lowest = _ranked([*ends, *new]), [*lowest, new[0][0]]
+        sure = (plain and len(lowest) == 1) or sum(same(value, ends[0][0], objective) for value in lowest) > 1
+    return _found(objective, ends, sure)
+
+
+def _of_starts(objective: Objective, two: list[Array], seed: int) -> list[End]:
+    """Where the most promising of two batches of starts end, the lowest first."""
     low, high = inward_bounds(objective.bound.law)
     rough, exact = descent(objective)
-    ends: list[End] = []
-    lowest: list[float] = []  # of each batch: starts of one batch may all lie in one basin
     sketch = objective.sketch(ROUGH_CELLS, ROUGH_ROWS, seed)
-    if _convex(objective):
-        ends = _descended(objective, next(starts(objective, 1, seed)), exact, LONG)
-        return _found(objective, ends)
-    batches = starts(sketch, BATCH, seed)
-    for two in itertools.islice(zip(batches, batches, strict=False), ROUNDS):
-        near = [_distinct(part) for part in _roughly(sketch, two, low, high, rough)]
-        new = _descended(objective, np.concatenate(near), exact, 100)
-        lowest += [min(part, key=_value)[0] for part in (new[: len(near[0])], new[len(near[0]) :])]
-        ends = _ranked([*ends, *new])
-        if settled := _settled(objective, ends, lowest):
-            break
-    if ends[0][1] > CONVERGED or _agreeing(objective, ends) < AGREEING:  # a valley so flat that starts stopped in it
-        best = np.array([theta for _, _, theta in ends[:KEPT]])
-        ends = _ranked([*_descended(objective, best, exact[-1:], LONG), *ends[KEPT:]])
-    if ends[0][1] > CONVERGED:  # a kink, where Newton's promise is not kept
-        best = np.array([theta for _, _, theta in ends[:KEPT]])
-        end = settle(objective, best, low, high, exact[-1])
-        ends = _ranked([*zip(objective.value(end.theta), end.gap, end.theta, strict=True), *ends[KEPT:]])
-    if _agreeing(objective, ends) < len(ends) or _at_an_end(objective, ends[0][2]):
-        ends = _looked_around(objective, seed, ends, 1 if settled else UNSETTLED)
-    return _found(objective, ends)
+    near = [_distinct(part) for part in _roughly(sketch, two, low, high, rough)]
+    return _ranked(_descended(objective, np.concatenate(near), exact, MOST))
 
 
 def _convex(objective: Objective) -> bool:
@@ -100,7 +102,7 @@ def _convex(objective: Objective) -> bool:
     return set(law.linear) == set(law.parameters) and objective.loss.residuals == "raw"
 
 
-def _found(objective: Objective, ends: list[End]) -> Found:
+def _found(objective: Objective, ends: list[End], sure: bool) -> Found:
     """What `search` answers with, of all ends."""
     value, gap, theta = ends[0]
     twins = [end[2] for end in ends[1:] if end[1] <= CONVERGED and same(end[0], value, objective)]
@@ -112,7 +114,7 @@ def _found(objective: Objective, ends: list[End]) -> Found:
         _agreeing(objective, ends),
         _others(ends, objective),
         np.array(twins).reshape(-1, len(theta)),
-        _convex(objective),
+        sure,
     )
 
 
@@ -148,45 +150,39 @@ def _distinct(near: Minimum) -> Array:
     return near.theta[chosen]
 
 
-def _settled(objective: Objective, ends: list[End], lowest: list[float]) -> bool:
-    """Whether enough starts from two batches agree, and hardly another minimum is to be expected: with w of them found
-    from n starts, w (n - 1)/(n - w - 2) in all (Boender and Rinnooy Kan, 1987)."""
-    if _agreeing(objective, ends) < AGREEING or sum(same(v, min(lowest), objective) for v in lowest) < 2:
-        return False
-    found, tried = 1 + len(_others(ends, objective)), len(ends)
-    return tried > found + 2 and found * (tried - 1) / (tried - found - 2) < found + 0.5
-
-
-def _looked_around(objective: Objective, seed: int, ends: list[End], least: int) -> list[End]:
-    """The ends, lower where one with parameters put elsewhere led lower: a valley that ends on a bound is too flat for
-    a descent along it, a term that has vanished does not show what else it could be, and where terms have minima of
-    their own the starts see few of their combinations."""
+def _settled(objective: Objective, ends: list[End]) -> list[End]:
+    """The ends, the lowest of them all the way down."""
     low, high = inward_bounds(objective.bound.law)
-    last = (exact := descent(objective)[1][-1],)
+    last = descent(objective)[1][-1]
+    if ends[0][1] > CONVERGED:  # a valley so flat that descents stopped in it
+        ends = _ranked([*_descended(objective, np.array([end[2] for end in ends[:2]]), (last,), LONG), *ends[2:]])
+    if ends[0][1] > CONVERGED:  # a kink, where Newton's promise is not kept
+        end = settle(objective, np.array([end[2] for end in ends[:KEPT]]), low, high, last)
+        ends = _ranked([*zip(objective.value(end.theta), end.gap, end.theta, strict=True), *ends[KEPT:]])
+    return ends
+
+
+def _looked_around(objective: Objective, ends: list[End], seed: int) -> list[End]:
+    """The ends, with those of starts on grids through the lowest of them (`starts.through`): a term that has vanished
+    does not show what else it could be, and where terms have minima of their own the starts see few of their
+    combinations. Until the lowest of all, and one more, were looked through."""
+    low, high = inward_bounds(objective.bound.law)
+    last = (descent(objective)[1][-1],)
     part = objective.sketch(ROUGH_CELLS, LOOKED_AT, seed)
     seen: list[float] = []
     while len(seen) < LOOKS:
         fresh = [end for end in ends if not any(same(end[0], value, objective) for value in seen)]
-        enough = len(seen) >= least and _agreeing(objective, ends) >= AGREEING
-        if not fresh or (fresh[0] is not ends[0] and enough):
+        done = not fresh or (fresh[0] is not ends[0] and len(seen) >= ENOUGH)
+        if done or not np.isfinite(fresh[0][0]):
             break
-        origin = fresh[0]
-        seen.append(origin[0])
-        begin, index = moved(objective, origin[2], low, high, exact)
-        lows, highs = (np.repeat(bound[None], len(begin), axis=0) for bound in (low, high))
-        own = np.arange(len(begin)), index
-        lows[own] = highs[own] = begin[own]
-        kept = minimise(part, begin, lows, highs, deltas=last, tolerance=1e-4, most_steps=ASIDE, back=0).theta
-        others = np.concatenate([ends[0][2][None], _others(ends, objective)[:CROSSED]])
-        combined = crossed(objective.bound.law, origin[2], others)
-        begin = np.concatenate([begin, kept, combined])
-        near = minimise(part, begin, low, high, deltas=last, tolerance=1e-9, most_steps=NEARLY, back=0)
-        lowest = near.theta[np.argsort(near.value, kind="stable")[: 2 * KEPT]]
-        lower = min(_descended(objective, lowest, last, BRIEF), default=origin, key=_value)
-        if lower[1] > CONVERGED and lower[0] < origin[0]:
-            (lower,) = _descended(objective, lower[2][None], last, LONG)
-        if lower[0] < origin[0] and not same(lower[0], origin[0], objective):
-            ends = _ranked(lower if same(end[0], origin[0], objective) else end for end in ends)
+        seen.append(fresh[0][0])
+        grids = through(part, fresh[0][2], BATCH, seed)
+        near = minimise(part, grids, low, high, deltas=last, tolerance=1e-8, most_steps=NEARLY, back=0)
+        chosen: list[int] = []  # of several that came to one end, one
+        for i in np.argsort(near.value, kind="stable"):
+            if len(chosen) < 2 * KEPT and all(abs(near.value[i] / near.value[k] - 1) > APART for k in chosen):
+                chosen.append(int(i))
+        ends = _ranked([*ends, *_descended(objective, near.theta[chosen], last, BRIEF)])
     return ends
 
 
@@ -211,15 +207,15 @@ def improved(objective: Objective, found: Found, theta: Array, seed: int) -> Fou
     ended = float(objective.value(end.theta)[0])
     if not ended < found.value:
         return found
-    new = replace(found, theta=end.theta[0], value=ended, gap=float(end.gap[0]))
+    new = replace(found, theta=end.theta[0], value=ended, gap=float(end.gap[0]), sure=False)
     if same(ended, found.value, objective):
-        return replace(new, twins=np.concatenate([found.theta[None], found.twins]))
+        return replace(new, sure=found.sure, twins=np.concatenate([found.theta[None], found.twins]))
     again = search(objective, seed)
     best, second = (again, new) if again.value < ended else (new, again)
     tried, others = found.tried + again.tried + 1, np.concatenate([found.theta[None], found.others])
     if same(again.value, ended, objective):
         twins = np.concatenate([second.theta[None], again.twins])
-        return replace(best, tried=tried, agree=again.agree + 1, others=others, twins=twins)
+        return replace(best, tried=tried, agree=again.agree + 1, sure=True, others=others, twins=twins)
     agree, others = again.agree if best is again else 1, np.concatenate([second.theta[None], others])
     return replace(best, tried=tried, agree=agree, others=others, twins=again.twins if best is again else others[:0])
 

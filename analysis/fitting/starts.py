@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.fitting.newton import NOTHING, within
+from analysis.fitting.newton import within
 from analysis.fitting.objective import Objective
 from analysis.formulas import formula
 from analysis.formulas.formula import Array, Integers
@@ -27,7 +28,6 @@ SAMPLE = 512  # points of a quasi-random sample
 DEEPEST = 4  # batches taken from a grid
 COARSEST, FINEST = 5, 38  # values of one parameter on a grid
 PROMISING = 1024  # points of a grid, or all if fewer, that are worth a start
-FAR = 10.0  # of the objective: what it may rise, by its curvature, to where a parameter is moved
 SMALLEST = 1e-6  # of the observed loss: a linear parameter that would be zero or negative starts there
 
 
@@ -74,42 +74,36 @@ def sampled(objective: Objective, seed: int, wide: bool = False) -> Array:
     return _scored(objective, nonlinear, _sample(law, nonlinear, _points(objective), seed, wide))
 
 
-def moved(objective: Objective, theta: Array, low: Array, high: Array, delta: float) -> tuple[Array, Integers]:
-    """A minimum (P,) with one parameter elsewhere, on a bound or in its range of starts, (m, P), and which one, (m,);
-    only where that may be as good, by the curvature at the minimum, which says nothing of one outside of that range."""
-    law = objective.bound.law
-    value, _, _, majorizer = (part[0] for part in objective.derivatives(theta[None], delta))
-    size = np.sqrt(np.maximum(np.diag(majorizer), 1e-300))
-    scaled = majorizer / size[:, None] / size + 1e-12 * np.eye(len(theta))
-    spread = np.sqrt(np.maximum(np.diag(np.linalg.inv(scaled)), 0.0)) / size
-    log, nothing = objective.logarithms, NOTHING * np.sqrt(objective.scale)
-    found, fixed = [], []
-    for i, name in enumerate(law.parameters):
-        least = low[i] if np.isfinite(low[i]) or not log[i] else theta[i] + min(np.log(nothing / size[i]), 0.0)
-        span = np.array(law.starts.get(name, ()), dtype=float)
-        span = np.log(span) if log[i] else span
-        strayed = bool(span.size) and not span.min() <= theta[i] <= span.max()
-        for to in {least, high[i], *span, *([span.mean()] if span.size else [])}:
-            with np.errstate(over="ignore"):
-                away = np.expm1(to - theta[i]) if log[i] else to - theta[i]
-            near = np.isfinite(away) and 0.5 * (away / spread[i]) ** 2 <= FAR * value
-            if away != 0 and (near or (strayed and to in span)):
-                found.append(np.where(np.arange(len(theta)) == i, to, theta))
-                fixed.append(i)
-    return np.array(found).reshape(-1, len(theta)), np.array(fixed, dtype=np.int64)
-
-
-def crossed(law: Law, theta: Array, others: Array) -> Array:
-    """A minimum (P,) with the parameters of one term from each of the `others` (k, P), (m, P): where several terms are
-    weak, each has minima of its own, and the starts see few of their combinations."""
-    *terms, rest = formula.basis(law.form)[1]
-    blocks = [{*names, name} for name, names in zip(law.linear, terms, strict=True)] + [set(rest)]
-    found = []
-    for other, block in itertools.product(others, blocks):
-        new = np.where(np.isin(law.parameters, list(block)), other, theta)
-        if np.abs(new - theta).max() > 1e-3 and np.abs(new - other).max() > 1e-3:
-            found.append(new)
-    return np.array(found).reshape(-1, len(theta))
+def through(objective: Objective, theta: Array, each: int, seed: int = 0) -> Array:
+    """Starts on grids through a minimum (P,), (m, P): one over the parameters of every term and of every two terms of
+    the formula, out to their bounds, with all others as the minimum has them and the linear ones solved for. Of each
+    grid the `each` best, its local minima first. A grid of all parameters is too coarse to show what a term could be
+    that has vanished, or was caught in a minimum of its own. Rows weigh what the loss leaves of them at the minimum."""
+    law, loss = objective.bound.law, objective.loss
+    residuals = objective.residuals(objective.bound.value(theta[None]))[0]
+    size = np.nan_to_num(np.abs(residuals), nan=np.inf)
+    left = np.minimum(1.0, max(loss.corner, float(np.median(size))) / np.maximum(size, 1e-300))
+    objective = replace(objective, weights=objective.weights * loss.sides(residuals) * np.nan_to_num(left))
+    nonlinear = [name for name in law.parameters if name not in law.linear]
+    at = dict(zip(law.parameters, law.outward(theta), strict=True))
+    here = np.array([max(at[name], 1e-300) if law.on_log_scale(name) else at[name] for name in nonlinear])
+    terms = [frozenset(names) for names in formula.basis(law.form)[1] if names]
+    several = (frozenset().union(*some) for count in (1, 2) for some in itertools.combinations(terms, count))
+    found = [np.empty((0, len(theta)))]
+    for free in dict.fromkeys(several):
+        widest = max(len(free & term) for term in terms)
+        count = int(min(GRID ** (1 / len(free)), (CELLS / objective.bound.cells) ** (1 / widest), FINEST) + 1e-9)
+        chosen = np.array([name in free for name in nonlinear])
+        points: list[Array] | Array
+        if count >= COARSEST:
+            points = [
+                _to_bounds(law, name, count) if own else here[i : i + 1]
+                for i, (name, own) in enumerate(zip(nonlinear, chosen, strict=True))
+            ]
+        else:  # a sample reaches the bounds, too
+            points = np.where(chosen, _sample(law, nonlinear, _points(objective), seed, wide=True), here)
+        found.append(_scored(objective, nonlinear, points)[:each])
+    return np.concatenate(found)
 
 
 def resolved(objective: Objective, theta: Array, held: int) -> Array:
@@ -142,6 +136,12 @@ def resolved(objective: Objective, theta: Array, held: int) -> Array:
 def _axis(law: Law, name: str, count: int) -> Array:
     low, high = law.starts[name]
     return np.geomspace(low, high, count) if law.on_log_scale(name) else np.linspace(low, high, count)
+
+
+def _to_bounds(law: Law, name: str, count: int) -> Array:
+    """An axis with the bounds that there are."""
+    ends = [end for end in law.bound(name) if np.isfinite(end) and (end > 0 or not law.on_log_scale(name))]
+    return np.unique([*_axis(law, name, count - len(ends)), *ends])
 
 
 def _points(objective: Objective) -> int:

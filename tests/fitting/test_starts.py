@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import nnls
 
-from analysis.fitting.starts import _least_squares, crossed
-from analysis.laws.library import DCPT
+from analysis.fitting.fit import objective_of
+from analysis.fitting.objective import Loss
+from analysis.fitting.search import inward_bounds
+from analysis.fitting.starts import _least_squares, starts, through
+from analysis.laws.library import find
 
 
 @pytest.mark.parametrize("count", [6, 40])
@@ -25,11 +29,31 @@ def test_unknowns_are_held_at_zero_however_many_they_are(count: int) -> None:
         assert residual**2 * (1 - 1e-9) <= left[k] <= residual**2 * (1 + 1e-9 if count < 9 else 1.05)
 
 
-def test_a_minimum_takes_one_term_from_another() -> None:
-    """The terms of D-CPT are E, A N^-alpha, B r^eta D^-beta and C (r + eps)^-gamma; what is the same is no start."""
-    names = DCPT.parameters
-    theta, other = np.zeros(len(names)), np.arange(1.0, 1 + len(names))
-    found = crossed(DCPT, theta, np.stack([other, theta]))
-    taken = [{name for name, new in zip(names, one, strict=True) if new} for one in found]
-    assert taken == [{"E"}, {"A", "alpha"}, {"B", "eta", "beta"}, {"C", "eps", "gamma"}]
-    assert all(np.isin(one, [*other, 0.0]).all() for one in found)
+@pytest.mark.parametrize("law", ["dcpt", "shukor_additive:web,code,books"], ids=["on grids", "sampled"])
+def test_grids_through_a_minimum_move_one_term_or_two_and_reach_the_bounds(law: str) -> None:
+    """The other parameters stay as the minimum has them, but for the linear ones, which are solved for."""
+    objective = objective_of(find(law), falling(), Loss())
+    names, linear = objective.bound.law.parameters, objective.bound.law.linear
+    theta = next(starts(objective, 1))[0]
+    found = through(objective, theta, 4)
+    moved = {frozenset(n for n, a, b in zip(names, one, theta, strict=True) if abs(a - b) > 1e-9) for one in found}
+    terms = [{"alpha"}, {"eta", "beta"}, {"eps", "gamma"}]
+    if law != "dcpt":
+        terms = [{"alpha"}, {"beta"}, {f"{letter}_{domain}" for letter in "Cg" for domain in ("web", "code", "books")}]
+    for one in moved:
+        assert sum(bool(term & one) for term in terms) <= 2
+    for term in terms:
+        assert any(one - set(linear) and one - set(linear) <= term for one in moved)
+    low, high = inward_bounds(objective.bound.law)
+    assert ((found >= low) & (found <= high)).all()
+    everything = through(objective, theta, 20_000)
+    exponent = names.index("beta")
+    assert {0.0, 3.0} <= set(everything[:, exponent])
+
+
+def falling() -> pd.DataFrame:
+    """Losses of no law in particular, that fall with N, with D and with the first share."""
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.dirichlet([1, 1, 1], 60), columns=["web", "code", "books"])
+    table = table.assign(N=10 ** random.uniform(8, 10, 60), D=10 ** random.uniform(9, 11, 60), r=table.web)
+    return table.assign(loss=1.5 + 300 / table.N**0.3 + 900 / table.D**0.35 + 0.2 * (1 - table.web))
