@@ -41,6 +41,7 @@ def fit_of(
         converged=True,
         on_bound=(),
         unidentified=(),
+        redundant=(),
         condition=1.0,
         r2=1.0,
         r2_within_run=None,

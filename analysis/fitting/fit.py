@@ -5,7 +5,7 @@
     fit.predict({"N": 1.8e9, "D": 1e10, "r": 0.9}), fit.predict_draws(...)
 
 One engine for every law and loss: starts by variable projection (`analysis.fitting.starts`), batched Newton steps
-(`analysis.fitting.newton`), more starts until several agree (`analysis.fitting.search`), and it says if they do not.
+(`analysis.fitting.newton`), again until two searches agree (`analysis.fitting.search`), and it says if they do not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.fitting.objective import Loss, Objective, columns_of, row_weights
+from analysis.fitting.objective import Loss, Objective, columns_of, quality, requirements, row_weights
 from analysis.fitting.profile import Profile, profiled
 from analysis.fitting.resampling import (
     GUESS,
@@ -29,7 +29,7 @@ from analysis.fitting.resampling import (
     grouping_warnings,
 )
 from analysis.fitting.search import Found, Progress, search
-from analysis.fitting.standard_errors import Information, believed, intervals, quality, requirements, unidentified
+from analysis.fitting.standard_errors import Information, believed, intervals, unidentified
 from analysis.formulas.formula import Array
 from analysis.laws.law import Bound, Law, remedy_of
 from analysis.results.checks import POSITIVE, check
@@ -77,11 +77,13 @@ class Fit:
     starts: dict[str, int]
     """How many were tried, and how many agree on the minimum."""
     converged: bool
-    """Whether the gradient is zero there and enough starts agree."""
+    """Whether the gradient is zero there, and two searches agree or the first left no doubt: `search`."""
     on_bound: tuple[str, ...]
     """Parameters at an end of their range."""
     unidentified: tuple[str, ...]
     """Parameters that the data cannot tell: of those with a profile, by its width."""
+    redundant: tuple[str, ...]
+    """Of them, those that no data could tell apart, because the formula says the same thing twice."""
     condition: float
     """Of the scaled Jacobian."""
     r2: float
@@ -129,9 +131,11 @@ class Fit:
                 found.append(f"{text}, as its paper demands, holds at {share:.0%} of the rows")
         if self._negative():
             found.append(f"it predicts a {self.target} below zero inside the range of the data")
-        if self.unidentified:
-            found.append(f"the data do not identify {', '.join(self.unidentified)}")
-        elif self.condition > BLURRED:
+        if self.redundant:
+            found.append(f"no data identify {', '.join(self.redundant)}: the formula needs one less (--fix NAME=VALUE)")
+        if told := [name for name in self.unidentified if name not in self.redundant]:
+            found.append(f"the data do not identify {', '.join(told)}")
+        elif not self.redundant and self.condition > BLURRED:
             found.append(f"condition {self.condition:.1g}: the data hardly tell the parameters apart")
         if self.on_bound:
             found.append(f"on a bound, where intervals are not what they say: {', '.join(self.on_bound)}")
@@ -146,9 +150,8 @@ class Fit:
         columns = {name: self.rows[name].to_numpy(dtype=float) for name in self.law.variables}
         for name, unit in self.law.variables.items():
             if unit in POSITIVE:
-                ends = np.array(self.range[name])
                 columns = {other: np.tile(column, 2) for other, column in columns.items()}
-                columns[name] = np.repeat(ends, len(columns[name]) // 2)
+                columns[name] = np.repeat(self.range[name], len(columns[name]) // 2)
         return bool((self.predict(columns) <= 0).any())
 
     def span(self, name: str) -> str:
@@ -215,7 +218,9 @@ def fit_law(
         raise InputError(f"law {law.name}", law.formula, why, "mend its formula, its starts, or the rows")
     found, known, profiles = profiled(objective, found, grouping.clusters, LEVEL, seed)
     draws = draws_of(objective, found, table, grouping, bootstrap, seed, progress) if bootstrap else None
-    rows = None if any(table[name].dtype == object for name in law.variables) else _kept(table, law, target, grouping)
+    names = dict.fromkeys([*law.variables, target, *grouping.columns, "run", "model", "seed"])  # plots look at them
+    kept = table[[name for name in names if name in table]].reset_index(drop=True)
+    rows = None if any(table[name].dtype == object for name in law.variables) else kept
     return _report(objective, found, known, profiles, grouping, fixed, target, draws, rows)
 
 
@@ -237,12 +242,6 @@ def objective_of(
     """The objective of a law on a table that has been checked."""
     given = row_weights(table, weights)
     return Objective(Bound(law, columns_of(law, table)), table[target].to_numpy(dtype=float), loss, given)
-
-
-def _kept(table: pd.DataFrame, law: Law, target: str, grouping: Grouping) -> pd.DataFrame:
-    """The columns of the table that a fit's plots and the choice of further runs look at."""
-    names = dict.fromkeys([*law.variables, target, *grouping.columns, "run", "model", "seed"])
-    return table[[name for name in names if name in table]].reset_index(drop=True)
 
 
 def _report(
@@ -286,6 +285,7 @@ def _report(
         converged=found.converged,
         on_bound=known.on_bound,
         unidentified=unidentified(law, known, profile),
+        redundant=known.redundant,
         condition=known.condition,
         draws=draws,
         rows=rows,

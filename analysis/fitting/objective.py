@@ -9,7 +9,9 @@ Chinchilla's published exponents went wrong). Residual = log(predicted) - log(ob
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -159,6 +161,34 @@ class Objective:
             majorizer = np.matmul(gradient * np.broadcast_to(flat, residuals.shape)[:, None], turned)
             slope = np.matmul(gradient, pull[:, :, None])[:, :, 0]
         return np.where(np.isfinite(value), value, np.inf), slope, H, majorizer
+
+
+def quality(objective: Objective, predicted: Array, clusters: Integers | None) -> dict[str, Any]:
+    """R² (whole, and within runs), mean relative error, and the largest residual over their robust spread."""
+    observed, residuals = objective.observed, objective.residuals(predicted)
+    error = predicted - observed
+    spread = 1.4826 * float(np.median(np.abs(residuals)))
+    within = None
+    if clusters is not None and int(clusters.max()) + 1 < len(clusters):
+        size = np.bincount(clusters)
+        left, total = (v - (np.bincount(clusters, v) / size)[clusters] for v in (error, observed))
+        within = 1 - float((left**2).sum()) / max(float((total**2).sum()), 1e-300)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a change may be zero
+        relative = np.abs(error / observed)
+    return {
+        "r2": 1 - float((error**2).sum()) / max(float(((observed - observed.mean()) ** 2).sum()), 1e-300),
+        "r2_within_run": within,
+        "mre": float(relative.mean()),
+        "max_abs_z": float(np.abs(residuals).max() / spread) if spread > 0 else 0.0,
+    }
+
+
+def requirements(law: Law, parameters: Mapping[str, float], objective: Objective) -> dict[str, float]:
+    """Share of the rows at which each of the law's requirements holds; rows with a variable of zero are left out."""
+    columns = dict(zip(law.variables, objective.bound.data, strict=False))
+    inside = np.all([column > 0 for column in columns.values() if column.ndim == 1], axis=0)
+    columns = {name: column[inside] for name, column in columns.items()}
+    return {text: float((law.trend(parameters, columns, text) < 0).mean()) for text in law.requirements if inside.any()}
 
 
 def columns_of(law: Law, table: pd.DataFrame) -> dict[str, Array]:

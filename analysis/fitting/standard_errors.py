@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from analysis.fitting.resampling import Draws
 from analysis.fitting.search import Found, inward_bounds
 from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Law
+from analysis.laws.redundant import redundant
 
 SINGULAR = 1e-13  # of the largest eigenvalue: below it a direction leaves every prediction as it is
 DECADE = 2.3  # a parameter on a log scale whose standard error is a factor of ten is not identified
@@ -48,6 +48,7 @@ class Information:
     unit: Array
     condition: float
     unidentified: tuple[str, ...]
+    redundant: tuple[str, ...]  # of them, those that no data could tell apart: `laws.redundant`
     on_bound: tuple[str, ...]
 
     @property
@@ -83,7 +84,8 @@ def inform(objective: Objective, found: Found, clusters: Integers | None) -> Inf
             covariance, degrees = _by_run(independent, root, root.T @ jacobian, curve, errors, clusters[used])
         wider = np.nan_to_num(np.diag(covariance) / np.diag(independent), nan=1.0)
     se = np.sqrt(np.diag(covariance))
-    unidentified = _unidentified(law, se, singular, found)
+    none = redundant(objective.bound) if singular.any() else ()
+    unidentified = _unidentified(law, se, singular | np.isin(law.parameters, none), found)
     unknown = np.isin(law.parameters, unidentified)  # along a flat direction the ratio is that of two roundings
     return Information(
         covariance,
@@ -92,26 +94,28 @@ def inform(objective: Objective, found: Found, clusters: Integers | None) -> Inf
         spread / slope * np.where(unknown, np.maximum(wider, 1.0), wider),
         condition,
         unidentified,
+        none,
         _on_bound(objective, theta, predicted[0]),
     )
 
 
 def flat(law: Law, known: Information, away: Array | None = None) -> list[str]:
     """The parameters that the data say little of. One that enters linearly, and may be negative, is never flat for the
-    size of its error: that has the unit of its column. But for how far `away` (P,) it went along others' profiles."""
+    size of its error: that has the unit of its column. But for how far `away` (P,) it went along others' profiles.
+    Those that no data could tell apart are flat to their bounds without a look."""
     names = []
     for i, (name, se) in enumerate(zip(law.parameters, known.se, strict=True)):
         low, high = (0.0, 1.0) if law.on_log_scale(name) else law.starts.get(name, (-np.inf, np.inf))
         dragged = away is not None and away[i] > BEYOND * 0.5 * ENDS * se
         if name in known.unidentified or not se <= FLAT * (high - low) or dragged:
             names.append(name)
-    return names
+    return [name for name in names if name not in known.redundant]
 
 
 def unidentified(law: Law, known: Information, profile: Intervals) -> tuple[str, ...]:
     """The parameters that the data cannot tell. A profile decides where there is one: by its width, which an open end
     continues to the bound. One that may be anything from zero to some size is what its standard error says."""
-    names = []
+    names = list(known.redundant)
     for name in law.parameters:
         if name not in profile:
             continue
@@ -125,13 +129,14 @@ def unidentified(law: Law, known: Information, profile: Intervals) -> tuple[str,
             unsure = high - low > last - first or bool(np.isinf(high - low))
         if unsure:
             names.append(name)
-    return tuple(names)
+    return tuple(sorted(names, key=law.parameters.index))
 
 
 def believed(law: Law, found: Found, known: Information, profile: Intervals) -> Array:
     """Standard errors, (P,), infinite where a profile goes far beyond them: a curved valley leaves the tangent along
     which they are measured. A term that may be none has what its error says."""
     se = known.se.copy()
+    se[np.isin(law.parameters, known.redundant)] = np.inf
     for i, name in enumerate(law.parameters):
         low, high = profile.get(name, (None, None))
         ends = [law.bound(name)[k] if end is None else end for k, end in enumerate((low, high))]
@@ -164,35 +169,7 @@ def intervals(
         low, high = np.clip(low, bounds[:, 0], None), np.clip(high, None, bounds[:, 1])
     found_ends = {name: (float(a), float(b)) for name, a, b in zip(law.parameters, low, high, strict=True)}
     profiled = {name: (-np.inf if a is None else a, np.inf if b is None else b) for name, (a, b) in profile.items()}
-    return {**found_ends, **profiled}
-
-
-def quality(objective: Objective, predicted: Array, clusters: Integers | None) -> dict[str, Any]:
-    """R² (whole, and within runs), mean relative error, and the largest residual over their robust spread."""
-    observed, residuals = objective.observed, objective.residuals(predicted)
-    error = predicted - observed
-    spread = 1.4826 * float(np.median(np.abs(residuals)))
-    within = None
-    if clusters is not None and int(clusters.max()) + 1 < len(clusters):
-        size = np.bincount(clusters)
-        left, total = (v - (np.bincount(clusters, v) / size)[clusters] for v in (error, observed))
-        within = 1 - float((left**2).sum()) / max(float((total**2).sum()), 1e-300)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a change may be zero
-        relative = np.abs(error / observed)
-    return {
-        "r2": 1 - float((error**2).sum()) / max(float(((observed - observed.mean()) ** 2).sum()), 1e-300),
-        "r2_within_run": within,
-        "mre": float(relative.mean()),
-        "max_abs_z": float(np.abs(residuals).max() / spread) if spread > 0 else 0.0,
-    }
-
-
-def requirements(law: Law, parameters: Mapping[str, float], objective: Objective) -> dict[str, float]:
-    """Share of the rows at which each of the law's requirements holds; rows with a variable of zero are left out."""
-    columns = dict(zip(law.variables, objective.bound.data, strict=False))
-    inside = np.all([column > 0 for column in columns.values() if column.ndim == 1], axis=0)
-    columns = {name: column[inside] for name, column in columns.items()}
-    return {text: float((law.trend(parameters, columns, text) < 0).mean()) for text in law.requirements if inside.any()}
+    return {**found_ends, **profiled, **dict.fromkeys(known.redundant, (-np.inf, np.inf))}
 
 
 def _score(loss: Loss, residuals: Array, parameters: int) -> tuple[Array, float]:

@@ -16,7 +16,9 @@ from analysis.fitting.profile import profile
 from analysis.fitting.resampling import resamples
 from analysis.fitting.search import inward_bounds, search
 from analysis.fitting.standard_errors import inform
+from analysis.laws.law import FREE, Bound, Law
 from analysis.laws.library import DCPT, LAWS, find
+from analysis.laws.redundant import redundant
 from analysis.laws.sizes import CHINCHILLA
 from harness.core.errors import InputError
 from tests.planted import SIZES, TRUTH, design, losses, random_truth
@@ -398,3 +400,42 @@ def test_mixtures_of_three_domains_are_fitted() -> None:
     table = pd.DataFrame(np.random.default_rng(0).dirichlet([1, 1, 1], 40), columns=["docs", "python", "cpp"])
     table["loss"] = law.value(truth, table)
     assert fit_law(law, table, loss=Loss("ls")).parameters == pytest.approx(truth, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("formula", "linear", "starts", "same"),
+    [
+        ("E + A*log(D/alpha)", ("E", "A"), {"alpha": (1.0, 1e6)}, ("E", "alpha")),
+        ("E + A*B/D**beta", ("E", "A"), {"B": (1.0, 1e6), "beta": (0.05, 0.9)}, ("A", "B")),
+        ("E + A/(c*D)**beta", ("E", "A"), {"c": (0.1, 3.0), "beta": (0.05, 0.9)}, ("A", "c")),
+        ("E + A/D**(beta*gamma)", ("E", "A"), {"gamma": (0.1, 3.0), "beta": (0.05, 0.9)}, ("beta", "gamma")),
+    ],
+)
+def test_a_formula_that_says_a_thing_twice_is_told_of_at_once(
+    formula: str, linear: tuple[str, ...], starts: dict[str, tuple[float, float]], same: tuple[str, ...]
+) -> None:
+    """What no data can tell apart has no profile, but an open interval; the rest of the law is what it would be."""
+    free = {"A": FREE} if "log" in formula else {}
+    log = tuple(name for name in ("alpha", "B", "c") if name in starts)
+    law = Law("twice", formula, {"D": "tokens"}, linear=linear, starts=starts, bounds=free, log=log)
+    D = np.geomspace(1e8, 1e11, 40)
+    noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(40))
+    losses = 4 - 0.1 * np.log(D / 3e3) if "log" in formula else 1.8 + 40 / D**0.2
+    fit = fit_law(law, pd.DataFrame({"D": D, "loss": losses * noise}), group=None)
+    assert fit.converged
+    assert fit.redundant == tuple(name for name in law.parameters if name in same)
+    assert set(same) <= set(fit.unidentified)
+    assert not set(same) & set(fit.profile)
+    assert {fit.span(name) for name in same} == {"open"}
+    assert any(f"no data identify {', '.join(fit.redundant)}" in warning for warning in fit.warnings)
+    once = fit_law(law.fixed({same[1]: starts[same[1]][1]}), pd.DataFrame({"D": D, "loss": losses * noise}), group=None)
+    assert once.redundant == ()
+    assert fit.objective == pytest.approx(once.objective, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(LAWS))
+def test_no_law_of_the_library_says_a_thing_twice(name: str) -> None:
+    law, random = LAWS[name], np.random.default_rng(0)
+    decades = {unit: random.uniform(7, 10, 50) for unit in ("parameters", "tokens")}
+    columns = {v: 10 ** decades[u] if u in decades else random.uniform(0.05, 1, 50) for v, u in law.variables.items()}
+    assert redundant(Bound(law, columns)) == ()

@@ -14,9 +14,8 @@ import pytest
 from analysis.answers.isoflop import optimal
 from analysis.commands.laws import every_law
 from analysis.fitting.fit import check_rows, objective_of
-from analysis.fitting.objective import Loss
+from analysis.fitting.objective import Loss, quality
 from analysis.fitting.search import search
-from analysis.fitting.standard_errors import quality
 from analysis.laws.law import Law
 from analysis.laws.library import LAWS, find
 from analysis.results.curves import add_schedules
