@@ -31,8 +31,8 @@ def redundant(bound: Bound) -> tuple[str, ...]:
     theta = random.standard_normal((POINTS, len(law.parameters)))  # of a linear one on a log scale: a factor
     for i, name in enumerate(law.parameters):
         if name in law.starts:
-            ends = np.log(law.starts[name]) if law.on_log_scale(name) else law.starts[name]
-            theta[:, i] = random.uniform(*ends, POINTS)
+            low, high = np.log(law.starts[name]) if law.on_log_scale(name) else law.starts[name]
+            theta[:, i] = random.uniform(low, high, POINTS)
     with np.errstate(all="ignore"):
         _, gradient, _ = Bound(law, formula.columns_of(law.form, varied)).derivatives(theta)
     taking_part = np.ones(len(law.parameters), dtype=bool)
