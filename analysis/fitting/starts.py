@@ -139,8 +139,11 @@ def _axis(law: Law, name: str, count: int) -> Array:
 
 
 def _to_bounds(law: Law, name: str, count: int) -> Array:
-    """An axis with the bounds that there are."""
-    ends = [end for end in law.bound(name) if np.isfinite(end) and (end > 0 or not law.on_log_scale(name))]
+    """An axis with the bounds that there are; where a logarithm has none, with twice the range beyond it."""
+    (low, high), ends = law.starts[name], [end for end in law.bound(name) if np.isfinite(end)]
+    if law.on_log_scale(name):
+        far = [high * (high / low) ** steps for steps in (1, 2)] if law.bound(name)[1] == np.inf else []
+        ends = [end for end in ends if end > 0] + far
     return np.unique([*_axis(law, name, count - len(ends)), *ends])
 
 
