@@ -5,6 +5,7 @@ Shared by the commands. Status: 0 done, 1 some point failed, 2 wrong input (one 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -27,6 +28,7 @@ from harness.plan.cost import totals
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, compile_points
 from harness.report import plan_document, plan_lines, total_lines
+from harness.store.lease import recording
 from harness.store.store import Store
 from harness.workers.ranks import require_ranks, run_on_rank_0
 
@@ -90,18 +92,29 @@ def store_of(settings: Config) -> Store:
 
 
 def execute(
-    planned: Plan, replan: Callable[[], Plan], launching: Launch, tracker: Mapping[str, Any], store: Store
+    planned: Plan,
+    replan: Callable[[], Plan],
+    launching: Launch,
+    tracker: Mapping[str, Any],
+    store: Store,
+    recorded: Callable[[], object] = lambda: None,
 ) -> int:
-    """Launch a plan over states and a disk that are checked first. The status. `replan` looks at the store again."""
-    store.check_writable()
-    planned = _verified(planned, replan, store, launching.verify)
-    costs = totals(planned)
-    _check_space(costs["disk_bytes"], store)
-    _bring_checkpoints(planned)
-    print("\n".join(total_lines(costs)), file=sys.stderr)
-    from harness.launch import launch
+    """Launch a plan over states and a disk that are checked first. The status. `replan` looks at the store again.
 
-    outcome = launch(planned, launching, store, tracker=tracker, progress=True)
+    `recorded` is called once its runs are, or it has failed before.
+    """
+    store.check_writable()
+    with contextlib.ExitStack() as stack:
+        stack.callback(recorded)
+        stack.enter_context(recording(store.root / "leases"))
+        planned = _verified(planned, replan, store, launching.verify)
+        costs = totals(planned)
+        _check_space(costs["disk_bytes"], store)
+        _bring_checkpoints(planned)
+        print("\n".join(total_lines(costs)), file=sys.stderr)
+        from harness.launch import launch
+
+        outcome = launch(planned, launching, store, tracker=tracker, progress=True, recorded=stack.close)
     return 130 if outcome.interrupted else 1 if outcome.failures else 0
 
 

@@ -1,9 +1,10 @@
-"""`python -m harness.disk usage|gc|verify|rm`: what takes space in a store, and what may go.
+"""`python -m harness.disk usage|gc|verify|rm|relist`: what takes space in a store, and what may go.
 
 usage    what takes space: by kind, by run, and what no run needs
 gc       remove what no recorded run and no queued job needs; --keep-finals also what only leads to finished runs
 rm       remove runs, and what they alone need
 verify   read everything, set aside what is damaged
+relist   forget which files servers listed, so that the next command asks them again
 
 What is removed disappears as one, so that a kill at any moment leaves a whole store. --dry-run only says what would go.
 """
@@ -11,6 +12,7 @@ What is removed disappears as one, so that a kill at any moment leaves a whole s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import re
@@ -25,9 +27,11 @@ from harness.core.errors import InputError
 from harness.core.options import Parser, path, refuse_words
 from harness.core.units import size
 from harness.plan.recorded_runs import find_run
+from harness.store.lease import removal
 from harness.store.store import Store
 from harness.store.usage import Entry, inventory
 from harness.upkeep.needs import Needs, Wanted, wanted, with_saves
+from harness.upkeep.relisting import relist
 from harness.upkeep.shares import shares
 from harness.upkeep.unneeded import Removal, carry_out, only_of, unneeded
 from harness.upkeep.verification import verify
@@ -43,21 +47,25 @@ def main(arguments: Sequence[str]) -> int:
     store = Store(options.root)
     if not (store.root / "store.json").exists():
         raise InputError("--root", options.root, "there is no store (no store.json)", "name its folder")
-    commands = {"usage": _usage, "gc": _gc, "verify": _verify, "rm": _rm}
-    document, lines, status = commands[options.command](store, options)
+    commands = {"usage": _usage, "gc": _gc, "verify": _verify, "rm": _rm, "relist": _relist}
+    with contextlib.ExitStack() as stack:
+        if not getattr(options, "dry_run", True):
+            store.check_writable()
+            stack.enter_context(removal(store.root / "leases"))
+        document, lines, status = commands[options.command](store, options)
     print(json.dumps(document) if options.json else "\n".join(lines))
     return int(status)
 
 
 def _parser() -> Parser:
     parser = Parser(prog="python -m harness.disk", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="usage|gc|verify|rm")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="usage|gc|verify|rm|relist")
     made = {name: commands.add_parser(name, prog=f"python -m harness.disk {name}") for name in _ABOUT}
     for name, one in made.items():
         one.description = _ABOUT[name]
         one.add_argument("--root", type=path, default=Path("runs"), help="the store (default: runs)")
         one.add_argument("--json", action="store_true", help="one JSON document")
-    for one in (made["gc"], made["rm"]):
+    for one in (made["gc"], made["rm"], made["relist"]):
         one.add_argument("--dry-run", action="store_true", help="only say what would go")
     for one in (made["usage"], made["gc"], made["rm"]):
         one.add_argument("--runs", metavar="GLOB", help="runs of these names, such as 'demo-*'")
@@ -66,6 +74,7 @@ def _parser() -> Parser:
     made["rm"].add_argument("names", nargs="*", metavar="RUN", help="a run's name, folder or key")
     made["rm"].add_argument("--older", type=age, metavar="AGE", help="runs in which nothing was written since")
     made["rm"].add_argument("--keep-corpora", action="store_true", help="keep the tokens that only they read")
+    made["relist"].add_argument("urls", nargs="*", metavar="URL", help="as a corpus names its files; * for any text")
     made["verify"].add_argument("--once", action="store_true", help="skip what was whole and has not changed")
     return parser
 
@@ -75,6 +84,7 @@ _ABOUT = {
     "gc": "Remove what no recorded run and no queued job needs.",
     "verify": "Read everything that has a checksum; what is damaged is set aside and named.",
     "rm": "Remove runs and what they alone need.",
+    "relist": "Forget which files servers listed; without URL show what is known.",
 }
 
 
@@ -135,8 +145,6 @@ def _by_run(entries: Sequence[Entry], found: Wanted, glob: str | None) -> list[d
 def _gc(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
     if options.runs and not options.keep_finals:
         raise InputError("--runs", options.runs, "gc looks at all runs", "give --keep-finals, or use rm")
-    if not options.dry_run:
-        store.check_writable()
     found, entries = wanted(store), inventory(store.root)
 
     def removals(found: Wanted, entries: Sequence[Entry], older: float) -> list[Removal]:
@@ -165,8 +173,6 @@ def _gc(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
 def _rm(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
     if not options.names and options.runs is None:
         raise InputError("RUN", "none", "no run is named", "give names, or --runs GLOB")
-    if not options.dry_run:
-        store.check_writable()
     found = wanted(store)
     if found.no_answer is not None:
         raise found.no_answer
@@ -242,6 +248,13 @@ def _verify(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]
     whole = f"{len(found.damaged)} damaged" if found.damaged else "all whole"
     line = f"{found.entries} entries of {store.root}, {size(found.bytes)}: {whole}"
     return document, [line], 1 if found.damaged else 0
+
+
+# relist
+
+
+def _relist(store: Store, options: Any) -> tuple[dict[str, Any], list[str], int]:
+    return *relist(store.root, options.urls, dry=options.dry_run), 0
 
 
 # shared

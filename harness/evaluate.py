@@ -10,6 +10,7 @@ corpora that the store holds. `root`, `parent_stores`, `launch` and its keys mea
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import sys
@@ -43,6 +44,7 @@ from harness.plan.recorded_runs import (
     program_of,
 )
 from harness.store.history import Measure, Row, merge
+from harness.store.lease import recording
 from harness.store.store import Store
 
 OF_A_CORPUS = re.compile(r"corpus\.[^=]+\.[^.=]+=")  # keys of one corpus, not those that all share (corpus.sample)
@@ -82,17 +84,19 @@ def main(arguments: Sequence[str]) -> int:
         )
     (composed,) = collect([f"{key}={value}" for key, value in {"launch": "local", **given}.items()])
     launching, store = read_launch(composed.config), store_of(composed.config)
-    points = [_asking(find_run(store, name), own, own_keys, store, folder) for name in dict.fromkeys(names)]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(recording(store.root / "leases"))
+        points = [_asking(find_run(store, name), own, own_keys, store, folder) for name in dict.fromkeys(names)]
 
-    def replan() -> Plan:
-        planned = plan_over(points, store)
-        if planned.to_train:
-            unfinished = ", ".join(points[i].run.name for i in planned.to_train[0].runs)
-            raise InputError("run", unfinished, "its final state is not stored, or was damaged", "finish it first")
-        return planned
+        def replan() -> Plan:
+            planned = plan_over(points, store)
+            if planned.to_train:
+                unfinished = ", ".join(points[i].run.name for i in planned.to_train[0].runs)
+                raise InputError("run", unfinished, "its final state is not stored, or was damaged", "finish it first")
+            return planned
 
-    planned = replan()
-    status = execute(planned, replan, launching, {"kind": "off"}, store)
+        planned = replan()
+        status = execute(planned, replan, launching, {"kind": "off"}, store, recorded=stack.close)
     asked, left = _rows(planned), _rows(plan_over(points, store))
     missing = "" if not left else f"; {left} are still to be measured"
     print(f"{asked - left} measurements of stored states added, 0 tokens trained{missing}", file=sys.stderr)

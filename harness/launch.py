@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.config.launching import Cluster, Launch
@@ -31,8 +31,19 @@ from harness.workers.session import Session, Stop, print_outcome
 from harness.workers.tracker import Tracker
 
 
-def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, Any], progress: bool) -> Outcome:
-    """Do all that is left of a plan. Raises InputError for wrong settings and texts too short, before any training."""
+def launch(
+    plan: Plan,
+    settings: Launch,
+    store: Store,
+    *,
+    tracker: Mapping[str, Any],
+    progress: bool,
+    recorded: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Do all that is left of a plan. Raises InputError for wrong settings and texts too short, before any training.
+
+    `recorded` is called once its runs are, and before any of them is trained.
+    """
     setup = worker.Setup(
         store.root,
         store.parents,
@@ -46,6 +57,7 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
     places = [] if settings.cluster else pool.places(settings, plan, jobs.width)
     if not jobs.all:
         write_documents(plan, store)
+        recorded()
         _warn(plan, store)
         _require_states(plan, jobs, store, outcome)
         print_outcome(outcome)
@@ -53,12 +65,13 @@ def launch(plan: Plan, settings: Launch, store: Store, *, tracker: Mapping[str, 
     for warning in only_measured(plan, store.root):
         print(f"warning: {warning}", file=sys.stderr)
     if settings.cluster:
-        return _slurm(plan, jobs, setup, settings.cluster, store, tracker, progress)
+        return _slurm(plan, jobs, setup, settings.cluster, store, tracker, progress, recorded)
     workers = [pool.start(index, setup, place) for index, place in enumerate(places)]
     try:
         build_corpora(needed_corpora(plan, jobs), store.root, progress=progress)  # the workers import torch meanwhile
         _warn(plan, store)
         write_documents(plan, store)
+        recorded()
         with (
             Stop() as stop,
             Display(sum(job.tokens for job in jobs.all), progress) as display,
@@ -90,6 +103,7 @@ def _slurm(
     store: Store,
     tracker: Mapping[str, Any],
     progress: bool,
+    recorded: Callable[[], None],
 ) -> Outcome:
     """Submit what is left as jobs of a cluster; with `launch.wait` stay beside them."""
     from harness.slurm.ingest_jobs import fetch_corpora, ingest_resources, left_to_jobs, submit_corpora
@@ -110,6 +124,7 @@ def _slurm(
     fetch_corpora(left, cluster, store.root)
     _warn(plan, store)
     write_documents(plan, store)
+    recorded()
     with Stop() as stop:  # a Ctrl-C is heard before the first is submitted, and once all are
         outcome = Outcome(interrupted=True)
         with contextlib.suppress(KeyboardInterrupt):

@@ -16,19 +16,23 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import shutil
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from harness.core.errors import CorruptError
-from harness.core.files import is_dead, machine, started, temporary_name
+from harness.core.files import is_dead, listing, machine, started, temporary_name
 from harness.core.regular import content
 
 HEARTBEAT_SECONDS = 10.0
+RECORDING, REMOVAL = "recording-", "removal"  # names of leases that are of no state
+_LOOK_SECONDS = 0.2
 STALE_SECONDS = 90.0  # nine missed touches: a stalled file server or a busy machine does not cost a lease
 
 
@@ -95,6 +99,47 @@ def acquire(folder: Path, address: str) -> Lease | None:
             _take_away(path, judged)
             descriptor = _create(path)
     return None if descriptor is None else Lease(path, descriptor)
+
+
+@contextlib.contextmanager
+def recording(folder: Path) -> Iterator[None]:
+    """While what runs need is being made and they are not recorded yet: nobody removes it meanwhile.
+
+    A removal that is under way is waited for. Of the two each writes its own lease before it looks for the other's.
+    """
+    if not folder.is_dir():  # no store yet: there is nothing to remove
+        yield
+        return
+    lease = acquire(folder, f"{RECORDING}{secrets.token_hex(6)}")
+    assert lease is not None, "a new name"
+    with lease:
+        told = False
+        while who := owner(folder, REMOVAL):
+            if not told:
+                print(f"{_named(who)} removes from this store: waiting for that to end", file=sys.stderr)
+            told = True
+            time.sleep(_LOOK_SECONDS)
+        yield
+
+
+@contextlib.contextmanager
+def removal(folder: Path) -> Iterator[None]:
+    """While something is removed from a store: one at a time, and whoever is about to record runs waits."""
+    folder.mkdir(exist_ok=True)
+    while (lease := acquire(folder, REMOVAL)) is None:
+        time.sleep(_LOOK_SECONDS)
+    with lease:
+        yield
+
+
+def recorders(folder: Path) -> list[str]:
+    """Who is in `recording`, for a person."""
+    names = [name.removesuffix(".json") for name in listing(folder) if name.startswith(RECORDING)]
+    return [_named(who) for name in sorted(names) if (who := owner(folder, name))]
+
+
+def _named(who: Mapping[str, Any]) -> str:
+    return f"{who.get('host')} (process {who.get('pid')})"
 
 
 def owner(folder: Path, address: str) -> dict[str, Any] | None:

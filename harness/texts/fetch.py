@@ -28,6 +28,7 @@ from harness.texts.listings import current
 
 ATTEMPTS = 6  # without a byte in between; they wait 1, 2, 4, 8 and 16 s
 _CHUNK = 1 << 23
+_RELIST = "have its URL listed anew (`python -m harness.disk relist`), then run the command again"
 _CLOSED = "check the name, and whether it is open to you (HF_TOKEN, for a hub)"
 _FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
@@ -63,9 +64,7 @@ def fetch(
             if _may_change(file) and current(field, file).version != file.version:
                 part.unlink()
                 why = "has changed since it was listed"
-                raise InputError(
-                    field, file.name, why, "remove its listing, <root>/listings, and run the command again"
-                )
+                raise InputError(field, file.name, why, _RELIST)
             files.flush(part)
             part.rename(final)
             files.flush(folder)
@@ -121,9 +120,7 @@ def _check(file: ListedFile, part: Path, field: str) -> None:
         return
     part.unlink()
     why = "is not what was listed: another size or checksum arrived"
-    raise InputError(
-        field, file.name, why, "run the command again; if it stays so, remove its listing: <root>/listings"
-    )
+    raise InputError(field, file.name, why, f"run the command again; if it stays so, {_RELIST}")
 
 
 def _git_blob(path: Path) -> str:

@@ -25,8 +25,9 @@ from harness.plan.task import Task
 from harness.program.program import Checkpoint, Program
 from harness.slurm.submissions import read_work, submitted
 from harness.store import children
-from harness.store.lease import owner
+from harness.store.lease import RECORDING, REMOVAL, owner, recorders
 from harness.store.store import Store
+from harness.texts.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -183,15 +184,18 @@ def _add_queued(store: Store, found: Wanted) -> None:
                 found.unread.append(f"{folder / 'submission.json'}: not what a submission is ({error!r})")
     for folder, index in sorted(queued):
         found.jobs.add(folder.name)
+        name = f"job {index} of {folder.name}"
         try:
-            tasks = [read_back(Task, task) for task in read_work(folder, index)["tasks"]]
+            work = read_work(folder, index)
+            if "tasks" in work:
+                needs = [_needs_of_task(read_back(Task, task), name) for task in work["tasks"]]
+            else:
+                needs = [_needs_of_ingest(work, name)]
         except (OSError, KeyError, TypeError, ValueError) as error:
             state = "is" if found.queue_known else "may be"
-            found.unread.append(
-                f"job {index} of {folder.name} {state} queued, and what it needs is not known ({error!r})"
-            )
+            found.unread.append(f"{name} {state} queued, and what it needs is not known ({error!r})")
             continue
-        found.queued += [_needs_of_task(task, f"job {index} of {folder.name}") for task in tasks]
+        found.queued += needs
 
 
 def _needs_of_task(task: Task, name: str) -> Needs:
@@ -202,6 +206,12 @@ def _needs_of_task(task: Task, name: str) -> Needs:
     drawn = task.program.corpora
     content = root.content if isinstance(root, Checkpoint) else None
     return Needs(name, None, states | ends, ends, drawn | frozenset(task.recipes), content, trained_on=drawn)
+
+
+def _needs_of_ingest(work: Mapping[str, Any], name: str) -> Needs:
+    """Of a job that makes a corpus or a part of one: until that is there, everything that it may be made of."""
+    recipe = read_back(Recipe, work["needed"]["recipe"] if "needed" in work else work["recipe"])
+    return Needs(name, None, frozenset(), frozenset(), frozenset({recipe.key}))
 
 
 def _add_children(store: Store, found: Wanted) -> None:
@@ -231,10 +241,14 @@ def _add_children(store: Store, found: Wanted) -> None:
 
 def _add_at_work(store: Store, found: Wanted) -> None:
     """Whoever holds a lease on what no run names is making something that nothing here tells of."""
+    leases = store.root / "leases"
+    found.stops += [f"{who} makes what runs need that are not recorded yet" for who in recorders(leases)]
     known = {address for needs in found.all for address in needs.states}
-    for name in sorted(files.listing(store.root / "leases")):
+    for name in sorted(files.listing(leases)):
         address = name.removesuffix(".json")
-        if name.endswith(".json") and address not in known and (who := owner(store.root / "leases", address)):
+        if address == REMOVAL or address.startswith(RECORDING):
+            continue
+        if name.endswith(".json") and address not in known and (who := owner(leases, address)):
             found.stops.append(
                 f"{who.get('host')} (process {who.get('pid')}) is at work on {address[:12]}, which no run names"
             )

@@ -8,28 +8,38 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec  # type: ignore[import-untyped]
 import pytest
 
+from harness import __main__ as run
+from harness import evaluate
 from harness.core import files
 from harness.core.errors import InputError
 from harness.core.plain import plain
+from harness.corpora import tokenizer
 from harness.disk import main
 from harness.plan.jobs import Jobs
 from harness.plan.plan import Plan
 from harness.plan.recorded_runs import find_run
 from harness.plan.run_file import write_documents
 from harness.slurm import submissions
-from harness.store.lease import acquire
+from harness.store.lease import acquire, recorders, recording, removal
 from harness.store.store import Store
 from harness.store.usage import inventory
+from harness.texts.listed import FilesSource, Part
+from harness.texts.listings import kept, local_listing, resolve
+from harness.texts.recipe import CORPUS_CODE, Recipe, given_tokenizer
 from harness.upkeep import unneeded as upkeep
+from harness.workers.needed_corpora import Needed
+from harness.workers.session import Session
 from tests.launched import launched
-from tests.tiny import end_of, files_of, planned, train
+from tests.tiny import command, end_of, files_of, planned, train
 
 RUNS = ("name=replayed replay=0.25", "name=infinite schedule=infinite_cosine")
 processes = multiprocessing.get_context("fork")
@@ -43,7 +53,8 @@ def grown(texts: Path, undisturbed: Store, tmp_path_factory: pytest.TempPathFact
     plan = planned(texts, Store(root), *RUNS)
     assert not plan.to_train
     write_documents(plan, Store(root))
-    return root
+    with removal(root / "leases"):  # a store in which something was trained has had leases
+        return root
 
 
 @pytest.fixture
@@ -311,6 +322,120 @@ def test_a_run_with_a_job_in_the_queue_is_not_removed(
     with pytest.raises(InputError, match=r"^run=queued: job 0 of 0123456789ab is queued to make it; do=cancel first"):
         main(["rm", "queued", f"root={root}"])
     called(capsys, root, "rm", "replayed")
+
+
+def recipe_of(texts: Path, tmp_path: Path) -> Recipe:
+    """A corpus of listed files that is not built."""
+    tokenizer.train(["a text"], 280).save(str(tmp_path / "tokenizer.json"))
+    source = FilesSource(local_listing("corpus.x.files", [str(texts / "upstream")]), (Part("all"),))
+    return Recipe("x", source, given_tokenizer(tmp_path / "tokenizer.json"), 0.1, CORPUS_CODE)
+
+
+@pytest.mark.parametrize("which", ["part", "whole"])
+@pytest.mark.parametrize("asked", ["queued", "ended"])
+def test_a_queued_job_that_makes_a_corpus_keeps_its_parts_and_stops_nothing_else(
+    root: Path,
+    texts: Path,
+    tmp_path: Path,
+    which: str,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What it may be made of stays: units, listings, files that were fetched. Once it has ended they go, and so does
+    its submission."""
+    recipe, token = recipe_of(texts, tmp_path), "0123456789ab"
+    (root / "jobs" / token).mkdir(parents=True)
+    work = {"recipe": plain(recipe)} if which == "part" else {"needed": plain(Needed(recipe, (), ()))}
+    (root / "jobs" / token / "work-0.json").write_text(json.dumps(work))
+    submissions.record(root / "jobs" / token, [[f"corpus {recipe.key}"]], "77")
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(submissions, "_queue", lambda _: {(token, 0): ("77", "PENDING" if asked == "queued" else "")})
+    parts = {(kind, "0" * 32) for kind in ("shards", "fetched", "listings")}
+    for kind, name in parts:
+        (root / kind).mkdir()
+        (root / kind / name).write_text("{}")
+    forget(root, "infinite")
+    removed = gone(called(capsys, root, "gc", "--older", "0d"))
+    assert {kind for kind, _ in removed} >= {"states"}
+    own = {*parts, ("jobs", token)}
+    assert removed & own == (set() if asked == "queued" else own - {("listings", "0" * 32)})
+
+
+def test_what_is_about_to_be_recorded_stays_and_a_removal_is_waited_for(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget(root, "infinite")
+    forget(root, "replayed")
+    with recording(root / "leases"):  # as a command holds it whose corpora are built, and whose runs are not recorded
+        document = called(capsys, root, "gc", "--older", "0d")
+        assert not {kind for kind, _ in gone(document)} & set(upkeep.OF_RUNS)
+        assert "makes what runs need that are not recorded yet" in document["warnings"][0]
+    entered = threading.Event()
+
+    def record() -> None:
+        with recording(root / "leases"):
+            entered.set()
+
+    with removal(root / "leases"):
+        thread = threading.Thread(target=record)
+        thread.start()
+        assert not entered.wait(0.5)
+    assert entered.wait(10)
+    thread.join()
+    assert tuple(
+        sorted({kind for kind, _ in gone(called(capsys, root, "gc", "--older", "0d"))} & {"corpora", "states"})
+    ) == ("corpora", "states")
+
+
+@pytest.mark.parametrize("kind", ["local", "evaluate"])
+def test_a_command_holds_what_it_made_until_its_runs_are_recorded(
+    texts: Path, root: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever clears up at the very moment between the two removes nothing of it."""
+    seen: list[dict[str, Any]] = []
+    held_in_training: list[str] = []
+
+    def record(*arguments: Any) -> None:
+        seen.append(called(capsys, root, "gc", "--older", "0d"))
+        write_documents(*arguments)
+
+    def session(*arguments: Any) -> Session:
+        held_in_training.extend(recorders(root / "leases"))
+        return Session(*arguments)
+
+    monkeypatch.setattr("harness.launch.write_documents", record)
+    monkeypatch.setattr("harness.launch.Session", session)
+    if kind == "evaluate":
+        arguments = ["replayed", f"sets=other={texts / 'downstream'}", "windows=3", f"root={root}", "launch=inline"]
+        assert evaluate.main(arguments) == 0
+    else:
+        knobs = command(texts, "name=new base.seed=5").split()
+        assert run.main([*knobs, f"root={root}", "launch=inline"]) == 0
+    (found,) = seen
+    assert not {name for name, _ in gone(found)} & set(upkeep.OF_RUNS)
+    assert "not recorded yet" in found["warnings"][0]
+    assert held_in_training == []
+
+
+def test_files_are_listed_anew_where_one_asks_for_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pile, other = "memory://relisted/pile/*.jsonl", "memory://relisted/other/*.jsonl"
+    memory = fsspec.filesystem("memory")
+    for name in ("pile/0.jsonl", "other/0.jsonl"):
+        memory.pipe(f"/relisted/{name}", b"{}")
+    for url in (pile, other):
+        resolve("corpus.x.files", [url], root)
+    memory.pipe("/relisted/pile/1.jsonl", b"{}")
+    shown = called(capsys, root, "relist")
+    assert [(one["files"], one["count"]) for one in shown["listings"]] == [([other], 1), ([pile], 1)]
+    with pytest.raises(InputError, match=r"^URL=memory://nobody/\*: no listing of such files is kept"):
+        main(["relist", pile, "memory://nobody/*", f"root={root}"])
+    called(capsys, root, "relist", pile, "--dry-run")
+    assert kept([pile], [root]) is not None
+    assert called(capsys, root, "relist", pile)["forgotten"]
+    assert kept([pile], [root]) is None
+    assert kept([other], [root]) is not None
+    assert len(resolve("corpus.x.files", [pile], root).files) == 2
 
 
 def test_stores_that_read_this_one_are_asked(
