@@ -279,7 +279,8 @@ def _surface_line(name: str, one: dict[str, Any]) -> str:
     common = (
         f", {one['common']:.0%} of its variance common to runs of one seed" if one["measured_noise"] else ", assumed"
     )
-    return f"{name}: {one['kind']}{error}; {noise}{common}"
+    windows = f"; the choice of windows leaves {one['sampling']:.4f} in doubt" if one["sampling"] else ""
+    return f"{name}: {one['kind']}{error}; {noise}{common}{windows}"
 
 
 def _range(ends: Any) -> str:

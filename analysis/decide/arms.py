@@ -49,6 +49,9 @@ class Grid:
     """Arms of which some run failed or diverged."""
     base: dict[str, float]
     """Loss of the base by corpus, the mean over bases."""
+    sampling: dict[str, float]
+    """Standard error of F (downstream: of A) that the choice of windows leaves: common to all arms, so that
+    it counts against a limit and not between arms. 0 where it is not known."""
     base_spread: dict[str, float] | None
     """Their sd where several bases are averaged."""
     runs: list[list[str]]
@@ -80,6 +83,8 @@ def arms_of(ends: pd.DataFrame, knobs: Sequence[str] | None = None, bases: str =
     Raises InputError for runs of several models, corpora, lengths or bases, and for a setting that varies and is no
     knob.
     """
+    if ends.empty:
+        raise InputError("runs", "none", "nothing is recorded", "train some runs, or name their store: --root")
     notes = []
     without = ends.base_address.isna() if "base_address" in ends else pd.Series(False, index=ends.index)
     if without.any():
@@ -136,11 +141,17 @@ def arms_of(ends: pd.DataFrame, knobs: Sequence[str] | None = None, bases: str =
         adaptation=-table(changes[downstream]),
         failed=np.bincount(row[failed.to_numpy()], minlength=len(distinct)) > 0,
         base=base,
+        sampling={name: _sampling(ends, name) for name in changes},
         base_spread={name: float(of_bases[f"base {name}"].std()) for name in changes} if several else None,
         runs=[[str(name) for name in names[(row == k) & ~failed.to_numpy()]] for k in range(len(distinct))],
         common={str(name): ends[name].iloc[0] for name in ends if ends[name].nunique(dropna=False) == 1},
         notes=tuple(notes),
     )
+
+
+def _sampling(ends: pd.DataFrame, corpus: str) -> float:
+    known = ends[f"sampling {corpus}"].dropna() if f"sampling {corpus}" in ends else pd.Series(dtype=float)
+    return float(known.mean()) if len(known) else 0.0
 
 
 def _corpora(ends: pd.DataFrame, upstream: str, downstream: str) -> list[str]:

@@ -113,8 +113,11 @@ def model_of(grid: Grid) -> Model | None:
     if not good.any():
         return None
     settings = grid.settings[good].reset_index(drop=True)
-    forecasts = {name: forecast_of(values[good], settings, grid.numeric) for name, values in grid.forgetting.items()}
-    adaptation = forecast_of(grid.adaptation[good], settings, grid.numeric)
+    forecasts = {
+        name: forecast_of(values[good], settings, grid.numeric, grid.sampling[name])
+        for name, values in grid.forgetting.items()
+    }
+    adaptation = forecast_of(grid.adaptation[good], settings, grid.numeric, grid.sampling[grid.downstream])
     return Model(grid, settings, Coding.of(settings, grid.numeric), forecasts, adaptation)
 
 

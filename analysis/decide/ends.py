@@ -7,7 +7,8 @@ Above `analysis.results`, below `analysis.decide.arms`.
 
 Columns: those of SETTINGS that are known, `run`, `status` (done, failed, ...), `last_alone` (whether its final losses
 are those of the last position on windows enough, not means of the last few), and of every corpus `final CORPUS` and
-`base CORPUS`, losses in nats per token, NaN where there are none.
+`base CORPUS`, losses in nats per token, NaN where there are none. Of a store, and of some runs whose windows were kept,
+`sampling CORPUS` is the standard error of the change from base to end, had other windows of the corpus been drawn.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import pandas as pd
 
 from analysis.results.runs import RunRecord, read_runs, summary
 from analysis.results.tables import ends_of, read
+from analysis.results.windows import WindowReader, forgetting
 from harness.core.errors import InputError
+from harness.store.store import Store
 
 SETTINGS = (
     "model",
@@ -46,12 +49,21 @@ SETTINGS = (
     "base_seed",
 )
 USUAL: dict[str, Any] = {"windows": 0, "start": "pretrain"}  # of a table that does not say
+SAMPLED = 12  # runs whose windows are read: the error is nearly the same in all
 NEEDED = ("run", "corpus", "upstream", "downstream", "D", "loss")  # of a table
 
 
 def ends_of_store(root: Path, sweep: Sequence[str] | None = None, **reading: Any) -> pd.DataFrame:
     """The runs of a store, or the members of sweeps; `reading` as of `read_runs`. Raises InputError."""
-    return pd.DataFrame([_end(run) for run in read_runs(root, sweep, **reading)])
+    runs = read_runs(root, sweep, **reading)
+    ends = pd.DataFrame([_end(run) for run in runs])
+    done = [number for number, run in enumerate(runs) if run.status == "done" and run.document["base_position"]]
+    windows = WindowReader(Store(root, reading.get("parents", ())))
+    for number in done[:: -(-len(done) // SAMPLED) or 1]:
+        for corpus in runs[number].ends:
+            if (kept := windows.of(runs[number], corpus)) is not None:
+                ends.loc[number, f"sampling {corpus}"] = forgetting(kept).se
+    return ends
 
 
 def _end(run: RunRecord) -> dict[str, Any]:

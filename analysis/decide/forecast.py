@@ -82,6 +82,8 @@ class Forecast:
     """Nested mean absolute error of leaving out an arm, in nats; NaN without a surface."""
     refused: str
     """Why there is no surface; else empty."""
+    sampling: float
+    """Standard error that all means share, in nats: that of the windows they were measured on."""
     widened: float
     """Factor on the sd of means: how far arms that are left out fall outside of what is said of them."""
 
@@ -96,7 +98,7 @@ class Forecast:
         coded = _plain(self.surface).numbers(points)
         run_freedom = np.maximum(self.noise.freedom(coded), 1.0)
         freedom = run_freedom if self.refused else np.minimum(run_freedom, self.surface.freedom)
-        return Outlook(mean, self.widened * sd, freedom, self.noise.sd(coded), run_freedom)
+        return Outlook(mean, np.hypot(self.widened * sd, self.sampling), freedom, self.noise.sd(coded), run_freedom)
 
     def difference_sd(self, points: pd.DataFrame, one: pd.DataFrame) -> Array:
         """With which the means at `points` less that at `one` are known (n,)."""
@@ -112,7 +114,7 @@ class Forecast:
         return np.asarray(self.surface.means - self.surface.left_out[0])
 
 
-def forecast_of(values: Array, settings: pd.DataFrame, numeric: tuple[str, ...]) -> Forecast:
+def forecast_of(values: Array, settings: pd.DataFrame, numeric: tuple[str, ...], sampling: float = 0.0) -> Forecast:
     """From the runs of arms (arms, seeds), NaN where there is none; every arm has one at least."""
     present = np.isfinite(values)
     means = np.nanmean(values, axis=1)
@@ -128,11 +130,11 @@ def forecast_of(values: Array, settings: pd.DataFrame, numeric: tuple[str, ...])
     if surface is None or refused:
         own = Form("constant", smooth=False, offset=1.0)
         apart = Surface(own, coding, settings, means, covariance, np.array([APART]), (0,))
-        return Forecast(apart, noise, float("nan"), refused, widened=1.0)
+        return Forecast(apart, noise, float("nan"), refused, sampling, widened=1.0)
     errors, sds = surface.left_out
     told = np.isfinite(errors)
     widened = float(np.sqrt(np.mean((errors[told] / sds[told]) ** 2))) if told.any() else 1.0
-    return Forecast(surface, noise, error, "", max(widened, 1.0))
+    return Forecast(surface, noise, error, "", sampling, max(widened, 1.0))
 
 
 def missed(surface: Surface, noise: Noise, present: Array) -> str:

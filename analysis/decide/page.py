@@ -77,7 +77,7 @@ def _own_kept(model: Model, question: Question) -> Array:
         outlook = forecast.at(model.settings)
         own = Outlook(
             forecast.surface.means,
-            np.sqrt(np.diag(forecast.surface.noise)),
+            np.sqrt(np.diag(forecast.surface.noise) + forecast.sampling**2),
             outlook.run_freedom,
             outlook.run_sd,
             outlook.run_freedom,
@@ -159,6 +159,7 @@ def _surface(model: Model, name: str) -> dict[str, Any]:
         "error": _finite(forecast.error),
         "refused": forecast.refused or None,
         "run_sd": [float(noise.min()), float(noise.max())],
+        "sampling": forecast.sampling,
         "common": forecast.noise.common,
         "measured_noise": forecast.noise.measured,
     }

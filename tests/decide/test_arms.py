@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from analysis.decide.arms import arms_of
-from analysis.decide.ends import ends_of_table
+from analysis.decide.ends import ends_of_store, ends_of_table
+from analysis.results.windows import Ends, WindowReader, Windows, forgetting
 from harness.core.errors import InputError
 from tests.decide.planted import Truth, product
 from tests.repository import REPOSITORY
+from tests.synthetic_store import points_of, write
 
 DEMO = REPOSITORY / "paper_figures" / "data" / "demo.csv"
 
@@ -118,6 +120,25 @@ def test_the_committed_table_says_what_is_to_be_added() -> None:
         arms_of(ends[ends.start == "pretrain"])
     with pytest.raises(InputError, match=r"add --where .seed == 0., or average them: --bases average"):
         arms_of(ends[ends.downstream == "python"])
+
+
+def test_the_error_of_the_windows_is_read_from_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = points_of(["scalable_replay"], ["base.seed=0"])
+    write(tmp_path, points, lambda _, corpus, D, end: 3.0 + (corpus == "docs") * D / max(end, 1))
+    random = np.random.default_rng(0)
+    count = np.full(50, 100)
+    start, end = (Windows("h", np.arange(50), random.normal(300, 20, 50), count, 4 * count) for _ in range(2))
+    kept = Ends(end, start)
+    monkeypatch.setattr(WindowReader, "of", lambda *_: kept)
+    grid = arms_of(ends_of_store(tmp_path))
+    assert grid.sampling == pytest.approx(dict.fromkeys(("docs", "python"), forgetting(kept).se))
+    monkeypatch.setattr(WindowReader, "of", lambda *_: None)
+    assert set(arms_of(ends_of_store(tmp_path)).sampling.values()) == {0.0}
+
+
+def test_an_empty_store_says_so() -> None:
+    with pytest.raises(InputError, match="nothing is recorded"):
+        arms_of(pd.DataFrame())
 
 
 def test_a_table_without_a_needed_column_is_refused(tmp_path: Path) -> None:

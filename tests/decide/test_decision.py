@@ -205,6 +205,18 @@ def test_a_single_setting_answers_for_itself() -> None:
     assert told["recommended"]["p_kept"] > 0.9
 
 
+def test_the_choice_of_windows_counts_against_a_limit_and_not_between_arms() -> None:
+    random = np.random.default_rng(17)
+    truth = Truth.drawn(random)
+    ends = truth.ends(GRID, 3, random)
+    plain, sampled = decided(ends, 0.1), decided(ends.assign(**{"sampling docs": 0.03}), 0.1)
+    assert sampled.points.forgetting["docs"].sd.min() >= 0.03
+    assert sampled.model.forgetting["docs"].difference_sd(GRID, GRID.iloc[[7]]) == pytest.approx(
+        plain.model.forgetting["docs"].difference_sd(GRID, GRID.iloc[[7]])
+    )
+    assert sampled.points.score[sampled.at] <= plain.points.score[plain.at]
+
+
 def test_of_equal_settings_the_surest_is_taken() -> None:
     random = np.random.default_rng(11)
     truth = replace(Truth.drawn(random), price=0.0, best=0.0, quiet=0.005, louder=0.0)
