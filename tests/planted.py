@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.laws.library import DCPT
+from analysis.laws.continual import DCPT
 
 SIZES = (5e8, 1.8e9, 4e9)
 SHARES = (0.0, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1.0)  # the paper's nine

@@ -19,9 +19,11 @@ from analysis.fitting.fit import LEVEL, Fit
 from analysis.formulas.formula import Array
 from analysis.results.checks import PERPLEXITY
 from harness.core.errors import InputError
+from harness.core.units import percent
 
 FARTHEST = 4.0  # how far outside of the data, as a factor, a law is believed, and a run proposed
 MOST_WITHOUT = 0.5  # of the draws may have no answer
+CLOSE = 1.1  # up to this factor outside, it is told in percent
 SPREAD = 100.0  # an interval of an amount over more than this factor names none
 # Of what is asked about: least, most, and why. A law's data end long before; what lies outside of these is a slip.
 LIMITS = {
@@ -30,6 +32,7 @@ LIMITS = {
     "flops": (6e7, 6e32, "no training run has so {} FLOPs (6 N D)", "FLOPs, such as 1e21"),
 }
 ALSO = {"tokens": "D", "domain_tokens": "D", "most-tokens": "D", "budget": "flops"}  # limited as
+WITHOUT = ("infeasible", "contradicted")  # an answer
 SUPPORTED, EXTRAPOLATED, UNSUPPORTED, NONE = "supported", "extrapolated", "not supported", "no answer"
 
 
@@ -77,7 +80,7 @@ class Answer:
     """At LEVEL, over the draws that have an answer; None without draws, and where the estimate has no answer."""
     status: str
     """interior, on_bound (at an end of what can be chosen), on_limit (a tolerance or a cap keeps it from the optimum),
-    infeasible."""
+    infeasible, contradicted (the measured runs say otherwise: there is no answer)."""
     loss: dict[str, float]
     """Predicted there, by corpus."""
     limit: float | None
@@ -93,7 +96,7 @@ class Answer:
 
     def verdict(self, within: float = FARTHEST) -> Verdict:
         """Whether the data support it. `within`: the factor up to which an answer outside of the data is believed."""
-        if self.status == "infeasible":
+        if self.status in WITHOUT:
             return Verdict(NONE, self.doubts or ("nothing satisfies the limit",))
         return verdict_of(self.doubts, self.extrapolated, within)
 
@@ -126,21 +129,26 @@ def answer_of(
     limit: float | None = None,
     paired: bool | None = None,
     doubts: Sequence[str] = (),
+    against: Sequence[str] = (),
 ) -> Answer:
     """The Answer from `values` (K,), of the estimate and then of the draws, and from losses (K, 1) at the former.
 
     `fits`: what it rests on, by role. `choice`: lowest and highest of the values that are shares. `doubts`: those that
-    the question itself has; more are found here.
+    the question itself has; more are found here. `against`: what the measured runs say otherwise (`answers.measured`):
+    then there is no answer, whatever the laws say.
     """
+    if against and status != "infeasible":
+        status, doubts = "contradicted", against
+        values, loss = ({name: np.full_like(column, np.nan) for name, column in one.items()} for one in (values, loss))
     drawn = np.stack([column[1:] for column in values.values()])
     lacking = np.isnan(drawn).any(axis=0)
     without = float(lacking.mean()) if lacking.size else None
     interval = None
-    if not lacking.all() and status != "infeasible":
+    if not lacking.all() and status not in WITHOUT:
         low, high = band(drawn[:, ~lacking].T)
         interval = {name: (float(a), float(b)) for name, a, b in zip(values, low, high, strict=True)}
     found = [*doubts]
-    if status != "infeasible":
+    if status not in WITHOUT:
         found += doubts_of(fits)
         found += [f"the laws have no {name} loss there" for name, at in loss.items() if not np.isfinite(at[0, 0])]
         if without is not None and without > MOST_WITHOUT:
@@ -162,12 +170,15 @@ def answer_of(
 
 def verdict_of(doubts: Sequence[str], extrapolated: Mapping[str, float], within: float) -> Verdict:
     """The verdict on an answer with these `doubts`, that lies outside of the data by these factors."""
-    outside = tuple(
-        f"{name} lies outside the fitted range by a factor of {factor:.3g}" for name, factor in extrapolated.items()
-    )
+    outside = tuple(f"{name} lies outside the fitted range by {_far(factor)}" for name, factor in extrapolated.items())
     if doubts or not all(factor <= within for factor in extrapolated.values()):
         return Verdict(UNSUPPORTED, (*doubts, *outside))
     return Verdict(EXTRAPOLATED, outside) if outside else Verdict(SUPPORTED, ())
+
+
+def _far(factor: float) -> str:
+    """How far outside: near one a factor is rounded to none."""
+    return f"a factor of {factor:.3g}" if factor >= CLOSE else percent(factor - 1)
 
 
 def doubts_of(fits: Mapping[str, Fit]) -> list[str]:

@@ -89,7 +89,12 @@ def settled(fit: Fit, given: Mapping[str, float]) -> Fit:
     law = fit.law.at(mine)
     kept = [fit.law.parameters.index(name) for name in law.parameters]
     draws = fit.draws and replace(fit.draws, parameters=fit.draws.parameters[:, kept])
-    return replace(fit, law=law, fixed={**fit.fixed, **mine}, draws=draws)
+    parameters = {name: fit.parameters[name] for name in law.parameters}
+    found = replace(fit, law=law, fixed={**fit.fixed, **mine}, parameters=parameters, draws=draws)
+    if mine and fit.rows is not None:  # its rows are moved there by the law
+        moved = fit.rows[fit.target] * found.predict(fit.rows) / fit.predict(fit.rows)
+        found = replace(found, rows=fit.rows.assign(**{fit.target: moved}))
+    return found
 
 
 def ensembles(fits: Sequence[Fit], independent: bool = False) -> tuple[list[Ensemble], bool | None]:

@@ -12,7 +12,7 @@ whose loss it gives. Every question is solved for the estimate and all bootstrap
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from analysis.answers.ensemble import (
     solve,
     status_of,
 )
+from analysis.answers.measured import measured_along, share_against
 from analysis.fitting.fit import Fit
 from analysis.formulas.formula import Array
 from harness.core.errors import InputError
@@ -38,18 +39,26 @@ LEAST_SHARE = 1e-4  # where the downstream tokens are limited: with a share of 0
 
 
 def domain_ability(
-    general: Fit, domain: Fit, *, N: float, D: float, tolerance: float, base_loss: float, independent: bool = False
+    general: Fit,
+    domain: Fit,
+    *,
+    N: float | None = None,
+    D: float | None = None,
+    tolerance: float,
+    base_loss: float,
+    independent: bool = False,
 ) -> Answer:
     """Usage 1 of 2406.01375: argmin_r L_d(N, D, r) subject to L_g(N, D, 1 - r) <= (1 + T) L_g0.
 
-    N parameters, D tokens of continual pre-training, `base_loss` L_g0 the general loss before it. Raises InputError;
-    for draws that are not paired, unless they are `independent`.
+    N parameters, D tokens of continual pre-training, each for laws that read it; `base_loss` L_g0 the general loss
+    before it. Raises InputError; for draws that are not paired, unless they are `independent`.
     """
-    check_amounts(N=N, D=D)
+    given = {name: value for name, value in (("N", N), ("D", D)) if value is not None}
+    check_amounts(**given)
     _check_own_share(general, domain)
     limit = limit_of(base_loss, tolerance)
     (general_loss, domain_loss), paired = ensembles([general, domain], independent)
-    r, found = _best_share(general_loss, domain_loss, limit, N, lambda r: np.full_like(r, D))
+    r, found = _best_share(general_loss, domain_loss, limit, lambda _: given)
     fits = {"general": general, "domain": domain}
     return answer_of("domain_ability", {"r": r}, fits=fits, limit=limit, paired=paired, **found)
 
@@ -57,7 +66,7 @@ def domain_ability(
 def limited_domain(
     domain: Fit,
     *,
-    N: float,
+    N: float | None = None,
     domain_tokens: float,
     general: Fit | None = None,
     tolerance: float | None = None,
@@ -68,7 +77,8 @@ def limited_domain(
 
     With `general`, `tolerance` and `base_loss` also subject to L_g(N, D_d/r, 1 - r) <= (1 + T) L_g0. InputError.
     """
-    check_amounts(N=N, domain_tokens=domain_tokens)
+    given = {} if N is None else {"N": N}
+    check_amounts(**given, domain_tokens=domain_tokens)
     asked = [general is not None, tolerance is not None, base_loss is not None]
     if any(asked) and not all(asked):
         raise InputError("tolerance", tolerance, "goes with a general fit and its base loss", "give all or none")
@@ -77,7 +87,7 @@ def limited_domain(
     limit = None if base_loss is None or tolerance is None else limit_of(base_loss, tolerance)
     losses, paired = ensembles(list(fits.values()), independent)
     general_loss = None if general is None else losses[1]
-    r, found = _best_share(general_loss, losses[0], limit, N, lambda r: domain_tokens / r, LEAST_SHARE)
+    r, found = _best_share(general_loss, losses[0], limit, lambda r: {**given, "D": domain_tokens / r}, LEAST_SHARE)
     values = {"r": r, "D": domain_tokens / r}
     return answer_of("limited_domain", values, fits=fits, limit=limit, paired=paired, **found)
 
@@ -116,13 +126,18 @@ def compute_allocation(
     values = {"N": np.exp(best), "D": flops / 6 / np.exp(best)}
     at = {**{name: float(column[0]) for name, column in values.items()}, **held}
     endless = sizes is None and status == "on_bound"
+    share = {} if r is None else {fit.law.own_share: r}
+    runs = measured_along(fit, "N", lambda N: {"D": flops / 6 / N, **share, "N": N})
+    outside = extrapolation(fit, at)
+    against = runs.promised(at["N"], f"{role} loss", "N") if runs and not outside else []
     return answer_of(
         "compute_allocation",
         values,
         fits={role: fit},
         status=status,
         loss={role: law.loss(at)},
-        extrapolated=extrapolation(fit, at),
+        extrapolated=outside,
+        against=against,
         doubts=["the law has no best size: the whole budget goes into N or D"] if endless else [],
     )
 
@@ -155,16 +170,18 @@ def critical_share(
         return law.loss({**given, "r": 1 - r}) - limit
 
     r = solve(np.negative, excess)
+    status = status_of(r[0], np.negative, excess)
     return answer_of(
         "critical_share",
         {"r": r},
         fits={"general": general},
-        status=status_of(r[0], np.negative, excess),
+        status=status,
         loss={"general": excess(r[:1, None]) + limit},
         limit=limit,
         extrapolated=extrapolation(general, {**given, "r": 1 - float(r[0])}),
         choice={"r": (0.0, 1.0)},
         doubts=_out_of_reach(r[0], excess, limit),
+        against=share_against(general, None, lambda _: given, float(r[0]), limit, status),
     )
 
 
@@ -202,31 +219,40 @@ def _best_share(
     general: Ensemble | None,
     domain: Ensemble,
     limit: float | None,
-    N: float,
-    tokens: Callable[[Array], Array],
+    given: Callable[[Array], Mapping[str, Any]],
     low: float = 0.0,
 ) -> tuple[Array, dict[str, Any]]:
-    """Usages 1 and 2: r (K,) in [low, 1] of the least domain loss with `tokens(r)`, and the rest of the answer."""
+    """Usages 1 and 2: r (K,) in [low, 1] of the least domain loss where the laws are `given(r)`, and the rest of the
+    answer."""
 
     def domain_loss(r: Array) -> Array:
-        return domain.loss({"N": N, "D": tokens(r), "r": r})
+        return domain.loss({**given(r), "r": r})
 
     def general_loss(r: Array) -> Array:
         assert general is not None
-        return general.loss({"N": N, "D": tokens(r), "r": 1 - r})
+        return general.loss({**given(r), "r": 1 - r})
 
     excess = None if limit is None else lambda r: general_loss(r) - limit
     r = solve(domain_loss, excess, low)
-    at, D = r[:1, None], float(tokens(r)[0])
-    loss, outside = {"domain": domain_loss(at)}, extrapolation(domain.fit, {"N": N, "D": D, "r": float(r[0])})
+    best, at = float(r[0]), r[:1, None]
+    there = {name: float(np.ravel(value)[0]) for name, value in given(r).items()}
+    loss, outside = {"domain": domain_loss(at)}, extrapolation(domain.fit, {**there, "r": best})
     doubts = [] if excess is None or limit is None else _out_of_reach(r[0], excess, limit, low)
     if low > 0 and r[0] <= low * (1 + EDGE) + EDGE:
         doubts.append(f"the loss still falls at r = {low:g}, the least share that is looked at")
     if general is not None:
         loss = {"general": general_loss(at), **loss}
-        outside = farthest(outside, extrapolation(general.fit, {"N": N, "D": D, "r": 1 - float(r[0])}))
+        outside = farthest(outside, extrapolation(general.fit, {**there, "r": 1 - best}))
     status = status_of(r[0], domain_loss, excess, low)
-    return r, {"status": status, "loss": loss, "extrapolated": outside, "choice": {"r": (low, 1.0)}, "doubts": doubts}
+    against = share_against(None if general is None else general.fit, domain.fit, given, best, limit, status)
+    return r, {
+        "status": status,
+        "loss": loss,
+        "extrapolated": outside,
+        "choice": {"r": (low, 1.0)},
+        "doubts": doubts,
+        "against": against,
+    }
 
 
 def _out_of_reach(best: float, excess: Curve, limit: float, low: float = 0.0) -> list[str]:

@@ -19,6 +19,7 @@ import numpy as np
 from analysis.answers.answer import Answer, answer_of, check_amounts
 from analysis.answers.descent import ZERO, Blend, least
 from analysis.answers.ensemble import ensembles, extrapolation, farthest
+from analysis.answers.measured import mixture_promised, unmeasured_mixture
 from analysis.fitting.fit import Fit
 from analysis.formulas.formula import Array
 from harness.core.errors import InputError
@@ -56,6 +57,14 @@ def best_mixture(
     at = [{name: float(np.ravel(x)[0]) for name, x in blend.columns(target, first).items()} for target in fits]
     held = bool(((caps < 1) & (first[0] >= caps - ZERO)).any())
     status = "on_limit" if held else "on_bound" if (first[0] <= ZERO).any() else "interior"
+    against = [
+        reason
+        for (target, fit), point in zip(fits.items(), at, strict=True)
+        for reason in (
+            *(unmeasured_mixture(fit, point) if status == "on_bound" else ()),
+            *mixture_promised(fit, point, f"{target} loss"),
+        )
+    ]
     return answer_of(
         "mixture",
         dict(zip(names, shares.T, strict=True)),
@@ -65,6 +74,7 @@ def best_mixture(
         paired=paired,
         extrapolated=farthest(*(extrapolation(fit, point) for fit, point in zip(fits.values(), at, strict=True))),
         choice=dict.fromkeys(names, (0.0, 1.0)),
+        against=against,
     )
 
 

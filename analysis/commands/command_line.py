@@ -18,6 +18,7 @@ from analysis.commands import best_schedule as best_schedule_command
 from analysis.commands import compare as compare_command
 from analysis.commands import decide as decide_command
 from analysis.commands import fit as fit_command
+from analysis.commands import fit_auto
 from analysis.commands import isoflop as isoflop_command
 from analysis.commands import laws as laws_command
 from analysis.commands import mix as mix_command
@@ -108,7 +109,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "show": _show,
     "diff": _diff,
     "laws": laws_command.run,
-    "fit": fit_command.run,
+    "fit": fit_auto.run,
     "compare": compare_command.run,
     "isoflop": isoflop_command.run,
     "mix": mix_command.mix,

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.answers.compare import Comparison, compare
-from analysis.commands.fit import add_rows, check_columns, columns_of, group_of, refuse_far, rows_of
+from analysis.commands.fit import add_rows, check_columns, columns_of, group_of, pooled_of, refuse_far, rows_of
 from analysis.fitting.crossval import FOLDS, LEAVE, Predictor
 from analysis.fitting.fit import LEVEL
 from analysis.fitting.objective import parse_loss
@@ -28,6 +28,7 @@ from analysis.laws.boosting import NAME, Boosted
 from analysis.laws.law import Law
 from analysis.laws.library import find_all
 from analysis.options.progress import bar
+from analysis.options.unlike import refuse_unlike
 from harness.core.errors import InputError
 from harness.core.units import percent
 
@@ -64,6 +65,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     predictors: list[Law | Predictor] = [*laws, *(_boosted(options, variables) for word in words if word == NAME)]
     table = rows_of(options, columns_of(options), overrides, variables)
     check_columns(options, table)
+    refuse_unlike(table, {one.name: one.variables for one in predictors}, pooled_of(options))
     with bar("laws") as progress:
         found = compare(
             predictors,

@@ -2,6 +2,7 @@
 
 python -m analysis fit chinchilla --table runs.csv --map N=params,D=tokens,loss=val_loss --bootstrap 1000
 python -m analysis fit dcpt --sweep dcpt --corpus python --bootstrap 1000 --json > python.json
+python -m analysis fit auto --sweep mine --corpus python            (of the laws that the columns identify the best)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from analysis.fitting.resampling import GUESS
 from analysis.formulas.assignments import parse_map, parse_numbers
 from analysis.formulas.expressions import names_in
 from analysis.laws.library import FAMILIES, LAWS, find
+from analysis.options.identified import refuse_constant
 from analysis.options.progress import bar
 from analysis.options.schedules import (
     VARIABLES,
@@ -32,6 +34,7 @@ from analysis.options.schedules import (
     refuse_decay,
     with_schedules,
 )
+from analysis.options.unlike import refuse_unlike
 from analysis.results.curves import add_schedules
 from analysis.results.recorded_program import lr_curve
 from analysis.results.runs import read_runs
@@ -50,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "law",
         metavar="LAW",
-        help=f"{LAW_NAMES}; or your FILE.toml:NAME (`laws` says what each is)",
+        help=f"auto, or {LAW_NAMES}; or your FILE.toml:NAME (`laws` says what each is)",
     )
     add_rows(parser)
     how = parser.add_argument_group("errors")
@@ -80,6 +83,12 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="CONDITION",
         help="keep the rows where it holds, such as 'D > 1e9' (given again: where all hold)",
+    )
+    source.add_argument(
+        "--pool",
+        default="",
+        metavar="COLUMN,...",
+        help="settings that vary over the rows and that no law here reads: runs that differ in them are of one kind",
     )
     source.add_argument("--sweep", action="append", metavar="NAME", help="members of sweeps/NAME.yaml (KNOB=VALUE ...)")
     source.add_argument("--corpus", metavar="NAME", help="of a store: whose loss to fit; r is its share")
@@ -114,6 +123,8 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     loss = parse_loss(options.loss, options.residuals)
     table = rows_of(options, columns, overrides, law.fixed(fixed).variables)
     check_columns(options, table)
+    refuse_unlike(table, {law.name: law.fixed(fixed).variables}, pooled_of(options))
+    refuse_constant(law.fixed(fixed), table, pooled_of(options))
     with bar("bootstrap") as progress:
         fit = fit_law(
             law,
@@ -145,6 +156,11 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
 def columns_of(options: argparse.Namespace) -> dict[str, str]:
     """What `--map` says: name -> expression. Raises InputError."""
     return {name: expression for text in options.map for name, expression in parse_map(text).items()}
+
+
+def pooled_of(options: argparse.Namespace) -> list[str]:
+    """The columns of `--pool`."""
+    return [name.strip() for name in options.pool.split(",") if name.strip()]
 
 
 def refuse_far(law: str, fixed: Mapping[str, float], error: float) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.answers.answer import FARTHEST, Answer
+from analysis.answers.answer import FARTHEST, WITHOUT, Answer
 from analysis.answers.ensemble import settled
 from analysis.answers.optimise import compute_allocation, critical_share, curves, domain_ability, limited_domain
 from analysis.answers.simplex import best_mixture
@@ -30,6 +30,7 @@ MEANINGS = {
     "on_bound": "at an end of what can be chosen",
     "on_limit": "held by the tolerance or a cap",
     "infeasible": "nothing satisfies the limit",
+    "contradicted": "the measured runs say otherwise",
 }
 # Question -> the options it reads, of those that some question reads.
 READS = {
@@ -125,7 +126,7 @@ def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
     if options.domain_tokens is not None:
         answer = limited_domain(
             domain,
-            N=needed(options, "N"),
+            N=read_by(options, "N", fits),
             domain_tokens=options.domain_tokens,
             general=general,
             tolerance=options.tolerance,
@@ -135,8 +136,16 @@ def answer_to(options: argparse.Namespace) -> tuple[Answer, dict[str, Fit]]:
         return answer, fits
     if general is None:
         raise InputError("general", None, "what the tolerance is for", "give --general, --domain-tokens or --flops")
-    asked = {name: needed(options, name) for name in ("N", "D", "tolerance", "base_loss")}
-    return domain_ability(general, domain, independent=options.independent, **asked), fits
+    answer = domain_ability(
+        general,
+        domain,
+        N=read_by(options, "N", fits),
+        D=read_by(options, "D", fits),
+        tolerance=needed(options, "tolerance"),
+        base_loss=needed(options, "base_loss"),
+        independent=options.independent,
+    )
+    return answer, fits
 
 
 def answer_lines(answer: Answer, within: float = FARTHEST) -> list[str]:
@@ -156,7 +165,7 @@ def answer_lines(answer: Answer, within: float = FARTHEST) -> list[str]:
     if answer.share_infeasible:
         over = "; the interval is over the others" if answer.interval is not None else ""
         lines.append(f"{answer.share_infeasible:.0%} of the draws have no answer{over}")
-    if answer.interval is None and answer.share_infeasible is None and answer.status != "infeasible":
+    if answer.interval is None and answer.share_infeasible is None and answer.status not in WITHOUT:
         lines.append("no interval: the fits have no resamples (fit with --bootstrap 1000)")
     if answer.paired is False:
         lines.append("the fits' draws are not paired, so they were taken as independent")
@@ -274,6 +283,14 @@ def needed(options: argparse.Namespace, name: str) -> float:
     if value is None:
         raise InputError(name.replace("_", "-"), None, "this question needs it", f"give --{name.replace('_', '-')}")
     return float(value)
+
+
+def read_by(options: argparse.Namespace, name: str, fits: Mapping[str, Fit]) -> float | None:
+    """An option that the question needs if the law of a fit reads it. Raises InputError."""
+    if any(name in fit.law.variables for fit in fits.values()):
+        return needed(options, name)
+    value = getattr(options, name)
+    return None if value is None else float(value)
 
 
 def _named(text: str) -> tuple[str, str]:

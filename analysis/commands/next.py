@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.answers.answer import FARTHEST, UnsupportedError
-from analysis.answers.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.commands.mix import add_question, check_read, fits_of, needed, within_of
 from analysis.design.next_runs import next_runs
 from analysis.design.proposal import Proposal
+from analysis.design.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.design.sensitivity import Evidence
 from analysis.fitting.fit import LEVEL
 from harness.core.errors import InputError

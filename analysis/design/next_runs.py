@@ -1,6 +1,6 @@
 """Which runs to train next: those that narrow the answer to a question most for their FLOPs.
 
-Above `analysis.fitting.fit`, `analysis.answers.questions` and `analysis.design.sensitivity`;
+Above `analysis.fitting.fit`, `analysis.design.questions` and `analysis.design.sensitivity`;
 `analysis.design.candidates` says what can be run.
 
     evidence = {"general": Evidence(fit, table), "domain": Evidence(fit, table)}
@@ -33,7 +33,6 @@ from analysis.answers.answer import (
     doubts_of,
 )
 from analysis.answers.ensemble import ensembles, extrapolation, farthest
-from analysis.answers.questions import Question
 from analysis.design.candidates import (
     SHARES,
     Candidate,
@@ -47,6 +46,7 @@ from analysis.design.candidates import (
 )
 from analysis.design.costs import run_cost
 from analysis.design.proposal import Proposal
+from analysis.design.questions import Question
 from analysis.design.selection import Choice, best_set, blocks, ordered
 from analysis.design.sensitivity import Evidence, Space, gain, gradient_of, space_of
 from analysis.fitting.fit import LEVEL, Fit

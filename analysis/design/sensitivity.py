@@ -15,9 +15,9 @@ import pandas as pd
 
 from analysis.answers.answer import UnsupportedError
 from analysis.answers.ensemble import Ensemble
-from analysis.answers.questions import Question
 from analysis.design.candidates import Candidate
 from analysis.design.information import Noise, estimate_of, information, inside, noise_of, slopes_of
+from analysis.design.questions import Question
 from analysis.fitting.fit import Fit
 from analysis.fitting.resampling import grouping_of
 from analysis.fitting.search import inward_bounds

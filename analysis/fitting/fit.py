@@ -31,7 +31,7 @@ from analysis.fitting.resampling import (
 from analysis.fitting.search import Found, Progress, search
 from analysis.fitting.standard_errors import Information, believed, intervals, unidentified
 from analysis.formulas.formula import Array
-from analysis.laws.law import Bound, Law, remedy_of
+from analysis.laws.law import Bound, Law
 from analysis.results.checks import POSITIVE, check
 from harness.core.errors import InputError
 from harness.core.units import decimal, percent
@@ -227,9 +227,7 @@ def fit_law(
 def check_rows(law: Law, table: pd.DataFrame, target: str, loss: Loss) -> None:
     """InputError unless the law can be fitted to the rows."""
     plain = [name for name in law.variables if name in table and table[name].dtype != object]
-    constant = [name for name in plain if table[name].nunique() == 1]
-    remedies = {name: remedy_of(law, name) for name in constant}
-    check(table, law.variables, target=target, remedies=remedies, signed=loss.residuals == "raw")
+    check(table, law.variables, target=target, signed=loss.residuals == "raw")
     parameters, distinct = len(law.parameters), len(table.drop_duplicates(plain))
     if distinct <= parameters:
         why = f"{distinct} different points for the {parameters} parameters of {law.name}"

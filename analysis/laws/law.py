@@ -10,8 +10,6 @@ numerically (`analysis.formulas.formula`).
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,7 +25,6 @@ from harness.core.errors import InputError
 
 EXPONENT = (0.0, 3.0)  # bounds of an exponent
 FREE = (-float("inf"), float("inf"))
-MOST_REMEDIES = 1_000  # tried, of milliseconds each
 
 
 @dataclass(frozen=True)
@@ -279,13 +276,3 @@ def _check_roles(law: Law) -> None:
         if not low <= span[0] < span[1] <= high:
             why = f"outside of its bounds, {low:g} to {high:g}"
             raise InputError(field, f"starts of {name} = {span}", why, "begin inside, or give other bounds")
-
-
-def remedy_of(law: Law, variable: str) -> str:
-    """How to fit a law whose `variable` has one value: the parameters to set to 0 so that it drops out."""
-    one_or_two = (itertools.combinations(law.parameters, count) for count in (1, 2))
-    for names in itertools.islice(itertools.chain.from_iterable(one_or_two), MOST_REMEDIES):
-        with contextlib.suppress(InputError):  # a formula that has no value with zeros there
-            if set(law.fixed(dict.fromkeys(names, 0.0)).variables) == set(law.variables) - {variable}:
-                return f"leave it out: --fix {','.join(f'{name}=0' for name in names)}"
-    return "fix its parameters"

@@ -2,7 +2,7 @@
 
 Between `analysis.results.tables` and the fits.
 
-    check(table, {"N": "parameters", "D": "tokens", "r": "share"}, remedies={"N": "--fix A=0,alpha=1"})
+    check(table, {"N": "parameters", "D": "tokens", "r": "share"})
 """
 
 from __future__ import annotations
@@ -37,15 +37,13 @@ def check(
     *,
     target: str = "loss",
     fixed: Collection[str] = (),
-    remedies: Mapping[str, str] | None = None,
     signed: bool = False,
 ) -> None:
     """InputError unless a law of these variables (name -> unit) can be fitted to the column `target`.
 
     Units: parameters, tokens, share, FLOPs, steps, learning rate, learning rates and changes (an array in each cell);
-    any other is a plain number. `fixed` = variables whose parameters are not fitted: they may be constant. `remedies` =
-    what to do about a constant variable, by name. `signed`: a target other than the loss may be zero or negative. How
-    many rows it takes is for the fit to say.
+    any other is a plain number. `fixed` = variables whose parameters are not fitted: they may be constant.
+    `signed`: a target other than the loss may be zero or negative. How many rows it takes is for the fit to say.
     """
     for name in (*variables, target):
         if name not in table.columns:
@@ -84,9 +82,9 @@ def check(
             and numbers[name].nunique() == 1
             and not _beside(name, variables, numbers)
         ):
-            remedy = (remedies or {}).get(name, "fix its parameters")
             why = f"the same in all {len(table)} rows: its parameters cannot be told apart"
-            raise InputError(name, f"{numbers[name].iloc[0]:g}", why, f"give rows with other values, or {remedy}")
+            remedy = f"give rows with other values, or fit a law without {name}: `fit auto` compares those of a table"
+            raise InputError(name, f"{numbers[name].iloc[0]:g}", why, remedy)
 
 
 def _beside(name: str, variables: Mapping[str, str], numbers: Mapping[str, pd.Series[Any]]) -> bool:

@@ -10,8 +10,8 @@ import pytest
 
 from analysis.answers.compare import compare
 from analysis.formulas.formula import Array
+from analysis.laws.continual import DCPT, DCPT_L1
 from analysis.laws.law import Law
-from analysis.laws.library import DCPT, DCPT_L1
 from analysis.laws.sizes import CHINCHILLA, KAPLAN
 from benchmarks.verdicts import study, told_apart
 from harness.core.errors import InputError

@@ -13,8 +13,9 @@ from analysis.answers.ensemble import settled
 from analysis.answers.optimise import compute_allocation, critical_share, domain_ability
 from analysis.answers.simplex import best_mixture
 from analysis.formulas.formula import Array
+from analysis.laws.continual import DCPT
 from analysis.laws.law import Law
-from analysis.laws.library import DCPT, LAWS, find
+from analysis.laws.library import LAWS, find
 from harness.core.errors import InputError
 from tests.known_fits import fit_of, scattered
 from tests.planted import TRUTH

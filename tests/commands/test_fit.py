@@ -10,6 +10,8 @@ from analysis.__main__ import main
 from tests.called import refused
 from tests.planted import TRUTH, design, losses
 
+POOL = ("--pool", "r")  # Chinchilla's law does not read the shares of these runs
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,13 +54,13 @@ def test_what_is_fixed_far_from_the_losses_is_refused(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, fixed: str
 ) -> None:
     by = ["--by", "N"] if command == "compare" else []
-    told = refused(monkeypatch, capsys, command, "chinchilla", "--table", str(runs), "--fix", fixed, *by)
+    told = refused(monkeypatch, capsys, command, "chinchilla", "--table", str(runs), *POOL, "--fix", fixed, *by)
     assert "with that the best fit of chinchilla misses what it is fitted to by " in told
     assert len(told) < 300
 
 
 def test_numbers_far_off_are_short(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", "chinchilla", "--table", str(runs), "--fix", "E=15"]) == 1
+    assert main(["fit", "chinchilla", "--table", str(runs), *POOL, "--fix", "E=15"]) == 1
     assert max(map(len, capsys.readouterr().out.splitlines())) < 160
 
 
@@ -86,5 +88,5 @@ def test_compare_refuses_it_too(
 def test_what_the_law_or_an_option_reads_may_be_mapped(
     runs: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
-    assert main(["fit", "chinchilla", "--table", str(runs), *options]) in (0, 1)
+    assert main(["fit", "chinchilla", "--table", str(runs), *POOL, *options]) in (0, 1)
     assert capsys.readouterr().err == ""

@@ -223,7 +223,7 @@ def bad(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     ("kind", "expected"),
     [
         ("few", "5 different points for the 9 parameters of dcpt"),
-        ("one size", "--fix A=0"),
+        ("one size", "or fit a law without N: dcpt_one_size, dcpt_saturating_one_size, "),
         ("constant", "the same in all 216 rows"),
         ("missing", "missing"),
         ("negative", "losses are not positive (row 5)"),
@@ -451,7 +451,9 @@ def test_a_file_that_no_fit_wrote_is_refused(fits: Path, change: dict[str, Any],
 def test_a_fit_of_another_law_is_refused(
     tables: Path, fits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["fit", "chinchilla", "--table", str(tables / "domain.csv"), "--map", MAP, "--json"]) == 0
+    assert (
+        main(["fit", "chinchilla", "--table", str(tables / "domain.csv"), "--map", MAP, "--pool", "r", "--json"]) == 0
+    )
     other = tmp_path / "chinchilla.json"
     other.write_text(capsys.readouterr().out)
     assert read_fit(other).law.name == "chinchilla"

@@ -18,7 +18,6 @@ import yaml
 
 from analysis.answers.ensemble import Ensemble
 from analysis.answers.optimise import domain_ability
-from analysis.answers.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
 from analysis.design.candidates import (
     SHARES,
     Candidate,
@@ -33,12 +32,13 @@ from analysis.design.candidates import (
 from analysis.design.costs import run_cost
 from analysis.design.information import Noise, estimate_of, information, noise_of, slopes_of
 from analysis.design.next_runs import next_runs
+from analysis.design.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
 from analysis.design.selection import Choice, best_set, ordered
 from analysis.design.sensitivity import Evidence, gradient_of
 from analysis.fitting.fit import Fit, fit_law, objective_of
 from analysis.fitting.objective import Loss
 from analysis.fitting.search import search
-from analysis.laws.library import DCPT
+from analysis.laws.continual import DCPT
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
 from harness.core.errors import InputError

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from analysis.figures.axes import MOST_TICKS, RANGES, groups, label_axis, label_target
 from analysis.figures.fits import fit_against_data, lines_along, quantiles, residuals, told_apart_by
 from analysis.fitting.fit import Fit
+from analysis.laws.continual import DCPT
 from analysis.laws.law import Law
-from analysis.laws.library import DCPT, find
+from analysis.laws.library import find
 from analysis.laws.sizes import CHINCHILLA
 from tests.drawn import points
 from tests.known_fits import fit_of

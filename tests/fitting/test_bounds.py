@@ -14,8 +14,8 @@ from analysis.fitting.newton import settle, within
 from analysis.fitting.objective import Loss, parse_loss
 from analysis.fitting.resampling import refit
 from analysis.fitting.search import inward_bounds, search
+from analysis.laws.continual import DCPT
 from analysis.laws.law import FREE, Law
-from analysis.laws.library import DCPT
 from analysis.laws.sizes import CHINCHILLA
 
 

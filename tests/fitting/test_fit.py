@@ -16,8 +16,9 @@ from analysis.fitting.profile import profile
 from analysis.fitting.resampling import resamples
 from analysis.fitting.search import inward_bounds, search
 from analysis.fitting.standard_errors import inform
+from analysis.laws.continual import DCPT
 from analysis.laws.law import FREE, Bound, Law
-from analysis.laws.library import DCPT, LAWS, find
+from analysis.laws.library import LAWS, find
 from analysis.laws.redundant import redundant
 from analysis.laws.sizes import CHINCHILLA
 from harness.core.errors import InputError

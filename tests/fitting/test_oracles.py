@@ -10,7 +10,8 @@ import pytest
 
 from analysis.fitting.fit import Fit, fit_law
 from analysis.fitting.objective import Loss
-from analysis.laws.library import DCPT, MIXING
+from analysis.laws.continual import DCPT
+from analysis.laws.library import MIXING
 from analysis.laws.schedules import ANNEALING, MULTI_POWER
 from analysis.laws.sizes import CHINCHILLA
 from analysis.results.curves import add_schedules

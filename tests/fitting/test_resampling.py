@@ -11,8 +11,9 @@ import pytest
 from analysis.fitting.crossval import folds_of
 from analysis.fitting.fit import fit_law
 from analysis.fitting.resampling import grouping_of
+from analysis.laws.continual import DCPT
 from analysis.laws.law import Law
-from analysis.laws.library import DCPT, LAWS
+from analysis.laws.library import LAWS
 from analysis.laws.sizes import CHINCHILLA
 from harness.core.errors import InputError
 from tests.planted import TRUTH, design, losses

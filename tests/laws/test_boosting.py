@@ -13,7 +13,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.laws.boosting import Boosted
-from analysis.laws.library import DCPT
+from analysis.laws.continual import DCPT
 from harness.core.errors import InputError
 from tests.called import document, refused
 from tests.planted import TRUTH, design, losses
@@ -50,7 +50,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_trees_are_compared_with_laws_on_the_same_folds(
     runs: str, stand_in: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ("compare", "chinchilla", "lightgbm", "--table", runs, "--by", "N", "--seed", "7")
+    call = ("compare", "chinchilla", "lightgbm", "--table", runs, "--pool", "r", "--by", "N", "--seed", "7")
     found = document(capsys, *call)
     assert {law["law"] for law in found["laws"]} == {"chinchilla", "lightgbm"}
     trees = next(law for law in found["laws"] if law["law"] == "lightgbm")
@@ -90,7 +90,7 @@ def test_what_trees_cannot_do_is_refused(
     words: list[str],
     told: str,
 ) -> None:
-    assert told in refused(monkeypatch, capsys, "compare", *words, "--table", runs)
+    assert told in refused(monkeypatch, capsys, "compare", *words, "--table", runs, "--pool", "r")
     assert stand_in == []
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from analysis.formulas import formula
 from analysis.laws import library
+from analysis.laws.continual import DCPT
 from analysis.laws.law import FREE, Bound, Law
-from analysis.laws.library import DCPT, LAWS, find
+from analysis.laws.library import LAWS, find
 from analysis.laws.schedules import MULTI_POWER
 from harness.core.errors import InputError
 

@@ -1,0 +1,99 @@
+"""`python -m analysis fit auto ...`: the laws that the columns identify, compared; and the best of them fitted.
+
+python -m analysis fit auto --sweep mine --corpus python --json > python.json
+
+Which laws these are, `analysis.options.identified` says; they are compared as `compare --by run` does. The document is
+that of the fit of the best one, which `mix` reads, with the comparison in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.answers.compare import WORSE, Comparison, compare
+from analysis.commands import compare as compare_command
+from analysis.commands import fit as fit_command
+from analysis.fitting.fit import fit_law
+from analysis.fitting.objective import parse_loss
+from analysis.laws.law import Law
+from analysis.options.identified import OF_LOSSES, identified
+from analysis.options.progress import bar
+from analysis.options.schedules import VARIABLES
+from analysis.options.unlike import refuse_unlike
+from harness.core.errors import InputError
+
+AUTO = "auto"
+
+
+def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The document of `fit`, and its lines for a terminal. Raises InputError."""
+    if options.law != AUTO:
+        return fit_command.run(options, overrides)
+    if options.fix or options.target != "loss":
+        field, value = ("fix", options.fix) if options.fix else ("target", options.target)
+        raise InputError(field, value, "is for a law that is named: auto tries laws of losses", "leave it out")
+    rates = options.table is None or options.schedules or options.base_schedule
+    variables = {
+        name: unit
+        for law in OF_LOSSES.values()
+        for name, unit in law.variables.items()
+        if rates or name not in VARIABLES
+    }
+    table = fit_command.rows_of(options, fit_command.columns_of(options), overrides, variables)
+    fit_command.check_columns(options, table)
+    loss, pooled = parse_loss(options.loss, options.residuals), fit_command.pooled_of(options)
+    laws, why = identified(table, pooled, loss)
+    if not laws:
+        there = {name: set(law.variables) for name, law in OF_LOSSES.items() if set(law.variables) <= set(table)}
+        refuse_unlike(table, there, pooled)
+        reasons = "; ".join(f"{name}: {text}" for name, text in why.items() if name in there)
+        remedy = "give columns of a law (`laws`): --map, or other rows: --where"
+        raise InputError("law", AUTO, f"no law can be fitted ({reasons or 'none reads these columns'})", remedy)
+    with bar("laws") as progress:
+        found = compare(
+            laws,
+            table,
+            loss=loss,
+            group=fit_command.group_of(options),
+            seed=options.seed,
+            weights=options.weights,
+            progress=progress,
+        )
+    options.law, taken = _taken(found, laws, table, options)
+    document, lines = fit_command.run(options, overrides)
+    left_out = {name: text for name, text in why.items() if not text.startswith("there is no")}
+    compared = {**compare_command.document(found), "left_out": left_out}
+    lines = [
+        *compare_command.comparison_lines(found),
+        *(["", "left out:"] if left_out else []),
+        *(f"  {name}: {text}" for name, text in left_out.items()),
+        "",
+        taken,
+        *lines,
+    ]
+    return {**document, "compared": compared}, lines
+
+
+def _taken(found: Comparison, laws: Sequence[Law], table: pd.DataFrame, options: argparse.Namespace) -> tuple[str, str]:
+    """Of the best law and those not told apart from it the first whose parameters the rows identify, and why it."""
+    by_name = {law.name: law for law in laws}
+    unsure: dict[str, tuple[str, ...]] = {}
+    near = [str(name) for name, is_ in zip(found.laws.law, found.laws.standing, strict=True) if is_ != WORSE]
+    for name in near:
+        fit = fit_law(
+            by_name[name],
+            table,
+            loss=parse_loss(options.loss, options.residuals),
+            group=fit_command.group_of(options),
+            seed=options.seed,
+            weights=options.weights,
+        )
+        if not fit.unidentified and fit.converged:
+            but = "; ".join(f"of {other} {', '.join(which) or 'the fit'} not" for other, which in unsure.items())
+            return name, f"taken: {name}, whose parameters the rows identify{f' ({but})' if but else ''}"
+        unsure[name] = fit.unidentified
+    return near[0], f"taken: {near[0]}, whose parameters the rows do not all identify, nor those of laws as good"
