@@ -25,12 +25,12 @@ from analysis.formulas.formula import Array
 from analysis.results.checks import POSITIVE
 
 ALLOWED = 0.01  # of the loss: laws of losses are wrong by as much
-SURE = 3.0  # standard deviations of runs alike that are no contradiction
+SURE = 3.0  # standard errors that are no contradiction
 HALF = 0.5  # of the difference between two neighbours: a curve between them may bend by as much
 NEAR = 0.25  # of the range of the data: rows farther from a question's other variables say nothing of it
 TOGETHER = 0.02  # of the range: rows this much farther than the nearest count, too
 ALIKE = 1e-6  # relative difference of two settings that are one
-POINTS = 401  # between measured shares
+POINTS = 401  # of a grid of shares
 BESIDE = 2  # nearest mixtures for each domain
 
 Columns = Callable[[Array], Mapping[str, Any]]
@@ -48,7 +48,7 @@ class Measured:
     loss: Array
     """Of the runs there, (m,), moved to the question's other variables by the law."""
     noise: float
-    """Standard deviation of runs alike, a share of the loss; 0 where there are none."""
+    """Standard error of `loss`, a share of it, by the scatter of runs alike; 0 where there are none."""
 
     def predicted(self, x: Array) -> Array:
         """The law's losses, (m,)."""
@@ -87,9 +87,16 @@ class Measured:
             trend = (there[0] - there[1]) / (self.at[near[0]] - self.at[near[1]]) * (x - self.at[near[0]])
             least, bend = min(float(there[0]), float(there[0] + trend)), HALF * abs(float(trend))
         if promise >= least - bend - self.allowed(least):
-            return []
+            return self._missed(x, promise, loss, name) if inside else []
         runs = " and ".join(f"{self.loss[i]:.4f} at {name} = {self.at[i]:.4g}" for i in sorted(near))
         return [f"the law says a {loss} of {promise:.4f} at {name} = {x:.4g}; the nearest runs had {runs}"]
+
+    def _missed(self, x: float, promise: float, loss: str, name: str) -> list[str]:
+        """Why a law that promises more than the runs had on either side misses them, too."""
+        there = float(self.corrected(np.array([x]))[0])
+        if abs(promise - there) <= self.allowed(there):
+            return []
+        return [f"the law says a {loss} of {promise:.4f} at {name} = {x:.4g}, by the nearest runs it is {there:.4f}"]
 
 
 @np.errstate(all="ignore")  # where a share is 0, tokens of which there are so many are infinite
@@ -118,7 +125,7 @@ def measured_along(fit: Fit, variable: str, columns: Columns, rest: bool = False
         at.append(x)
         moved.append(float(missed[close].mean()))
         each = [missed[close][runs[close] == run].mean() for run in dict.fromkeys(runs[close].tolist())]
-        noises += [float(np.var(each, ddof=1))] if len(each) > 1 else []
+        noises += [float(np.var(each, ddof=1)) / len(each)] if len(each) > 1 else []
     order = np.argsort(at)
     noise = float(np.sqrt(np.mean(noises))) if noises else 0.0
     found = Measured(fit, columns, np.array(at)[order], np.array(moved)[order], noise)
@@ -150,8 +157,7 @@ def share_against(
             return [f"by the nearest runs the general loss at r = {r:.4g} is {there:.4f}, {side} its limit {limit:.4f}"]
     if downstream is None or (limit is not None and upstream is None):
         return []
-    ends = [runs.at for runs in (downstream, upstream) if runs is not None]
-    grid = np.linspace(max(each[0] for each in ends), min(each[-1] for each in ends), POINTS)
+    grid = np.linspace(0, 1, POINTS)
     losses, kept = downstream.corrected(grid), np.ones(POINTS, dtype=bool)
     if limit is not None and upstream is not None:
         kept = upstream.corrected(grid) <= limit

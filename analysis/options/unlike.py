@@ -38,8 +38,10 @@ SETTINGS = (
     "replay",
     "r",
     "base_address",
+    "D",
 )
-OF_RATES = ("schedule", "peak", "lr", "warmup", "warmup_tokens")  # what learning-rate sums hold
+ALONG = ("corpus", "D")  # told apart even where every run has them all: a law without tokens is of one amount
+OF_RATES = ("D", "schedule", "peak", "lr", "warmup", "warmup_tokens")  # what learning-rate sums hold
 OF_BASES = ("base_tokens", "at", "base_address")  # and those of the base's
 NAMED = 4  # columns in a sentence
 
@@ -58,7 +60,7 @@ def unlike(table: pd.DataFrame, variables: Collection[str]) -> list[str]:
     for name in SETTINGS:
         if (
             name in read
-            or (name in moving and name != "corpus")
+            or (name in moving and name not in ALONG)
             or name not in table
             or table[name].nunique(dropna=False) < 2
         ):
@@ -94,8 +96,9 @@ def condition(table: pd.DataFrame, names: Sequence[str], variables: Collection[s
     plain = [name for name in variables if name in table and table[name].dtype != object]
     runs = "run" if "run" in table else names[0]
 
-    def worth(rows: pd.DataFrame) -> tuple[int, int, int]:
-        return sum(int(rows[name].nunique() > 1) for name in plain), int(rows[runs].nunique()), len(rows)
+    def worth(rows: pd.DataFrame) -> tuple[float, ...]:
+        tokens = float(rows["D"].mean()) if "D" in rows else 0.0
+        return sum(int(rows[name].nunique() > 1) for name in plain), int(rows[runs].nunique()), len(rows), tokens
 
     by = [name for name in names if name != "base_address"] or list(names)  # that of each seed is another
     best = max((rows for _, rows in table.groupby(by, dropna=False, sort=False)), key=worth).iloc[0]
