@@ -5,7 +5,9 @@ laws, why = identified(table)           # LAWS["dcpt_one_size"], ...; {"chinchil
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from numbers import Real
 
 import pandas as pd
 
@@ -15,6 +17,7 @@ from analysis.laws.law import Law
 from analysis.laws.library import LAWS, OF_NO_LOSS
 from analysis.options.schedules import VARIABLES
 from analysis.options.unlike import unlike
+from analysis.results.checks import ARRAYS, SUM
 from harness.core.errors import InputError
 
 SHOWN = 6  # names in a sentence
@@ -43,18 +46,26 @@ def identified(
 
 def refuse_constant(law: Law, table: pd.DataFrame, pooled: Sequence[str]) -> None:
     """InputError where one size, one share or one rate is all there is of what the law reads, with the laws that the
-    columns identify. Learning-rate sums stand beside others, and are for `check`."""
-    for name in law.variables:
-        if name not in table or name in VARIABLES or len(table) < 2 or table[name].nunique() != 1:
+    columns identify. Of learning-rate sums a law adds up one may be the same, see `check`."""
+    for name, unit in law.variables.items():
+        if name not in table or unit == SUM or unit in ARRAYS or len(table) < 2 or table[name].nunique() != 1:
             continue
-        known = [one.name for one in identified(table, pooled)[0]]
+        known = [] if name in VARIABLES else [one.name for one in identified(table, pooled)[0]]
         shown = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
         value = table[name].iloc[0]
         why = f"the same in all {len(table)} rows: its parameters cannot be told apart"
         instead = f", or fit a law without {name}: {shown} (`fit auto` compares them)" if known else ""
+        if name in VARIABLES and (factor := _factor(law, name)):  # of one base: its term is a part of the floor
+            instead = f", or leave it out: --fix {factor}=0"
         raise InputError(
-            name,
-            f"{value:g}" if isinstance(value, int | float) else value,
-            why,
-            f"give rows with other values{instead}",
+            name, f"{value:g}" if isinstance(value, Real) else value, why, f"give rows with other values{instead}"
         )
+
+
+def _factor(law: Law, variable: str) -> str:
+    """The parameter without which nothing but this variable drops out of the law; empty if there is none."""
+    for name in law.linear:
+        with contextlib.suppress(InputError):  # a formula of which that leaves nothing
+            if set(law.fixed({name: 0.0}).variables) == set(law.variables) - {variable}:
+                return name
+    return ""

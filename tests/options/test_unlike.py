@@ -103,6 +103,6 @@ def test_the_laws_that_columns_identify() -> None:
     assert why["peak_replay"] == "there is no lr"
     assert "replay" in why["chinchilla"]
     assert "step_law_lr" not in why  # of no loss
-    few = grid()[lambda t: t.D > 5e5]
+    few = grid().query("D > 5e5")
     assert "8 different points for the 8 parameters" in identified(few)[1]["dcpt_saturating_one_size"]
     assert "peak_replay" in {law.name for law in identified(grid(lr=[1e-3, 2e-3], peak=[1, 2]))[0]}
