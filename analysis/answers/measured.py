@@ -92,9 +92,9 @@ class Measured:
         return [f"the law says a {loss} of {promise:.4f} at {name} = {x:.4g}; the nearest runs had {runs}"]
 
     def _missed(self, x: float, promise: float, loss: str, name: str) -> list[str]:
-        """Why a law that promises more than the runs had on either side misses them, too."""
+        """Why a law that promises no less than the runs had on one side does by what it misses them by."""
         there = float(self.corrected(np.array([x]))[0])
-        if abs(promise - there) <= self.allowed(there):
+        if promise >= there - self.allowed(there):
             return []
         return [f"the law says a {loss} of {promise:.4f} at {name} = {x:.4g}, by the nearest runs it is {there:.4f}"]
 
