@@ -142,6 +142,10 @@ def _asking(
 ) -> PlannedRun:
     """The recorded run, asking for more rows at the positions of its grid."""
     program, settings = program_of(document), document["config"]["evaluate"]
+    if own.get("sets", "").startswith("["):
+        raise InputError(
+            "sets", own["sets"], "no brackets stand around it here", f"give sets={own['sets'].strip('[]')}"
+        )
     given = [(reference("sets", value), value) for value in own.get("sets", "").split(",") if value]
     windows = whole(own, "windows", 1) if "windows" in own else settings["windows"]
     most = final_windows(document["config"])

@@ -29,6 +29,7 @@ from harness.model.pretrained import checkpoint_content, tokenizer_file
 from harness.plan.recorded_corpora import corpora_of
 from harness.plan.recorded_runs import Document, corpus_names, find_run, program_of
 from harness.program.program import Program, Scratch
+from harness.store.history import Row, merge
 from harness.store.state import StateInfo
 from harness.store.store import Store
 from harness.texts.recipe import END_OF_DOCUMENT, corpus_folder, given_tokenizer
@@ -166,7 +167,7 @@ def _make(store: Store, chosen: Chosen, folder: Path, options: Any, facts: dict[
         names=names,
         sources={key: card.described(manifest["recipe"]["source"]) for key, (_, manifest) in manifests.items()},
         meta=chosen.info.meta,
-        rows=[row for row in store.rows(chosen.info.address) if row.windows_hash in document["measures"]],
+        rows=[row for row in _rows(store, chosen) if row.windows_hash in document["measures"]],
         dtype=options.dtype,
         end_of_document=end,
         origin=document.get("checkpoint"),
@@ -182,6 +183,13 @@ def _make(store: Store, chosen: Chosen, folder: Path, options: Any, facts: dict[
         "versions": chosen.info.meta.get("versions", {}),
     }
     exported.write(folder, model, {"README.md": card.card(told)}, facts)
+
+
+def _rows(store: Store, chosen: Chosen) -> list[Row]:
+    """What was measured up to the state; what was added later for the base stands beside the base's own state."""
+    base = chosen.document["base_position"]
+    before = store.rows(chosen.program.address(base)) if base and base < chosen.position else []
+    return merge(store.rows(chosen.info.address), before)
 
 
 def _checkpoint(store: Store, document: Document, content: str, given: Path | None) -> Path:

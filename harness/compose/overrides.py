@@ -191,6 +191,10 @@ def _unreadable(key: str, value: str, error: Exception) -> InputError:
     strange = next((character for character in value if not PLAIN.match(character)), None)
     if strange is None or isinstance(error, RecursionError):
         return InputError(key, value, "not a value in Hydra's grammar", f"where it is a text, {literal}")
+    if re.fullmatch(r"\[[^][{}'\"]+\]", value):  # a list stays one: its items are quoted
+        items = [item.strip() for item in value[1:-1].split(",")]
+        inside = ",".join(item if all(map(PLAIN.match, item)) else f'"{item}"' for item in items)
+        literal = f"quote the item, in a shell: {shlex.quote(f'{key}=[{inside}]')}"
     return InputError(key, value, f"{strange!r} has a meaning of its own in Hydra's grammar", literal)
 
 

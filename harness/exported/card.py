@@ -125,7 +125,7 @@ def _training(told: Told) -> list[str]:
         lines.append(
             f"| {'pre-training' if entry['base'] else 'continual' if base is not None else 'training'}"
             f" | {entry['steps']:,} | {count(entry['tokens'])} | {entry['lr_first']:.3g} to {entry['lr_last']:.3g}"
-            f" ({entry['shape']}) | {entry['optimizer_state']} | {data} |"
+            f" ({entry['shape']}) | {entry['optimizer_state'] if entry['start'] else 'new'} | {data} |"
         )
     phase = program.phases[-1]
     adam = phase.optimizer

@@ -191,7 +191,9 @@ class Display:
             case Progress(position, lr, rate):
                 line.position, line.lr, line.rate = position, lr, rate
             case Measured(rows):
-                line.losses.update({row.corpus: row.loss for row in rows})
+                # of several sets of windows, as where a run ends, the largest counts, as in tables
+                ordered = sorted(rows, key=lambda row: (row.position, row.windows))
+                line.losses.update({row.corpus: row.loss for row in ordered})
             case Ended("busy"):
                 self.board.lines[worker] = Line(note="idle")
             case Ended(how):

@@ -101,6 +101,7 @@ BAD = {
     "lr=[1": "[ is not closed",
     "lr=\n": "lr=",
     "name=ü(": "name=ü(: 'ü' has a meaning of its own in Hydra's grammar",
+    "evaluate.sets=[docs, a=./b]": "quote the item, in a shell: 'evaluate.sets=[docs,\"a=./b\"]'",
     "lr=" + "[" * 2000: "is not closed",
     "lr=${nope}": "Interpolation key 'nope' not found",
     "lr=${lr}": "lr=",

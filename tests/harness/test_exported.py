@@ -23,6 +23,7 @@ from harness.model.tensors import load_model
 from harness.plan.recorded_runs import find_run, program_of
 from harness.plan.run_file import write_documents
 from harness.program.program import Scratch
+from harness.store.history import Row
 from harness.store.store import Store
 from tests.checkpoints import save_llama
 from tests.hub_server import Hub
@@ -127,6 +128,29 @@ def test_the_card_says_what_was_trained_on_what(exported: Path, root: Path) -> N
         assert wanted in body
     for file in exported.iterdir():
         assert str(root).encode() not in file.read_bytes(), "a path of this machine left it"
+
+
+def test_the_card_has_what_was_measured_later_of_the_base_too(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "runs")
+    store = Store(tmp_path / "runs")
+    document = find_run(store, "one")
+    (record,) = (tmp_path / "runs" / "runs").glob("one-*/run.json")
+    told = json.loads(record.read_text())
+    told["measures"]["f" * 16] = {**next(iter(told["measures"].values())), "corpus": "late"}
+    record.write_text(json.dumps(told))
+    for position, address in ((BASE, document["base_address"]), (100, document["address"])):
+        store.add_rows(address, [Row(position, position * 64, "late", 4, "f" * 16, position * 64.0, 64, 200)])
+    assert main(["one", str(tmp_path / "model"), "--root", str(store.root)]) == 0
+    told_losses = (tmp_path / "model" / "README.md").read_text().partition("## Losses")[2].splitlines()
+    (line,) = (one for one in told_losses if one.startswith("| late | 100.0000 |"))
+    assert "| 60.0000 | 4 of" in line
+
+
+def test_a_first_phase_keeps_no_optimizer_state(exported: Path) -> None:
+    lines = (exported / "README.md").read_text().splitlines()
+    told = [line.split(" | ")[4] for line in lines if line.startswith(("| pre-training |", "| continual |"))]
+    assert told[0] == "new"
+    assert set(told[1:]) <= {"keep", "reset"}
 
 
 def test_what_evaluation_harnesses_ask_for_is_there(exported: Path) -> None:

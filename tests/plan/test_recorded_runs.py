@@ -249,6 +249,7 @@ def test_any_corpus_is_measured_by_a_run_on_corpora_of_ones_own(
         "sets=mix.C5": "evaluate.sets=mix.C5: mix has no part C5; known: A, B",
         "sets=./data/p5.jsonl": "sets=./data/p5.jsonl: it needs a name in tables; give NAME=./data/p5.jsonl",
         "sets=y=./data/p5.jsonl": "sets=y=./data/p5.jsonl: no such file",
+        "sets=[y=./data/p5.jsonl]": "no brackets stand around it here; give sets=y=./data/p5.jsonl",
         "sets=y=p5": "sets=y=p5: p5 is neither a path nor a URL",
         "sets=p.5=./runs/x.jsonl": "sets=p.5=./runs/x.jsonl: other texts are called p.5 already",
         "sets=cpp=./upstream.jsonl": "sets=cpp=./upstream.jsonl: a corpus of conf/ is called cpp",

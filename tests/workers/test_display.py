@@ -108,6 +108,17 @@ def test_without_a_terminal_plain_lines(job: Job) -> None:
     ]
 
 
+@pytest.mark.parametrize("windows", [(4, 64), (64, 4)])
+def test_where_a_run_ends_the_loss_on_most_windows_is_told(job: Job, windows: tuple[int, int]) -> None:
+    stream = io.StringIO()
+    display = Display(total=64, enabled=True, stream=stream)
+    display.event(0, job, Assigned())
+    measured = [Row(30, 1920, "upstream", count, f"{count:016}", count * 64.0, 64, 200) for count in windows]
+    display.event(0, job, Measured(tuple(measured)))
+    display.event(0, job, Ended("done"))
+    assert stream.getvalue().endswith("upstream 64.0000\n")
+
+
 def test_losses_are_told_in_one_order_whatever_was_measured_first(job: Job) -> None:
     told = []
     for order in (("a", "downstream", "b", "upstream"), ("upstream", "b", "a", "downstream")):
