@@ -24,6 +24,7 @@ from harness.core.errors import InputError
 from harness.core.units import count
 
 NUMERIC = ("peak", "lr", "replay", "warmup", "tokens", "min_ratio")
+SHARES = ("replay", "warmup", "min_ratio")
 CATEGORIES = ("schedule", "batch", "optimizer_state", "horizon")
 KNOBS = (*NUMERIC, *CATEGORIES)
 SAME = ("model", "N_total", "upstream", "downstream", "base_tokens", "at")  # for runs of several, nothing is pooled
@@ -106,6 +107,7 @@ def arms_of(ends: pd.DataFrame, knobs: Sequence[str] | None = None, bases: str =
     if upstream == downstream:
         raise InputError("downstream", downstream, "is upstream, too: nothing is adapted to", "give runs of a shift")
     ends = _with_tokens(ends, knobs)
+    _check_shares(ends)
     chosen = _knobs(ends, knobs)
     label = _seeds(ends, bases)
     changes = {name: ends[f"final {name}"] - ends[f"base {name}"] for name in _corpora(ends, upstream, downstream)}
@@ -121,8 +123,10 @@ def arms_of(ends: pd.DataFrame, knobs: Sequence[str] | None = None, bases: str =
     row, column = arm, np.array([seeds.index(one) for one in label])
     twice = pd.Series(list(zip(row, column, strict=True)), index=ends.index).duplicated()
     if twice.any():
-        one = ends[twice].iloc[0]
-        raise InputError("run", one.run, "another run has its settings and its seed", "tell them apart: --where")
+        at = int(np.argmax(twice))
+        other = ends.run.iloc[int(np.argmax((row == row[at]) & (column == column[at])))]
+        why = f"another run has its settings and its seed ({other})"
+        raise InputError("run", ends.run.iloc[at], why, "keep one of them, or tell them apart: --where")
 
     def table(values: pd.Series[Any]) -> Array:
         found = np.full((len(distinct), len(seeds)), np.nan)
@@ -174,8 +178,25 @@ def _one(ends: pd.DataFrame, name: str) -> None:
     if name not in ends or (counts := ends[name].value_counts()).size <= 1:
         return
     listed = ", ".join(f"{_text(value)} ({number} runs)" for value, number in counts.items())
-    condition = f"{name} == {counts.index[0]!r}"
-    raise InputError(name, listed, "a decision is of one", f'add --where "{condition}"')
+    raise InputError(name, listed, "a decision is of one", f'add --where "{_condition(ends, name)}"')
+
+
+def _condition(ends: pd.DataFrame, name: str) -> str:
+    """That holds for the most frequent value of a column."""
+    value = ends[name].value_counts().index[0]
+    return f"{name} == {value.item() if isinstance(value, np.generic) else value!r}"
+
+
+def _check_shares(ends: pd.DataFrame) -> None:
+    """InputError where a share lies outside of [0, 1]: of percent, the answer would be a recipe that nobody can run."""
+    for name in (name for name in SHARES if name in ends):
+        values = pd.to_numeric(ends[name], errors="coerce")
+        outside = values[~values.between(0, 1) & values.notna()]
+        if len(outside):
+            of_hundred = outside.between(1, 100).all()
+            why = "is no share" + ("; it looks like percent" if of_hundred else "")
+            remedy = f"with --table: --map {name}={name}/100" if of_hundred else "give shares in [0, 1]"
+            raise InputError(name, f"{outside.max() if of_hundred else outside.iloc[0]:g}", why, remedy)
 
 
 def _with_tokens(ends: pd.DataFrame, knobs: Sequence[str] | None) -> pd.DataFrame:
@@ -204,9 +225,8 @@ def _knobs(ends: pd.DataFrame, asked: Sequence[str] | None) -> list[str]:
     varying = [*numbers, *categories]
     if asked is not None and (left := [name for name in varying if name not in asked]):
         name = left[0]
-        value = ends[name].value_counts().index[0]
         why = f"it varies ({_levels(ends[name])}) and is not among --knobs"
-        raise InputError("knobs", name, why, f'name it, or add --where "{name} == {value!r}"')
+        raise InputError("knobs", name, why, f'name it, or add --where "{_condition(ends, name)}"')
     return [name for name in varying if asked is None or name in asked]
 
 

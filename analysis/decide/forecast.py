@@ -41,27 +41,37 @@ class Outlook:
 
     def below(self, limit: float, *, run: bool = True) -> Array:
         """Probability that the next single run, or the mean, is at most `limit`."""
-        sd, freedom = self._next() if run else (self.sd, self.freedom)
         from scipy.special import stdtr
 
-        return np.asarray(stdtr(freedom, (limit - self.mean) / np.maximum(sd, 1e-12)))
+        away = limit - self.mean
+        of_mean = np.asarray(stdtr(self.freedom, away / np.maximum(self.sd, 1e-12)))
+        if not run:
+            return of_mean
+        sd, freedom = self._next()
+        of_run = np.asarray(stdtr(freedom, away / np.maximum(sd, 1e-12)))
+        return np.asarray(np.where(away > 0, np.minimum(of_run, of_mean), np.maximum(of_run, of_mean)))
 
     def reached(self, confidence: float) -> Array:
         """The limit that the next single run keeps with this probability."""
-        sd, freedom = self._next()
-        return np.asarray(self.mean + _quantile(confidence, freedom) * sd)
+        return np.asarray(self.mean + self._wide(confidence))
 
     def mean_interval(self) -> Array:
         """At LEVEL (2, n), pointwise."""
-        return self._interval(self.sd, self.freedom)
+        return self._interval(_quantile((1 + LEVEL) / 2, self.freedom) * self.sd)
 
     def run_interval(self) -> Array:
         """Of the next single run, at LEVEL (2, n)."""
-        return self._interval(*self._next())
+        return self._interval(self._wide((1 + LEVEL) / 2))
 
-    def _interval(self, sd: Array, freedom: Array) -> Array:
-        half = _quantile((1 + LEVEL) / 2, freedom) * sd
+    def _interval(self, half: Array) -> Array:
         return np.stack([self.mean - half, self.mean + half])
+
+    def _wide(self, share: float) -> Array:
+        """Of the next run, this quantile less the mean. A mean of few degrees of freedom has the longer tails, and
+        no run is surer than its mean: further out than the mean's own, then."""
+        sd, freedom = self._next()
+        away, own = _quantile(share, freedom) * sd, _quantile(share, self.freedom) * self.sd
+        return np.asarray(np.maximum(away, own) if share > 0.5 else np.minimum(away, own))
 
     def _next(self) -> tuple[Array, Array]:
         """sd of the next run around the mean that is expected, and its degrees of freedom: those of the two parts by

@@ -50,6 +50,7 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "NAN", "null", "NULL", 
 TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 LEADING_ZERO = re.compile(r"[+-]?0\d")  # 007 is a name
 COMMA = re.compile(r"[+-]?(\d+(?:\.\d{3})*|\d*),\d+(?:[eE][+-]?\d+)?")  # 5,33 and 1.234,5
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SEPARATED = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234: a separator of thousands, or a decimal comma
 
 
@@ -99,7 +100,8 @@ def _csv(path: Path, data: bytes, texts: Collection[str]) -> pd.DataFrame:
         if data.startswith(beginning):
             raise InputError("table", path, f"it is {kind}", "save the table as CSV (UTF-8, commas) and give that")
     lines = _text(path, data).splitlines(keepends=True)
-    lines = list(itertools.dropwhile(lambda line: line.startswith("#") or not line.strip(), lines))
+    notes = list(itertools.takewhile(lambda line: line.startswith("#") or not line.strip(), lines))
+    lines = _with_header(notes, lines[len(notes) :])
     delimiter = _delimiter(path, lines)
     table = pd.read_csv(
         io.StringIO("".join(lines)),
@@ -117,6 +119,19 @@ def _csv(path: Path, data: bytes, texts: Collection[str]) -> pd.DataFrame:
     if delimiter != ",":
         _with_points(path, table, plain)
     return pd.DataFrame({name: _typed(table[name]) if name in plain else table[name].astype("str") for name in names})
+
+
+def _with_header(notes: Sequence[str], lines: list[str]) -> list[str]:
+    """The lines from the header on: the last of the notes is one (`# params, tokens`, as numpy writes it) where the
+    first row holds numbers in as many cells."""
+    if not notes or not lines:
+        return lines
+    header = notes[-1].lstrip("# ")
+    for delimiter in DELIMITERS:
+        names, cells = (next(csv.reader([line], delimiter=delimiter), []) for line in (header, lines[0]))
+        if 1 < len(names) == len(cells) and any(NUMBER.fullmatch(cell.strip()) for cell in cells):
+            return [header, *lines]
+    return lines
 
 
 def _text(path: Path, data: bytes) -> str:

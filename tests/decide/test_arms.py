@@ -43,7 +43,9 @@ def test_arms_are_settings_and_their_runs_order_seeds() -> None:
         ({"model": "small"}, "model=mini (17 runs), small (1 runs)"),
         ({"run_tokens": 1_200_128}, "run_tokens=600k (17 runs), 1.2M (1 runs)"),
         ({"base_address": "f" * 32}, "several bases are several models"),
-        ({"seed": 1}, "another run has its settings and its seed"),
+        ({"seed": 1}, "another run has its settings and its seed ("),
+        ({"replay": 5.0}, "replay=5: is no share; it looks like percent; with --table: --map replay=replay/100"),
+        ({"warmup": -0.1}, "warmup=-0.1: is no share; give shares in [0, 1]"),
     ],
 )
 def test_what_must_not_be_pooled_is_refused(change: dict[str, object], told: str) -> None:
@@ -53,6 +55,7 @@ def test_what_must_not_be_pooled_is_refused(change: dict[str, object], told: str
     with pytest.raises(InputError) as refused:
         arms_of(ends)
     assert told in str(refused.value)
+    assert "np." not in str(refused.value)  # a condition that --where reads
 
 
 def test_a_setting_that_varies_and_is_no_knob_is_refused() -> None:

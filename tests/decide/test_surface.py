@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.decide.coding import Coding, known, near
+from analysis.decide.forecast import Outlook
 from analysis.decide.noise import SLOPE, noise_of, single
 from analysis.decide.surface import Form, Surface, choose, fit, forms
 from tests.decide.planted import PEAKS, REPLAYS, Truth, cross, product
@@ -161,3 +162,14 @@ def test_beside_an_arm_that_failed_nothing_is_known() -> None:
     failed = GRID.index[(GRID.peak == 1) & (GRID.replay == 0.05)].tolist()
     points = pd.DataFrame({"peak": [1.0, 1.2, 1.8], "replay": [0.05, 0.05, 0.05]})
     assert reached(GRID, points, failed) == [False, False, True]
+
+
+@pytest.mark.parametrize("freedom", [1.0, 2.0, 30.0])
+def test_no_run_is_surer_than_its_mean(freedom: float) -> None:
+    """A mean of few degrees of freedom has long tails, beside which the noise of a run is well known."""
+    outlook = Outlook(*(np.array([value]) for value in (0.15, 0.005, freedom, 0.008, 14.0)))
+    (low, high), (lowest, highest) = outlook.mean_interval()[:, 0], outlook.run_interval()[:, 0]
+    assert lowest <= low < high <= highest
+    assert outlook.below(0.175)[0] <= outlook.below(0.175, run=False)[0]
+    assert outlook.below(0.125)[0] >= outlook.below(0.125, run=False)[0]
+    assert outlook.below(float(outlook.reached(0.9)[0]))[0] == pytest.approx(0.9)

@@ -46,6 +46,8 @@ def csv_of(delimiter: str = ",", point: str = ".") -> str:
         ("gzip.csv", gzip.compress(csv_of().encode())),
         ("windows.csv", csv_of().replace("\n", "\r\n").encode()),
         ("comments.csv", f"# by hand; see,there\n\n# again\n{csv_of()}".encode()),
+        ("commented header.csv", f"# by hand\n# {csv_of()}".encode()),
+        ("numpy's header.csv", f"#{csv_of('|')}".encode()),
         ("spaces.csv", csv_of(" , ").encode()),
         ("quoted.csv", csv_of().replace("a,", '"a",').encode()),
     ],
