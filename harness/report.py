@@ -82,6 +82,9 @@ def plan_lines(document: dict[str, Any]) -> list[str]:
             who = f"job {entry['job']}" if entry.get("job") else "at work"
             where = f" on {entry['host']}, step {entry['position']}{losses}" if entry.get("host") else ""
             lines.append(f"           {who}{where}")
+            for each in entry.get("corpora", ()):
+                parts = [f"{each[f'parts_{state}']} parts {state}" for state in ("running", "queued")]
+                lines.append(f"           after corpus {each['corpus']}, job {each['job']} ({', '.join(parts)})")
         if failure := entry["failure"]:
             lines.append(f"           failed at step {failure['position']}: {failure['reason']}")
             lines += [f"           | {line}" for line in failure["log_tail"]]

@@ -26,15 +26,22 @@ from harness.corpora.grouping import Group, groups
 from harness.corpora.units import finished_units, shards_folder
 from harness.ingest.processes import Shared, pool
 from harness.ingest.progress import PlainDisplay
-from harness.ingest.selection import needed_tokens, selected, train_tokens
+from harness.ingest.selection import (
+    TEXT_PER_TOKEN,
+    field_of_group,
+    needed_tokens,
+    selected,
+    share,
+    source_of,
+    suffices,
+    train_tokens,
+)
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.ingest.units import (
     GroupTask,
     Stopped,
     build_group,
     build_in_process,
-    field_of_group,
-    suffices,
 )
 from harness.texts.fetch import fetch, is_here
 from harness.texts.listed import FilesSource, key_of, without_files
@@ -42,8 +49,6 @@ from harness.texts.recipe import Recipe
 
 Units = list[dict[str, Any]]
 
-TEXT_PER_TOKEN = 3.5  # bytes, about: what a budget or a disk needs before anything is known
-_MORE = 1.3  # times a budget: what an estimate of tokens may be wrong by
 _FETCH_AHEAD = 2  # groups that are fetched while others are built
 _SMALL_BYTES = 4 << 20  # below this no process is started
 
@@ -67,12 +72,13 @@ def build_groups(
     shards.mkdir(parents=True, exist_ok=True)
     files.remove_leavings(shards)
     work = _Work(recipe, source, some, shards, fetched_folder(root), vocabulary)
-    missing = [group for group in some if not suffices(finished_units(shards, group), None, source)]
+    units = [finished_units(shards, group) for group in some]
+    missing = [group for group, there in zip(some, units, strict=True) if not suffices(there, None, source)]
+    have = sum(sum(train_tokens(there, source)) for there in units)
     try:
-        _check_disk(recipe, source, root, missing)
-        text = sum(group.text for group in missing)
-        display.expect(text if source.tokens_read is None else min(text, source.tokens_read * TEXT_PER_TOKEN))
-        if not missing or (processes == 1 and text < _SMALL_BYTES):
+        text = _check_disk(recipe, source, root, missing, have)
+        display.expect(text)
+        if not missing or (processes == 1 and sum(group.text for group in missing) < _SMALL_BYTES):
             return work.in_order(None, None, display)
         number = max(1, min(processes, len(missing)))
         with pool(number, max(1, processes // number)) as (executor, shared):
@@ -80,34 +86,6 @@ def build_groups(
     finally:
         with contextlib.suppress(OSError):  # it holds units, as it should
             shards.rmdir()
-
-
-def source_of(recipe: Recipe) -> FilesSource:
-    """The source of a recipe whose source is listed files."""
-    assert isinstance(recipe.source, FilesSource)
-    return recipe.source
-
-
-def wanted_groups(recipe: Recipe, root: Path) -> list[Group]:
-    """The groups that are not built and that the corpus may need: for a budget as many as should do, and some more."""
-    source, shards = source_of(recipe), shards_folder(root)
-    wanted: list[Group] = []
-    tokens = 0.0
-    for group in groups(recipe, source):
-        if source.tokens is not None and group.split == "train" and tokens > _MORE * source.tokens:
-            continue
-        units = finished_units(shards, group)
-        if not suffices(units, None, source):
-            wanted.append(group)
-            tokens += group.text / TEXT_PER_TOKEN * _share(source)
-        else:
-            tokens += sum(train_tokens(units, source))
-    return wanted
-
-
-def _share(source: FilesSource) -> float:
-    """Of the tokens of its units that are its own, about."""
-    return source.tokens / source.tokens_read if source.tokens and source.tokens_read else 1.0
 
 
 def fetch_groups(recipe: Recipe, some: Sequence[Group], root: Path) -> None:
@@ -219,7 +197,7 @@ class _Work:
         if left is None:
             return False
         under_way = sum(self.groups[j].text for j in range(at) if j not in self.built)
-        return under_way / TEXT_PER_TOKEN * _share(self.source) >= sum(left)
+        return under_way / TEXT_PER_TOKEN * share(self.source) >= sum(left)
 
 
 def assemble(recipe: Recipe, root: Path, folder: Path, processes: int, display: PlainDisplay) -> dict[str, Any]:
@@ -242,12 +220,15 @@ def end_of_document(recipe: Recipe, vocabulary: Path) -> int:
 
 
 def _check_disk(
-    recipe: Recipe, source: FilesSource, root: Path, missing: Sequence[Group], fetched: bool = False
-) -> None:
-    """InputError if what is missing will not fit: its tokens, and the files on their way (all of them if `fetched`)."""
+    recipe: Recipe, source: FilesSource, root: Path, missing: Sequence[Group], have: int = 0, fetched: bool = False
+) -> float:
+    """InputError if what is missing will not fit: its tokens, and the files on their way (all of them if `fetched`).
+
+    The bytes of text that are to be read, about; `have` are the training tokens that are built.
+    """
     text = sum(group.text for group in missing)
-    if source.tokens_read is not None:
-        text = min(text, source.tokens_read * TEXT_PER_TOKEN)
+    if source.tokens is not None:
+        text = min(text, max(0, source.tokens - have) / share(source) * TEXT_PER_TOKEN)
     tokens = text / TEXT_PER_TOKEN * (2 if recipe.vocab_size < 65536 else 4)
     sizes = sorted(sum(file.size for file in group.files if not is_here(file)) for group in missing)
     needed = tokens + sum(sizes if fetched else sizes[-1 - _FETCH_AHEAD :])
@@ -255,3 +236,4 @@ def _check_disk(
     if needed > free:
         why = f"{recipe.name} takes some {count(needed)} bytes, {count(free)} are free"
         raise InputError("root", root, why, f"choose another place, or a smaller {key_of(recipe.name, source)}.tokens")
+    return text

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from harness.corpora import tokenizer
 from harness.corpora.corpus import FORMAT
 from harness.corpora.megatron import check, pairs
 from harness.corpora.tokenizer import token_dtype
-from harness.ingest.assemble import assemble, end_of_document
+from harness.ingest.assemble import assemble, end_of_document, fetch_groups
 from harness.ingest.progress import PlainDisplay
+from harness.ingest.selection import require_built, wanted_groups
 from harness.ingest.trained_tokenizer import tokenizer_json
 from harness.texts.fetch import fetch, is_here, place_of_file
 from harness.texts.listed import FilesSource, ListedFile, Listing, MegatronSource, Part, listing
@@ -52,9 +53,9 @@ def pretokenized(recipe: Recipe, root: Path, folder: Path, processes: int, displ
     """
     source = recipe.source
     assert isinstance(source, MegatronSource)
-    held_out = source.validation
-    texts = held_out is not None and not any(file.name.endswith(".idx") for file in held_out.files)
-    manifest = _of_texts(recipe, source, root, folder, processes, display) if texts else _of_none(recipe, folder)
+    held_out, texts = source.validation, _texts(recipe, source)
+    # As a corpus without any text to train on.
+    manifest = assemble(texts, root, folder, processes, display) if texts else _of_none(recipe, folder)
     field, place = f"corpus.{recipe.name}.files", _Place(root, folder, display, recipe.vocab_size)
     train = place.shards(field, source.train, source.sequence) if source.train.files else []
     splits = {"train": _counts(train, source.sequence)}
@@ -84,7 +85,47 @@ def pretokenized(recipe: Recipe, root: Path, folder: Path, processes: int, displ
     }
 
 
+def fetch_sequences(recipe: Recipe, root: Path) -> None:
+    """Bring its files into the store, for a job where there is no network. Raises InputError."""
+    source = recipe.source
+    assert isinstance(source, MegatronSource)
+    place, texts = _Place(root, root, PlainDisplay(True), recipe.vocab_size), _texts(recipe, source)
+    for field, listed in _sequences(recipe, source):
+        place.fetch(field, listed)
+    if texts:
+        fetch_groups(texts, wanted_groups(texts, root), root)
+
+
+def require_fetched(recipe: Recipe, root: Path) -> None:
+    """InputError for a file that is not on this machine: there may be no network here."""
+    source = recipe.source
+    assert isinstance(source, MegatronSource)
+    for field, listed in _sequences(recipe, source):
+        for file in listed.files:
+            if not is_here(file) and not place_of_file(file, sequences_folder(root)).exists():
+                raise InputError(
+                    field, file.name, "was not fetched", "run the command again: it fetches what is missing"
+                )
+    if texts := _texts(recipe, source):
+        require_built(texts, root)
+
+
 _NONE = listing(())
+
+
+def _texts(recipe: Recipe, source: MegatronSource) -> Recipe | None:
+    """Its texts to validate on as a corpus of their own, if it has such."""
+    held_out = source.validation
+    if held_out is None or any(file.name.endswith(".idx") for file in held_out.files):
+        return None
+    return replace(recipe, source=FilesSource(_NONE, (Part("all"),), held_out, source.text, source.format))
+
+
+def _sequences(recipe: Recipe, source: MegatronSource) -> Iterator[tuple[str, Listing]]:
+    """(key of a config, files of sequences) of its splits."""
+    yield f"corpus.{recipe.name}.files", source.train
+    if source.validation is not None and _texts(recipe, source) is None:
+        yield f"corpus.{recipe.name}.validation", source.validation
 
 
 def _of_none(recipe: Recipe, folder: Path) -> dict[str, Any]:
@@ -111,14 +152,6 @@ def _of_none(recipe: Recipe, folder: Path) -> dict[str, Any]:
     }
 
 
-def _of_texts(
-    recipe: Recipe, source: MegatronSource, root: Path, folder: Path, processes: int, display: PlainDisplay
-) -> dict[str, Any]:
-    """The manifest of its texts to validate on, as a corpus without any to train on."""
-    texts = FilesSource(_NONE, (Part("all"),), source.validation, source.text, source.format)
-    return assemble(replace(recipe, source=texts), root, folder, processes, display)
-
-
 class _Place:
     """Where files lie, seen from the folder of a corpus: elsewhere on this machine, or in the store."""
 
@@ -142,6 +175,12 @@ class _Place:
                 shards.append({"file": self._named(file.url), "dtype": dtype, "first": 0, "tokens": tokens})
                 before += tokens
         return shards
+
+    def fetch(self, field: str, listed: Listing) -> None:
+        """Bring all files into the store."""
+        self._check_disk(field, listed.files)
+        for file in listed.files:
+            self._here(field, file)
 
     def _check_ids(self, field: str, file: ListedFile, dtype: np.dtype[Any], before: int, sequence: int) -> None:
         """InputError unless the tokenizer has each id in a part of a .bin; `before` are the tokens of earlier parts."""
@@ -187,7 +226,8 @@ class _Place:
 
     def _check_disk(self, field: str, listed: Iterable[ListedFile]) -> None:
         missing = [f for f in listed if not is_here(f) and not place_of_file(f, sequences_folder(self.root)).exists()]
-        needed, free = sum(file.size for file in missing), shutil.disk_usage(self.root).free
+        nearest = files.nearest_existing(self.root)
+        needed, free = sum(file.size for file in missing), shutil.disk_usage(nearest).free
         if needed > free:
             why = f"{size(needed)} are to be fetched for {field}, and {size(free)} are free"
             raise InputError("root", self.root, why, "choose a folder on a larger disk")

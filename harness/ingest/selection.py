@@ -1,4 +1,4 @@
-"""Which units make a corpus, and where its budget ends: the manifest of a corpus of listed files.
+"""Which units make a corpus, and where its budget ends: what is to be built, and the manifest of what is.
 
 Beneath `harness.ingest.assemble`. A budget takes whole units in their order and cuts the last one exactly; where parts
 have weights, each part is cut at its own share of the budget, so that one pass over the corpus reads each part once.
@@ -17,13 +17,20 @@ import numpy as np
 from harness.core import files
 from harness.core.errors import InputError
 from harness.core.identity import canonical, digest
+from harness.corpora.grouping import Group, groups
 from harness.corpora.tokenizer import token_dtype
-from harness.corpora.units import DOCUMENT, UNITS_FORMAT
+from harness.corpora.units import DOCUMENT, UNITS_FORMAT, finished_units, shards_folder
 from harness.program.mixture import counts, integer_weights
+from harness.texts.fetch import is_here
 from harness.texts.listed import FilesSource, Part, key_of, part_key
 from harness.texts.recipe import Recipe
 
 Unit = dict[str, Any]
+
+TEXT_PER_TOKEN = 3.5  # bytes, about: what a budget or a disk needs before anything is known
+# Times a budget. Before anything of a corpus is built: compressed files often hold less text than they are taken for,
+# and a token of English with a vocabulary of 50k is some 4.5 bytes of it. After that its own tokens per byte are known.
+_MORE, _MORE_ONCE_KNOWN = 2.0, 1.1
 
 
 def weights_of(source: FilesSource) -> tuple[int, ...] | None:
@@ -48,6 +55,91 @@ def train_tokens(units: Sequence[Unit], source: FilesSource) -> list[int]:
     names = [(f"{number}-train",) for number in source.numbers]
     together = names if weights_of(source) else [tuple(name for one in names for name in one)]
     return [sum(unit["tokens"].get(name, 0) for unit in units for name in one) for one in together]
+
+
+def suffices(units: Sequence[Unit], needed: tuple[int, ...] | None, source: FilesSource) -> bool:
+    """Is nothing missing of a group: has it ended, or does it hold what is needed of it?"""
+    if units and units[-1]["last"]:
+        return True
+    if needed is None or not units:
+        return False
+    return all(have >= need for have, need in zip(train_tokens(units, source), needed, strict=True))
+
+
+def share(source: FilesSource) -> float:
+    """Of the tokens of its units that are its own, about."""
+    return source.tokens / source.tokens_read if source.tokens and source.tokens_read else 1.0
+
+
+def field_of_group(recipe: Recipe, group: Group) -> str:
+    """The key of a config that names the files of a group."""
+    return f"{key_of(recipe.name, source_of(recipe))}.{'files' if group.split == 'train' else 'validation'}"
+
+
+def source_of(recipe: Recipe) -> FilesSource:
+    """The source of a recipe whose source is listed files."""
+    assert isinstance(recipe.source, FilesSource)
+    return recipe.source
+
+
+def wanted_groups(recipe: Recipe, root: Path) -> list[Group]:
+    """The groups that are not built and that the corpus may need.
+
+    Of a budget: as many as should give each part its tokens, by what the groups that are built gave of it. Where none
+    is, by an estimate, and twice as many, so that it is seldom short; what is short is told by `require_built`.
+    """
+    source, shards = source_of(recipe), shards_folder(root)
+    everything, needed = groups(recipe, source), needed_tokens(source)
+    units = {group.key: finished_units(shards, group) for group in everything}
+    if needed is None:
+        return [group for group in everything if not suffices(units[group.key], None, source)]
+    seen = [group for group in everything if group.split == "train" and suffices(units[group.key], None, source)]
+    text, have = sum(group.text for group in seen), np.zeros(len(needed))
+    for group in seen:
+        have += train_tokens(units[group.key], source)
+    if text:  # of what was never met as much text again is looked through as was so far
+        rates, goal = np.where(have > 0, have, np.array(needed) / 2) / text, np.array(needed) * _MORE_ONCE_KNOWN
+    else:
+        rates, goal = np.array(needed) / sum(needed) / TEXT_PER_TOKEN * share(source), np.array(needed) * _MORE
+    wanted, expected, left = list[Group](), np.zeros(len(needed)), np.array(needed)
+    short = False  # is a group of text to train on missing?
+    for group in everything:
+        train = group.split == "train"
+        if train and ((expected >= goal).all() if short else not left.any()):
+            continue
+        known = units[group.key]
+        if not suffices(known, tuple(left) if train and not short else None, source):
+            wanted.append(group)
+            short |= train
+            expected += group.text * rates * train
+        elif train:
+            expected += train_tokens(known, source)
+            left = np.maximum(0, left - train_tokens(known, source))
+    return wanted
+
+
+def require_built(recipe: Recipe, root: Path) -> None:
+    """InputError if the corpus needs what is neither built nor lies on this machine: there may be no network here."""
+    source, shards = source_of(recipe), shards_folder(root)
+    needed = needed_tokens(source)
+    left = None if needed is None else np.array(needed)
+    for group in groups(recipe, source):
+        own = left if group.split == "train" else None  # what is needed of it; None: all
+        if own is not None and not own.any():
+            continue
+        units = finished_units(shards, group)
+        if suffices(units, None if own is None else tuple(own), source):
+            left = left if own is None else np.maximum(0, own - train_tokens(units, source))
+            continue
+        if all(is_here(file) for file in group.files):
+            return  # it is built from where it lies; how many tokens that gives is not known
+        why, remedy = "is neither built nor fetched", "run the command again: it fetches what is missing"
+        if own is None or needed is None:
+            raise InputError(field_of_group(recipe, group), group.files[0].name, why, remedy)
+        short = ", ".join(part.name for part, more in zip(source.parts, own, strict=False) if more)
+        of = f" (too few of {short})" if len(own) > 1 else ""
+        why = f"what was fetched holds {sum(needed) - int(own.sum()):,} of these training tokens{of}"
+        raise InputError(f"{key_of(recipe.name, source)}.tokens", source.tokens, why, remedy)
 
 
 def selected(

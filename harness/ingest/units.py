@@ -25,8 +25,8 @@ from harness.corpora.unit_writer import Batch, Encoded, UnitWriter
 from harness.corpora.units import finished_units
 from harness.formats.fields import Record
 from harness.ingest import processes
-from harness.ingest.selection import train_tokens
-from harness.texts.listed import FilesSource, key_of
+from harness.ingest.selection import field_of_group, suffices
+from harness.texts.listed import FilesSource
 from harness.texts.local import read_records
 from harness.texts.recipe import Recipe
 
@@ -56,15 +56,6 @@ class GroupTask:
 
 class Stopped(BaseException):
     """Told to stop on the way; the units that are finished stay."""
-
-
-def suffices(units: list[dict[str, Any]], needed: tuple[int, ...] | None, source: FilesSource) -> bool:
-    """Is nothing missing of a group: has it ended, or does it hold what is needed of it?"""
-    if units and units[-1]["last"]:
-        return True
-    if needed is None or not units:
-        return False
-    return all(have >= need for have, need in zip(train_tokens(units, source), needed, strict=True))
 
 
 def build_group(
@@ -124,12 +115,6 @@ def build_group(
             for future, _ in pending:
                 future.cancel()
             writer.discard()
-
-
-def field_of_group(recipe: Recipe, group: Group) -> str:
-    """The key of a config that names the files of a group."""
-    assert isinstance(recipe.source, FilesSource)
-    return f"{key_of(recipe.name, recipe.source)}.{'files' if group.split == 'train' else 'validation'}"
 
 
 def _check_unchanged(task: GroupTask) -> None:

@@ -6,7 +6,7 @@ From what the store holds, who is at work there and what was submitted; nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from typing import Any
 from harness.core.plain import read_back
 from harness.corpora.corpus import splits_made
 from harness.corpora.held_out import read_of
+from harness.corpora.units import finished_units, shards_folder
 from harness.plan.plan import Plan, PlannedRun, Segment
 from harness.plan.task import Task
-from harness.slurm.submissions import CORPUS, Submitted, read_work, tail
+from harness.slurm.submissions import CORPUS, GROUP, Submitted, groups_of, jobs_of_corpus, read_work, tail
 from harness.store.store import Store
-from harness.texts.listed import FilesSource
+from harness.texts.listed import FilesSource, MegatronSource
 from harness.texts.recipe import Recipe
 
 LOG_LINES = 5
@@ -48,7 +49,10 @@ def status_of(point: PlannedRun, plan: Plan, store: Store, queue: Mapping[str, S
         if segment.train:
             left.append(left_at(segment, segment.address))
     to_do = "to train" if any(segment.train for segment in point.path) else "to measure"
-    return become(left, store, queue) or {"status": to_do}
+    found = become(left, store, queue) or {"status": to_do}
+    if found["status"] == "queued" and (waits := _corpora_under_way(point.run.recipes.values(), queue)):
+        found["corpora"] = waits
+    return found
 
 
 def become(left: Sequence[Left], store: Store, queue: Mapping[str, Submitted]) -> dict[str, Any] | None:
@@ -108,12 +112,28 @@ def failure_of(left: Left, store: Store, known: Submitted | None) -> dict[str, A
     return failure and {**failure, "log_tail": tail(Path(failure["log"]), LOG_LINES)}
 
 
+def _corpora_under_way(recipes: Iterable[Recipe], queue: Mapping[str, Submitted]) -> list[dict[str, Any]]:
+    """[{corpus, job, parts_running, parts_queued}] of those that jobs are making, or their validation: `job` assembles
+    them."""
+    found = []
+    for recipe in recipes:
+        for reading in {each.key: each for each in (read_of(recipe, whole=whole) for whole in (True, False))}.values():
+            last = queue.get(CORPUS + reading.key)
+            if last is None or not last.in_queue:
+                continue
+            parts = [one for one in jobs_of_corpus(reading, queue) if one is not last and one.in_queue]
+            running = sum(one.running for one in parts)
+            name = {"corpus": recipe.name, "job": last.job}
+            found.append({**name, "parts_running": running, "parts_queued": len(parts) - running})
+    return found
+
+
 def corpus_failure(
     recipe: Recipe, trained: bool, store: Store, queue: Mapping[str, Submitted]
 ) -> dict[str, Any] | None:
     """The failure (as `Store.failure`) of the last try to make a corpus in jobs, or its validation if nobody trains on
     it; None if it is there, or on its way."""
-    if not isinstance(recipe.source, FilesSource):
+    if not isinstance(recipe.source, FilesSource | MegatronSource):
         return None
     reading = read_of(recipe, whole=trained)
     known = queue.get(CORPUS + reading.key)
@@ -125,10 +145,22 @@ def corpus_failure(
     if ("train" if reading is recipe else "validation") in splits_made(store.root, recipe):
         return None
     if failure is None and known is not None:
+        gone = _gone_part(reading, store, queue) or known
         why = "cancelled, killed, out of memory, or what it waited for failed"
-        reason = f"corpus {recipe.name}: job {known.job} is gone without a word: {why}"
-        failure = {"position": 0, "last_good": None, "log": str(known.log), "reason": reason}
+        reason = f"corpus {recipe.name}: job {gone.job} is gone without a word: {why}"
+        failure = {"position": 0, "last_good": None, "log": str(gone.log), "reason": reason}
     return failure
+
+
+def _gone_part(reading: Recipe, store: Store, queue: Mapping[str, Submitted]) -> Submitted | None:
+    """The first job that is gone and did not build its part: why the one that assembles never began."""
+    for group in groups_of(reading):
+        one = queue.get(GROUP + group.key)
+        if one is not None and not one.in_queue:
+            units = finished_units(shards_folder(store.root), group)
+            if not (units and units[-1]["last"]):
+                return one
+    return None
 
 
 def _failure_of_its_corpora(known: Submitted, store: Store) -> dict[str, Any] | None:

@@ -13,22 +13,27 @@ failures/, never from SLURM's accounting, which a cluster may not have.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pwd
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError
 from harness.core.files import dump, listing, read_json, write_file
+from harness.corpora.grouping import Group, groups
+from harness.texts.listed import FilesSource
+from harness.texts.recipe import Recipe
 
 COMMENT = "rewarm-"
 CORPUS = "corpus "  # before a recipe's key: by which the job that assembles the corpus is known
+GROUP = "group "  # before a group's: the job that builds its units
 GONE = ("", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")  # "": not in the queue
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED")
 SQUEUE_SECONDS = 120.0
@@ -117,6 +122,33 @@ def submitted(root: Path) -> dict[str, Submitted]:
             one = Submitted(folder, index, job, state, index in document["cancelled"])
             newest.update(dict.fromkeys(addresses, one))
     return newest
+
+
+def jobs_of_corpus(reading: Recipe, queue: Mapping[str, Submitted]) -> list[Submitted]:
+    """What was submitted to make a corpus, or its validation (`read_of`): the jobs that build its parts, then the one
+    that assembles it."""
+    found = [queue[CORPUS + reading.key]] if CORPUS + reading.key in queue else []
+    if any(key.startswith(GROUP) for key in queue):
+        keys = (GROUP + group.key for group in groups_of(reading))
+        found = [*(queue[key] for key in keys if key in queue), *found]
+    return found
+
+
+def groups_of(reading: Recipe) -> tuple[Group, ...]:
+    """The groups of a corpus, worked out once: many runs have the same one, and 60,000 files take a second."""
+    source = reading.source
+    if not isinstance(source, FilesSource):
+        return ()
+    return _groups(reading, len(source.train.files) + len(source.validation.files if source.validation else ()))
+
+
+@functools.lru_cache(maxsize=32)
+def _groups(reading: Recipe, files: int) -> tuple[Group, ...]:
+    """`files`: of a recipe without the lists of its files the same is not true, and it is equal to that with them."""
+    assert isinstance(reading.source, FilesSource)
+    found = tuple(groups(reading, reading.source))
+    assert sum(len(group.files) for group in found) == files
+    return found
 
 
 def _queue(users: set[int]) -> dict[tuple[str, int], tuple[str, str]]:

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from harness.config.launching import Cluster
 from harness.core.errors import InputError
 from harness.core.identity import digest
 from harness.core.plain import plain, read_back
+from harness.corpora.held_out import read_of
 from harness.plan.jobs import Job, Jobs
 from harness.plan.plan import Plan
 from harness.plan.task import Task, is_stored
@@ -32,8 +33,20 @@ from harness.slurm.chains import Chain, chains, job_name, listed
 from harness.slurm.payload import FINAL, Payload
 from harness.slurm.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
 from harness.slurm.snapshot import freeze, freeze_code
-from harness.slurm.submissions import COMMENT, Submitted, read_work, record, record_cancelled, retries_path, submitted
+from harness.slurm.submissions import (
+    COMMENT,
+    CORPUS,
+    GROUP,
+    Submitted,
+    jobs_of_corpus,
+    read_work,
+    record,
+    record_cancelled,
+    retries_path,
+    submitted,
+)
 from harness.store.store import Store
+from harness.texts.recipe import Recipe
 from harness.workers.pool import ONE_THREAD, undisturbed
 from harness.workers.ranks import world_size
 from harness.workers.worker import Setup
@@ -86,7 +99,7 @@ def submit(
             numbers = list(dict.fromkeys(one.job for one in waiting.values()))
             print(f"{len(numbers)} jobs are queued or running already: {listed(numbers)}", file=sys.stderr)
         short = frozenset(job.key for job in jobs.all if job.key in waiting and _measures_less(waiting[job.key], job))
-        left, code, largest = chains(jobs, queue, short), freeze_code(store.root / "jobs"), _largest_array()
+        left, code, largest = chains(jobs, queue, short), freeze_code(store.root / "jobs"), largest_array()
         after = corpora(queue)
         for chain in left:
             read = {key for job in chain.jobs for key in job.task.recipes}
@@ -117,7 +130,7 @@ def _measures_less(known: Submitted, job: Job) -> bool:
     return job.trains and any(t.address == job.task.address and not job.task.own_rows <= t.own_rows for t in tasks)
 
 
-def _largest_array() -> int:
+def largest_array() -> int:
     """How many jobs this cluster takes in one array."""
     asked = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
     found = re.search(r"MaxArraySize\s*=\s*(\d+)", asked.stdout)
@@ -126,10 +139,11 @@ def _largest_array() -> int:
 
 def _settled(jobs: Jobs, store: Store, should_stop: Callable[[], bool]) -> dict[str, Submitted]:
     """The queue once SLURM has decided whether jobs that it is ending are queued again: seconds, as a rule."""
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline, own = time.monotonic() + SETTLE_SECONDS, {job.key for job in jobs.all}
     while True:
         queue = submitted(store.root)
-        if time.monotonic() > deadline or not any(job.key in queue and queue[job.key].ending for job in jobs.all):
+        ending = any(one.ending for key, one in queue.items() if key in own or key.startswith((CORPUS, GROUP)))
+        if time.monotonic() > deadline or not ending:
             return queue
         _pause(should_stop)
 
@@ -143,12 +157,31 @@ def cancel(plan: Plan, store: Store) -> list[str]:
     with _alone(store, lambda: False):
         queue = submitted(store.root)
         doomed = {one.job: one for job in Jobs(plan).all if (one := queue.get(job.key)) and one.in_queue}
+        doomed |= {one.job: one for one in _only_of(plan, queue, doomed)}
         if doomed:
             asked = subprocess.run(["scancel", *doomed], capture_output=True, text=True, check=False)
             if asked.returncode:
                 raise InputError("do", "cancel", f"scancel says: {' '.join(asked.stderr.split())}", "try again")
             record_cancelled(list(doomed.values()))
     return list(doomed)
+
+
+def _only_of(plan: Plan, queue: Mapping[str, Submitted], doomed: Collection[str]) -> list[Submitted]:
+    """The jobs that make corpora of a plan, without those for which others wait as well."""
+    recipes = {recipe.key: recipe for point in plan.points for recipe in point.run.recipes.values()}
+    rest = {one.job: one for one in queue.values() if one.in_queue and one.job not in doomed}
+    works = [read_work(one.folder, one.index) for one in rest.values()]
+    read = {key for work in works for task in work.get("tasks", ()) for key in task["recipes"]}
+    mine = {key: recipe for key, recipe in recipes.items() if key not in read}
+    others = [read_back(Recipe, work["needed"]["recipe"]) for work in works if "needed" in work]
+    kept = {one.job for other in others if other.key not in mine for one in _jobs_that_make(other, queue)}
+    own = {one.job: one for recipe in mine.values() for one in _jobs_that_make(recipe, queue)}
+    return [one for number, one in own.items() if one.in_queue and number not in kept]
+
+
+def _jobs_that_make(recipe: Recipe, queue: Mapping[str, Submitted]) -> list[Submitted]:
+    """Those of the whole corpus, and those of its validation alone."""
+    return [one for whole in (True, False) for one in jobs_of_corpus(read_of(recipe, whole=whole), queue)]
 
 
 def _submit_array(
@@ -184,7 +217,7 @@ def _submit_array(
         time=wanted.minutes,
         signal_delay_s=wanted.lead,
         array_parallelism=cluster.at_once or len(group),
-        setup=[*_retries(folder, cluster.retries), *wanted.setup, *environment(code)],
+        setup=[*retries(folder, cluster.retries), *wanted.setup, *environment(code)],
         srun_args=["--kill-on-bad-exit=1", "--export=ALL"],  # of several ranks one that died leaves the others waiting
         additional_parameters=options,
     )
@@ -219,12 +252,12 @@ def environment(code: Path) -> list[str]:
     ]  # srun does not take it from sbatch
 
 
-def _retries(folder: Path, retries: int) -> list[str]:
+def retries(folder: Path, most: int) -> list[str]:
     """The batch script queues a failed job again when it exits, unless SLURM is ending it: nobody else is there to."""
     count = f'"{retries_path(folder, "$job")}"'
     return (
         []
-        if not retries
+        if not most
         else [
             "retry() {",
             "    status=$?",
@@ -233,7 +266,7 @@ def _retries(folder: Path, retries: int) -> list[str]:
             "    job=${job:-$SLURM_JOB_ID}",
             f"    [ $status -ne 0 ] && [ $status -ne {FINAL} ] || return",
             '    [ "$(squeue --noheader --format=%T --jobs=$job)" = RUNNING ] || return',
-            f'    [ "$(cat {count} 2>/dev/null | wc -l)" -lt {retries} ] || return',
+            f'    [ "$(cat {count} 2>/dev/null | wc -l)" -lt {most} ] || return',
             f"    echo $status >> {count}",
             "    scontrol requeue $job",
             "}",

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pandas
 import pytest
@@ -28,7 +29,10 @@ from harness.corpora.grouping import groups, unit_key
 from harness.corpora.splits import MixedSplit, Stream
 from harness.corpora.units import UnitSplit, verify_unit
 from harness.ingest import units as building
+from harness.ingest.assemble import build_groups, fetch_groups
 from harness.ingest.build import build
+from harness.ingest.progress import PlainDisplay
+from harness.ingest.selection import require_built, wanted_groups
 from harness.ingest.windows import require_windows
 from harness.texts.listed import FilesSource, ListedFile, Listing, Part, listing
 from harness.texts.recipe import CORPUS_CODE, Recipe, given_tokenizer
@@ -342,6 +346,82 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_read(
     with pytest.raises(InputError, match=r"^root=.*: slim takes some \S+ bytes, 10k are free; choose another place"):
         built(tmp_path / "root", recipe_of(source_of(data), vocabulary))
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", [None, (0.1, 0.1, 0.8)])
+def test_what_a_budget_lacks_is_told_and_the_next_time_it_is_fetched(
+    weights: tuple[float, ...] | None, vocabulary: Path, tmp_path: Path
+) -> None:
+    """Where files are fetched first and built without a network. Code is rare, and a token of these texts is longer
+    than was guessed: of neither does the first estimate know."""
+    rows = [
+        row for row in records(3000, length=24) if row["meta"]["set"] != "code" or int(row["text"].split()[-1]) % 7 == 0
+    ]
+    random.Random(0).shuffle(rows)
+    data = write(tmp_path / "data", {f"{k:02}.jsonl": rows[k::40] for k in range(40)})
+    fsspec.filesystem("memory").put(str(data), "/budget", recursive=True)
+    there = listing(replace(file, url=f"memory://budget/{file.name}") for file in listed(data).files)
+    parts = tuple(replace(part, weight=w) for part, w in zip(PARTS, weights or (None,) * 3, strict=True))
+    source = source_of(data, train=there, parts=parts, tokens=3000 if weights else 20_000, unit_bytes=5_000)
+    recipe, here = recipe_of(source, vocabulary), replace(source, train=listed(data))
+
+    def fetched_and_built() -> int:
+        """As the jobs of a cluster do it, each group alone. How many there were."""
+        wanted = wanted_groups(recipe, tmp_path)
+        fetch_groups(recipe, wanted, tmp_path)
+        fetched = [file.name for group in wanted for file in group.files]
+        assert sum(1 for _ in (tmp_path / "fetched").iterdir()) == len(fetched) < 40
+        for group in wanted:
+            build_groups(recipe, [group], tmp_path, vocabulary, 1, PlainDisplay(False))
+        return len(wanted)
+
+    assert fetched_and_built() > 0
+    told = (
+        r"^corpus\.slim\.tokens=3000: what was fetched holds [\d,]+ of these training tokens \(too few of code\); run"
+    )
+    for _ in range(1 if weights else 0):
+        with pytest.raises(InputError, match=told):
+            require_built(recipe, tmp_path)
+        assert fetched_and_built() > 0
+    require_built(recipe, tmp_path)
+    fsspec.filesystem("memory").rm("/budget", recursive=True)  # no server answers any more
+    assert tokens_of(built(tmp_path, recipe).train).tolist() == (
+        tokens_of(built(tmp_path / "here", recipe_of(here, vocabulary)).train).tolist()
+    )
+
+
+def test_a_group_that_holds_a_whole_budget_is_enough(data: Path, vocabulary: Path, tmp_path: Path) -> None:
+    """A job ends once its group alone holds all that is asked for; what was built of it then serves."""
+    there = listing(replace(file, url=f"memory://nobody/{file.name}") for file in listed(data, ["large.jsonl"]).files)
+    here = source_of(data, train=listed(data, ["large.jsonl"]), parts=(Part("all"),), tokens=9_000)
+    (group,) = wanted_groups(recipe_of(here, vocabulary), tmp_path)
+    units = build_groups(recipe_of(here, vocabulary), [group], tmp_path, vocabulary, 1, PlainDisplay(False))
+    assert not units[0][-1]["last"]
+    recipe = recipe_of(replace(here, train=there), vocabulary)
+    require_built(recipe, tmp_path)
+    assert wanted_groups(recipe, tmp_path) == []
+    assert built(tmp_path, recipe).train.tokens == 9_000
+
+
+def test_what_is_neither_built_nor_here_is_named(data: Path, vocabulary: Path, tmp_path: Path) -> None:
+    there = listing(replace(file, url=f"memory://nobody/{file.name}") for file in listed(data).files)
+    told = r"^corpus\.slim\.files=\S+\.jsonl: is neither built nor fetched; run the command again"
+    with pytest.raises(InputError, match=told):
+        require_built(recipe_of(source_of(data, train=there), vocabulary), tmp_path)
+    with pytest.raises(InputError, match=told.replace("files=", "validation=")):
+        require_built(recipe_of(source_of(data, validation=there, train=listing(())), vocabulary), tmp_path)
+    require_built(recipe_of(source_of(data), vocabulary), tmp_path)  # it is built from where it lies
+
+
+def test_a_budget_that_is_built_asks_for_no_disk(
+    data: Path, vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(source_of(data, tokens=9_000), vocabulary)
+    built(tmp_path, recipe)
+    shutil.rmtree(tmp_path / "corpora")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000))
+    built(tmp_path, recipe)
 
 
 def test_groups_are_of_the_listing_alone_and_hardly_move() -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.corpora import tokenizer
+from tests.hub_server import Hub
 from tests.ingest.test_listed_files import SETS, content, records, write
+from tests.megatron_files import write_pair
 from tests.slurm.cluster import cluster, queue, slurm, submissions, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
@@ -162,3 +167,175 @@ def test_the_units_that_parts_of_a_corpus_have_in_common_are_built_by_the_jobs_o
     assert harness(data, "here", ["launch=inline", stages]).returncode == 0
     for part in ("corpora", "shards"):
         assert content(data / "jobs" / part) == content(data / "here" / part)
+
+
+# --- killed, lost, taken back -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(data: Path) -> Path:
+    """Its first corpus is one file of many units: some seconds of work, of which the first is done soon."""
+    for path in (data / "one").iterdir():
+        path.unlink()
+    write(data / "one", {"large.jsonl": records(60_000, seed=7)})
+    config = json.loads((data / "conf" / "corpus" / "one.yaml").read_text())
+    (data / "conf" / "corpus" / "one.yaml").write_text(json.dumps({**config, "unit_bytes": 1_000_000}))
+    return data
+
+
+def units(root: Path) -> int:
+    """Finished ones of the large file."""
+    paths = root.glob("shards/*/manifest.json")
+    return sum(json.loads(path.read_text())["names"] == ["large.jsonl"] for path in paths)
+
+
+def builders(root: Path) -> dict[int, str]:
+    """The main processes of jobs that build, and the nodes that they are on."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        try:
+            words = (folder / "cmdline").read_bytes().decode().split("\0") if folder.name.isdigit() else []
+            inside = dict(v.split("=", 1) for v in (folder / "environ").read_text().split("\0") if "=" in v)
+        except (OSError, UnicodeDecodeError):
+            continue
+        if (
+            "submitit.core._submit" in words
+            and any(word.startswith(str(root)) for word in words)
+            and "srun" not in words[0]
+        ):
+            found[int(folder.name)] = inside.get("SLURMD_NODENAME", "")
+    return found
+
+
+def begun(root: Path) -> dict[int, str]:
+    """Wait until the large file is under way; who is at work then."""
+    until(lambda: units(root) > 0)
+    return builders(root)
+
+
+def whole(data: Path) -> bool:
+    """Do both stores hold the same corpora, of the same units?"""
+    here = harness(data, "here", ["launch=inline"])
+    assert here.returncode == 0, here.stderr
+    return all(content(data / "jobs" / part) == content(data / "here" / part) for part in ("corpora", "shards"))
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_killed_job_is_told_or_tried_again_and_goes_on(large: Path, retries: int) -> None:
+    root = large / "jobs"
+    assert harness(large, "jobs", [*JOBS, f"launch.retries={retries}"]).returncode == 0
+    for pid in begun(root):
+        os.kill(pid, signal.SIGKILL)
+    built = units(root)
+    times = {path: path.stat().st_mtime_ns for path in root.glob("shards/*/manifest.json")}
+    assert 0 < built < 15
+    until(lambda: not queue())
+    if not retries:
+        point = plan(large, "jobs")
+        assert point["status"] == "blocked"
+        assert "is gone without a word" in point["failure"]["reason"]
+        assert "Killed" in "\n".join(point["failure"]["log_tail"])
+        assert harness(large, "jobs", JOBS).returncode == 0
+        until(lambda: not queue())
+    assert plan(large, "jobs")["status"] == "done"
+    assert {path: path.stat().st_mtime_ns for path in times} == times, "what was built is not built again"
+    assert whole(large)
+
+
+def test_a_node_that_goes_down_costs_what_was_under_way_on_it(large: Path) -> None:
+    root = large / "jobs"
+    assert harness(large, "jobs", JOBS).returncode == 0
+    (node, *_) = {*begun(root).values()}
+    slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        until(lambda: not queue(), 240)
+    finally:
+        slurm("scontrol", "update", f"nodename={node}", "state=resume")
+    assert plan(large, "jobs")["status"] == "done"
+    assert whole(large)
+
+
+def test_what_makes_corpora_is_shown_and_taken_back_unless_others_wait_for_it(data: Path) -> None:
+    slurm("scontrol", "update", "partitionname=main", "state=down")  # they stay where they are
+    try:
+        assert harness(data, "jobs", JOBS).returncode == 0
+        number = len(queue())
+        shown = {each["corpus"]: each for each in plan(data, "jobs")["corpora"]}
+        assert shown["one"]["parts_queued"] > 0
+        assert shown["one"]["parts_running"] == 0
+        said = harness(data, "jobs", [*JOBS, "do=plan"]).stdout
+        assert f"after corpus other, job {shown['other']['job']} (0 parts running" in said
+        more = harness(data, "jobs", [*JOBS, "seed=1"])
+        assert more.returncode == 0
+        assert "parts of corpus" not in more.stderr
+        assert len(queue()) > number
+        assert harness(data, "jobs", [*JOBS, "do=cancel"]).returncode == 0
+        until(lambda: plan(data, "jobs")["status"] != "queued")
+        assert {each["corpus"] for each in plan(data, "jobs", ["seed=1"])["corpora"]} == {"one", "other"}
+        assert harness(data, "jobs", [*JOBS, "seed=1", "do=cancel"]).returncode == 0
+        until(lambda: not queue())
+        assert plan(data, "jobs")["status"] == "to train"
+    finally:
+        slurm("scontrol", "update", "partitionname=main", "state=up")
+    assert harness(data, "jobs", JOBS).returncode == 0
+    until(lambda: not queue())
+    assert plan(data, "jobs")["status"] == "done"
+
+
+# --- nodes without a network ------------------------------------------------------------------------------------------
+
+
+def test_a_budget_that_falls_short_is_told_by_its_job_and_fetched_by_the_next_command(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the rarest part the estimate knows nothing. No job asks the server, whatever it lacks."""
+    rare = [row for row in records(6000, seed=9) if row["meta"]["set"] != "code" or row["text"].endswith("1")]
+    write(data / "hub", {f"{k:02}.jsonl": rare[k::30] for k in range(30)})
+    with Hub() as hub:
+        hub.use(monkeypatch, data)
+        hub.commit("some/texts", data / "hub", kind="dataset")
+        path = data / "conf" / "corpus" / "other.yaml"
+        config = {**json.loads(path.read_text()), "files": "hf://datasets/some/texts/*.jsonl", "tokens": 4000}
+        config["parts"] = {
+            name: {**part, "weight": w} for (name, part), w in zip(config["parts"].items(), (25, 25, 50), strict=True)
+        }
+        path.write_text(json.dumps({**config, "unit_bytes": 4_000}))
+        said = harness(data, "jobs", JOBS)
+        assert said.returncode == 0, said.stderr
+        asked = hub.count()
+        until(lambda: not queue())
+        point = plan(data, "jobs")
+        assert point["status"] == "blocked"
+        told = "corpus.other.tokens=4000: what was fetched holds"
+        assert point["failure"]["reason"].startswith(told)
+        assert point["failure"]["reason"].endswith(
+            "(too few of code); run the command again: it fetches what is missing"
+        )
+        assert hub.count() == asked
+        for _ in range(3):
+            assert harness(data, "jobs", JOBS).returncode == 0
+            asked = hub.count()
+            until(lambda: not queue())
+            assert hub.count() == asked
+            if (status := plan(data, "jobs")["status"]) == "done":
+                break
+        assert status == "done"
+
+
+@pytest.mark.parametrize("fetch", ["here", "jobs"])
+def test_sequences_that_another_program_drew_are_fetched_where_the_setting_says(
+    data: Path, fetch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pair(data / "drawn" / "document", np.random.default_rng(0).integers(0, 300, (400, 17)))
+    with Hub() as hub:
+        hub.use(monkeypatch, data)
+        hub.commit("some/drawn", data / "drawn", kind="dataset")
+        config = {"kind": "megatron", "files": "hf://datasets/some/drawn/document*", "validation": 0.1, "text": "text"}
+        config |= {"tokenizer": str(data / "tokenizer.json"), "sequence": 17}
+        (data / "conf" / "corpus" / "one.yaml").write_text(json.dumps(config))
+        said = harness(data, "jobs", [*JOBS, f"launch.ingest.fetch={fetch}", "do=run"])
+        assert said.returncode == 0, said.stderr
+        asked = hub.count("document.bin")
+        until(lambda: not queue())
+        assert plan(data, "jobs")["status"] == "done"
+        assert (hub.count("document.bin") > asked) == (fetch == "jobs")

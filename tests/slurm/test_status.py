@@ -130,6 +130,7 @@ def test_a_person_reads_where_it_runs_and_why_it_failed(two: Plan) -> None:
         "hours": 1.0,
         "disk_bytes": 1,
         "runs": len(two.points),
+        "left_out": {},
     }
     text = "\n".join(plan_lines(document))
     assert "job 12_3 on n1, step 70, docs 4.5000" in text
