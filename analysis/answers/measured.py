@@ -218,11 +218,16 @@ def unmeasured_end(fits: Sequence[tuple[Fit, str, float]], name: str, value: flo
 
 
 def unmeasured_mixture(fit: Fit, point: Mapping[str, float]) -> list[str]:
-    """The same of a mixture: a share that is none or all, as in no run."""
+    """The same of a mixture: a share that is none or all, as in no run; unless some run came so near to it that the law
+    says the same there."""
     for name in (name for name in fit.law.variables if name in fit.law.shares):
-        if min(point[name], 1 - point[name]) <= ALIKE and (
-            found := unmeasured_end([(fit, name, point[name])], name, point[name])
-        ):
+        if min(point[name], 1 - point[name]) > ALIKE:
+            continue
+        near = float(np.clip(point[name], *fit.range.get(name, (0.0, 1.0))))
+        there, here = (fit.predict({**point, name: share}) for share in (near, point[name]))
+        if abs(near - point[name]) <= TOGETHER and abs(there - here) <= ALLOWED * abs(there):
+            continue
+        if found := unmeasured_end([(fit, name, point[name])], name, point[name]):
             return found
     return []
 

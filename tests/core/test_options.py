@@ -100,7 +100,7 @@ def test_a_value_with_an_equals_sign_is_a_value(parser: Parser) -> None:
         ("analysis rusn --root s3", "command=rusn: no such choice; did you mean runs?"),
         ("analysis --root s3 rusn", "command=rusn: no such choice; did you mean runs?"),
         ("analysis --root=s3", "the following arguments are required: command"),
-        ("disk usag --root s3", "usage|gc|verify|rm=usag: no such choice; did you mean usage?"),
+        ("disk usag --root s3", "usage|gc|verify|rm|relist=usag: no such choice; did you mean usage?"),
         ("disk usage --root=s3 --rnus=x", "--rnus=x: no such option; did you mean --runs?"),
         ("disk gc --older 5", "--older=5: not an age; give a number with s, m, h, d or w, such as 30d"),
         ("export run folder --push bad name", "argument=name: not known here"),

@@ -216,7 +216,7 @@ def test_ends_of_a_table_are_those_of_its_runs(root: Path) -> None:
         for corpus, end in run.ends.items():
             row = found[run.facts.run, corpus]
             assert (row.loss, row.windows, row.alone) == (end.loss, end.windows, end.alone)
-            assert math.isnan(row.base) if end.base is None else row.base == end.base
+            assert math.isnan(row["base"]) if end.base is None else row["base"] == end.base
     pd.testing.assert_frame_equal(of_curves(table).reset_index(drop=True), table_of(runs))
 
 
