@@ -2,7 +2,7 @@
 
     refuse_unlike(table, {"dcpt": law.variables}, pooled=("seed",))     # InputError: --where "...", or --pool peak,...
 
-A setting is read if it is a variable of a law, if `--map` makes one of it, or if it follows from the variables that
+A setting is read if it is a variable of a law, if `--map` makes one of it, or if it follows from those of both that
 stay as they are along a run. Laws of learning-rate sums read all that shapes the learning rate.
 """
 
@@ -50,12 +50,12 @@ def unlike(table: pd.DataFrame, variables: Collection[str]) -> list[str]:
     """The settings that vary over the rows and that a law of these variables does not read."""
     made = {name: str(text) for name, text in table.attrs.get("map", {}).items() if name in variables}
     read = {*variables, *(word for text in made.values() for word in ([text] if text in table else names_in(text)))}
+    moving = _moving(table)
+    still = [name for name in sorted(read) if name in table and table[name].dtype != object and name not in moving]
     if set(variables) & set(VARIABLES):
         read |= set(OF_RATES)
     if set(variables) & set(OF_BASE):
         read |= {*OF_BASES, "start"}
-    moving = _moving(table)
-    still = [name for name in variables if name in table and table[name].dtype != object and name not in moving]
     found = []
     for name in SETTINGS:
         if (
