@@ -219,6 +219,7 @@ def test_the_gradient_is_that_of_the_implicit_function(evidence: dict[str, Evide
     assert not gradient["domain"].any()  # the general loss alone decides
 
 
+@pytest.mark.slow
 def test_the_gradient_foretells_refits_of_perturbed_data() -> None:
     tables = trained(START, seed=0, row=0, run=0)
     evidence = fitted(tables)
@@ -239,6 +240,7 @@ def test_the_gradient_foretells_refits_of_perturbed_data() -> None:
         assert after - now == pytest.approx(foretold, rel=0.05, abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     [
@@ -480,6 +482,7 @@ def test_nothing_is_proposed_outside_of_what_the_data_support(evidence: dict[str
     assert list(far.document())[:3] == ["verdict", "supported", "why"]
 
 
+@pytest.mark.slow
 def test_what_the_planner_refuses_is_not_proposed(evidence: dict[str, Evidence], tmp_path: Path) -> None:
     """Its reason is told where nothing is left."""
     base = yaml.safe_load((SWEEPS / "dcpt.yaml").read_text(encoding="utf-8"))

@@ -116,6 +116,7 @@ def test_the_common_scale_of_weights_plays_no_part() -> None:
         assert (other.unidentified, other.on_bound) == (one.unidentified, one.on_bound)
 
 
+@pytest.mark.slow
 def test_asymmetric_fits_lie_to_one_side() -> None:
     table = chinchilla_table(noise=0.01)
     share = {}
@@ -312,6 +313,7 @@ def test_one_share_is_refused_with_what_to_do() -> None:
     assert fit_law(DCPT, one_size, fixed={"A": 0.0}).r2 > 0.98
 
 
+@pytest.mark.slow
 def test_a_term_that_is_not_there_sits_on_its_bound() -> None:
     """A loss that rises with D, as the upstream one does while it is forgotten: B/D**beta with B >= 0 cannot."""
     table = losses(design(10), {**TRUTH, "B": 1e-30}, 0, row_noise=1e-4)

@@ -67,6 +67,7 @@ def check(commands: Path, path: str, folder: Path, launch: str) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["f", "own", "runs", "texts"]
 
 
+@pytest.mark.slow
 def test_a_wheel_works_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     check(installed / "bin", str(installed), tmp_path, "inline")
 

@@ -135,6 +135,7 @@ def test_texts_too_short_are_refused_before_anything_is_trained(texts: Path, tmp
     assert Store(tmp_path).addresses() == set()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_segment_only(texts: Path, tmp_path: Path) -> None:
     (point,) = points_of(command(texts, LONG[0]))
     killer = threading.Thread(target=_kill_the_worker_on, args=(tmp_path, point.program.address()))

@@ -95,6 +95,7 @@ def test_two_ranks_measure_what_one_measures(texts: Path, alone: Store, pair: St
             assert ours[key] == row
 
 
+@pytest.mark.slow
 def test_ranks_may_change_from_resume_to_resume(texts: Path, alone: Store, tmp_path: Path) -> None:
     """One rank, two, two that shard, one: every window is read exactly once, and the losses are those of one."""
     read = tmp_path / "windows"
@@ -195,6 +196,7 @@ def test_training_goes_on_from_states_in_parts(
 # --- starting ranks ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_workers_of_two_ranks(texts: Path, alone: Store, tmp_path: Path) -> None:
     """As `launch.ranks=2` starts them."""
     outcome = launched(texts, tmp_path, [RUN], "local", workers=None, ranks=2, sharding="fsdp")

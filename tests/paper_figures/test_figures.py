@@ -303,6 +303,7 @@ def test_the_command_writes_figures_captions_and_a_page(
     assert "![rewarm_fig5](out/rewarm_fig5.png)" in (tmp_path / "page.md").read_text()
 
 
+@pytest.mark.slow
 def test_frozen_results_draw_the_same_figure(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

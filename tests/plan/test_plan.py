@@ -126,6 +126,7 @@ def test_a_missing_stop_below_a_stored_end_is_not_made_again() -> None:
     assert only_end.to_train == []
 
 
+@pytest.mark.slow
 def test_ten_thousand_runs_are_planned_within_seconds() -> None:
     one = run_of("peak=1")
     cpt = one.stages[1]
