@@ -15,7 +15,7 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -88,12 +88,17 @@ def evaluated(
         known = [str(column) for column in columns]
         name = str(error.args[0])
         near = difflib.get_close_matches(name, known) or known[:20]
-        raise InputError(field, value, f"{source} has no column {name}", f"it has {', '.join(near)}") from None
+        remedy = _in_backticks(expression, columns) or f"it has {', '.join(near)}"
+        raise InputError(field, value, f"{source} has no column {name}", remedy) from None
     except (ValueError, ArithmeticError, TypeError) as error:  # whatever Python and numpy say about what a user wrote
-        remedy = _said_otherwise(expression) or {
-            "--where": "write a condition over columns, such as 'in_fit == 1'",
-            "--map": "write arithmetic over columns, such as D=C/(6*N)",
-        }.get(field, "write arithmetic or a condition over columns")
+        remedy = (
+            _in_backticks(expression, columns)
+            or _said_otherwise(expression)
+            or {
+                "--where": "write a condition over columns, such as 'in_fit == 1'",
+                "--map": "write arithmetic over columns, such as D=C/(6*N)",
+            }.get(field, "write arithmetic or a condition over columns")
+        )
         raise InputError(field, value, f"it does not evaluate ({one_line(error)})", remedy) from None
 
 
@@ -169,6 +174,13 @@ def _number(cell: Any) -> float:
         return float(cell)
     except (TypeError, ValueError, OverflowError):  # a list of learning rates, a text, an integer of 400 digits
         return np.nan
+
+
+def _in_backticks(expression: str, columns: Iterable[object]) -> str:
+    """How to write the name of a column such as `params (M)` that stands there bare; nothing if none does."""
+    bare = re.sub("`[^`]*`", "", expression)
+    odd = [name for name in map(str, columns) if not name.isidentifier() and name in bare]
+    return f"write {quote(max(odd, key=len))}, in backticks" if odd else ""
 
 
 def _said_otherwise(expression: str) -> str:

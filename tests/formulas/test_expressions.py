@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,22 @@ def test_what_does_not_evaluate_is_refused_in_one_line(expression: str, why: str
         evaluated(expression, table(), "t.csv", "--where", expression)
     assert why in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "remedy"),
+    [
+        ("params (M)*1e6", "write `params (M)`, in backticks"),
+        ("tokens [B] * 2", "write `tokens [B]`, in backticks"),
+        ("6 * 2nd", "write `2nd`, in backticks"),
+        ("val-loss", "write `val-loss`, in backticks"),
+        ("`params (M)` * nothing", "it has params (M), tokens [B], 2nd, val-loss"),
+    ],
+)
+def test_a_column_whose_name_is_no_word_stands_in_backticks(expression: str, remedy: str) -> None:
+    odd = pd.DataFrame({"params (M)": [1.0], "tokens [B]": [1.0], "2nd": [1.0], "val-loss": [1.0]})
+    with pytest.raises(InputError, match=re.escape(remedy)):
+        evaluated(expression, odd, "t.csv", "--map", expression)
 
 
 def test_cells_as_numbers() -> None:
