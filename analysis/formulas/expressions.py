@@ -85,20 +85,15 @@ def evaluated(
     try:
         return evaluate(expression, columns)
     except UnknownColumnError as error:
-        known = [str(column) for column in columns]
-        name = str(error.args[0])
+        known, name = [str(column) for column in columns], str(error.args[0])
         near = difflib.get_close_matches(name, known) or known[:20]
         remedy = _in_backticks(expression, columns) or f"it has {', '.join(near)}"
         raise InputError(field, value, f"{source} has no column {name}", remedy) from None
     except (ValueError, ArithmeticError, TypeError) as error:  # whatever Python and numpy say about what a user wrote
-        remedy = (
-            _in_backticks(expression, columns)
-            or _said_otherwise(expression)
-            or {
-                "--where": "write a condition over columns, such as 'in_fit == 1'",
-                "--map": "write arithmetic over columns, such as D=C/(6*N)",
-            }.get(field, "write arithmetic or a condition over columns")
-        )
+        remedy = _said_otherwise(expression, columns) or {
+            "--where": "write a condition over columns, such as 'in_fit == 1'",
+            "--map": "write arithmetic over columns, such as D=C/(6*N)",
+        }.get(field, "write arithmetic or a condition over columns")
         raise InputError(field, value, f"it does not evaluate ({one_line(error)})", remedy) from None
 
 
@@ -183,8 +178,10 @@ def _in_backticks(expression: str, columns: Iterable[object]) -> str:
     return f"write {quote(max(odd, key=len))}, in backticks" if odd else ""
 
 
-def _said_otherwise(expression: str) -> str:
-    """How to write the method of a column that was written in it; nothing if there is none."""
+def _said_otherwise(expression: str, columns: Iterable[object]) -> str:
+    """How to write the column or its method that was written in it; nothing if there is none."""
+    if odd := _in_backticks(expression, columns):
+        return odd
     if (match := METHOD.search(expression)) is None or match[1][0].isdigit():
         return ""
     column, method = match[1], match[2]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _BETWEEN_WORDS = re.compile(r"(?<=[!-~])(?= [!-~])")
-_MOST_PIECES = 100_000  # kept, of at most so many characters each: some 20 MB
+_MOST_PIECES = 30_000  # kept, of at most so many characters each: some 6 MB
 _LONGEST_PIECE = 32
 
 
