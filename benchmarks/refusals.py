@@ -8,7 +8,6 @@ from benchmarks.table import Row
 from benchmarks.workload import Bench, command, fresh_store, print_line
 
 BUILDS_ON = "defaults: [config, _self_]\n"
-HUNDREDS = ", ".join(map(str, range(220)))
 LETTERS = zip("abcdefghi", "bcdefghij", strict=True)
 FILES = {
     "ten million points": BUILDS_ON

@@ -163,8 +163,7 @@ def _failing(points: pd.DataFrame, settings: pd.DataFrame, failed: Mask, coding:
 def _told(x: Array, arms: Array) -> Mask:
     """Where a plane with products has a mean, and no more variance than one arm."""
     of_arms, of_points = _plane(arms), _plane(x)
-    left, singular, right = np.linalg.svd(of_arms, full_matrices=False)
-    del left
+    _, singular, right = np.linalg.svd(of_arms, full_matrices=False)
     kept = singular > 1e-8 * singular[0]
     along = of_points @ right[kept].T
     missed = np.abs(of_points - along @ right[kept]).max(axis=1)

@@ -60,17 +60,6 @@ def finished_units(shards: Path, group: Group) -> list[dict[str, Any]]:
     return found
 
 
-def verify_unit(folder: Path) -> None:
-    """Read all of a unit. Raises CorruptError naming the file that does not hold what its checksum says."""
-    try:
-        manifest = files.read_sealed(folder / "manifest.json")
-        for name, expected in manifest["files"].items():
-            if files.sha256(folder / name) != expected:
-                raise CorruptError(f"{folder / name}: the checksum does not match")
-    except OSError as error:
-        raise CorruptError(f"{error.filename or folder}: {error.strerror or error}") from None
-
-
 def block_checksums(path: Path) -> npt.NDArray[np.uint32]:
     """Of each `BLOCK_BYTES` of a file."""
     found = []
