@@ -85,6 +85,7 @@ def test_rows_at_which_a_law_has_no_value_play_no_part_for_any(table: pd.DataFra
         compare([CHINCHILLA, DCPT], table.assign(r=np.nan), by="D")
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_fit() -> None:
     table = losses(design(8), TRUTH, 0, row_noise=0.002)
     spoilt = table.loss.where(table.index % 5 != 0, 2 * table.loss)

@@ -470,6 +470,7 @@ def test_a_store_without_times_of_such_runs_says_so(evidence: dict[str, Evidence
     assert "the store has no times of such runs" in found.cost.source
 
 
+@pytest.mark.slow
 def test_nothing_is_proposed_outside_of_what_the_data_support(evidence: dict[str, Evidence], sweep: Path) -> None:
     inner = {
         role: Evidence(one.fit, one.table[(one.table.r > 0.1) & (one.table.r < 0.9)]) for role, one in evidence.items()
@@ -537,6 +538,7 @@ def test_seeds_are_the_smallest_that_are_free() -> None:
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_cannot_be_answered_is_refused(evidence: dict[str, Evidence]) -> None:
     assert "cheapest run costs" in refusal(evidence, QUESTION, 1e9)
     assert "budget=nan: is not a positive" in refusal(evidence, QUESTION, float("nan"))

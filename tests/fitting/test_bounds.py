@@ -146,6 +146,7 @@ def test_a_kink_that_goes_down_along_itself_is_followed() -> None:
     assert end.gap[0] <= 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", [True, False], ids=["of any sign", "of positive coefficients"])
 def test_a_law_linear_in_all_its_parameters_has_one_minimum(free: bool) -> None:
     """28 parameters, 60 rows: least squares as numpy and scipy have it, from one start; nothing is flat."""

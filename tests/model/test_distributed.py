@@ -119,6 +119,7 @@ def test_ranks_may_change_from_resume_to_resume(texts: Path, alone: Store, tmp_p
     assert leavings(root) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_micro_batches_on_two_ranks(sharding: str, texts: Path, alone: Store, tmp_path: Path) -> None:
     assert together(2, launched_by_all, texts, tmp_path, [RUN], sharding=sharding, micro_batch=1) == [0, 0]

@@ -232,7 +232,7 @@ def test_one_seed_is_a_line_without_a_band(results: Results) -> None:
     assert "one seed" in style.caption_of(figure)
 
 
-@pytest.mark.parametrize("drawn", ["figures", "crowded"])
+@pytest.mark.parametrize("drawn", ["figures", pytest.param("crowded", marks=pytest.mark.slow)])
 def test_everything_written_is_legible_inside_and_apart(drawn: str, request: pytest.FixtureRequest) -> None:
     """Labels of ticks, axes, values and arms, titles and legends, by the boxes that the renderer gives them."""
     for name, figure in request.getfixturevalue(drawn).items():
@@ -330,6 +330,7 @@ def test_frozen_results_draw_the_same_figure(
     assert last == f"reproduced: {rows} rows of seed 1 equal paper_figures/data/demo.csv to the last bit"
 
 
+@pytest.mark.slow
 def test_missing_runs_are_named_and_the_rest_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

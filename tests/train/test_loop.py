@@ -70,7 +70,7 @@ def test_a_stored_run_is_complete(texts: Path, undisturbed: Store) -> None:
     assert stretches[-1][1] == point.program.steps
 
 
-@pytest.mark.parametrize("at", [4, 5, 6, 17, 31, 59])
+@pytest.mark.parametrize("at", [5, 17, 59, *(pytest.param(at, marks=pytest.mark.slow) for at in (4, 6, 31))])
 def test_an_interrupted_run_ends_with_the_same_bits(at: int, texts: Path, undisturbed: Store, tmp_path: Path) -> None:
     """Cuts inside a warm-up, a cosine, an anneal, and inside evaluations, those of ends of runs among them."""
     for knobs in ("replay=0.25", "schedule=infinite_cosine"):
