@@ -8,6 +8,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
+TWO := --numprocesses=2 --dist=loadgroup
 
 # Reference data that some tests compare with; they are skipped where it is missing.
 ifneq ($(wildcard ../shared/data),)
@@ -36,16 +37,16 @@ demo: $(READY)  ## train the runs of sweeps/demo.yaml, draw their figures, compa
 	$(BIN)/python -m paper_figures --live --sweep demo --check demo $(filter-out -m --multirun,$(ARGS))
 
 test: $(READY)  ## the fast tests, on two cores
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
+	$(BIN)/python -m pytest $(TWO) $(ARGS)
 
-test-slow: $(READY)  ## the slow tests alone
-	$(BIN)/python -m pytest -m slow -rs $(ARGS)
+test-slow: $(READY)  ## the slow tests alone, on two cores
+	$(BIN)/python -m pytest $(TWO) -m slow -rs $(ARGS)
 
 test-slurm: $(READY)  ## of these, those against a real SLURM, which they install (Debian, root), start and stop
 	$(BIN)/python -m pytest -m slurm -rs $(ARGS)
 
-test-all: $(READY)  ## all tests
-	$(BIN)/python -m pytest -m "" $(ARGS)
+test-all: $(READY)  ## all tests, on two cores
+	$(BIN)/python -m pytest $(TWO) -m "" -rs $(ARGS)
 
 bench: $(READY)  ## speed of training, planning, reading and fitting against what is used today, into docs/benchmarks.md
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md $(ARGS)

@@ -23,6 +23,14 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stays on one core where tests share two (`--dist=loadgroup`): a file, whose fixtures its tests share, and
+    all tests against SLURM, since one munged serves all clusters of a machine."""
+    for item in items:
+        group = "slurm" if item.get_closest_marker("slurm") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with texts of two kinds, upstream/ and downstream/, that no test changes."""

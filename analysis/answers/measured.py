@@ -160,7 +160,7 @@ def share_against(
     grid = np.linspace(0, 1, POINTS)
     losses, kept = downstream.corrected(grid), np.ones(POINTS, dtype=bool)
     if limit is not None and upstream is not None:
-        kept = upstream.corrected(grid) <= limit
+        kept = upstream.corrected(grid) <= limit - upstream.allowed(limit)  # surely
     best = int(np.where(kept & np.isfinite(losses), losses, np.inf).argmin())
     here = float(downstream.corrected(at)[0])
     if kept[best] and here - losses[best] > downstream.allowed(here):

@@ -124,7 +124,7 @@ def _write_tables(folder: Path) -> None:
         )
     )
     (folder / "mine.toml").write_text(LAW)
-    fit = ("fit", f"{folder}/mine.toml:MINE", "--table", f"{folder}/t.csv", "--json")
+    fit = ("fit", f"{folder}/mine.toml:MINE", "--table", f"{folder}/t.csv", "--pool", "N", "--json")
     ((_, answer),) = attacked([Attack("analysis.__main__", fit, folder / "made")])
     assert answer.status == 0, answer.err
     (folder / "fit.json").write_text(answer.out)
