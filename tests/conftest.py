@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.pop("COLUMNS", None)  # the processes of `make test` have one; what is printed is as wide as it says
@@ -13,6 +14,9 @@ import torch
 
 from harness.store.store import Store
 from tests.tiny import planned, train, write_texts
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be all processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # As a worker has: another number of threads is another last bit, and on a busy machine they wait for each other.
 torch.set_num_threads(1)
