@@ -151,7 +151,9 @@ def _bring_checkpoints(planned: Plan) -> None:
     """
     left = [*planned.to_train, *(evaluation.segment for evaluation in planned.evaluations)]
     paths = sorted({segment.path for segment in left if segment.path is not None})
-    fetch_checkpoints(paths)
+    runs = [point.run for point in reversed(planned.points)]  # of two names of the same files the first one's counts
+    named = {run.path: (run.origin.repository, run.origin.commit) for run in runs if run.origin is not None}
+    fetch_checkpoints({path: named.get(path) for path in paths})
     for path in paths:
         from harness.model.build import check_checkpoint
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.compose import keys
-from harness.config.fields import Config, Reference, further, roles
+from harness.config.fields import SETS, Config, Reference, further, roles
 from harness.core.errors import InputError
 from harness.core.shipped import CONF
 
@@ -88,7 +88,9 @@ def _shipped() -> frozenset[str]:
 
 
 def _wanted(config: Config) -> Iterator[tuple[str, Reference]]:
-    if config["shift"].get("kind") == "local":
+    if config["shift"].get("kind") == "local":  # of its own names are paths; what is only measured has any
+        own = {"upstream", "downstream", *(config["shift"].get("further") or ())}
+        yield from ((field, one) for field, one in further(config) if field == SETS and one.name not in own)
         return
     for role, one in zip(("upstream", "downstream"), roles(config), strict=True):
         yield (role if config[role] is not None else f"shift.{role}"), one
@@ -115,7 +117,9 @@ def _file(name: str, folder: Path | None, field: str, value: object) -> dict[str
         names = known(folder)
         near = difflib.get_close_matches(name, names, n=1)
         remedy = f"did you mean {near[0]}? known: {', '.join(names)}" if near else f"known: {', '.join(names)}"
-        raise InputError(field, value, f"no such corpus as {name}", f"{remedy}; or give a path with a slash, or a URL")
+        path = f"{name}=./{name}" if field == SETS else f"./{name}"  # what is only measured has a name in tables
+        or_path = f"{path}, which is here" if Path(name).exists() else "a path with a slash"
+        raise InputError(field, value, f"no such corpus as {name}", f"{remedy}; or give {or_path}, or a URL")
     file = own if has_own and own is not None else CONF / "corpus" / f"{name}.yaml"
     return copy.deepcopy(_read(file, file.stat().st_mtime_ns))
 

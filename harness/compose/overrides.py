@@ -23,7 +23,9 @@ SHOWING: dict[str, tuple[str, ...]] = dict.fromkeys(
 SHOWING |= {"-c": _CFG, "--cfg": _CFG, "-i": _INFO, "--info": _INFO}
 MOST_LEVELS = 32  # of mappings and lists inside each other, the dots of a key counted; conf/ has three
 PLAIN = re.compile(r"[\w/.+|?*@%$:-]", re.ASCII)  # characters that stand for themselves in Hydra's grammar
-NAMED = re.compile(r"(upstream|downstream)=[A-Za-z0-9][\w.-]*=[^'\"]*")  # a corpus with a name of one's own
+# A corpus with a name of one's own, NAME=PATH, and a list of such: a second = has no place in the grammar.
+NAMED = re.compile(r"(upstream|downstream|evaluate\.sets)=[A-Za-z0-9][\w.-]*=[^'\"]*")
+LISTED = re.compile(r"evaluate\.sets=\[([^][{}'\"]+)\]")
 HOME = re.compile(r"(?<![\w/.])~[\w/.+@%-]*")
 OF_HYDRA = {
     "hydra.launcher": "use launch=local or launch=slurm",
@@ -145,8 +147,10 @@ def _knob(text: str) -> Knob:
         )
     if "~" in value and not re.search("[\"']", value):  # it begins the path of a home, and has no place in the grammar
         text = f"{name}=" + HOME.sub(r'"\g<0>"', value)
-    if NAMED.fullmatch(text):  # a second = has no place in the grammar either
+    if NAMED.fullmatch(text):
         text = f'{name}="{value}"'
+    elif LISTED.fullmatch(text):
+        text = f"{name}={_with_quotes(value)}"
     try:
         parsed = OverridesParser.create().parse_override(text)
     except (HydraException, RecursionError, ValueError, ArithmeticError) as error:
@@ -192,10 +196,14 @@ def _unreadable(key: str, value: str, error: Exception) -> InputError:
     if strange is None or isinstance(error, RecursionError):
         return InputError(key, value, "not a value in Hydra's grammar", f"where it is a text, {literal}")
     if re.fullmatch(r"\[[^][{}'\"]+\]", value):  # a list stays one: its items are quoted
-        items = [item.strip() for item in value[1:-1].split(",")]
-        inside = ",".join(item if all(map(PLAIN.match, item)) else f'"{item}"' for item in items)
-        literal = f"quote the item, in a shell: {shlex.quote(f'{key}=[{inside}]')}"
+        literal = f"quote the item, in a shell: {shlex.quote(f'{key}={_with_quotes(value)}')}"
     return InputError(key, value, f"{strange!r} has a meaning of its own in Hydra's grammar", literal)
+
+
+def _with_quotes(listed: str) -> str:
+    """A list as it was typed, `[a=./b, c]`, with quotes around what the grammar does not take as it is."""
+    items = [item.strip() for item in listed[1:-1].split(",")]
+    return "[" + ",".join(item if all(map(PLAIN.match, item)) else f'"{item}"' for item in items) + "]"
 
 
 def _plain(value: Any) -> Any:

@@ -4,13 +4,13 @@ Between `harness.compose.compose`, which makes the points, and `harness.config.r
 the one place of the command line where a hub is asked about checkpoints.
 
     resolve_checkpoints([point.config for point in points], root, parents, run=True)
-    fetch_checkpoints(folders)
+    fetch_checkpoints({folder: (repository, commit)})
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.config.fields import Config, flag
@@ -46,13 +46,16 @@ def resolve_checkpoints(configs: Iterable[Config], root: Path, parents: Sequence
             adopt(known, root)
 
 
-def fetch_checkpoints(folders: Iterable[str]) -> None:
-    """Fetch the weights of those that are a hub's and lack some: jobs on machines without a network find them."""
-    for folder in sorted({Path(folder) for folder in folders}):
-        if described(folder) is not None and missing(folder):
+def fetch_checkpoints(folders: Mapping[str, tuple[str, str] | None]) -> None:
+    """Fetch the weights of those that are a hub's and lack some: jobs on machines without a network find them.
+
+    `folders`: with the repository and the commit that a run names, as its plan says them; None of a user's folder.
+    """
+    for folder, named in sorted(folders.items()):
+        if described(Path(folder)) is not None and missing(Path(folder)):
             from harness.model.hub import fetch
 
-            fetch(folder)
+            fetch(Path(folder), named)
 
 
 def _ask(

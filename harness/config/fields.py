@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from harness.core import units
 from harness.core.errors import InputError
 
 Config = dict[str, Any]
+SETS = "evaluate.sets"
 _NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)=(.+)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -34,6 +36,16 @@ class Reference:
     """Texts of the user's, here."""
     url: str = ""
     """Files that fsspec lists and opens."""
+
+    @property
+    def place(self) -> str:
+        """Path or URL; empty for a name alone."""
+        return self.path or self.url
+
+    @property
+    def written(self) -> str:
+        """As it is given where it needs a name."""
+        return f"{self.name}={self.place}" if self.place else self.name
 
 
 def get(config: Config, field: str) -> Any:
@@ -147,7 +159,7 @@ def reference(field: str, value: object, unnamed: str = "") -> Reference:
     is_url, is_path = "://" in place, "/" in place or place.startswith(("~", "."))
     if is_url or is_path:
         if not name:
-            raise InputError(field, value, "it needs a name in tables", f"give NAME={place}")
+            raise InputError(field, value, "it needs a name in tables", f"give {_with_a_name(place)}")
         return Reference(name, url=place) if is_url else Reference(name, path=place)
     if match:
         raise InputError(field, value, f"{place} is neither a path nor a URL", f"a path has a slash: {name}=./{place}")
@@ -167,15 +179,33 @@ def roles(config: Config) -> tuple[Reference, Reference]:
 
 def measured_sets(config: Config) -> tuple[str, ...]:
     """The names of the corpora, and parts of corpora, that are only measured."""
-    return tuple(reference("evaluate.sets", value).name for value in listing(config, "evaluate.sets"))
+    return tuple(one.name for one in _sets(config))
 
 
 def further(config: Config) -> Iterator[tuple[str, Reference]]:
     """(field, corpus) of what is only measured, and of what the stages draw from."""
-    for value in listing(config, "evaluate.sets"):
-        yield "evaluate.sets", reference("evaluate.sets", value)
+    for one in _sets(config):
+        yield SETS, one
     for number, stage in enumerate(config["stages"] if isinstance(config["stages"], list) else []):
         mixture = stage.get("mixture") if isinstance(stage, dict) else None
         for name in mixture if isinstance(mixture, dict) else {}:
             if name not in ("upstream", "downstream"):
                 yield f"stages[{number}].mixture", reference(f"stages[{number}].mixture", name)
+
+
+def _sets(config: Config) -> list[Reference]:
+    """What `evaluate.sets` asks for. InputError: the remedy is all of it as a shell takes it."""
+    given = get(config, SETS)
+    if isinstance(given, list):
+        return [reference(SETS, value) for value in given]
+    text = "" if given is None else str(given)
+    if not text.startswith("["):
+        text = f"[{_with_a_name(text) if '/' in text and '=' not in text else text}]"
+    shown = "null" if given is None else given
+    raise InputError(SETS, shown, "not a list", f"in a shell: {shlex.quote(f'{SETS}={text}')}")
+
+
+def _with_a_name(place: str) -> str:
+    """A path or a URL with the name that its last part suggests."""
+    stem = place.rstrip("/").rpartition("/")[2].partition(".")[0]
+    return f"{stem if _NAME.fullmatch(stem) else 'NAME'}={place}"

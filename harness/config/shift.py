@@ -6,11 +6,12 @@ Beneath `harness.config.run`. Nothing is read but hashes of the user's files (`h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from harness.config.corpora import NOT_LISTED, files_recipe
-from harness.config.fields import Config, Reference, as_number, further, listing, name_of, number, roles, whole
+from harness.config.fields import SETS, Config, Reference, as_number, further, listing, name_of, number, roles, whole
 from harness.config.start import tokenizer_of
 from harness.core.errors import InputError
 from harness.core.files import user_path
@@ -47,17 +48,15 @@ def corpora(config: Config) -> tuple[dict[str, Recipe], str, str]:
     for role, name in (("upstream", upstream), ("downstream", downstream)):
         if name not in paths:
             raise InputError(f"shift.{role}", name, "no such corpus", f"known: {', '.join(paths)}")
-    longest = LONGEST_DOCUMENT
-    if config["corpus"].get("longest_document") is not None:
-        longest = whole(config, "corpus.longest_document", 1)
-    text = name_of(config, "text")
-    recipes = _local(tuple(paths.items()), text, vocab_size, tokenizer, validation, longest)
+    made = _Made(config, sample, vocab_size, validation)
+    fields = {name: field_of(name) for name in paths}
+    recipes = made.of_paths(tuple(paths.items()), tokenizer, fields)
     for field, one in further(config):
-        if field == "evaluate.sets" and one.path and one.name not in recipes:
-            paths[one.name] = str(user_path(field, one.path))
-            own = tokenizer or recipes[upstream].tokenizer
-            recipes |= _local(((one.name, paths[one.name]),), text, vocab_size, own, validation, longest)
-    return _distinct(recipes, paths, upstream, downstream)
+        if field == SETS and one.name not in recipes:
+            found = made.measured(one, tokenizer, recipes[upstream].tokenizer)
+            recipes |= {key: recipe for key, recipe in found.items() if key not in recipes}
+            fields[one.name], paths[one.name] = field, one.written
+    return _distinct(recipes, fields, paths, upstream, downstream)
 
 
 def check_set(name: str, recipes: Mapping[str, Recipe]) -> None:
@@ -66,12 +65,12 @@ def check_set(name: str, recipes: Mapping[str, Recipe]) -> None:
         return
     corpus, _, part = name.partition(".")
     if not part or corpus not in recipes:
-        raise InputError("evaluate.sets", name, "no such corpus", f"known: {', '.join(recipes)}")
+        raise InputError(SETS, name, "no such corpus", f"known: {', '.join(recipes)}")
     source = recipes[corpus].source
     parts = [one.name for one in source.parts] if isinstance(source, FilesSource) else []
     if part not in parts:
         remedy = f"known: {', '.join(parts)}" if parts else f"give {corpus}"
-        raise InputError("evaluate.sets", name, f"{corpus} has no part {part}", remedy)
+        raise InputError(SETS, name, f"{corpus} has no part {part}", remedy)
 
 
 def _by_names(
@@ -84,47 +83,82 @@ def _by_names(
     """The corpora of a shift by names, paths and URLs. Those that are only measured are made with the tokenizer of the
     others, and never change it."""
     up, down = roles(config)
-    trained = {up.name, down.name, *(one.name for field, one in further(config) if field != "evaluate.sets")}
+    trained = {up.name, down.name, *(one.name for field, one in further(config) if field != SETS)}
     asked: dict[str, tuple[str, Reference]] = {}
     for field, one in [("upstream", up), ("downstream", down), *further(config)]:
         if one.name in (up.name, down.name) and not (one.path or one.url) and field not in ("upstream", "downstream"):
             continue
         other = asked.setdefault(one.name, (field, one))[1]
         if other != one:
-            why = f"{other.path or other.url or 'a corpus of conf/'} is called {one.name} too"
-            raise InputError(field, one.path or one.url or one.name, why, "give one of them another name: NAME=...")
-    longest = LONGEST_DOCUMENT
-    if config["corpus"].get("longest_document") is not None:
-        longest = whole(config, "corpus.longest_document", 1)
+            why = f"{other.place or 'a corpus of conf/'} is called {one.name} too"
+            raise InputError(field, one.place or one.name, why, "give one of them another name: NAME=...")
+    made = _Made(config, sample, vocab_size, validation)
     paths = {name: str(user_path(field, one.path)) for name, (field, one) in asked.items() if one.path}
+    fields = {name: field for name, (field, _) in asked.items()}
     recipes: dict[str, Recipe] = {}
-    text = name_of(config, "text")
     if own_paths := tuple((name, path) for name, path in paths.items() if name in trained):
-        recipes |= _local(own_paths, text, vocab_size, tokenizer, validation, longest)
-    given = tokenizer
+        recipes |= made.of_paths(own_paths, tokenizer, fields)
     for name, (field, one) in sorted(asked.items(), key=lambda item: item[0] not in trained):
-        if name not in trained:
-            tokenizer = given or recipes[up.name].tokenizer
-            if one.path:
-                recipes |= _local(((name, paths[name]),), text, vocab_size, tokenizer, validation, longest)
-        base, dot, part = name.rpartition(".")
-        own = config["corpus"].get(name)
-        entry, part = (own, "") if own or not dot else (config["corpus"].get(base), part)
-        if one.path:
-            continue
-        if isinstance(entry, dict) and entry["kind"] != "embedded":
-            if part and field == "evaluate.sets":
-                name, part = base, ""  # measured by itself within its corpus
-            if name not in recipes:
-                own_or_none = given if entry["tokenizer"] is not None else tokenizer
-                made = _files_tokenizer(base if part else name, entry, own_or_none, vocab_size, _stores(config))
-                recipes[name] = files_recipe(
-                    base if part else name, part, entry, made, validation, longest, _stores(config)
-                )
+        if name in trained:
+            recipes |= {} if one.path else made.by_name(field, one, tokenizer, tokenizer)
         else:
-            recipes[name] = _embedded(name, entry or {}, sample, vocab_size, tokenizer, validation)
-    places = {name: one.path or one.url or name for name, (_, one) in asked.items()}
-    return _distinct(recipes, places, up.name, down.name)
+            found = made.measured(one, tokenizer, recipes[up.name].tokenizer)
+            recipes |= {key: recipe for key, recipe in found.items() if key not in recipes}
+    places = {name: one.written if field == SETS else one.place or name for name, (field, one) in asked.items()}
+    return _distinct(recipes, fields, places, up.name, down.name)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Recipes of corpora as a config names them, by name."""
+
+    config: Config
+    sample: float | None
+    vocab_size: int
+    validation: float | None
+
+    def of_paths(
+        self, paths: tuple[tuple[str, str], ...], tokenizer: str | TokenizerRecipe | None, fields: Mapping[str, str]
+    ) -> dict[str, Recipe]:
+        """Texts of the user's, which share a tokenizer that is trained on all of them unless one is given. `fields`:
+        which gives each, by name."""
+        text = name_of(self.config, "text")
+        try:
+            return dict(_local(paths, text, self.vocab_size, tokenizer, self.validation, self._longest()))
+        except InputError as error:
+            field = next((fields[name] for name, _ in paths if field_of(name) == error.field), error.field)
+            raise InputError(field, error.value, error.why, error.remedy) from None
+
+    def by_name(
+        self, field: str, one: Reference, tokenizer: str | TokenizerRecipe | None, given: str | TokenizerRecipe | None
+    ) -> dict[str, Recipe]:
+        """A corpus of conf/, of a URL, or a part of one. `given`: the tokenizer for one whose config names another."""
+        base, dot, part = one.name.rpartition(".")
+        own = self.config["corpus"].get(one.name)
+        entry, part = (own, "") if own or not dot else (self.config["corpus"].get(base), part)
+        if not isinstance(entry, dict) or entry["kind"] == "embedded":
+            found = _embedded(one.name, entry or {}, self.sample, self.vocab_size, tokenizer, self.validation)
+            return {one.name: found}
+        whole_name = base if part else one.name
+        part = "" if field == SETS else part  # what is only measured is so within its corpus
+        stores = _stores(self.config)
+        tokens = given if entry["tokenizer"] is not None else tokenizer
+        recipe_of_tokens = _files_tokenizer(whole_name, entry, tokens, self.vocab_size, stores)
+        found = files_recipe(whole_name, part, entry, recipe_of_tokens, self.validation, self._longest(), stores)
+        return {found.name: found}
+
+    def measured(
+        self, one: Reference, given: str | TokenizerRecipe | None, shared: TokenizerRecipe
+    ) -> dict[str, Recipe]:
+        """What is only measured is made with the tokenizer of the others (`shared`), and never changes it."""
+        if not one.path:
+            return self.by_name(SETS, one, given or shared, given)
+        return self.of_paths(((one.name, str(user_path(SETS, one.path))),), given or shared, {one.name: SETS})
+
+    def _longest(self) -> int:
+        if self.config["corpus"].get("longest_document") is None:
+            return LONGEST_DOCUMENT
+        return whole(self.config, "corpus.longest_document", 1)
 
 
 def _files_tokenizer(
@@ -156,7 +190,7 @@ def _stores(config: Config) -> list[Path]:
 
 
 def _distinct(
-    recipes: dict[str, Recipe], places: Mapping[str, str], upstream: str, downstream: str
+    recipes: dict[str, Recipe], fields: Mapping[str, str], places: Mapping[str, str], upstream: str, downstream: str
 ) -> tuple[dict[str, Recipe], str, str]:
     """Without a name for the same texts twice; upstream and downstream may be the same."""
     if recipes[downstream].key == recipes[upstream].key:  # the same texts: upstream continued
@@ -164,7 +198,9 @@ def _distinct(
     own: dict[str, str] = {}
     for name, one in recipes.items():
         if own.setdefault(one.key, name) != name and name not in (upstream, downstream, "downstream"):
-            raise InputError(field_of(name), places[name], f"the same texts as {own[one.key]}", "leave it out")
+            raise InputError(
+                fields.get(name, SETS), places.get(name, name), f"the same texts as {own[one.key]}", "leave it out"
+            )
     return {name: one for name, one in recipes.items() if own[one.key] == name}, upstream, downstream
 
 

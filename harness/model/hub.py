@@ -65,14 +65,17 @@ def resolve_again(known: Resolved, root: Path, *, allow_pickled: bool = False, r
     return known if commit == known.commit else _resolved(hub, commit, root, allow_pickled, read)
 
 
-def fetch(folder: Path) -> None:
-    """Fetch what the folder of a resolved checkpoint still lacks. A file appears whole and checked, or not at all."""
+def fetch(folder: Path, named: tuple[str, str] | None = None) -> None:
+    """Fetch what the folder of a resolved checkpoint still lacks. A file appears whole and checked, or not at all.
+
+    `named`: repository and commit to ask for; by default those that were resolved last, of all that hold these files.
+    """
     document = described(folder)
     assert document is not None, f"{folder} is no checkpoint of a hub"
     if not (left := missing(folder)):
         return
     remove_leavings(folder)
-    hub = Repository(document["repository"], document["commit"])
+    hub = Repository(*(named or (document["repository"], document["commit"])))
     total = sum(entry["size"] for entry in left.values())
     if total > (free := shutil.disk_usage(folder).free):
         why = f"{size(total)} of {hub.name} are to be fetched, {size(free)} are free"

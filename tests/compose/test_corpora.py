@@ -122,6 +122,13 @@ def test_what_is_only_measured_changes_no_tokenizer_and_so_no_address(folder: Pa
     pair = lines["shift=docs_to_python"]
     embedded = run(*pair, "evaluate.sets=[cpp]")  # packages, in the tokens of one's own texts
     assert embedded.recipes["cpp"].tokenizer == run(*pair).recipes["old"].tokenizer
+    local = lines["shift=local"]
+    named = run("-cd", str(folder), "shift=local", *local, f"evaluate.sets=[cpp, mine, law=file://{data}/law.csv]")
+    assert {recipe.tokenizer for recipe in named.recipes.values()} == {named.recipes["upstream"].tokenizer}
+    assert list(named.recipes) == ["upstream", "downstream", "cpp", "mine", "law"]
+    assert list(run("shift=local", *local).recipes) == ["upstream", "downstream"]
+    with pytest.raises(InputError, match="^evaluate.sets=law=file.*: the same texts as mine"):
+        run("shift=local", *local, f"evaluate.sets=[mine=file://{data}/law.csv, law=file://{data}/law.csv]")
     files = run("-cd", str(folder), "evaluate.sets=[mine]")  # listed files, in those of the packages
     assert files.recipes["mine"].tokenizer == run("peak=1").recipes["docs"].tokenizer
 
@@ -210,7 +217,7 @@ BAD = {
     "corpus.nine.files=x": "corpus.nine=files: no such corpus as nine; did you mean mine?",
     "corpus.docs.files=x": "not a key of a corpus of kind embedded",
     "evaluate.sets=[mine.B]": "evaluate.sets=mine.B: mine has no part B; known: A, rest",
-    "evaluate.sets=[./texts]": "it needs a name in tables; give NAME=./texts",
+    "evaluate.sets=[./texts]": "it needs a name in tables; give texts=./texts",
     "tokenizer=null": "no vocabulary is trained on mine",
 }
 

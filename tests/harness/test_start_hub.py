@@ -84,7 +84,10 @@ def test_a_run_from_a_hub_is_the_run_from_its_folder(
     (folder,) = points_of(command(world, f"start=hf path={world}/step0 lr=0.01"))
     assert point["address"] == folder.program.address()
 
+    server.commit("someone/tiny", world / "step0", revision="again")  # another commit of the same files
+    assert plan_of(world, root, capsys, *HF, "revision=again")["address"] == point["address"]
     assert run(world, root, *HF) == 0
+    assert f"fetching someone/tiny at {commit[:12]}: 1 files" in capsys.readouterr().err
     asked = server.count()
     server.go_offline(monkeypatch)
     shutil.rmtree(tmp_path / "hf_home")
