@@ -127,7 +127,7 @@ def test_what_is_only_measured_changes_no_tokenizer_and_so_no_address(folder: Pa
     assert {recipe.tokenizer for recipe in named.recipes.values()} == {named.recipes["upstream"].tokenizer}
     assert list(named.recipes) == ["upstream", "downstream", "cpp", "mine", "law"]
     assert list(run("shift=local", *local).recipes) == ["upstream", "downstream"]
-    with pytest.raises(InputError, match="^evaluate.sets=law=file.*: the same texts as mine"):
+    with pytest.raises(InputError, match=r"^evaluate.sets=law=file.*: the same texts as mine"):
         run("shift=local", *local, f"evaluate.sets=[mine=file://{data}/law.csv, law=file://{data}/law.csv]")
     files = run("-cd", str(folder), "evaluate.sets=[mine]")  # listed files, in those of the packages
     assert files.recipes["mine"].tokenizer == run("peak=1").recipes["docs"].tokenizer
