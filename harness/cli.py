@@ -16,9 +16,8 @@ from harness.compose.expand import GridPoint
 from harness.compose.listing import list_corpora
 from harness.compose.resolving import fetch_checkpoints, resolve_checkpoints
 from harness.config.compile import compile_run
-from harness.config.fields import Config, choice, listing, text
+from harness.config.fields import ALL_POSITIONS, Config, choice, listing, text
 from harness.config.launching import Launch, read_launch, read_tracker
-from harness.config.limits import ALL_POSITIONS
 from harness.config.run import read_run
 from harness.core.command import guarded, refused
 from harness.core.errors import InputError

@@ -37,7 +37,7 @@ TOKENS = {50e9: 640, 240e9: 1280, 200e9: 3840, 297e9: 16384}
 KNOBS = (
     "scale=paper model.layers=1 model.hidden=8 model.heads=1 model.vocab_size=50304 model.seq_len=16 batch.sequences=4 "
     "batch.seq_len=16 scale.tokens=6400 scale.horizon=6400 base.tokens=6400 precision=fp32 evaluate.windows=21 "
-    "evaluate.final_windows=21 "
+    "evaluate.final_windows=null "
     "evaluate.early=[] evaluate.every=1x evaluate.base_every=1x launch.micro_batch=4 launch.workers=2 "
     "corpus.pile.tokens=20000 corpus.pile.unit_bytes=20000 corpus.slimpajama.tokens=20000 "
     "corpus.slimpajama.unit_bytes=20000 corpus.german.unit_bytes=20000 "

@@ -290,7 +290,8 @@ def test_the_lock_holds_what_the_project_depends_on() -> None:
 # --- docstrings ------------------------------------------------------------------------------------------------------
 
 DOCUMENTED = {
-    "harness.config.run": ("Run", "MeasureGrid"),
+    "harness.config.run": ("Run",),
+    "harness.config.measuring": ("MeasureGrid",),
     "harness.config.launching": ("Launch", "Cluster", "JobSettings"),
     "harness.program.program": ("Program", "Phase", "Source", "Adam", "Scratch", "Checkpoint"),
     "harness.program.schedule": ("Schedule",),

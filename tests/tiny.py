@@ -20,7 +20,7 @@ KNOBS = (
     "shift=local model.layers=1 model.hidden=16 model.heads=2 model.vocab_size=300 model.seq_len=16 "
     "batch.sequences=4 batch.seq_len=16 scale.tokens=2560 scale.horizon=2560 base.tokens=3840 base.peak=0.01 "
     "warmup=0.1 base.warmup=0.1 evaluate.windows=4 evaluate.early=[0.1x] evaluate.every=0.25x "
-    "evaluate.base_every=0.5x evaluate.final_windows=1 launch=inline"
+    "evaluate.base_every=0.5x evaluate.final_windows=null launch=inline"
 )  # 40 steps of 64 tokens downstream, after 60 steps upstream
 
 

@@ -13,10 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.config.fields import Config, as_number, choice, get, listing, measured_sets, number, roles, whole
-from harness.config.limits import POSITIONS
+from harness.config.fields import (
+    POSITIONS,
+    Config,
+    as_number,
+    choice,
+    get,
+    listing,
+    number,
+    roles,
+    whole,
+)
+from harness.config.measuring import MeasureGrid, measurements
 from harness.config.schedules import Tokens
-from harness.config.shift import check_set, corpora
+from harness.config.shift import corpora
 from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of
 from harness.config.start import Origin, from_checkpoint, read_start, with_published_rates
 from harness.core import units
@@ -27,24 +37,6 @@ from harness.program.shape import ModelShape, non_embedding, parameters
 from harness.texts.listed import FilesSource, MegatronSource, key_of
 from harness.texts.recipe import LocalSource, Recipe
 from harness.texts.vocabulary import require_one_tokenizer
-
-
-@dataclass(frozen=True)
-class MeasureGrid:
-    """Where losses are measured: offsets in steps from the start of each stage."""
-
-    windows: int
-    """Validation windows of each corpus at a position."""
-    final_windows: int
-    """Where base and run end, if there are so many; at least `windows`."""
-    early: tuple[int, ...]
-    """Offsets of the first, dense measurements, in steps."""
-    every: float
-    """Steps between the others, in continual pre-training: its multiples, rounded, fall on the ends of runs."""
-    base_every: float
-    """The same of the base."""
-    sets: tuple[str, ...]
-    """Corpora that are measured and not trained on, by name."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +161,7 @@ def read_run(config: Config) -> Run:
             rounded(number(config, "optimizer.clip", above=0)),
         ),
         precision=precision,
-        measurements=_measurements(config, tokens, recipes),
+        measurements=measurements(config, tokens, recipes),
         origin=origin,
     )
     run.check_positions()
@@ -250,22 +242,6 @@ def _check_fit(
             why = f"the corpora's tokenizer has {corpus.vocab_size} tokens, the model embeds {vocab_size}"
             field = "corpus.vocab_size" if config["tokenizer"] is None else "tokenizer"
             raise InputError(field, config["tokenizer"] or corpus.vocab_size, why, "give a smaller tokenizer")
-
-
-def _measurements(config: Config, tokens: Tokens, recipes: Mapping[str, Recipe]) -> MeasureGrid:
-    for name in measured_sets(config):
-        check_set(name, recipes)
-    for field in ("evaluate.every", "evaluate.base_every"):
-        tokens.steps(field)  # at least one
-    early = tuple(sorted({tokens.steps("evaluate.early", value) for value in listing(config, "evaluate.early")}))
-    return MeasureGrid(
-        windows=whole(config, "evaluate.windows", 1),
-        final_windows=max(whole(config, f"evaluate.{key}", 1) for key in ("windows", "final_windows")),
-        early=early,
-        every=tokens.of("evaluate.every") / tokens.per_step,
-        base_every=tokens.of("evaluate.base_every") / tokens.per_step,
-        sets=measured_sets(config),
-    )
 
 
 def _name(config: Config, origin: Origin | None) -> str:

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from harness.config.fields import Config, as_number, get
-from harness.config.limits import check_most
+from harness.config.fields import Config, as_number, check_most, get
 from harness.core.errors import InputError
 from harness.core.identity import rounded
 from harness.core.shipped import CONF

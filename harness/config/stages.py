@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config.fields import Config, as_number, choice, get, listing, number, whole
-from harness.config.limits import MOST
+from harness.config.fields import MOST, Config, as_number, choice, get, listing, number, whole
 from harness.config.schedules import Tokens, final_lr, schedule_of
 from harness.config.start import from_checkpoint
 from harness.core.errors import InputError

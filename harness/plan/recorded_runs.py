@@ -15,7 +15,8 @@ from typing import Any
 
 from harness.config.compile import StageSpan
 from harness.config.fields import measured_sets
-from harness.config.run import MeasureGrid, Run
+from harness.config.measuring import MeasureGrid
+from harness.config.run import Run
 from harness.config.start import Origin
 from harness.core.errors import CorruptError, InputError
 from harness.core.plain import read_back
@@ -67,7 +68,7 @@ def corpus_names(document: Document) -> dict[str, str]:
 
 
 def final_windows(settings: Mapping[str, Any]) -> int:
-    """Windows of a corpus where base and run end, by a recorded config; those of before have no more than anywhere."""
+    """Windows of a corpus where base and run end, by a recorded config. One of before may say fewer than anywhere."""
     asked = settings["evaluate"]
     return max(int(asked["windows"]), int(asked.get("final_windows") or 0))
 

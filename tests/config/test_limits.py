@@ -12,9 +12,8 @@ import pytest
 from harness.cli import run_points
 from harness.compose.compose import collect
 from harness.compose.expand import assign
-from harness.config.fields import Config, get
+from harness.config.fields import POSITIONS, Config, get
 from harness.config.launching import read_launch
-from harness.config.limits import POSITIONS
 from harness.config.run import read_run
 from harness.core.errors import InputError
 from tests.composed import run_of

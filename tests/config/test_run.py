@@ -41,6 +41,10 @@ BAD = {
     "start.at=0": "start.at=0: not above 0",
     "start.at=1e-9": "start.at=1e-09: no step of the base's",
     "evaluate.windows=0": "evaluate.windows=0: below 1",
+    "evaluate.final_windows=63": "evaluate.final_windows=63: fewer than evaluate.windows=64",
+    "evaluate.windows=2000": "evaluate.final_windows=1024: fewer than evaluate.windows=2000, on which every position "
+    "is measured; give evaluate.final_windows=2000 or more, or null for no further ones at the ends",
+    "evaluate.final_windows=many": "evaluate.final_windows=many: not a number",
     "evaluate.sets=[latin]": "latin",
     "do=fly": "do=fly: no such choice",
     "stages=3": "stages=3: not a list of stages",

@@ -39,6 +39,7 @@ SHRUNK = (
     "scale=paper start=pythia model=pythia-14m upstream=pile_pythia downstream=slimpajama replay=0.25 peak=1 "
     "batch.sequences=8 batch.seq_len=16 corpus.pile_pythia.sequence=17 corpus.slimpajama.tokens=60000 "
     "corpus.pile_pythia.tokenizer=EleutherAI/pythia-14m scale.tokens=5120 scale.horizon=5120 evaluate.windows=64 "
+    "evaluate.final_windows=128 "
     "warmup=0.1 evaluate.early=[] evaluate.every=0.5x precision=fp32 launch=inline launch.micro_batch=4 name=replayed"
 )  # 40 steps of 128 tokens
 
@@ -104,16 +105,16 @@ def test_replay_of_pythias_sequences_into_slimpajama(
     store = Store(root)
     (document,) = store.runs()
     program = program_of(document)
-    last = {r.corpus: r for r in store.rows(document["address"]) if r.position == program.steps}
+    last = {(r.corpus, r.windows): r for r in store.rows(document["address"]) if r.position == program.steps}
     weights = integer_weights({name: part["weight"] / 100 for name, part in PARTS.items()})
-    shares = dict(zip(PARTS, counts([weights[name] for name in PARTS], 64), strict=True))
-    assert {name: row.windows for name, row in last.items()} == {
-        "pile_pythia": 64,
-        "slimpajama": 64,
-        **{f"slimpajama.{name}": int(share) for name, share in shares.items() if share},
-    }
-    parts = [row for name, row in last.items() if name.startswith("slimpajama.")]
-    assert sum(row.loss_sum for row in parts) == pytest.approx(last["slimpajama"].loss_sum, rel=1e-6)
+    expected: set[tuple[str, int]] = set()
+    for number in (64, 128):  # along the way, and where the run ends
+        shares = zip(PARTS, counts([weights[name] for name in PARTS], number), strict=True)
+        of_parts = {(f"slimpajama.{name}", int(share)) for name, share in shares if share}
+        expected |= {("pile_pythia", number), ("slimpajama", number), *of_parts}
+        whole = last["slimpajama", number]
+        assert sum(last[part].loss_sum for part in of_parts) == pytest.approx(whole.loss_sum, rel=1e-6)
+    assert set(last) == expected
 
     recipes = corpora_of(document, store, ["pile_pythia", "slimpajama"])
     batches = Batches(program, {recipe.key: open_corpus(root, recipe) for recipe in recipes.values()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +67,8 @@ def test_upstream_is_fetched_when_something_trains_on_it(
     expected = sum(published(server, SLIMPAJAMA).values()) + published(server, PILE)["val.jsonl.zst"]
     assert json.loads(capsys.readouterr().out)["fetch_bytes"] == expected, "of the Pile its validation file alone"
     assert call(root, "replay=0") == 0
-    assert "corpus pile: 3,660 validation tokens in" in capsys.readouterr().err
+    said = capsys.readouterr().err  # how many there are is up to a tokenizer of the installed packages' texts
+    assert re.search(r"corpus pile: [\d,]+ validation tokens in", said), said
     (run,) = Store(root).runs()
     assert evaluate.main([run["name"], "sets=pile", "windows=30", f"root={root}", "launch=inline"]) == 0
     assert not server.count(TRAIN)

@@ -30,7 +30,7 @@ def test_measuring_is_on_a_fixed_grid() -> None:
 
 def test_where_base_and_run_end_more_windows_are_measured_and_the_curves_stay() -> None:
     (point,) = points_of("peak=1")
-    (before,) = points_of("peak=1 evaluate.final_windows=1")
+    (before,) = points_of("peak=1 evaluate.final_windows=null")
     asked, curves = point.request, before.request
     more = {hash_: measure for hash_, measure in asked.measures.items() if measure.of_ends}
     assert {(m.corpus, m.windows, m.least) for m in more.values()} == {("docs", 1024, 64), ("python", 1024, 64)}
@@ -39,7 +39,7 @@ def test_where_base_and_run_end_more_windows_are_measured_and_the_curves_stay() 
     assert curves.rows < asked.rows
     (scratch,) = points_of("start=scratch")
     assert {at for at, hash_ in scratch.request.rows if hash_ in more} == {STEP}
-    (wider,) = points_of("peak=1 evaluate.windows=2000")  # at least as many as anywhere
+    (wider,) = points_of("peak=1 evaluate.windows=2000 evaluate.final_windows=2000")  # the same everywhere
     assert {m.windows for m in wider.request.measures.values()} == {2000}
     assert all(m.least == 2000 and not m.of_ends for m in wider.request.measures.values())
 

@@ -90,9 +90,9 @@ def test_one_more_validation_set_trains_nothing_and_is_measured_where_states_are
 
 
 def test_a_stored_run_of_before_is_measured_on_the_windows_of_its_ends_and_not_trained_again() -> None:
-    before = Trained(plan(points_of("peak=1 evaluate.final_windows=1")))
+    before = Trained(plan(points_of("peak=1 evaluate.final_windows=null")))
     now = before.plan("peak=1")
-    assert now.points[0].key == plan(points_of("peak=1 evaluate.final_windows=1")).points[0].key
+    assert now.points[0].key == plan(points_of("peak=1 evaluate.final_windows=null")).points[0].key
     assert now.to_train == []
     assert [(e.position, len(e.hashes)) for e in now.evaluations] == [(BASE, 2), (BASE + STEP, 2)]
     assert Trained(now).plan("peak=1").evaluations == []

@@ -191,14 +191,15 @@ def test_without_many_windows_at_base_and_end_it_is_the_mean_of_the_last_three(t
         ends = ends_of(table_of([run], ends=True)).set_index("corpus")
         assert ends.loss.to_dict() == pytest.approx(entry["loss"])
         assert ends.base.to_dict() == pytest.approx(entry["base_loss"])
-    few = points_of(["rewarm_warmup"], ["seed=3", "evaluate.final_windows=1"])[:1]
+    few = points_of(["rewarm_warmup"], ["seed=3", "evaluate.final_windows=null"])[:1]
     write(tmp_path / "few", few, known_loss)
     assert summary(read_runs(tmp_path / "few")[0])["measured"]["docs"]["is"] == "mean"
 
 
 def test_a_curve_of_very_many_windows_ends_at_its_last_position(tmp_path: Path) -> None:
     """As at scale=paper: the same windows at the ends and everywhere."""
-    write(tmp_path, points_of(["rewarm_warmup"], ["seed=3", "evaluate.windows=20480"])[:1], known_loss)
+    knobs = ["seed=3", "evaluate.windows=20480", "evaluate.final_windows=20480"]
+    write(tmp_path, points_of(["rewarm_warmup"], knobs)[:1], known_loss)
     (run,) = read_runs(tmp_path)
     assert summary(run)["measured"]["docs"] == {"windows": 20480, "positions": 1, "is": "end"}
     assert summary(run)["forgetting"] == pytest.approx(0.600064)

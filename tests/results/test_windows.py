@@ -38,7 +38,7 @@ def test_rows_of_other_windows_do_not_replace_the_runs_own() -> None:
 
 
 def test_what_is_of_fewer_positions_or_other_windows_says_so(tmp_path: Path) -> None:
-    point = next(p for p in points_of(["demo"], ["evaluate.final_windows=1"]) if p.run.downstream == "python")
+    point = next(p for p in points_of(["demo"], ["evaluate.final_windows=null"]) if p.run.downstream == "python")
     write(tmp_path, [point], lambda *_: 3.0)
     (run,) = read_runs(tmp_path)
     program, store = program_of(run.document), Store(tmp_path)

@@ -26,7 +26,7 @@ KNOBS = (
     "shift=local model.layers=1 model.hidden=8 model.heads=1 model.vocab_size=257 model.seq_len=16 "
     "batch.sequences=4 batch.seq_len=16 scale.tokens=1280 scale.horizon=1280 base.tokens=1280 base.peak=0.01 "
     "warmup=0 base.warmup=0 evaluate.windows=2 evaluate.early=[0.1x] evaluate.every=0.25x evaluate.base_every=0.5x "
-    "evaluate.final_windows=1"
+    "evaluate.final_windows=null"
 )
 RUNS = {"trunk": ["schedule=constant"], "cosine": [], "replay": ["replay=0.25"]}
 QUEUED = ["schedule=constant", "tokens=2x,3x"]
