@@ -23,8 +23,9 @@ from analysis.commands import isoflop as isoflop_command
 from analysis.commands import laws as laws_command
 from analysis.commands import mix as mix_command
 from analysis.commands import next as next_command
+from analysis.report.runs_table import csv_text, entries_of, flat, gathered, ordered, table_lines
 from analysis.results.facts import folder_name
-from analysis.results.runs import RunRecord, read_runs, summary
+from analysis.results.runs import RunRecord, read_runs
 from analysis.results.show import (
     diff_document,
     diff_lines,
@@ -33,12 +34,10 @@ from analysis.results.show import (
     show_document,
     show_lines,
 )
-from harness.core.command import check_file
+from harness.core.command import check_file, unwritable
 from harness.core.errors import InputError
 from harness.core.options import Parser, path, refuse_words
-from harness.core.units import count
 from harness.plan.recorded_runs import find_run, program_of
-from harness.plan.run_file import model_line
 from harness.store.store import Store
 
 PLAIN = argparse.RawDescriptionHelpFormatter
@@ -70,9 +69,9 @@ def run(arguments: Sequence[str], description: str) -> int:
 
 def narrowed(lines: Sequence[str]) -> list[str]:
     """Lines as wide as the terminal, or as COLUMNS says; those of tables, whose columns stand apart, stay."""
-    if not (os.environ.get("COLUMNS") or sys.stdout.isatty()):
+    if (width := terminal_width()) is None:
         return list(lines)
-    width, found = max(shutil.get_terminal_size().columns, 40), []
+    found = []
     for line in lines:
         inside = line.strip()
         indent = line[: len(line) - len(line.lstrip())] + "    "
@@ -82,14 +81,36 @@ def narrowed(lines: Sequence[str]) -> list[str]:
     return found
 
 
+def terminal_width() -> int | None:
+    """Of stdout in characters, 40 at least; None where it is no terminal and COLUMNS says nothing."""
+    if not (os.environ.get("COLUMNS") or sys.stdout.isatty()):
+        return None
+    return max(shutil.get_terminal_size().columns, 40)
+
+
 def _wrap(line: str, width: int, indent: str) -> list[str]:
     return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _runs(options: argparse.Namespace, overrides: Sequence[str]) -> Output:
+    if options.csv:
+        check_file("--csv", options.csv, (".csv",))
     runs = read_runs(options.root, options.sweep, overrides=overrides, parents=options.parent, windows=options.windows)
-    document = {"root": str(options.root), "sweep": options.sweep, "runs": [summary(run) for run in runs]}
-    return document, runs_lines(runs)
+    entries = entries_of(Store(options.root, options.parent), runs)
+    document = {"root": str(options.root), "sweep": options.sweep, "runs": entries}
+    rows = [flat(entry) for entry in entries] if options.by is None else gathered(runs, entries)
+    rows = ordered(rows, options.sort, options.largest)
+    if options.by is not None:
+        document["by"], document["groups"] = options.by, rows
+    if options.csv:
+        try:
+            options.csv.write_text(csv_text(rows), encoding="utf-8")
+        except OSError as error:
+            raise unwritable("--csv", options.csv, error) from None
+        return document, [str(options.csv)]
+    progress = {run.facts.run: _status(run) for run in runs}
+    shown = [{**row, "status_text": progress.get(row["run"], row["status"])} for row in rows]
+    return document, runs_lines(runs, entries, table_lines(shown, terminal_width()))
 
 
 def _show(options: argparse.Namespace, _: Sequence[str]) -> Output:
@@ -119,27 +140,10 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
 }
 
 
-def runs_lines(runs: Sequence[RunRecord]) -> list[str]:
-    """The table of runs for a terminal; losses are final losses, in nats per token."""
-    width = max([len("run"), *(len(run.facts.run) for run in runs)])
-    columns = ("upstream", "downstream", "forgetting", "adaptation")
-    statuses = [_status(run) for run in runs]
-    wide = max([7, *map(len, statuses)])
-    entries = [summary(run) for run in runs]
-    models = [model_line({**entry, "parameters": entry["N_total"]}) for entry in entries]
-    shared = len(set(models)) == 1
-    lines = models[:1] if shared else []
-    lines += [f"{'run':<{width}}  {'status':<{wide}}  {'tokens':>7}  " + "  ".join(f"{name:>10}" for name in columns)]
-    for run, status, entry, model in zip(runs, statuses, entries, models, strict=True):
-        loss = entry["loss"]
-        values = (loss.get(entry["upstream"]), loss.get(entry["downstream"]), entry["forgetting"], entry["adaptation"])
-        cells = [
-            " " * 9 + "-" if value is None else f"{value:10.4f}" if i < 2 else f"{value:+10.4f}"
-            for i, value in enumerate(values)
-        ]
-        lines.append(f"{run.facts.run:<{width}}  {status:<{wide}}  {count(entry['D']):>7}  {'  '.join(cells)}")
-        lines += [] if shared else [f"  {model}"]
+def runs_lines(runs: Sequence[RunRecord], entries: Sequence[Mapping[str, Any]], table: Sequence[str]) -> list[str]:
+    """The table of runs, and below it what its losses are and how many runs of which status there are."""
     counts = sorted(Counter(run.status for run in runs).items())
+    lines = list(table)
     other = sum(_otherwise(run, entry) for run, entry in zip(runs, entries, strict=True))
     if other:
         lines.append(
@@ -201,6 +205,12 @@ def _parser(description: str) -> Parser:
         usage="python -m analysis runs [options] [--sweep NAME [KNOB=VALUE ...]]",
     )
     runs.add_argument("--sweep", action="append", metavar="NAME", help="only the members of sweeps/NAME.yaml")
+    runs.add_argument(
+        "--by", choices=("seed",), help="seed: a line for runs that differ in the seed only: mean ± sd, n"
+    )
+    runs.add_argument("--sort", metavar="COLUMN", help="by a column of --csv, or `base upstream`; the smallest first")
+    runs.add_argument("--largest", action="store_true", help="with --sort: the largest first")
+    runs.add_argument("--csv", type=path, metavar="FILE", help="all columns into a file, instead of a table")
     show = commands.add_parser("show", parents=[store, output], help="program, learning rates, data and losses")
     show.add_argument("run", nargs=1, metavar="RUN", help="name, folder or key, or the beginning of one")
     diff = commands.add_parser("diff", parents=[store, output], help="what tells two runs apart")

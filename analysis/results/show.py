@@ -231,8 +231,7 @@ def _path(store: Store, document: Document, program: Program) -> list[dict[str, 
 
 def _data(store: Store, document: Document, program: Program) -> dict[str, dict[str, Any]]:
     """Per corpus what was drawn since the root. Epochs are known once the final state is stored."""
-    state, seq_len = store.state(document["address"]), program.phases[0].seq_len
-    known = _epochs(state.meta) if state else {}
+    seq_len, known = program.phases[0].seq_len, _epochs(store, document)
     names = corpus_names(document)
     at_base = program.drawn(document["base_position"] or 0)
     found = {}
@@ -247,8 +246,16 @@ def _data(store: Store, document: Document, program: Program) -> dict[str, dict[
     return found
 
 
-def _epochs(meta: Mapping[str, Any]) -> dict[str, float]:
-    """By recipe key. States of before name a corpus as some run did; their `corpora` say which that was."""
+def epochs_of(store: Store, document: Document) -> dict[str, float]:
+    """By corpus how often it was read since the root; empty until the final state is stored."""
+    names = corpus_names(document)
+    return {names.get(key, key[:12]): epochs for key, epochs in _epochs(store, document).items()}
+
+
+def _epochs(store: Store, document: Document) -> dict[str, float]:
+    """The same by recipe key. States of before name a corpus as some run did; their `corpora` say which that was."""
+    state = store.state(document["address"])
+    meta = state.meta if state else {}
     keys = {name: corpus.get("key", name) for name, corpus in meta.get("corpora", {}).items()}
     return {keys.get(name, name): drawn["epochs"] for name, drawn in meta.get("drawn", {}).items()}
 

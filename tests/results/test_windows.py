@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.commands.command_line import runs_lines
 from analysis.results.facts import _windows
-from analysis.results.runs import read_runs, summary
+from analysis.results.runs import RunRecord, read_runs, summary
 from analysis.results.show import diff_document, diff_lines, show_document, show_lines
 from harness.plan.recorded_runs import program_of
 from harness.store.store import Store
@@ -37,6 +37,10 @@ def test_rows_of_other_windows_do_not_replace_the_runs_own() -> None:
     assert chosen([], 999) == 3  # not measured on so many
 
 
+def told(runs: list[RunRecord]) -> list[str]:
+    return runs_lines(runs, [summary(run) for run in runs], [])
+
+
 def test_what_is_of_fewer_positions_or_other_windows_says_so(tmp_path: Path) -> None:
     point = next(p for p in points_of(["demo"], ["evaluate.final_windows=null"]) if p.run.downstream == "python")
     write(tmp_path, [point], lambda *_: 3.0)
@@ -57,11 +61,11 @@ def test_what_is_of_fewer_positions_or_other_windows_says_so(tmp_path: Path) -> 
     lines = show_lines(show_document(store, other), program)
     (python,) = [line for line in lines if line.startswith("python") and "3.0000" in line]
     assert python.endswith("(on 16 windows, mean of 1 of them only)")
-    assert "the losses of 1 runs" in "\n".join(runs_lines([run, other]))
-    assert "the losses of" not in "\n".join(runs_lines([run]))
+    assert "the losses of 1 runs" in "\n".join(told([run, other]))
+    assert "the losses of" not in "\n".join(told([run]))
     assert "docs: other losses are on 1024 windows, see --windows 1024" in lines
     moved = replace(run, facts=replace(run.facts, windows={**run.facts.windows, "docs": "f" * 16}))
-    assert "losses: mean of the last evaluations" in runs_lines([run])
+    assert "losses: mean of the last evaluations" in told([run])
     compared = diff_document(run, moved)
     assert list(compared["loss"]) == ["python"]
     assert "docs: a and b are measured on different windows" in diff_lines(compared)
@@ -75,11 +79,11 @@ def test_tables_and_show_say_in_one_place_what_a_final_loss_is(tmp_path: Path) -
     assert "final loss (of the last position, nats per token; of 1024 windows where no other number stands)" in lines
     assert "docs         3.0000   base 3.0000" in lines
     assert not any("--windows" in line for line in lines)  # those of the curve are no other losses of the end
-    assert "losses: of the last position, on 1024 windows" in runs_lines([run])
+    assert "losses: of the last position, on 1024 windows" in told([run])
     curves = np.array(run.measured[run.measured["corpus"] != len(run.facts.windows)])  # one corpus: as it was before
     before = replace(run, measured=curves)
     said = "losses: of the last position, on 1024 windows; in 1 of 2 runs the mean of the last evaluations on fewer"
-    assert said in runs_lines([run, before])
+    assert said in told([run, before])
     corpus = next(iter(run.facts.finals))
     (line,) = [
         line for line in show_lines(show_document(Store(tmp_path), before), program_of(run.document)) if "mean" in line
