@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.answers.schedule import SCALABLE, choose_schedule
-from analysis.commands.mix import add_extrapolate, answer_lines, fits_of, warning_lines, within_of
+from analysis.commands.mix import answer_lines, fits_of, warning_lines
 from analysis.fitting.fit import Fit
+from analysis.options.extrapolation import add_extrapolate, within_of
 from analysis.options.schedules import OF_BASE, base_curves, only
 from analysis.results.curves import DECAY
 from harness.core.errors import InputError

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.answers.answer import EXTRAPOLATED
 from analysis.commands import best_schedule as best_schedule_command
 from analysis.commands import compare as compare_command
 from analysis.commands import decide as decide_command
@@ -64,7 +65,8 @@ def run(arguments: Sequence[str], description: str) -> int:
         print(json.dumps({"schema": f"rewarm.{options.command}/1", **document}, allow_nan=False))
     elif lines:
         print("\n".join(lines if options.command in FILES or getattr(options, "next", None) else narrowed(lines)))
-    return 0 if document.get("supported", True) else 1
+    extrapolated = document.get("verdict") == EXTRAPOLATED and getattr(options, "strict", False)
+    return 0 if document.get("supported", True) and not extrapolated else 1
 
 
 def narrowed(lines: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ python -m analysis decide --weights 1:2
 The runs are those of one model and one pair of corpora, its knobs (peak, replay, warmup, schedule, ...) those that
 vary. With a tolerance, the answer is the setting with most adaptation of those whose next single run keeps it with the
 confidence asked for; without, the one with the least weighted sum of the two losses. It lies between arms only where
-the runs reach and a surface is sure. Status 1: there is no answer.
+the runs reach and a surface is sure. Status 1: there is no answer, or with --strict one that is an extrapolation.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from analysis.decide.decision import Question, decide
 from analysis.decide.ends import ends_of_store, ends_of_table
 from analysis.decide.further import MOST_RUNS, Further, further_runs
 from analysis.decide.page import document, setting_text
-from analysis.fitting.fit import LEVEL
 from analysis.formulas.assignments import pair_of
+from analysis.options.extrapolation import add_strict
+from analysis.report.decision_lines import lines
 from analysis.results.tables import keep
 from harness.core.errors import InputError
 from harness.core.options import amount, path
@@ -58,6 +59,7 @@ def add_decide_arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument(
         "--extrapolate", action="store_true", help="also settings between arms of which the runs do not tell"
     )
+    add_strict(asked)
     more = parser.add_argument_group("what to run next: stdout is then a sweep file")
     more.add_argument("--next", type=amount, metavar="FLOPS", help="the runs that this buys, after which it is surest")
     more.add_argument("--runs", type=int, metavar="N", help="at most so many runs")
@@ -74,13 +76,15 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         raise InputError("runs", len(grid.settings), "every setting failed or diverged", "try lower peaks")
     told = document(found)
     if options.plot:
-        from analysis.decide.drawing import draw  # matplotlib takes a second
+        from analysis.report.decision_drawing import draw  # matplotlib takes a second
 
         draw(options.plot, found)
     if options.next is None:
-        return told, lines(told, grid)
+        return told, lines(told, grid.upstream, grid.downstream)
     further = further_runs(found, options.next, *sweep_of(options, overrides), options.runs or MOST_RUNS)
-    comment = [f"# {line}".rstrip() for line in [*lines(told, grid)[:1], "", *further_lines(further)]]
+    comment = [
+        f"# {line}".rstrip() for line in [*lines(told, grid.upstream, grid.downstream)[:1], "", *further_lines(further)]
+    ]
     return {**told, "next": further.document()}, [*comment, *further.sweep_file.splitlines()]
 
 
@@ -176,122 +180,3 @@ def _weights(text: str) -> tuple[float, float]:
     if not (math.isfinite(u + v) and u >= 0 and v >= 0 and u + v > 0):
         raise InputError("weights", text, "are not two weights U:V, none negative", "write 1:2")
     return u, v
-
-
-def lines(told: dict[str, Any], grid: Grid) -> list[str]:
-    """A decision for a terminal: the verdict first."""
-    up, down = grid.upstream, grid.downstream
-    point = told["recommended"] or told["closest"]
-    first = f"{told['verdict'].upper()}: {'; '.join(told['why'])}" if told["why"] else _sentence(told, up, down)
-    found = [first, *([_sentence(told, up, down)] if told["why"] and told["recommended"] else [])]
-    found += [f"{told['runs']} runs of {told['arms']} settings; base: {_losses(told['base'])} nats per token"]
-    found += [f"note: {text}" for text in told["notes"]]
-    if point is not None:
-        found += ["", *_point_lines(told, point, down)]
-    if told["best_measured"]:
-        found += ["", "best measured arm", *_arm_lines([told["best_measured"]], up, down)]
-    elif told["question"]["limits"]:
-        found += ["", f"no measured arm keeps it with {told['question']['confidence']:.0%} by its own runs"]
-    if told["nearest"]:
-        found += ["", "nearest measured arms, and what the surfaces say of each without it"]
-        found += _arm_lines(told["nearest"], up, down)
-    found += _knob_lines(told["knobs"])
-    if len(told["front"]) > 1:
-        found += ["", f"what can be had: forgetting of {up} against adaptation to {down}, means at {LEVEL:.0%}"]
-        found += [_front_line(one, up) for one in told["front"]]
-    return [*found, "", *(_surface_line(name, one) for name, one in told["surface"].items())]
-
-
-def _sentence(told: dict[str, Any], up: str, down: str) -> str:
-    point, question = told["recommended"], told["question"]
-    change = point["forgetting"][up]
-    text = (
-        f"train with {setting_text(point['knobs'])}: the loss of {down} falls by {point['adaptation']['nats']:.3f} "
-        f"nats, that of {up} rises by {change['nats']:.3f} ({change['share']:.2%})"
-    )
-    if not question["limits"]:
-        return f"{text}, the least sum weighted {question['weights'][up]:g}:{question['weights'][down]:g}"
-    limits = ", ".join(f"{name} {one['share']:.2%}" for name, one in question["limits"].items())
-    kept = f"with {point['p_kept']:.0%} probability, the mean with {point['p_kept_mean']:.0%}"
-    return f"{text}; the next run keeps {limits} {kept}"
-
-
-def _point_lines(told: dict[str, Any], point: dict[str, Any], down: str) -> list[str]:
-    """The recommendation, or the nearest point, in numbers."""
-    where = "" if point["measured"] else " (between measured arms)"
-    found = [f"{'recommended' if told['recommended'] else 'nearest'}: {setting_text(point['knobs'])}{where}"]
-    ranges = [f"{name} {_range(ends)}" for name, ends in told["as_good"].items()]
-    found += [f"as good: {', '.join(ranges)}"] if ranges else []
-    width = max(len(name) for name in (*point["forgetting"], down)) + 11
-    of = [f"{LEVEL:.0%} of {what}" for what in ("the mean", "the next run")]
-    head = f"{'':<{width}}  {'nats':>8}  {'share':>8}  {of[0]:>20}  {of[1]:>20}"
-    rows = [(f"forgetting {name}", one) for name, one in point["forgetting"].items()]
-    rows.append((f"adaptation {down}", point["adaptation"]))
-    found.append(head)
-    for name, one in rows:
-        spans = [f"{low:.3f} to {high:.3f}" for low, high in (one["interval_mean"], one["interval_run"])]
-        found.append(f"{name:<{width}}  {one['nats']:>+8.3f}  {one['share']:>8.2%}  {spans[0]:>20}  {spans[1]:>20}")
-    return found
-
-
-def _arm_lines(arms: list[dict[str, Any]], up: str, down: str) -> list[str]:
-    texts = [setting_text(arm["knobs"]) for arm in arms]
-    width = max(map(len, texts))
-    found = []
-    for arm, text in zip(arms, texts, strict=True):
-        cells = []
-        for name, what, one in ((up, "forgets", arm["forgetting"][up]), (down, "adapts", arm["adaptation"])):
-            sd = "" if one["sd"] is None else f" ± {one['sd']:.3f}"
-            without = arm.get("without_it", {}).get(name)
-            cells.append(f"{what} {one['nats']:+.3f}{sd}" + ("" if without is None else f" (said {without:+.3f})"))
-        kept = "" if arm["p_kept"] is None else f"  kept {arm['p_kept']:.0%}"
-        found.append(f"  {text:<{width}}  n {arm['n']}  {'  '.join(cells)}{kept}")
-    return found
-
-
-def _knob_lines(knobs: list[dict[str, Any]]) -> list[str]:
-    if not knobs:
-        return []
-    found = ["", "what each knob is worth, the others as above"]
-    for knob in knobs:
-        ends = [
-            f"{_value(end['value'])}: forgets {end['forgetting']:+.3f}, adapts {end['adaptation']:+.3f}"
-            for end in knob["ends"]
-        ]
-        found.append(f"  {knob['knob']}  {';  '.join(ends) or 'not known: the runs do not vary it there'}")
-    return found
-
-
-def _front_line(one: dict[str, Any], up: str) -> str:
-    change, adaptation = one["forgetting"][up], one["adaptation"]
-    spans = [f"{change['interval_mean'][0]:+.3f} to {change['interval_mean'][1]:+.3f}"]
-    spans.append(f"{adaptation['interval_mean'][0]:+.3f} to {adaptation['interval_mean'][1]:+.3f}")
-    return (
-        f"  {change['share']:>8.2%}  {change['nats']:+.3f}  ({spans[0]})  {adaptation['nats']:+.3f}  ({spans[1]})  "
-        f"{setting_text(one['knobs'])}"
-    )
-
-
-def _surface_line(name: str, one: dict[str, Any]) -> str:
-    low, high = one["run_sd"]
-    error = "" if one["error"] is None else f", misses an arm that it has not seen by {one['error']:.3f} nats"
-    noise = "sd of a run " + (f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}")
-    common = (
-        f", {one['common']:.0%} of its variance common to runs of one seed" if one["measured_noise"] else ", assumed"
-    )
-    windows = f"; the choice of windows leaves {one['sampling']:.4f} in doubt" if one["sampling"] else ""
-    return f"{name}: {one['kind']}{error}; {noise}{common}{windows}"
-
-
-def _range(ends: Any) -> str:
-    if all(isinstance(end, float) for end in ends):
-        return f"{ends[0]:.4g}" if ends[0] == ends[1] else f"{ends[0]:.4g} to {ends[1]:.4g}"
-    return " or ".join(ends)
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _losses(losses: dict[str, float]) -> str:
-    return ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())

@@ -20,10 +20,10 @@ import pandas as pd
 from analysis.answers.answer import EXTRAPOLATED, NONE, UNSUPPORTED, Verdict, verdict_of
 from analysis.answers.isoflop import DRAWS, LEAST_BUDGETS, IsoFlop, power_law, read_off, scatter
 from analysis.answers.valleys import ACCEPTED, FORMS, LEAST
-from analysis.commands.mix import add_extrapolate, within_of
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.formulas.assignments import parse_map
 from analysis.formulas.expressions import row_numbers
+from analysis.options.extrapolation import add_extrapolate, within_of
 from analysis.results.tables import read
 from harness.core.errors import InputError
 from harness.core.options import amount, path

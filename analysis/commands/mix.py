@@ -21,6 +21,7 @@ from analysis.answers.simplex import best_mixture
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import read_fit
 from analysis.formulas.assignments import pair_of, parse_numbers
+from analysis.options.extrapolation import add_extrapolate, within_of
 from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.options import amount, path
@@ -217,25 +218,6 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-loss", type=float, metavar="L", help="general loss before continual pre-training")
     parser.add_argument("--independent", action="store_true", help="the fits' draws need not be of the same runs")
     add_extrapolate(parser)
-
-
-def add_extrapolate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--extrapolate",
-        type=float,
-        default=FARTHEST,
-        metavar="FACTOR",
-        help=f"how far outside of the data an answer is believed ({FARTHEST:g}); beyond, it ends with status 1",
-    )
-
-
-def within_of(options: argparse.Namespace) -> float:
-    """`--extrapolate`. Raises InputError."""
-    if not options.extrapolate >= 1:
-        raise InputError(
-            "extrapolate", options.extrapolate, "is no factor of at least 1", "give one; 1 is inside the data"
-        )
-    return float(options.extrapolate)
 
 
 def fits_of(options: argparse.Namespace) -> dict[str, Fit]:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from analysis.answers.answer import FARTHEST, UnsupportedError
-from analysis.commands.mix import add_question, check_read, fits_of, needed, within_of
+from analysis.commands.mix import add_question, check_read, fits_of, needed
 from analysis.design.next_runs import next_runs
 from analysis.design.proposal import Proposal
 from analysis.design.questions import Question, share_of_limited_domain, share_under_tolerance
 from analysis.design.sensitivity import Evidence
 from analysis.fitting.fit import LEVEL
+from analysis.options.extrapolation import within_of
 from harness.core.errors import InputError
 from harness.core.options import amount, path
 from harness.core.shipped import SWEEPS

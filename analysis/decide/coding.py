@@ -32,6 +32,7 @@ from analysis.formulas.formula import Array, Integers
 LOGARITHMIC = ("peak", "lr", "tokens")
 CLOSE = 1e-6  # in coded units: the same place
 STEP = 1.0  # of the grid
+MOST_HULLS = 200  # arms of which each is looked for in the hull of the others
 
 Mask = npt.NDArray[np.bool_]
 
@@ -130,6 +131,18 @@ def known(points: pd.DataFrame, settings: pd.DataFrame, failed: Mask, coding: Co
         if len(own):
             found[here] = _in_hull(x[here], own) & _told(x[here], own)
     return found & ~_failing(points, settings, failed, coding)
+
+
+def inside_of_others(settings: pd.DataFrame, coding: Coding) -> Mask:
+    """Which arms lie in the convex hull of the others of their categories."""
+    x, group = coding.numbers(settings), coding.group(settings)
+    found = np.zeros(len(settings), dtype=bool)
+    if len(settings) > MOST_HULLS:  # of very many arms nearly all are inside
+        return ~found
+    for k in range(len(settings)):
+        others = (group == group[k]) & (np.arange(len(settings)) != k)
+        found[k] = others.any() and bool(_in_hull(x[[k]], x[others])[0])
+    return found
 
 
 def near(points: pd.DataFrame, settings: pd.DataFrame, coding: Coding) -> Mask:

@@ -86,6 +86,12 @@ def ends_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.Da
     there are; `D` = tokens of continual pre-training, 0 at the base. Without `status` all runs are done. Of a run's end
     `ends_of` tells. Raises InputError."""
     table = read(path, columns)
+    if not {"corpus", "loss"} & {*table}:
+        why = f"it has no column corpus and none of losses (there are {', '.join(map(str, table.columns))})"
+        remedy = (
+            f"give a row for each run and corpus at D = 0 (the base) and one at its end, columns {', '.join(NEEDED)}"
+        )
+        raise InputError("table", path, why, remedy)
     for name in NEEDED:
         if name not in table:
             why = f"there is no such column (there are {', '.join(map(str, table.columns))})"

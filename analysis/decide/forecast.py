@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.decide.choice import Choice, choose
 from analysis.decide.coding import Coding
 from analysis.decide.noise import Noise, noise_of, single
-from analysis.decide.surface import Form, Surface, choose, noise_left
+from analysis.decide.surface import Form, Surface, noise_left
 from analysis.fitting.fit import LEVEL
 from analysis.formulas.formula import Array
 
@@ -85,17 +86,20 @@ class Outlook:
 class Forecast:
     """Of one loss."""
 
-    surface: Surface
-    """Where it was refused or there is none, the arms' own means, each by itself."""
+    choice: Choice
+    """Where its surface was refused or there is none, the arms' own means, each by itself."""
     noise: Noise
-    error: float
-    """Nested mean absolute error of leaving out an arm, in nats; NaN without a surface."""
     refused: str
     """Why there is no surface; else empty."""
     sampling: float
     """Standard error that all means share, in nats: that of the windows they were measured on."""
     widened: float
     """Factor on the sd of means: how far arms that are left out fall outside of what is said of them."""
+
+    @property
+    def surface(self) -> Surface:
+        """The one that answers."""
+        return self.choice.surface
 
     @property
     def kind(self) -> str:
@@ -108,7 +112,8 @@ class Forecast:
         coded = _plain(self.surface).numbers(points)
         run_freedom = np.maximum(self.noise.freedom(coded), 1.0)
         freedom = run_freedom if self.refused else np.minimum(run_freedom, self.surface.freedom)
-        return Outlook(mean, np.hypot(self.widened * sd, self.sampling), freedom, self.noise.sd(coded), run_freedom)
+        sd = np.sqrt((self.widened * sd) ** 2 + self.sampling**2 + self.choice.spread(points) ** 2)
+        return Outlook(mean, sd, freedom, self.noise.sd(coded), run_freedom)
 
     def difference_sd(self, points: pd.DataFrame, one: pd.DataFrame) -> Array:
         """With which the means at `points` less that at `one` are known (n,)."""
@@ -135,16 +140,16 @@ def forecast_of(values: Array, settings: pd.DataFrame, numeric: tuple[str, ...],
         sd, freedom = noise_left(settings, numeric, means) if len(means) > 2 else (0.0, 1.0)
         noise = single(sd, coded.shape[1], freedom)
     covariance = noise.covariance(coded, present)
-    surface, error = choose(settings, numeric, means, covariance)
-    refused = "too few settings were run" if surface is None else missed(surface, noise, present)
-    if surface is None or refused:
+    choice = choose(settings, numeric, means, covariance)
+    refused = "too few settings were run" if choice is None else missed(choice.surface, noise, present)
+    if choice is None or refused:
         own = Form("constant", smooth=False, offset=1.0)
         apart = Surface(own, coding, settings, means, covariance, np.array([APART]), (0,))
-        return Forecast(apart, noise, float("nan"), refused, sampling, widened=1.0)
-    errors, sds = surface.left_out
+        return Forecast(Choice(apart, (), np.nan, np.nan), noise, refused, sampling, widened=1.0)
+    errors, sds = choice.surface.left_out
     told = np.isfinite(errors)
     widened = float(np.sqrt(np.mean((errors[told] / sds[told]) ** 2))) if told.any() else 1.0
-    return Forecast(surface, noise, error, "", sampling, max(widened, 1.0))
+    return Forecast(choice, noise, "", sampling, max(widened, 1.0))
 
 
 def missed(surface: Surface, noise: Noise, present: Array) -> str:

@@ -156,7 +156,8 @@ def _surface(model: Model, name: str) -> dict[str, Any]:
     noise = forecast.noise.sd(model.coding.numbers(model.settings))
     return {
         "kind": forecast.kind,
-        "error": _finite(forecast.error),
+        "error": _finite(forecast.choice.error),
+        "error_inside": _finite(forecast.choice.inside),
         "refused": forecast.refused or None,
         "run_sd": [float(noise.min()), float(noise.max())],
         "sampling": forecast.sampling,

@@ -1,18 +1,17 @@
 """A loss over the knobs: a trend, and departures from it of which nearby settings share more.
 
-Between `analysis.decide.noise` and `analysis.decide.decision`.
+Between `analysis.decide.noise` and `analysis.decide.choice`, which says which form to take.
 
-    surface, error = choose(settings, numeric, means, covariance)
+    surface = fit(Form("linear", smooth=True, offset=1.0), settings, numeric, means, covariance)
     mean, sd = surface.at(points)
     surface.covariance(points, others)
 
 mean of an arm = b(x)'beta + g(x) + noise. b: 1, linear or quadratic terms of the coded knobs (with their products) and
 an indicator of each category; g is a Gaussian process: either of its own at every setting, so that b is a polynomial
 regression that counts what it misses, or smooth, with a length for every knob. beta has a flat prior; the size of g and
-its lengths maximise the restricted likelihood (Patterson and Thompson 1971) times weak priors. Every candidate predicts
-each arm from the others (Dubrule 1983: with P the precision matrix of the contrasts, e_i = (P y)_i / P_ii); the one
-that does it best is taken, and the error that is told is nested: an arm is predicted by the candidate that was best
-without it. Sizes and lengths stay those of all arms.
+its lengths maximise the restricted likelihood (Patterson and Thompson 1971) times weak priors. Each arm is predicted
+from the others (Dubrule 1983: with P the precision matrix of the contrasts, e_i = (P y)_i / P_ii), at a size and
+lengths that stay those of all arms.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ import pandas as pd
 from analysis.decide.coding import Coding
 from analysis.formulas.formula import Array
 
-OFFSETS = (0.1, 1.0, np.inf)  # c of replay, in units of its smallest value above 0; infinite: replay as it is
-TRENDS = (("linear", False), ("quadratic", False), ("constant", True), ("linear", True))
 MOST = 120  # arms that tell the size and the lengths of g
 SPARE = 2  # arms that a trend leaves over at least
 LENGTH, LENGTH_SD = 0.8, 0.8  # prior of lengths: a median of the range of a knob, and its sd in logarithm
@@ -127,47 +124,6 @@ class Surface:
     @cached_property
     def _beta(self) -> Array:
         return np.asarray(self._of_trend @ (self._terms.T @ (self._inverse @ self.means)))
-
-
-def choose(
-    settings: pd.DataFrame, numeric: tuple[str, ...], means: Array, noise: Array
-) -> tuple[Surface | None, float]:
-    """The candidate that predicts arms best from the others, and the nested mean absolute error of doing so, in nats.
-
-    None where there are too few arms for any. `noise`: the covariance of `means`.
-    """
-    fitted = [found for form in forms(settings, numeric) if (found := fit(form, settings, numeric, means, noise))]
-    if not fitted:
-        return None, np.nan
-    errors = np.stack([one.left_out[0] for one in fitted])  # (candidates, arms)
-    told = np.asarray(np.isfinite(errors).all(axis=0))
-    if not told.any():
-        return fitted[0], np.nan
-    best = fitted[int(np.abs(errors[:, told]).mean(axis=1).argmin())]
-    inner = np.abs(np.stack([_without_each(one.contrasts, means, told) for one in fitted]))
-    chosen = inner.mean(axis=2).argmin(axis=0)  # by candidate, arm left out, arm predicted
-    return best, float(np.abs(errors[:, told][chosen, np.arange(told.sum())]).mean())
-
-
-def _without_each(contrasts: Array, means: Array, told: npt.NDArray[np.bool_]) -> Array:
-    """Errors of leaving out each arm that is told (columns) from the arms without another one (rows); 0 where they are
-    the same, or where one can't be told without the other."""
-    diagonal = np.diag(contrasts)
-    value = contrasts @ means
-    with np.errstate(divide="ignore", invalid="ignore"):
-        top = value[None, :] - contrasts * (value / diagonal)[:, None]
-        below = diagonal[None, :] - contrasts**2 / diagonal[:, None]
-        found = np.where(below > 1e-8 * diagonal[None, :], top / below, 0.0)
-    np.fill_diagonal(found, 0.0)
-    return np.asarray(found[np.ix_(told, told)])
-
-
-def forms(settings: pd.DataFrame, numeric: tuple[str, ...]) -> list[Form]:
-    """The candidates for these arms."""
-    replayed = "replay" in numeric and (settings.replay > 0).any()
-    return [
-        Form(trend, smooth, offset) for trend, smooth in TRENDS for offset in (OFFSETS if replayed else OFFSETS[:1])
-    ]
 
 
 def fit(form: Form, settings: pd.DataFrame, numeric: tuple[str, ...], means: Array, noise: Array) -> Surface | None:

@@ -1,4 +1,5 @@
-"""What several commands of `python -m analysis` share: options for learning-rate curves, a progress bar.
+"""What several commands of `python -m analysis` share: options for learning-rate curves, for how far an answer is believed,
+a progress bar.
 
-Ask for `schedules` and `progress`; a command's own options stand in its module in `analysis.commands`.
+Ask for `schedules`, `extrapolation` and `progress`; a command's own options stand in its module in `analysis.commands`.
 """

@@ -140,6 +140,52 @@ def test_next_runs_that_cannot_be_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_page_fits_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A column for each knob that differs, and what all rows have in common once."""
+    monkeypatch.setenv("COLUMNS", "80")
+    found = printed(capsys, 0, *ONE, "--tolerance", "10%")
+    assert max(map(len, found)) <= 80
+    assert "  replay  n  forgets    said  adapts    said  kept" in found
+    assert "  not known, as the runs do not vary it there: peak, warmup, schedule" in found
+
+
+def test_an_extrapolation_is_no_answer_if_that_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """Inside of the cross, of which the runs do not tell."""
+    asked = [*ONE, "--limit", ".6", "--extrapolate"]
+    assert told(capsys, 0, *asked)["verdict"] == "extrapolated"
+    assert told(capsys, 1, *asked, "--strict")["recommended"] is not None
+    assert told(capsys, 0, *asked[:-1], "--strict")["verdict"] == "supported"
+
+
+def test_a_table_of_one_row_a_run_is_told_what_to_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = tmp_path / "wide.csv"
+    wide.write_text("run,peak,replay,docs,python\na,1,0,5.2,3.4\n")
+    line = refused(monkeypatch, capsys, "decide", "--table", str(wide))
+    assert "it has no column corpus and none of losses (there are run, peak, replay, docs, python)" in line
+    assert "give a row for each run and corpus at D = 0 (the base) and one at its end" in line
+
+
+@pytest.mark.parametrize(
+    ("where", "shown"),
+    [
+        ("replay == 0 and (schedule == 'constant' or (peak == 1 and warmup == 0.01))", ("constant", "cosine")),
+        ("replay == 0 and peak == 1 and warmup == 0.01", ("the only setting",)),
+    ],
+    ids=["a category", "one setting"],
+)
+def test_no_panel_is_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str, shown: tuple[str, ...]
+) -> None:
+    file = tmp_path / "decision.svg"
+    printed(capsys, 0, *ONE, "--where", where, "--limit", "2", "--plot", str(file))
+    text = file.read_text()
+    assert [
+        name for name in (*shown, "forgetting of docs (nats)", "measured mean") if f"<!-- {name} -->" not in text
+    ] == []
+
+
 def test_the_figure_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "decision.svg"
     printed(capsys, 0, *ONE, "--tolerance", "25%", "--plot", str(file))

@@ -97,6 +97,26 @@ def test_what_is_said_is_true_over_many_tables(cells: int, seeds: int) -> None:
     assert found["regret"] < found["picked"] + 0.002
 
 
+@pytest.mark.slow
+def test_intervals_of_cells_without_runs_hold_near_no_replay() -> None:
+    """Where candidates that predict the arms as well are far from each other: at no replay, and at its first value."""
+    held = []
+    for seed in range(40):
+        random = np.random.default_rng(1000 + seed)
+        truth = Truth.drawn(random)
+        settings = GRID.iloc[np.sort(random.choice(36, 16, replace=False))].reset_index(drop=True)
+        model = model_of(arms_of(truth.ends(settings, 2 + seed % 2, random)))
+        assert model is not None
+        points = at_points(model, GRID, Question({}))
+        at = points.settings
+        seen = at.merge(settings, how="left", indicator=True)["_merge"].eq("both").to_numpy()
+        low, high = points.forgetting["docs"].mean_interval()
+        mean = truth.forgetting(at)
+        held += ((low <= mean) & (mean <= high))[points.known & ~seen & (at.replay < 0.02).to_numpy()].tolist()
+    assert len(held) > 100
+    assert 0.8 < np.mean(held) < 0.97
+
+
 def test_a_cross_is_not_answered_inside() -> None:
     """The best setting under the limit lies inside of the cross; what is recommended lies on one of its arms."""
     random = np.random.default_rng(4)

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.decide.coding import Coding, known, near
+from analysis.decide.choice import choose, forms
+from analysis.decide.coding import Coding, inside_of_others, known, near
 from analysis.decide.forecast import Outlook
 from analysis.decide.noise import SLOPE, noise_of, single
-from analysis.decide.surface import Form, Surface, choose, fit, forms
+from analysis.decide.surface import Form, Surface, fit
 from tests.decide.planted import PEAKS, REPLAYS, Truth, cross, product
 
 NUMERIC = ("peak", "replay")
@@ -33,10 +34,12 @@ def test_a_quadratic_is_found_exactly() -> None:
     coding = Coding.of(GRID, NUMERIC)
     x, y = coding.numbers(GRID).T
     means = 1 + 2 * x - y + 0.5 * x * y - x**2
-    choice, error = choose(GRID, NUMERIC, means, 1e-8 * np.eye(36))
-    assert choice is not None
+    found = choose(GRID, NUMERIC, means, 1e-8 * np.eye(36))
+    assert found is not None
+    choice = found.surface
     assert (choice.form.trend, choice.form.offset) == ("quadratic", 1.0)
-    assert error < 1e-3
+    assert found.error < 1e-3
+    assert found.inside < 1e-3
     inside = pd.DataFrame({"peak": [0.7, 3.0], "replay": [0.02, 0.3]})
     u, v = choice.coding.numbers(inside).T
     assert choice.at(inside)[0] == pytest.approx(1 + 2 * u - v + 0.5 * u * v - u**2, abs=1e-3)
@@ -71,10 +74,10 @@ def test_the_nested_error_is_that_of_new_arms() -> None:
         settings = GRID.iloc[chosen].reset_index(drop=True)
         noise = np.diag(truth.noise(settings) ** 2 / 3)
         means = truth.forgetting(settings) + np.sqrt(np.diag(noise)) * random.standard_normal(18)
-        surface, error = choose(settings, NUMERIC, means, noise)
-        assert surface is not None
-        told.append(error)
-        true.append(np.abs(surface.at(GRID.iloc[rest])[0] - truth.forgetting(GRID.iloc[rest])).mean())
+        found = choose(settings, NUMERIC, means, noise)
+        assert found is not None
+        told.append(found.error)
+        true.append(np.abs(found.surface.at(GRID.iloc[rest])[0] - truth.forgetting(GRID.iloc[rest])).mean())
     assert 0.5 < np.mean(told) / np.mean(true) < 2
 
 
@@ -82,12 +85,35 @@ def test_an_only_arm_of_a_category_is_no_arm_to_leave_out() -> None:
     settings = pd.concat([GRID[["peak"]].drop_duplicates(), pd.DataFrame({"peak": [0.25]})], ignore_index=True)
     settings["schedule"] = ["cosine"] * 6 + ["constant"]
     means = np.log(settings.peak.to_numpy()) * 0.1 + (settings.schedule == "constant")
-    surface, error = choose(settings, ("peak",), means.to_numpy(), 1e-4 * np.eye(7))
-    assert surface is not None
-    assert np.isfinite(error)
+    found = choose(settings, ("peak",), means.to_numpy(), 1e-4 * np.eye(7))
+    assert found is not None
+    assert np.isfinite(found.error)
     linear = fit(Form("linear", False, 1.0), settings, ("peak",), means.to_numpy(), 1e-4 * np.eye(7))
     assert linear is not None
     assert np.isnan(linear.left_out[0]).tolist() == [False] * 6 + [True]
+
+
+def test_an_end_that_the_others_do_not_reach_chooses_no_surface() -> None:
+    """A jump at an end that nobody can tell from the others is most of the mean error, and none of that inside."""
+    settings = product(peak=(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0))
+    means = 0.1 * np.log(settings.peak.to_numpy()) + 0.4 * (settings.peak == 8)
+    found = choose(settings, ("peak",), means.to_numpy(), 1e-6 * np.eye(9))
+    assert found is not None
+    assert found.inside < 0.1 < 0.5 < found.error * 9
+    assert inside_of_others(settings, Coding.of(settings, ("peak",))).tolist() == [False, *[True] * 7, False]
+
+
+def test_candidates_that_predict_as_well_differ_most_near_no_replay() -> None:
+    """What c of log(replay + c) is, is told by runs at no replay alone."""
+    random = np.random.default_rng(3)
+    truth = Truth.drawn(random)
+    settings = GRID[(GRID.replay > 0) | GRID.peak.isin((0.25, 8.0))].iloc[::2].reset_index(drop=True)
+    noise = np.diag(truth.noise(settings) ** 2 / 2)
+    means = truth.forgetting(settings) + np.sqrt(np.diag(noise)) * random.standard_normal(len(settings))
+    found = choose(settings, NUMERIC, means, noise)
+    assert found is not None
+    spread = found.spread(pd.DataFrame({"peak": [1.5, 1.5], "replay": [0.0, 0.25]}))
+    assert spread[0] > 2 * spread[1] > 0
 
 
 # --- the noise of runs -----------------------------------------------------------------------------------------------

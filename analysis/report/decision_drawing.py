@@ -1,11 +1,12 @@
 """A decision as a figure: the surfaces where the runs reach, the arms, the limit, and what can be had.
 
-Above `analysis.decide.decision` and `analysis.figures`.
+Above `analysis.decide.decision` and `analysis.figures`; `analysis.commands.decide` calls it with --plot.
 
     draw(Path("decision.png"), found)
 
 Two knobs whose inside is known: a map of forgetting and one of adaptation; else curves of the knob of which most is
-known. All other knobs are as recommended. Bands are pointwise, at `analysis.fitting.fit.LEVEL`.
+known, or its values side by side if it is a category. All other knobs are as recommended. Bands are pointwise, at
+`analysis.fitting.fit.LEVEL`.
 """
 
 from __future__ import annotations
@@ -97,35 +98,65 @@ def surface_map(ax: Axes, found: Decision, pair: tuple[str, str], what: str) -> 
 
 
 def curve(ax: Axes, found: Decision, what: str) -> Axes:
-    """A mean along one knob with its band, and the arms on this line with their runs."""
+    """A mean along one knob with its bands, and the arms on this line with their runs; of a category a mean for each of
+    its values. Of a single setting, that one."""
     points, model = found.points, found.model
     knob = _knob(found)
-    if knob is None:
-        ax.set_axis_off()
-        return ax
-    look = _look(what)
-    names = list(model.coding.levels)
-    place = model.coding.numbers(points.settings)[:, names.index(knob)]
-    line = np.flatnonzero(_plane(found, points.settings, (knob,)) & points.known)
+    free = () if knob is None else (knob,)
+    place = _places(found, points.settings, knob)
+    line = np.flatnonzero(_plane(found, points.settings, free) & points.known)
     line = line[np.argsort(place[line])]
     mean, measured = _values(found, what)
     outlook = points.adaptation if what == "adaptation" else points.forgetting[model.grid.upstream]
-    ax.plot(place[line], mean[line], **look.plot(marker=""), label="mean")
-    for (low, high), alpha, label in (
+    bands = (
         (outlook.mean_interval(), 0.3, f"{LEVEL:.0%} of the mean"),
         (outlook.run_interval(), 0.12, f"{LEVEL:.0%} of the next run"),
-    ):
-        ax.fill_between(place[line], low[line], high[line], color=look.color, alpha=alpha, linewidth=0, label=label)
-    arms = _plane(found, model.settings, (knob,))
-    at = model.coding.numbers(model.settings)[arms][:, names.index(knob)]
-    ax.plot(at, measured[arms], look.marker, color="black", markersize=4, label="measured mean", zorder=4)
+    )
+    _along(
+        ax,
+        place[line],
+        mean[line],
+        [(band.T[line].T, alpha, label) for band, alpha, label in bands],
+        _look(what),
+        knob in model.coding.levels,
+    )
+    arms = _plane(found, model.settings, free)
+    at = _places(found, model.settings, knob)[arms]
+    ax.plot(at, measured[arms], _look(what).marker, color="black", markersize=4, label="measured mean", zorder=4)
     limit = found.question.limits.get(model.grid.upstream)
     if what == "forgetting" and limit is not None:
         ax.axhline(limit, **REFERENCE.plot(), label="limit")
     _star(ax, found, np.column_stack([place, mean]))
-    ax.set_xticks(at, [f"{value:g}" for value in model.settings[knob][arms]])
-    ax.set(xlabel=knob, ylabel=f"{_name(found, what)} (nats)")
+    ax.set_xticks(at, [] if knob is None else [_tick(value) for value in model.settings[knob][arms]])
+    ax.set(xlabel=knob or "the only setting", ylabel=f"{_name(found, what)} (nats)")
     return legend(ax)
+
+
+def _along(ax: Axes, x: Array, mean: Array, bands: Any, look: Look, continuous: bool) -> None:
+    """A line with bands; where nothing lies between the values, marks with bars."""
+    drawn = look.plot(marker="") | ({} if continuous else {"marker": "_", "linestyle": ""})
+    ax.plot(x, mean, **drawn, label="mean")
+    for (low, high), alpha, label in bands:
+        if continuous and len(x) > 1:
+            ax.fill_between(x, low, high, color=look.color, alpha=alpha, linewidth=0, label=label)
+        else:
+            ax.vlines(x, low, high, color=look.color, alpha=2 * alpha, linewidth=6, label=label)
+    if not continuous:
+        ax.set_xlim(x.min() - 0.5, x.max() + 0.5)
+
+
+def _places(found: Decision, settings: pd.DataFrame, knob: str | None) -> Array:
+    """Where settings stand along a knob (n,): in units of its range, or by the order of a category."""
+    coding = found.model.coding
+    if knob is not None and knob in coding.levels:
+        return np.asarray(coding.numbers(settings)[:, list(coding.levels).index(knob)])
+    if knob is None:
+        return np.zeros(len(settings))
+    return np.asarray(coding.kinds(settings)[:, list(coding.categories).index(knob)], dtype=float)
+
+
+def _tick(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 
 def exchange(ax: Axes, found: Decision) -> Axes:
@@ -190,9 +221,8 @@ def _pair(found: Decision) -> tuple[str, str] | None:
 
 
 def _knob(found: Decision) -> str | None:
-    """The knob of which most is known at the recommended point; None if nothing is."""
-    counts = {
-        name: int((_plane(found, found.points.settings, (name,)) & found.points.known).sum())
-        for name in found.model.coding.levels
-    }
-    return max(counts, key=lambda name: counts[name]) if counts else None
+    """The knob of which most is known at the recommended point, of as much a number; None if no other setting is."""
+    names = [*found.model.coding.levels, *found.model.coding.categories]
+    counts = {name: int((_plane(found, found.points.settings, (name,)) & found.points.known).sum()) for name in names}
+    best = max(counts, key=lambda name: counts[name], default=None)
+    return best if best is not None and counts[best] > 1 else None
