@@ -1,4 +1,4 @@
-"""What several commands of `python -m analysis` share: options for learning-rate curves, for how far an answer is believed,
+"""What several commands of `python -m analysis` share: options for learning-rate curves, how far an answer is believed,
 a progress bar.
 
 Ask for `schedules`, `extrapolation` and `progress`; a command's own options stand in its module in `analysis.commands`.
