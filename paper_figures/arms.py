@@ -1,6 +1,6 @@
 """From a table to what a figure draws: arms (runs that differ in seed only), their curves and final losses, captions.
 
-An arm is picked by what its runs are, not by the sweep they came from, so that one table can serve several figures.
+Which runs an arm is made of: `analysis.claims.arms`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.claims.arms import DECAYING, W1, baseline, rewarmed, scratch
 from analysis.results.tables import ends_of, of_curves
 from harness.store.history import FINAL_POSITIONS
 from paper_figures.style import CONSTANT, NO_DECAY, SCRATCH, Look, amount, joined, ordered, times, token_unit
 
-DECAYING = ("cosine", "cosine_clipped")
-W1 = {"warmup": 0.01, "peak": 1.0, "replay": 0.0}  # the arm that others are compared with
 PEAKS = (0.25, 0.5, 1.0, 2.0, 4.0)
 EARLY = 0.1  # share of a run that the panels of its beginning show
 
@@ -43,36 +42,6 @@ class Curve:
     low: Any
     high: Any
     seeds: int
-
-
-def rewarmed(table: pd.DataFrame, *, same_data: bool = False, **knobs: float) -> pd.DataFrame:
-    """Runs that re-warm and re-decay from the finished base, with the given knobs at their values."""
-    chosen: pd.DataFrame = table[continued(table, same_data) & table.schedule.isin(DECAYING)]
-    for knob, value in knobs.items():
-        chosen = chosen[np.isclose(chosen[knob].astype(float), value)]
-    return chosen
-
-
-def continued(table: pd.DataFrame, same_data: bool = False) -> Any:
-    """Mask: runs from the finished base with a fresh optimizer, onto other data or on the same."""
-    finished = (table.start != "scratch") & (table["at"] == 1) & (table.optimizer_state == "reset")
-    return finished & ((table.upstream == table.downstream) == same_data)
-
-
-def baseline(table: pd.DataFrame, schedule: str, same_data: bool = False) -> pd.DataFrame:
-    """The arm of another schedule, everything else as in w1."""
-    chosen: pd.DataFrame = table[continued(table, same_data) & (table.schedule == schedule) & (table.replay == 0)]
-    if schedule == "constant":  # the one at the base's final learning rate: the lowest
-        usual = np.isclose(chosen.lr.astype(float), chosen.lr.min())
-    else:
-        usual = np.isclose(chosen.peak.astype(float), 1) & np.isclose(chosen.warmup.astype(float), W1["warmup"])
-    return chosen[usual]
-
-
-def scratch(table: pd.DataFrame) -> pd.DataFrame:
-    """Trained on the downstream corpus alone, from random weights."""
-    plain = table.schedule.isin(DECAYING) & (table.replay == 0) & np.isclose(table.peak.astype(float), 1)
-    return table[(table.start == "scratch") & (table.upstream != table.downstream) & plain]
 
 
 def grid(table: pd.DataFrame, knob: str, label: Callable[[float], str]) -> list[Arm]:

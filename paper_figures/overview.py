@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.claims.arms import W1, baseline, rewarmed
 from analysis.results.tables import ends_of
 from paper_figures import arms, style
 from paper_figures.arms import Arm
@@ -24,16 +25,16 @@ def select(table: pd.DataFrame) -> pd.DataFrame:
 
 def groups(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The knobs of the paper, each with the runs that turn it and nothing else; w1 is in several of them."""
-    rewarmed = arms.rewarmed(table, replay=0.0)
-    usual = np.isclose(rewarmed.warmup, arms.W1["warmup"])
-    same = arms.rewarmed(table, same_data=True, warmup=arms.W1["warmup"])
+    decayed = rewarmed(table, replay=0.0)
+    usual = np.isclose(decayed.warmup, W1["warmup"])
+    same = rewarmed(table, same_data=True, warmup=W1["warmup"])
     return [
-        ("warmup", rewarmed[np.isclose(rewarmed.peak.astype(float), 1)]),
-        ("peak", rewarmed[usual]),
-        ("warmup_constant", arms.baseline(table, "warmup_constant")),
-        ("constant", arms.baseline(table, "constant")),
-        ("replay", arms.rewarmed(table, warmup=arms.W1["warmup"], peak=1.0)),
-        ("same constant", arms.baseline(table, "constant", same_data=True)),
+        ("warmup", decayed[np.isclose(decayed.peak.astype(float), 1)]),
+        ("peak", decayed[usual]),
+        ("warmup_constant", baseline(table, "warmup_constant")),
+        ("constant", baseline(table, "constant")),
+        ("replay", rewarmed(table, warmup=W1["warmup"], peak=1.0)),
+        ("same constant", baseline(table, "constant", same_data=True)),
         ("same peak", same),
     ]
 
@@ -81,7 +82,7 @@ def draw(table: pd.DataFrame) -> Figure:
     everything = [arm for _, group in grouped for arm in group]
     height = 0.165 * len(everything) + 0.09 * len(grouped) + 0.35
     figure, [[left, right]] = style.panels(1, 2, row_height=height, sharey=True)
-    reference = set(arms.rewarmed(table, warmup=arms.W1["warmup"], peak=1.0, replay=0.0).run)
+    reference = set(rewarmed(table, warmup=W1["warmup"], peak=1.0, replay=0.0).run)
     y, ticks, labels = 0.0, [], []
     for _, group in grouped:
         for arm in group:

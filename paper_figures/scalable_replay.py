@@ -5,13 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.claims.arms import W1, rewarmed
 from paper_figures import arms, style
 
 SWEEP = "scalable_replay"
 
 
 def select(table: pd.DataFrame) -> pd.DataFrame:
-    return arms.rewarmed(table, warmup=arms.W1["warmup"], peak=1.0)
+    return rewarmed(table, warmup=W1["warmup"], peak=1.0)
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -26,6 +26,7 @@ ROOMS = (
     ("analysis.commands", False),
     ("analysis.options", False),
     ("analysis.report", False),
+    ("analysis.claims", False),
     ("analysis.decide", False),
     ("analysis.design", False),
     ("analysis.figures", False),

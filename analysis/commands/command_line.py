@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.answers.answer import EXTRAPOLATED
+from analysis.claims import command as claims_command
 from analysis.commands import best_schedule as best_schedule_command
 from analysis.commands import compare as compare_command
 from analysis.commands import decide as decide_command
@@ -139,6 +140,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "schedule": best_schedule_command.run,
     "next": next_command.propose,
     "decide": decide_command.run,
+    "claims": claims_command.run,
 }
 
 
@@ -281,4 +283,12 @@ def _parser(description: str) -> Parser:
         formatter_class=PLAIN,
     )
     decide_command.add_decide_arguments(decided)
+    claims = commands.add_parser(
+        "claims",
+        parents=[output],
+        help="the papers' claims, and whether our runs say so",
+        description=claims_command.__doc__,
+        formatter_class=PLAIN,
+    )
+    claims_command.add_claims_arguments(claims)
     return parser

@@ -16,6 +16,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
+from analysis.claims.arms import rewarmed
 from analysis.formulas.formula import Array
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
@@ -197,7 +198,7 @@ def test_overview_shows_forgetting_and_adaptation(figures: dict[str, Figure], re
     rows = dict(zip([label.get_text() for label in left.get_yticklabels()], left.get_yticks(), strict=True))
     text = {float(note.xy[1]): note.get_text() for note in left.texts if isinstance(note, Annotation)}
     forgetting, adaptation = overview.differences(
-        arms.grid(arms.rewarmed(results.table, peak=4.0, replay=0.0), "peak", style.times)[0]
+        arms.grid(rewarmed(results.table, peak=4.0, replay=0.0), "peak", style.times)[0]
     )
     assert len(forgetting) == len(adaptation) == 2
     last = np.mean([np.array(expected(results, "upstream", windows=1024, peak=4.0)[1:])[i][-1] for i in (0, 1)])

@@ -1,0 +1,63 @@
+"""`python -m analysis claims`: every claim of the three papers, with a verdict and its interval.
+
+python -m analysis claims                         from the tables that are committed
+python -m analysis claims S2 R4 --table mine.csv  some of them, from tables of `python -m paper_figures --freeze`
+
+Rules were fixed before the runs that verdicts are of (seeds from 10 on). Seeds 0 to 2 are a pilot: it settles nothing,
+and says how many seeds it takes. Not testable: the runs are not there, and what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.claims.claims import CLAIMS
+from analysis.claims.page import document, lines
+from analysis.claims.verdict import judge
+from analysis.results.tables import COLUMNS, read
+from harness.core.errors import InputError
+from harness.core.options import path
+from harness.core.shipped import shipped
+
+
+def add_claims_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("claim", nargs="*", help="their names, such as S2 (default: all)")
+    parser.add_argument("--table", type=path, action="append", metavar="FILE", help="frozen runs, in place of ours")
+    parser.add_argument("--scale", default="mini", metavar="NAME", help="of the runs (mini)")
+
+
+def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The document of `claims`, and its lines for a terminal. Raises InputError."""
+    known = {claim.id: claim for claim in CLAIMS}
+    for name in options.claim:
+        if name not in known:
+            raise InputError("claim", name, "there is no such claim", f"choose of {', '.join(known)}")
+    chosen = [known[name] for name in options.claim] or list(CLAIMS)
+    found = judge(read_tables(options.table or committed(), options.scale), chosen)
+    return document(found, options.scale), lines(found)
+
+
+def committed() -> list[Path]:
+    """The tables that ship with the program."""
+    return sorted(shipped("paper_figures", "data").glob("*.csv"))
+
+
+def read_tables(paths: Sequence[Path], scale: str) -> pd.DataFrame:
+    """Measurements of one scale, a run that several tables hold once. Raises InputError."""
+    tables = []
+    for file in paths:
+        table = read(file)
+        if lacking := [name for name in COLUMNS if name not in table]:
+            why = f"it lacks the columns {', '.join(lacking[:4])}{', ...' if len(lacking) > 4 else ''}"
+            raise InputError("table", file.name, why, "freeze the runs: python -m paper_figures --freeze NAME")
+        tables.append(table[table.loss.notna()])
+    whole = pd.concat(tables, ignore_index=True)
+    scales = sorted(whole.scale.dropna().unique())
+    if scale not in scales:
+        raise InputError("scale", scale, f"no run is of it (there are {', '.join(scales)})", f"--scale {scales[0]}")
+    return whole[whole.scale == scale].drop_duplicates(["run", "position", "corpus", "windows"])

@@ -1,0 +1,156 @@
+"""A difference between two arms, paired by seed, and what it takes to call it one: intervals, tests and seeds needed.
+
+Beneath `analysis.claims.rules`. Differences are in nats; the sampling error of the windows, which all seeds share, is
+added to intervals in quadrature.
+
+    contrast = Contrast("warm-up 0 - 1 %, V", values, windows_se=0.003, typical_sd=0.006)
+    contrast.interval(0.95), contrast.p(0.0)
+    seeds_for(equivalence_power, delta=0.01, sd=0.009)      # 9
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.integrate import quad
+from scipy.optimize import brentq
+from scipy.stats import chi, nct, norm, t
+
+from analysis.formulas.formula import Array
+
+MOST_SEEDS = 10
+POWER = 0.8
+LEAST_P = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """One difference."""
+
+    name: str
+    values: Array
+    """A number for each seed (n,)."""
+    windows_se: float = 0.0
+    """Standard error that the choice of windows leaves in their mean."""
+    typical_sd: float = 0.0
+    """Median sd over seeds of the contrasts of the sweep; a smaller one of its own is luck."""
+
+    @property
+    def n(self) -> int:
+        """Seeds."""
+        return len(self.values)
+
+    @cached_property
+    def mean(self) -> float:
+        return float(np.mean(self.values)) if self.n else math.nan
+
+    @cached_property
+    def sd(self) -> float:
+        """Over seeds, at least the typical one; NaN of fewer than two seeds."""
+        return max(float(np.std(self.values, ddof=1)), self.typical_sd) if self.n > 1 else math.nan
+
+    def half(self, level: float) -> float:
+        """Half the width of the two-sided interval; infinite of fewer than two seeds."""
+        if self.n < 2:
+            return math.inf
+        tail = (1 + level) / 2
+        return math.hypot(
+            float(t.ppf(tail, self.n - 1)) * self.sd / math.sqrt(self.n), float(norm.ppf(tail)) * self.windows_se
+        )
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Two-sided."""
+        return self.mean - self.half(level), self.mean + self.half(level)
+
+    def p(self, bound: float) -> float:
+        """Of the two-sided test against `bound`: 1 less the level of the widest interval that leaves it out."""
+        away = abs(self.mean - bound)
+        if self.n < 2 or away == 0:
+            return 1.0
+        if self.half(1 - LEAST_P) <= away:
+            return LEAST_P
+        return float(brentq(lambda p: self.half(1 - p) - away, LEAST_P, 1.0))
+
+
+def paired(name: str, one: npt.ArrayLike, other: npt.ArrayLike, windows_se: float = 0.0) -> Contrast:
+    """one - other, both in the order of the same seeds."""
+    return Contrast(name, np.subtract(one, other, dtype=float), windows_se)
+
+
+def holm(p: Sequence[float]) -> Array:
+    """p values adjusted for all of them (Holm 1979), in the order given."""
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values)
+    scaled = values[order] * np.arange(len(values), 0, -1)
+    found = np.empty(len(values))
+    found[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return found
+
+
+def share_removed(part: npt.ArrayLike, whole: npt.ArrayLike, level: float) -> tuple[float, tuple[float, float] | None]:
+    """1 - mean(part) / mean(whole), of values paired by seed, and its interval by Fieller's theorem: None where the
+    interval of the denominator itself holds 0, so that there is none."""
+    x, y = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
+    value = 1 - float(x.mean() / y.mean())
+    if len(x) < 2:
+        return value, None
+    covariance = np.cov(x, y) / len(x)
+    squared = float(t.ppf((1 + level) / 2, len(x) - 1)) ** 2
+    a = y.mean() ** 2 - squared * covariance[1, 1]
+    b = x.mean() * y.mean() - squared * covariance[0, 1]
+    c = x.mean() ** 2 - squared * covariance[0, 0]
+    if a <= 0:
+        return value, None
+    spread = math.sqrt(max(b * b - a * c, 0.0))
+    return value, (1 - float((b + spread) / a), 1 - float((b - spread) / a))
+
+
+def sign_power(n: int, effect: float, sd: float) -> float:
+    """Of the 95 % interval to lie wholly on the side of an `effect`."""
+    return float(nct.sf(t.ppf(0.975, n - 1), n - 1, abs(effect) * math.sqrt(n) / sd))
+
+
+def no_worse_power(n: int, effect: float, sd: float) -> float:
+    """Of the one-sided 95 % bound to stay `effect` above a difference of none."""
+    return float(nct.sf(t.ppf(0.95, n - 1), n - 1, abs(effect) * math.sqrt(n) / sd))
+
+
+def equivalence_power(n: int, effect: float, sd: float) -> float:
+    """Of the 90 % interval to lie within plus and minus `effect` where there is no difference."""
+    reach, se = float(t.ppf(0.95, n - 1)), sd / math.sqrt(n)
+    most = effect / (reach * se) * math.sqrt(n - 1)  # of the chi variable, beyond which nothing fits
+
+    def at(x: float) -> float:
+        room = (effect - reach * se * x / math.sqrt(n - 1)) / se
+        return float((2 * norm.cdf(room) - 1) * chi.pdf(x, n - 1))
+
+    return float(quad(at, 0.0, min(most, 12.0 + math.sqrt(n)))[0])
+
+
+def seeds_for(power: Callable[[int, float, float], float], effect: float, sd: float, most: int = 10_000) -> int | None:
+    """The least number of seeds whose power is POWER; None: more than `most`."""
+    if effect == 0 or not math.isfinite(effect) or not math.isfinite(sd):
+        return None
+    if sd == 0:
+        return 2
+    low, high = 1, 2
+    while power(high, effect, sd) < POWER:
+        low, high = high, 2 * high
+        if low >= most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if power(middle, effect, sd) < POWER else (low, middle)
+    return high
+
+
+def detectable(power: Callable[[int, float, float], float], n: int, sd: float) -> float:
+    """The effect that n seeds would tell with a probability of POWER, in nats."""
+    if n < 2 or not math.isfinite(sd) or sd == 0:
+        return math.nan
+    return float(brentq(lambda effect: power(n, effect, sd) - POWER, 1e-9 * sd, 100 * sd))

@@ -1,0 +1,150 @@
+"""What measures of claims are made of: arms that must be there, contrasts paired by seed, tests over pairs of corpora.
+
+Between `analysis.claims.arms`, `rules` and the papers (`rewarm`, `scalable`). A measure takes the evidence of the seeds
+that a verdict is of and gives tests; where an arm, a position or a shift is not there it raises `MissingError`.
+
+U, V = final losses upstream and downstream; w1 = warm-up 1 %, peak 1x, no replay; h = share of the run.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims.arms import baseline, by_seed, w1_but
+from analysis.claims.contrast import Contrast, paired
+from analysis.claims.rules import Part, sign
+from analysis.results.tables import of_curves
+
+LEAST = 0.01  # nats: a smaller difference is none
+OF_ADAPTATION, OF_FORGETTING = 0.02, 0.05  # of those of w1
+NEAR = 0.2  # relative: an evaluation this far from where it is asked for stands for it
+
+
+class MissingError(Exception):
+    """What a claim lacks."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Runs of one pair of corpora, or of several."""
+
+    table: pd.DataFrame
+    """Measurements, as a frozen table has them."""
+    ends: pd.DataFrame
+    """A row a run: `arms.ends_by_run`."""
+
+    def of(self, runs: pd.DataFrame) -> Evidence:
+        """The part that some runs (rows of `ends`) are."""
+        return Evidence(self.table[self.table.run.isin(runs.run)], runs)
+
+    @property
+    def name(self) -> str:
+        """Of its pair of corpora."""
+        return f"{self.ends.upstream.iloc[0]} to {self.ends.downstream.iloc[0]}"
+
+
+@dataclass(frozen=True)
+class Test:
+    """A contrast and the rule it is judged by."""
+
+    contrast: Contrast
+    rule: Callable[[Contrast], Part]
+    pair: str = ""
+    """Of corpora that it is of."""
+
+
+def judged(tests: Sequence[Test]) -> list[Part]:
+    """The parts; an sd below the median of the claim's contrasts is luck, and not believed."""
+    sds = [test.contrast.sd for test in tests if test.contrast.n > 1]
+    typical = float(np.median(sds)) if sds else 0.0
+    named = [replace(test.contrast, name=f"{test.pair}: {test.contrast.name}", typical_sd=typical) for test in tests]
+    return [test.rule(contrast) for test, contrast in zip(tests, named, strict=True)]
+
+
+def over_shifts(evidence: Evidence, measure: Callable[[Evidence], list[Test]], same_data: bool = False) -> list[Test]:
+    """The tests of every pair of corpora that has them. Raises MissingError where none has."""
+    tests, lacking = [], []
+    for _, ends in evidence.ends.groupby(["upstream", "downstream"], sort=True):
+        if (ends.upstream.iloc[0] == ends.downstream.iloc[0]) != same_data:
+            continue
+        one = evidence.of(ends)
+        try:
+            tests += [replace(test, pair=one.name) for test in measure(one)]
+        except MissingError as error:
+            lacking.append(f"{one.name}: {error}")
+    if not tests:
+        raise MissingError("; ".join(lacking) or ("no runs on the same data" if same_data else "no runs of a shift"))
+    return tests
+
+
+def arm(runs: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The runs of an arm. Raises MissingError where there are none."""
+    if runs.empty:
+        raise MissingError(f"no run of {what}")
+    return runs
+
+
+def difference(name: str, one: pd.DataFrame, other: pd.DataFrame, value: str) -> Contrast:
+    """one - other in a column of ends, at the seeds that both have. Raises MissingError without any."""
+    a, b = by_seed(one, value).dropna(), by_seed(other, value).dropna()
+    seeds = a.index.intersection(b.index)
+    if seeds.empty:
+        raise MissingError(f"no seed that both arms of {name} have")
+    return paired(name, a[seeds].to_list(), b[seeds].to_list())
+
+
+def change(name: str, runs: pd.DataFrame, of: str, less: str) -> Contrast:
+    """One column of ends less another, of the same runs."""
+    changes = by_seed(runs.assign(change=runs[of] - runs[less]), "change").dropna()
+    return Contrast(name, np.asarray(changes, dtype=np.float64))
+
+
+def deltas(ends: pd.DataFrame, same_data: bool = False) -> tuple[float, float]:
+    """delta_U and delta_V in nats, from what w1 forgets and adapts."""
+    w1 = arm(w1_but(ends, same_data=same_data), "w1")
+    forgets, adapts = float((w1.U - w1.U_base).mean()), float((w1.V_base - w1.V).mean())
+    return max(LEAST, OF_FORGETTING * forgets), max(LEAST, OF_ADAPTATION * adapts)
+
+
+def at(evidence: Evidence, runs: pd.DataFrame, h: float, role: str) -> pd.DataFrame:
+    """Runs with the column `there`: their loss at the evaluation nearest to h. Raises MissingError if none is near."""
+    rows = of_curves(evidence.table[evidence.table.run.isin(runs.run) & (evidence.table.role == role)])
+    rows = rows.assign(away=(rows.D / rows.run_tokens / h - 1).abs())
+    nearest = rows.loc[rows.groupby("run").away.idxmin()].set_index("run")
+    if nearest.empty or nearest.away.max() > NEAR:
+        raise MissingError(f"no evaluation near h = {h:g}")
+    return runs.assign(there=runs.run.map(nearest.loss))
+
+
+def ladder(name: str, arms: Sequence[tuple[str, pd.DataFrame]], value: str, rising: bool) -> Iterator[Test]:
+    """Every adjacent sign test of an order of arms."""
+    for (left, one), (right, other) in itertools.pairwise(arms):
+        contrast = difference(f"{name}, {right} less {left}", other, one, value)
+        yield Test(contrast, partial(sign, side=1 if rising else -1))
+
+
+def peaks(ends: pd.DataFrame, values: Iterable[float], same_data: bool = False) -> list[tuple[str, pd.DataFrame]]:
+    """The arms of peaks, without replay and with the usual warm-up."""
+    return [(f"{peak:g}x", arm(w1_but(ends, same_data=same_data, peak=peak), f"peak {peak:g}x")) for peak in values]
+
+
+def constant(ends: pd.DataFrame, same_data: bool = False) -> tuple[str, pd.DataFrame]:
+    """The arm at the base's final learning rate."""
+    return "constant", arm(baseline(ends, "constant", same_data), "the constant learning rate")
+
+
+def spiked(evidence: Evidence, runs: pd.DataFrame, until: float = 0.02, least: int = 20) -> pd.DataFrame:
+    """Runs with the column `spike`: the largest U up to the share `until`. Raises MissingError for fewer evaluations up
+    to h = .05 than `least`: a spike lies between them."""
+    rows = of_curves(evidence.table[evidence.table.run.isin(runs.run) & (evidence.table.role == "upstream")])
+    h = rows.D / rows.run_tokens
+    fewest = int(rows[(h > 0) & (h <= 0.05)].groupby("run").size().min())
+    if fewest < least:
+        raise MissingError(f"{fewest} evaluations up to h = .05, and it takes {least}")
+    return runs.assign(spike=runs.run.map(rows[h <= until].groupby("run").loss.max()))

@@ -1,0 +1,132 @@
+"""The verdict on every claim, from the seeds that verdicts are of; the pilot's beside it, which says how many it takes.
+
+Above `analysis.claims.claims`; `analysis.claims.command` prints it.
+
+    for one in judge(table): one.verdict, one.interval, one.why
+
+Seeds 0 to 2 are the pilot: they were read before the rules, and settle nothing. Verdicts are of seeds from 10 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims.arms import ends_by_run, w1_but
+from analysis.claims.claims import CLAIMS, Claim
+from analysis.claims.contrast import MOST_SEEDS, holm
+from analysis.claims.evidence import Evidence, MissingError, judged
+from analysis.claims.rules import INCONCLUSIVE, REPRODUCED, UNTESTABLE, Part, combined, deciding
+
+PILOT, FIRST = (0, 1, 2), 10  # seeds
+PAIRS = 5  # of runs that differ in the order of the data alone, for a noise floor
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one claim."""
+
+    claim: Claim
+    verdict: str
+    parts: tuple[Part, ...]
+    """Of the seeds that verdicts are of; none where it is not testable."""
+    pilot: tuple[Part, ...]
+    """Of the seeds 0 to 2."""
+    why: str
+    p_adjusted: float | None
+    """Of the deciding part, for all claims tested (Holm)."""
+    noise_floor: float | None
+    """nats: sd of differences of w1 in the order of its data alone; None where five such pairs are not there."""
+    changes: int | None
+    """How many of the verdicts that leave one seed out are others."""
+    beside: tuple[str, ...]
+    """What has no verdict: the pilot's where there are no other runs."""
+
+    @property
+    def settled(self) -> Part | None:
+        """The part that the verdict hangs on."""
+        return deciding(self.parts) if self.parts else None
+
+
+def judge(table: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
+    """A verdict on every claim, from a table of measurements."""
+    fresh, pilot = (_evidence(table, chosen) for chosen in (table.seed >= FIRST, table.seed.isin(PILOT)))
+    floor = _noise_floor(table)
+    found = [_verdict(claim, fresh, pilot, floor) for claim in claims]
+    tested = [one for one in found if one.settled is not None]
+    adjusted = holm([one.settled.p for one in tested if one.settled is not None])
+    of_claim = {one.claim.id: float(p) for one, p in zip(tested, adjusted, strict=True)}
+    return [Verdict(**{**vars(one), "p_adjusted": of_claim.get(one.claim.id)}) for one in found]
+
+
+def _evidence(table: pd.DataFrame, chosen: pd.Series[bool]) -> Evidence | None:
+    rows = table[chosen]
+    return None if rows.empty else Evidence(rows, ends_by_run(rows))
+
+
+def _verdict(claim: Claim, fresh: Evidence | None, pilot: Evidence | None, floor: float | None) -> Verdict:
+    parts, why = _parts(claim, fresh, claim.shifts)
+    tried, lacking = _parts(claim, pilot, 1)
+    if not parts or fresh is None:
+        if claim.measure is not None:
+            why += f"; by the pilot {_wanted(tried)}" if tried else f"; of the pilot {lacking}"
+        return Verdict(claim, UNTESTABLE, (), tuple(tried), why, None, floor, None, _beside(claim, pilot))
+    verdict = combined(parts)
+    seeds = sorted(fresh.ends.seed.unique())
+    without = [_parts(claim, fresh.of(fresh.ends[fresh.ends.seed != seed]), claim.shifts)[0] for seed in seeds]
+    changes = sum(combined(other) != verdict for other in without if other)
+    why = _why(verdict, parts, floor)
+    return Verdict(claim, verdict, tuple(parts), tuple(tried), why, None, floor, changes, _beside(claim, fresh))
+
+
+def _beside(claim: Claim, evidence: Evidence | None) -> tuple[str, ...]:
+    return () if claim.beside is None or evidence is None else tuple(claim.beside(evidence))
+
+
+def _parts(claim: Claim, evidence: Evidence | None, shifts: int) -> tuple[list[Part], str]:
+    """The parts of a claim, or why there are none. `shifts`: pairs of corpora that it takes."""
+    if claim.measure is None:
+        return [], f"it takes {claim.lacks}"
+    if evidence is None:
+        return [], f"no runs of seeds from {FIRST} on"
+    try:
+        tests = claim.measure(evidence)
+    except MissingError as error:
+        return [], str(error)
+    pairs = sorted({test.pair for test in tests})
+    if len(pairs) < shifts:
+        return [], f"{pairs[0]} alone, and it takes {shifts} shifts"
+    return judged(tests), ""
+
+
+def _wanted(pilot: Sequence[Part]) -> str:
+    """How many seeds the pilot says it takes."""
+    many = [part for part in pilot if not part.affordable]
+    if many:
+        return f"more than {MOST_SEEDS} seeds for {len(many)} of {len(pilot)} tests"
+    return f"{max(part.needed for part in pilot if part.needed is not None)} seeds"
+
+
+def _why(verdict: str, parts: Sequence[Part], floor: float | None) -> str:
+    part = deciding(parts)
+    text = part.name
+    if verdict == INCONCLUSIVE:
+        needed = "thousands of seeds" if part.needed is None else f"{part.needed} seeds"
+        text += f"; {part.seeds} seeds could have told {part.could_tell:.3g}, it would take {needed}"
+    if verdict == REPRODUCED and part.margin is None and floor is not None and abs(part.effect) < floor:
+        text += "; smaller than what the order of the data alone does"
+    return text
+
+
+def _noise_floor(table: pd.DataFrame) -> float | None:
+    """sd of V over runs of w1 that share a base and differ in the order of their data, from at least PAIRS pairs."""
+    w1 = w1_but(ends_by_run(table))
+    pairs: list[Any] = []
+    for _, runs in w1.groupby(["base_address", "downstream"]):
+        values = runs.V.dropna().to_numpy()
+        pairs += list(np.diff(values)) if len(values) > 1 else []
+    return float(np.sqrt(np.mean(np.square(pairs)))) if len(pairs) >= PAIRS else None
