@@ -31,7 +31,7 @@ LIMITS = {
     "D": (1e3, 1e18, "no run has so {} tokens", "tokens, billions as 0.5B"),
     "flops": (6e7, 6e32, "no training run has so {} FLOPs (6 N D)", "FLOPs, such as 1e21"),
 }
-ALSO = {"tokens": "D", "domain_tokens": "D", "most-tokens": "D", "budget": "flops"}  # limited as
+ALSO = {"tokens": "D", "for_tokens": "D", "domain_tokens": "D", "most-tokens": "D", "budget": "flops"}  # limited as
 WITHOUT = ("infeasible", "contradicted")  # an answer
 SUPPORTED, EXTRAPOLATED, UNSUPPORTED, NONE = "supported", "extrapolated", "not supported", "no answer"
 

@@ -18,16 +18,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from analysis.answers.answer import check_amounts
 from analysis.commands.fit import columns_of
 from analysis.decide.arms import KNOBS, Grid, arms_of
-from analysis.decide.decision import Question, decide
-from analysis.decide.ends import ends_of_store, ends_of_table
+from analysis.decide.decision import Decision, Question, decide
+from analysis.decide.ends import curves_of_table, ends_of_store, ends_of_table
 from analysis.decide.further import MOST_RUNS, Further, further_runs
 from analysis.decide.page import document, setting_text
 from analysis.formulas.assignments import pair_of
 from analysis.options.extrapolation import add_strict
+from analysis.production.lengths import lengths_of
+from analysis.production.longer import longer_run, with_longer
+from analysis.production.scarce import epochs_of_store, scarce_data, with_scarce
 from analysis.report.decision_lines import lines
-from analysis.results.tables import keep
+from analysis.results.tables import keep, load
 from harness.core.errors import InputError
 from harness.core.options import amount, path
 from harness.core.shipped import SWEEPS
@@ -60,6 +66,9 @@ def add_decide_arguments(parser: argparse.ArgumentParser) -> None:
         "--extrapolate", action="store_true", help="also settings between arms of which the runs do not tell"
     )
     add_strict(asked)
+    production = parser.add_argument_group("the production run, where it is none of these: an extrapolation")
+    production.add_argument("--for-tokens", type=amount, metavar="D", help="it is trained on, such as 20e9")
+    production.add_argument("--domain-tokens", type=amount, metavar="N", help="of the downstream corpus that exist")
     more = parser.add_argument_group("what to run next: stdout is then a sweep file")
     more.add_argument("--next", type=amount, metavar="FLOPS", help="the runs that this buys, after which it is surest")
     more.add_argument("--runs", type=int, metavar="N", help="at most so many runs")
@@ -69,23 +78,58 @@ def add_decide_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `decide`, and its lines for a terminal. Raises InputError."""
-    grid = grid_of(options, overrides)
-    question = question_of(options, grid)
-    found = decide(grid, question)
-    if found is None:
-        raise InputError("runs", len(grid.settings), "every setting failed or diverged", "try lower peaks")
-    told = document(found)
+    amounts = {name: getattr(options, name) for name in ("for_tokens", "domain_tokens")}
+    check_amounts(**{name: value for name, value in amounts.items() if value is not None})
+    found, told = _decided(options, overrides)
+    grid = found.model.grid
     if options.plot:
         from analysis.report.decision_drawing import draw  # matplotlib takes a second
 
         draw(options.plot, found)
+    shown = lines(told, grid.upstream, grid.downstream)
     if options.next is None:
-        return told, lines(told, grid.upstream, grid.downstream)
+        return told, shown
     further = further_runs(found, options.next, *sweep_of(options, overrides), options.runs or MOST_RUNS)
-    comment = [
-        f"# {line}".rstrip() for line in [*lines(told, grid.upstream, grid.downstream)[:1], "", *further_lines(further)]
-    ]
+    comment = [f"# {line}".rstrip() for line in [*shown[:1], "", *further_lines(further)]]
     return {**told, "next": further.document()}, [*comment, *further.sweep_file.splitlines()]
+
+
+def _decided(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Decision, dict[str, Any]]:
+    """The decision and its document, with what is said of a production run that is none of the runs."""
+    if options.for_tokens is None:
+        grids = [grid_of(options, overrides)]
+    else:
+        grids = lengths_of(ends_of(options, overrides), knobs_of(options), options.bases)
+    grid = grids[-1]
+    question = question_of(options, grid)
+    asked = options.for_tokens is not None or options.domain_tokens is not None
+    curves = _curves(options, overrides) if asked else pd.DataFrame()
+    found, longer = decide(grid, question), None
+    if options.for_tokens is not None:
+        found, longer = longer_run(grids, question, options.for_tokens, curves)
+    if found is None:
+        raise InputError("runs", len(grid.settings), "every setting failed or diverged", "try lower peaks")
+    told = document(found)
+    if longer is not None:
+        told = with_longer(told, longer, question)
+    point = told["recommended"]
+    if options.domain_tokens is not None and point is not None:
+        epochs = None if options.table else epochs_of_store(options.root, options.sweep, **_reading(options, overrides))
+        replay = float(point["knobs"].get("replay", grid.common.get("replay", 0.0)))
+        run_tokens = float(options.for_tokens or grid.common["run_tokens"])
+        amounts = {"tokens": options.domain_tokens, "run_tokens": run_tokens}
+        told = with_scarce(told, scarce_data(grid, replay, **amounts, epochs=epochs, curves=curves))
+    return found, told
+
+
+def _curves(options: argparse.Namespace, overrides: Sequence[str]) -> pd.DataFrame:
+    if options.table is not None:
+        return curves_of_table(options.table, columns_of(options))
+    return load(options.root, options.sweep, **_reading(options, overrides))
+
+
+def _reading(options: argparse.Namespace, overrides: Sequence[str]) -> dict[str, Any]:
+    return {"overrides": overrides, "parents": options.parent, "windows": options.windows}
 
 
 def sweep_of(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Path, Sequence[str]]:
@@ -112,6 +156,11 @@ def further_lines(further: Further) -> list[str]:
 
 def grid_of(options: argparse.Namespace, overrides: Sequence[str]) -> Grid:
     """The arms that the options name. Raises InputError."""
+    return arms_of(ends_of(options, overrides), knobs_of(options), options.bases)
+
+
+def ends_of(options: argparse.Namespace, overrides: Sequence[str]) -> pd.DataFrame:
+    """The runs that the options name. Raises InputError."""
     if options.table is not None:
         for name, given in (("sweep", options.sweep), ("KNOB=VALUE", overrides)):
             if given:
@@ -120,12 +169,13 @@ def grid_of(options: argparse.Namespace, overrides: Sequence[str]) -> Grid:
     else:
         if options.map:
             raise InputError("map", ",".join(options.map), "is for a table", "leave it out")
-        reading = {"overrides": overrides, "parents": options.parent, "windows": options.windows}
-        ends, source = ends_of_store(options.root, options.sweep, **reading), str(options.root)
-    if options.where:
-        ends = keep(ends, " and ".join(f"({one})" for one in options.where), source)
-    knobs = None if options.knobs is None else [name.strip() for name in options.knobs.split(",") if name.strip()]
-    return arms_of(ends, knobs, options.bases)
+        ends, source = ends_of_store(options.root, options.sweep, **_reading(options, overrides)), str(options.root)
+    return keep(ends, " and ".join(f"({one})" for one in options.where), source) if options.where else ends
+
+
+def knobs_of(options: argparse.Namespace) -> list[str] | None:
+    """`--knobs`."""
+    return None if options.knobs is None else [name.strip() for name in options.knobs.split(",") if name.strip()]
 
 
 def question_of(options: argparse.Namespace, grid: Grid) -> Question:

@@ -85,6 +85,22 @@ def ends_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.Da
     """The runs of a table of measurements, a row a (run, position, corpus): columns NEEDED, and of SETTINGS those that
     there are; `D` = tokens of continual pre-training, 0 at the base. Without `status` all runs are done. Of a run's end
     `ends_of` tells. Raises InputError."""
+    table = curves_of_table(path, columns)
+    shared = table.drop_duplicates("run").set_index("run")
+    ends = shared[[name for name in (*SETTINGS, "status") if name in shared]].copy()
+    ends["status"] = ends.get("status", "done")
+    measured = ends_of(table)
+    for corpus, rows in measured.groupby("corpus", sort=True):
+        own = rows.set_index("run")
+        ends[f"final {corpus}"], ends[f"base {corpus}"] = own.loss, own.base
+    ends["last_alone"] = measured.groupby("run").alone.all()
+    unfinished = ends.status != "done"
+    ends.loc[unfinished, [name for name in ends if str(name).startswith("final ")]] = np.nan
+    return ends.reset_index()
+
+
+def curves_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The measurements of such a table. Raises InputError."""
     table = read(path, columns)
     if not {"corpus", "loss"} & {*table}:
         why = f"it has no column corpus and none of losses (there are {', '.join(map(str, table.columns))})"
@@ -96,20 +112,7 @@ def ends_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.Da
         if name not in table:
             why = f"there is no such column (there are {', '.join(map(str, table.columns))})"
             raise InputError("table", name, why, f"give it: --map {name}=...")
-    shared = table.drop_duplicates("run").set_index("run")
-    ends = shared[[name for name in (*SETTINGS, "status") if name in shared]].copy()
-    ends["status"] = ends.get("status", "done")
-    for column, usual in USUAL.items():
-        if column not in table:
-            table[column] = usual
-    measured = ends_of(table)
-    for corpus, rows in measured.groupby("corpus", sort=True):
-        own = rows.set_index("run")
-        ends[f"final {corpus}"], ends[f"base {corpus}"] = own.loss, own.base
-    ends["last_alone"] = measured.groupby("run").alone.all()
-    unfinished = ends.status != "done"
-    ends.loc[unfinished, [name for name in ends if str(name).startswith("final ")]] = np.nan
-    return ends.reset_index()
+    return table.assign(**{column: usual for column, usual in USUAL.items() if column not in table})
 
 
 def _losses(when: str, losses: Mapping[str, float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.decide.page import setting_text
 from analysis.fitting.fit import LEVEL
+from harness.core.units import count
 
 
 def lines(told: Mapping[str, Any], up: str, down: str) -> list[str]:
@@ -25,6 +26,9 @@ def lines(told: Mapping[str, Any], up: str, down: str) -> list[str]:
     found += [f"note: {text}" for text in told["notes"]]
     if point is not None:
         found += ["", *_point_lines(told, point, down)]
+    found += _longer_lines(told["for_tokens"], down) if told.get("for_tokens") else []
+    if told.get("domain_tokens"):
+        found += ["", "scarce domain data", *(f"  {line}" for line in told["domain_tokens"]["lines"])]
     if told["best_measured"]:
         found += ["", *_arm_lines("best measured arm", [told["best_measured"]], up, down)]
     elif told["question"]["limits"]:
@@ -43,7 +47,8 @@ def lines(told: Mapping[str, Any], up: str, down: str) -> list[str]:
 def _sentence(told: Mapping[str, Any], up: str, down: str) -> str:
     point, question = told["recommended"], told["question"]
     change = point["forgetting"][up]
-    text = (
+    text = f"of runs of {count(told['for_tokens']['run_tokens'])} tokens: " if told.get("for_tokens") else ""
+    text += (
         f"train with {setting_text(point['knobs'])}: the loss of {down} falls by {point['adaptation']['nats']:.3f} "
         f"nats, that of {up} rises by {change['nats']:.3f} ({change['share']:.2%})"
     )
@@ -73,6 +78,37 @@ def _point_lines(told: Mapping[str, Any], point: dict[str, Any], down: str) -> l
         for name, one in rows
     ]
     return [*found, *table(["", "nats", "share", *of], cells)]
+
+
+def _longer_lines(longer: dict[str, Any], down: str) -> list[str]:
+    """A longer run: what its learning rate becomes, and what is lost if that is wrong."""
+    rate, found = longer["rate"], ["", f"for {count(longer['tokens'])} tokens"]
+    if longer["moved"] is not None:
+        found.append(f"  {rate} {longer['moved']:.3g}, by {longer['source']}; {longer['left']:.3g} if it is left")
+    risks = {"too_high": "too high, if it is left and should move", "too_low": "too low, if it moves and should not"}
+    found += [
+        f"  {text}: {_cost(longer['risks'][name], rate)}" for name, text in risks.items() if name in longer["risks"]
+    ]
+    if drift := longer["drift"]:
+        where = "runs at a constant rate, over their later half" if drift["of_curves"] else "settings of two lengths"
+        moves = ", ".join(
+            f"{'adaptation to' if name == down else 'forgetting of'} {name} {by:+.3f}"
+            for name, by in drift["per_doubling"].items()
+        )
+        found.append(f"  each doubling of tokens: {moves} ({where}: {drift['number']})")
+    if longer["exponent_interval"] is None or not drift or drift["of_curves"]:
+        found.append(
+            f"  to know it, run two further lengths, at three values of {rate} each: -m tokens=2x,4x {rate}=..."
+        )
+    return found
+
+
+def _cost(risk: dict[str, Any], rate: str) -> str:
+    at = f"as {rate} {risk['at']:.3g} at their length"
+    if risk["known"]:
+        return f"adapts {risk['adaptation']:+.3f}, forgets {risk['forgetting']:+.3f}, {at}"
+    had = f"have one {rate}" if risk["ends"] is None else f"have {rate} {risk['ends'][0]:g} to {risk['ends'][1]:g}"
+    return f"what it costs is not known, for it is {at}, and the runs {had}"
 
 
 def _arm_lines(title: str, arms: list[dict[str, Any]], up: str, down: str) -> list[str]:

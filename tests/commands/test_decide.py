@@ -74,6 +74,8 @@ def test_the_document(capsys: pytest.CaptureFixture[str]) -> None:
         (["--knobs", "peak"], "is not among --knobs"),
         (["--where", "peak == 7"], "it leaves no row"),
         (["--sweep", "demo"], "is for the runs of a store"),
+        (["--for-tokens", "20"], "for-tokens=20.0: no run has so few tokens"),
+        (["--domain-tokens", "0"], "domain_tokens=0.0: is not a positive finite number"),
         (["--plot", "decision.docx"], "decision.docx"),
     ],
 )
@@ -101,6 +103,10 @@ def test_a_store_is_decided_on(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert found["recommended"]["knobs"]["replay"] == pytest.approx(0.25, rel=0.1)
     assert found["recommended"]["adaptation"]["nats"] == pytest.approx(2 - 2 / 16, abs=0.02)
     assert found["question"]["weights"] == {"docs": 1.0, "python": 1.0}
+    scarce = told(capsys, 0, "--root", str(tmp_path), "--weights", "1:1", "--domain-tokens", "1e5")
+    assert (scarce["verdict"], scarce["domain_tokens"]["runs_that_repeat"]) == ("extrapolated", 0)
+    assert scarce["why"][0].startswith("python is read 4.")
+    assert scarce["why"][0].endswith("no run here reads python more than once: nothing measured tells where it turns")
     part = told(capsys, 0, "--root", str(tmp_path), "--sweep", "scalable_replay", "base.seed=0", "seed=1")
     assert part["runs"] == 7
 
@@ -155,6 +161,24 @@ def test_an_extrapolation_is_no_answer_if_that_is_asked(capsys: pytest.CaptureFi
     assert told(capsys, 0, *asked)["verdict"] == "extrapolated"
     assert told(capsys, 1, *asked, "--strict")["recommended"] is not None
     assert told(capsys, 0, *asked[:-1], "--strict")["verdict"] == "supported"
+
+
+def test_a_production_run_is_an_extrapolation(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [*ONE, "--tolerance", "10%", "--for-tokens", "20e9", "--domain-tokens", "3e9"]
+    found = printed(capsys, 0, *asked)
+    assert found[0].startswith(
+        "EXTRAPOLATED: 20B tokens are 33,330 times the 600k of the runs; peak 1 becomes 0.0357 by"
+    )
+    assert "python is read 4.27 times; a table does not say how often runs read python" in found[0]
+    assert found[1].startswith("of runs of 600k tokens: train with peak 1, replay 0.359")
+    assert "  each doubling of tokens: " in "\n".join(found)
+    document = told(capsys, 1, *asked, "--strict")
+    assert document["for_tokens"]["moved"] == pytest.approx(0.0357, rel=1e-2)
+    assert document["domain_tokens"]["epochs"] == pytest.approx(4.27, rel=1e-2)
+    own = told(capsys, 0, *ONE, "--tolerance", "10%", "--for-tokens", "6e5", "--strict")
+    assert (own["verdict"], "for_tokens" in own) == ("supported", False)
+    none = told(capsys, 1, *ONE, "--tolerance", "1%", "--for-tokens", "20e9", "--domain-tokens", "3e9")
+    assert (none["verdict"], none["recommended"]) == ("no answer", None)
 
 
 def test_a_table_of_one_row_a_run_is_told_what_to_give(
