@@ -31,7 +31,9 @@ from harness.store.history import Row as Measurement
 from harness.store.history import rows_to_csv
 from harness.store.store import EVALUATIONS, FORMAT
 
-GRID: dict[str, list[Any]] = {
+Grid = dict[str, list[Any]]
+Loss = Callable[[PlannedRun, int, str], float]
+GRID: Grid = {
     "replay": [round(0.01 * k, 2) for k in range(20)],
     "seed": list(range(5)),
     "lr": [float(f"{1e-4 * 1.04**k:.4g}") for k in range(100)],
@@ -101,12 +103,17 @@ def _most_memory() -> int:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def write_store(root: Path, count: int) -> int:
+def wave(_: PlannedRun, position: int, __: str) -> float:
+    """A loss that no run is told by."""
+    return 3 + math.sin(position) / 7
+
+
+def write_store(root: Path, count: int, grid: Grid = GRID, loss: Loss = wave) -> int:
     """Write `count` finished runs, their final states and their bases, as training leaves them. Number of rows.
 
     Nothing is flushed to the disk, tensors are one byte, and the ends of warm-ups, which no table needs, are left out.
     """
-    planned = plan(compile_points((str(number), read_run(one)) for number, one in enumerate(_configs(count))))
+    planned = plan(compile_points((str(number), read_run(one)) for number, one in enumerate(_configs(count, grid))))
     assert len(planned.points) == count
     (root / "store.json").write_bytes(dump({"format": FORMAT}))
     (root / "runs").mkdir()
@@ -119,28 +126,35 @@ def write_store(root: Path, count: int) -> int:
         (folder / "run.json").write_bytes(dump(document))
         for stop in (point.base_position, point.program.steps):
             assert stop is not None
-            _write_state(root / "states", point, stop)
+            _write_state(root / "states", point, stop, loss)
         rows += len(point.request.rows)
     return rows
 
 
-def _configs(count: int) -> Iterator[dict[str, Any]]:
+def _configs(count: int, grid: Grid) -> Iterator[dict[str, Any]]:
     (point,) = collect(list(EVERY))
-    for values in itertools.islice(itertools.product(*GRID.values()), count):
+    for values in itertools.islice(itertools.product(*grid.values()), count):
         one = copy.deepcopy(point.config)
-        for knob, value in zip(GRID, values, strict=True):
+        for knob, value in zip(grid, values, strict=True):
             assign(one, knob, value)
         yield one
 
 
-def _write_state(states: Path, point: PlannedRun, position: int) -> None:
+def _write_state(states: Path, point: PlannedRun, position: int, loss: Loss) -> None:
     program = point.program
     folder = states / program.address(position)
     if folder.exists():  # a base that another run wrote
         return
     text = rows_to_csv(
         Measurement(
-            at, program.tokens(at), measure.corpus, measure.windows, hash_, 8192 * (3 + math.sin(at) / 7), 8192, 24_601
+            at,
+            program.tokens(at),
+            measure.corpus,
+            measure.windows,
+            hash_,
+            8192 * loss(point, at, measure.corpus),
+            8192,
+            24_601,
         )
         for at, hash_ in point.request.rows
         if at <= position
