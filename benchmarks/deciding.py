@@ -47,7 +47,7 @@ def loss(point: PlannedRun, position: int, corpus: str) -> float:
     peak, replay, seed = (float(point.run.config[name]) for name in ("peak", "replay", "seed"))
     luck = 0.02 * math.sin(97 * seed + 31 * peak + 53 * replay)
     if corpus == "docs":
-        return 3.6 + (1 + 0.3 * math.log(peak)) * (replay + 0.02) ** -0.2 / 2 + luck
+        return 3.6 + (1 + 0.3 * math.log(peak)) / (2 * math.pow(replay + 0.02, 0.2)) + luck
     return 3.3 + 0.06 * math.log(peak) ** 2 + 0.4 * replay + luck
 
 
