@@ -19,7 +19,7 @@ from harness.config.compile import compile_run
 from harness.config.fields import ALL_POSITIONS, Config, choice, listing, text
 from harness.config.launching import Launch, read_launch, read_tracker
 from harness.config.run import read_run
-from harness.core.command import guarded, refused
+from harness.core.command import guarded, narrowed, refused
 from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.units import size
@@ -64,7 +64,7 @@ def run_points(points: list[GridPoint]) -> int:
     planned = plan_points(points, store)
     if do == "plan":
         document = plan_document(planned, store)
-        print(json.dumps(document) if as_json else "\n".join(plan_lines(document)))
+        print(json.dumps(document) if as_json else "\n".join(narrowed(plan_lines(document), tables=False)))
         for warning in document["warnings"]:
             print(f"warning: {warning}", file=sys.stderr)
         return 0
@@ -110,7 +110,7 @@ def execute(
         costs = totals(planned)
         _check_space(costs["disk_bytes"], store)
         _bring_checkpoints(planned)
-        print("\n".join(total_lines(costs)), file=sys.stderr)
+        print("\n".join(narrowed(total_lines(costs), sys.stderr, tables=False)), file=sys.stderr)
         from harness.launch import launch
 
         outcome = launch(planned, launching, store, tracker=tracker, progress=True, recorded=stack.close)

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import shutil
-import sys
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +31,7 @@ from analysis.results.show import (
     show_document,
     show_lines,
 )
-from harness.core.command import check_file, unwritable
+from harness.core.command import check_file, narrowed, terminal_width, unwritable
 from harness.core.errors import InputError
 from harness.core.options import Parser, path, refuse_words
 from harness.plan.recorded_runs import find_run, program_of
@@ -68,31 +63,6 @@ def run(arguments: Sequence[str], description: str) -> int:
         print("\n".join(lines if options.command in FILES or getattr(options, "next", None) else narrowed(lines)))
     extrapolated = document.get("verdict") == EXTRAPOLATED and getattr(options, "strict", False)
     return 0 if document.get("supported", True) and not extrapolated else 1
-
-
-def narrowed(lines: Sequence[str]) -> list[str]:
-    """Lines as wide as the terminal, or as COLUMNS says; those of tables, whose columns stand apart, stay."""
-    if (width := terminal_width()) is None:
-        return list(lines)
-    found = []
-    for line in lines:
-        inside = line.strip()
-        indent = line[: len(line) - len(line.lstrip())] + "    "
-        row = len(re.findall(r"\S {2,}(?=\S)", inside)) > 1
-        wrapped = [] if row or len(line) <= width else _wrap(line, width, indent)
-        found += wrapped or [line]
-    return found
-
-
-def terminal_width() -> int | None:
-    """Of stdout in characters, 40 at least; None where it is no terminal and COLUMNS says nothing."""
-    if not (os.environ.get("COLUMNS") or sys.stdout.isatty()):
-        return None
-    return max(shutil.get_terminal_size().columns, 40)
-
-
-def _wrap(line: str, width: int, indent: str) -> list[str]:
-    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _runs(options: argparse.Namespace, overrides: Sequence[str]) -> Output:

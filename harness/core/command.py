@@ -12,10 +12,13 @@ import errno
 import io
 import os
 import re
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from harness.core.errors import CorruptError, InputError
 from harness.core.files import denied
@@ -76,6 +79,32 @@ def _plain_characters(error: UnicodeError) -> tuple[str, int]:
     text = re.sub("[\u2801-\u28ff]", "*", text)  # dots of a curve
     plain = [unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?" for character in text]
     return "".join(plain), error.end
+
+
+def narrowed(lines: Sequence[str], stream: TextIO | None = None, *, tables: bool = True) -> list[str]:
+    """Lines as wide as the terminal that `stream` (stdout) is, or as COLUMNS says; `tables`: lines whose columns stand
+    apart stay as they are."""
+    if (width := terminal_width(stream)) is None:
+        return list(lines)
+    found: list[str] = []
+    for line in lines:
+        inside = line.strip()
+        row = tables and len(re.findall(r"\S {2,}(?=\S)", inside)) > 1
+        indent = line[: len(line) - len(line.lstrip())] + "    "
+        whole = row or len(line) <= width
+        found += (
+            [line]
+            if whole
+            else textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        )
+    return found
+
+
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Of stdout, or of `stream`, in characters, 40 at least; None where it is no terminal and COLUMNS says nothing."""
+    if not (os.environ.get("COLUMNS") or (stream or sys.stdout).isatty()):
+        return None
+    return max(shutil.get_terminal_size().columns, 40)
 
 
 def refused(error: Exception) -> int:

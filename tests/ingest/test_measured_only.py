@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +20,19 @@ from harness.store.history import Measure
 from harness.texts.listed import FilesSource, MegatronSource, listing
 from harness.texts.recipe import Recipe, corpus_folder
 from tests import megatron_files
-from tests.ingest.test_listed_files import PARTS, content, data, listed, recipe_of, records, vocabulary, write
-from tests.repository import REPOSITORY
+from tests.ingest.test_listed_files import (
+    PARTS,
+    content,
+    data,
+    killed_after,
+    listed,
+    recipe_of,
+    records,
+    seconds,
+    started,
+    vocabulary,
+    write,
+)
 
 __all__ = ["data", "vocabulary"]  # fixtures
 WEIGHTED = tuple(replace(part, weight=weight) for part, weight in zip(PARTS, (0.5, 0.3, 0.2), strict=True))
@@ -150,63 +158,37 @@ def test_a_damaged_one_is_made_again_as_far_as_it_is_read(
     assert capsys.readouterr().err == ""
 
 
-BUILD = """
-import sys
-from pathlib import Path
-from tests.ingest.test_listed_files import PARTS, listed, recipe_of
-from tests.ingest.test_measured_only import measured, whole
-from harness.texts.listed import FilesSource
-if __name__ == "__main__":
-    kind, processes, texts, held, vocabulary, root = sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:7])
-    recipe = recipe_of(FilesSource(listed(texts), PARTS, listed(held), unit_bytes=200_000), vocabulary)
-    {"measured": measured, "whole": whole}[kind](root, recipe, processes)
-"""
-
-
 @pytest.mark.slow
 def test_processes_that_race_and_kills_in_between_end_at_the_same_bytes(vocabulary: Path, tmp_path: Path) -> None:
     """Those that measure and those that train, at once, and killed at ten moments, by shares of what each takes."""
-    small = {f"small-{k:02}.jsonl": records(700, seed=k + 1) for k in range(12)}
-    texts = write(tmp_path / "texts", {"large.jsonl": records(12_000), **small})
-    held = write(tmp_path / "held", {f"{k}.jsonl": records(3000, seed=900 + k) for k in range(2)})
-    recipe = recipe_of(FilesSource(listed(texts), PARTS, listed(held), unit_bytes=200_000), vocabulary)
+    small = {f"small-{k:02}.jsonl": records(300, seed=k + 1) for k in range(12)}
+    texts = write(tmp_path / "texts", {"large.jsonl": records(5_000), **small})
+    held = write(tmp_path / "held", {f"{k}.jsonl": records(2000, seed=900 + k) for k in range(2)})
+    recipe = recipe_of(FilesSource(listed(texts), PARTS, listed(held), unit_bytes=80_000), vocabulary)
     whole(tmp_path / "whole", recipe)
     expected = content(tmp_path / "whole")
-    script = tmp_path / "build_it.py"
-    script.write_text(BUILD)
-
-    def started(kind: str, root: Path, processes: int = 1) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(script), kind, str(processes), *map(str, (texts, held, vocabulary, root))]
-        return subprocess.Popen(command, env={"PYTHONPATH": str(REPOSITORY), "PATH": ""}, stderr=subprocess.PIPE)
-
-    took: dict[str, float] = {}
-    for kind in ("measured", "whole"):
-        began = time.monotonic()
-        assert started(kind, tmp_path / f"timed {kind}").wait() == 0
-        took[kind] = time.monotonic() - began
-    racing = [started(kind, tmp_path / "raced") for kind in ("measured", "whole", "measured", "whole")]
-    assert [process.wait() for process in racing] == [0] * 4
+    builds = (measured, whole)
+    seconds(started(whole, tmp_path / "first", recipe))  # which starts the server
+    took = [seconds(started(build_it, tmp_path / f"timed {k}", recipe)) for k, build_it in enumerate(builds)]
+    racing = [started(build_it, tmp_path / "raced", recipe) for build_it in builds * 2]
+    for process in racing:
+        process.join()
+    assert [process.exitcode for process in racing] == [0] * 4
     assert content(tmp_path / "raced") == expected
-    killed, seen = 0, set()
-    for attempt, share in enumerate((0.6, 0.5, 4.0, 0.6, 0.7, 0.7, 0.8, 0.8, 4.0, 0.9)):
-        kind = ("measured", "whole")[attempt % 2]
-        process = started(kind, tmp_path / "killed", 1 + attempt % 3 // 2)
-        try:
-            assert process.wait(timeout=share * took[kind]) == 0
-        except subprocess.TimeoutExpired:
-            killed += 1
-            process.kill()
-            process.wait()
-        there = splits_made(tmp_path / "killed", recipe)
+    killed, seen, root = 0, set(), tmp_path / "killed"
+    for attempt, share in enumerate((0.5, 0.2, 40, 0.2, 0.5, 0.2, 0.5, 40, 0.5, 0.5)):
+        which = attempt % 2
+        process = started(builds[which], root, recipe, 1 + attempt % 3 // 2)
+        killed += killed_after(process, share * took[which])
+        there = splits_made(root, recipe)
         seen.add(there)
         if there:
-            assert windows_of(open_corpus(tmp_path / "killed", recipe, whole=False)) == windows_of(
-                open_corpus(tmp_path / "whole", recipe)
-            )
+            own = windows_of(open_corpus(root, recipe, whole=False))
+            assert own == windows_of(open_corpus(tmp_path / "whole", recipe))
         if "train" in there:
-            assert content(tmp_path / "killed") == expected
-            shutil.rmtree(tmp_path / "killed")
+            assert content(root) == expected
+            shutil.rmtree(root)
     assert killed > 3
     assert frozenset({"validation"}) in seen
-    whole(tmp_path / "killed", recipe, 2)
-    assert content(tmp_path / "killed") == expected
+    whole(root, recipe, 2)
+    assert content(root) == expected

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.__main__ import main
 from harness.corpora import tokenizer
 from tests.hub_server import Hub
 from tests.ingest.test_listed_files import SETS, content, records, write
 from tests.megatron_files import write_pair
-from tests.slurm.cluster import cluster, queue, slurm, submissions, until
+from tests.slurm.cluster import queue, slurm, submissions, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.usefixtures("box")]
 
 KNOBS = (
     "shift=one_to_other model.layers=1 model.hidden=16 model.heads=2 model.vocab_size=300 model.seq_len=16 "
@@ -29,19 +31,6 @@ KNOBS = (
     "warmup=0.1 base.warmup=0.1 evaluate.windows=4 evaluate.early=[] evaluate.every=1x evaluate.base_every=1x"
 )
 JOBS = ("launch=slurm", "launch.gpus_per_node=0", "launch.cpus=1", "launch.ingest.build=jobs", "launch.ingest.cpus=2")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("slurm")
-    with pytest.MonkeyPatch.context() as patch, cluster(folder) as reason:
-        if reason:
-            pytest.skip(reason)
-        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-        yield
-        if queue():
-            slurm("scancel", "--user=root")
-            until(lambda: not queue())
 
 
 @pytest.fixture
@@ -68,9 +57,13 @@ def own_validation(data: Path) -> None:
     place.write_text(json.dumps({**json.loads(place.read_text()), "validation": f"{data}/held/*.jsonl"}))
 
 
-def harness(data: Path, root: str, more: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness", "-cd", str(data / "conf"), *KNOBS.split(), f"root={data / root}", *more]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def harness(data: Path, root: str, more: Sequence[str]) -> SimpleNamespace:
+    """Status and words of the command, in this process: to start one takes seconds."""
+    command = ["-cd", str(data / "conf"), *KNOBS.split(), f"root={data / root}", *more]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(command)
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def plan(data: Path, root: str, more: Sequence[str] = ()) -> dict[str, Any]:

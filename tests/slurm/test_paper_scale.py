@@ -10,11 +10,12 @@ from analysis import read_runs
 from harness.__main__ import main
 from tests.hub_server import Hub
 from tests.published import KNOBS, publish, shrunk_sweeps
-from tests.slurm.cluster import cluster, queue, until
+from tests.slurm.cluster import queue, until
 
 
 @pytest.mark.slow
 @pytest.mark.slurm
+@pytest.mark.usefixtures("box")
 def test_a_papers_sweep_runs_on_a_cluster_and_again_without_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -23,10 +24,7 @@ def test_a_papers_sweep_runs_on_a_cluster_and_again_without_a_network(
     knobs = [knob for knob in KNOBS if not knob.startswith("launch.workers")]
     knobs += ["corpus.pile.tokens=null", "corpus.slimpajama.tokens=null"]  # all files, so that none is fetched later
     call = ["-cd", str(sweeps), "-cn", "rewarm_warmup", *knobs, *jobs, f"root={root}"]
-    with Hub() as server, cluster(tmp_path / "slurm") as reason:
-        if reason:
-            pytest.skip(reason)
-        monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm" / "slurm.conf"))
+    with Hub() as server:
         server.use(monkeypatch, tmp_path)
         publish(server, tmp_path)
         assert main(call) == 0, capsys.readouterr().err

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,6 @@ from tests.composed import points_of
 from tests.launched import in_process, kept_files, launched, leavings
 from tests.slurm.cluster import (
     HERE,
-    cluster,
     document,
     pid_of,
     queue,
@@ -38,30 +36,11 @@ from tests.slurm.cluster import (
 )
 from tests.tiny import command
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.usefixtures("box")]
 
 GRID = tuple(f"warmup={share}" for share in (0, 0.1, 0.2, 0.3))
-LONG = ("start=scratch tokens=150x evaluate.every=30x evaluate.early=[]",)  # 6,000 steps, some 10 s
+LONG = ("start=scratch tokens=100x evaluate.every=20x evaluate.early=[]",)  # 4,000 steps, some 7 s
 DENSE = tuple(f"start=scratch warmup={w} tokens=40x evaluate.every=0.025x evaluate.early=[]" for w in (0.01, 0.02))
-
-
-@pytest.fixture(scope="session")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("slurm")
-    with pytest.MonkeyPatch.context() as patch, cluster(folder) as reason:
-        if reason:
-            pytest.skip(reason)
-        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-        yield folder
-
-
-@pytest.fixture(autouse=True)
-def _empty_queue(box: Path) -> Iterator[None]:  # noqa: ARG001  it must be up
-    """No test finds or leaves jobs."""
-    yield
-    if queue():
-        slurm("scancel", "--user=root")
-        until(lambda: not queue())
 
 
 def inline(texts: Path, root: Path, runs: tuple[str, ...]) -> dict[str, bytes]:
@@ -363,7 +342,7 @@ def test_one_two_and_one_rank_go_on_from_each_other(texts: Path, tmp_path: Path,
         until(lambda: not queue())
     assert launched(texts, tmp_path, LONG, "slurm", wait=True).failures == []
     ours, theirs = (losses(content[f"{end}/steps.jsonl"]) for content in (kept_files(tmp_path), long_run))
-    assert list(ours) == list(theirs) == list(range(6_000))
+    assert list(ours) == list(theirs) == list(range(4_000))
     first, second = starts(tmp_path, end)[-2:]
     assert 800 < first < second
     part = range(first - 20, first)  # by one rank
@@ -373,7 +352,7 @@ def test_one_two_and_one_rank_go_on_from_each_other(texts: Path, tmp_path: Path,
     store = Store(tmp_path)
     drawn = [info.meta["drawn"] for address in (end,) if (info := store.state(address))]
     (point,) = points_of(command(texts, LONG[0]))
-    assert drawn[0][point.run.recipes["downstream"].key]["sequences"] == 6_000 * 4
+    assert drawn[0][point.run.recipes["downstream"].key]["sequences"] == 4_000 * 4
 
 
 def losses(steps: bytes) -> dict[int, float]:
