@@ -69,12 +69,15 @@ def run_points(points: list[GridPoint]) -> int:
             print(f"warning: {warning}", file=sys.stderr)
         return 0
     if do == "cancel":
-        from harness.slurm.submit import cancel
+        from harness.slurm.cancelling import cancel
 
-        cancelled = cancel(planned, store)
+        cancelled, left = cancel(planned, store)
         if as_json:
-            print(json.dumps({"schema": "rewarm.cancel/1", "cancelled": cancelled}))
-        print(f"cancelled: {', '.join(cancelled)}" if cancelled else "nothing of this is queued", file=sys.stderr)
+            print(json.dumps({"schema": "rewarm.cancel/1", "cancelled": cancelled, "left": left}))
+        if cancelled or not left:
+            print(f"cancelled: {', '.join(cancelled)}" if cancelled else "nothing of this is queued", file=sys.stderr)
+        if left:
+            print(f"left, since jobs of other commands go on from them: {', '.join(left)}", file=sys.stderr)
         return 0
     status = execute(planned, lambda: plan_points(points, store), launching, tracker, store)
     if as_json:

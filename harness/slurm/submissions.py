@@ -27,7 +27,9 @@ from typing import Any
 
 from harness.core.errors import InputError
 from harness.core.files import dump, listing, read_json, write_file
+from harness.core.plain import read_back
 from harness.corpora.grouping import Group, groups
+from harness.plan.task import Task
 from harness.texts.listed import FilesSource
 from harness.texts.recipe import Recipe
 
@@ -37,6 +39,7 @@ GROUP = "group "  # before a group's: the job that builds its units
 GONE = ("", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")  # "": not in the queue
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED")
 SQUEUE_SECONDS = 120.0
+OTHERWISE = (OSError, KeyError, TypeError, ValueError)  # what reading raises that another version wrote
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,13 @@ def read_work(folder: Path, index: int) -> dict[str, Any]:
     """What the job is to do, as `frozen.plain` wrote it."""
     document: dict[str, Any] = json.loads((folder / f"work-{index}.json").read_bytes())
     return document
+
+
+def tasks_of(known: Submitted) -> list[Task]:
+    """What a job trains and measures; none of one that makes a corpus. One of `OTHERWISE` for another version's."""
+    document = read_work(known.folder, known.index)
+    # A job of before has what it trains inside of what it does.
+    return [read_back(Task, task) for task in document.get("tasks", [w["task"] for w in document.get("works", ())])]
 
 
 def require_frozen(file: str, document: dict[str, Any]) -> None:

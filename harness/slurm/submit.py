@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +24,10 @@ from pathlib import Path
 from harness.config.launching import Cluster
 from harness.core.errors import InputError
 from harness.core.identity import digest
-from harness.core.plain import plain, read_back
-from harness.corpora.held_out import read_of
+from harness.core.plain import plain
 from harness.plan.jobs import Job, Jobs
 from harness.plan.plan import Plan
-from harness.plan.task import Task, is_stored
+from harness.plan.task import is_stored
 from harness.slurm.chains import Chain, chains, job_name, listed
 from harness.slurm.payload import FINAL, Payload
 from harness.slurm.resources import Resources, check, longest_waits, out_of_allocations, require_plain_path, resources
@@ -37,16 +36,14 @@ from harness.slurm.submissions import (
     COMMENT,
     CORPUS,
     GROUP,
+    OTHERWISE,
     Submitted,
-    jobs_of_corpus,
-    read_work,
     record,
-    record_cancelled,
     retries_path,
     submitted,
+    tasks_of,
 )
 from harness.store.store import Store
-from harness.texts.recipe import Recipe
 from harness.workers.pool import ONE_THREAD, undisturbed
 from harness.workers.ranks import world_size
 from harness.workers.worker import Setup
@@ -89,7 +86,7 @@ def submit(
 
     `should_stop`: asked until the first submission; KeyboardInterrupt then. After that all are submitted.
     """
-    with _alone(store, should_stop):
+    with alone(store, should_stop):
         queue = _settled(jobs, store, should_stop)
         for job in jobs.all:  # other processes may have finished some since they were planned
             if is_stored(job.task, store):
@@ -120,12 +117,8 @@ def submit(
 def _measures_less(known: Submitted, job: Job) -> bool:
     """Was a job that is queued or running submitted with fewer rows to measure than are asked for now?"""
     try:
-        document = read_work(known.folder, known.index)
-        # A job of before has what it trains inside of what it does.
-        tasks = [
-            read_back(Task, task) for task in document.get("tasks", [w["task"] for w in document.get("works", ())])
-        ]
-    except (OSError, KeyError, TypeError, ValueError):  # of a version that writes it otherwise: never submitted twice
+        tasks = tasks_of(known)
+    except OTHERWISE:  # never submitted twice
         return False
     return job.trains and any(t.address == job.task.address and not job.task.own_rows <= t.own_rows for t in tasks)
 
@@ -146,42 +139,6 @@ def _settled(jobs: Jobs, store: Store, should_stop: Callable[[], bool]) -> dict[
         if time.monotonic() > deadline or not ending:
             return queue
         _pause(should_stop)
-
-
-def cancel(plan: Plan, store: Store) -> list[str]:
-    """Take back what is queued or running of a plan. The numbers of the jobs. Raises InputError if SLURM refuses."""
-    if shutil.which("scancel") is None:
-        raise InputError("do", "cancel", "there is no scancel here", "run it where the jobs were submitted")
-    if not (store.root / "jobs").exists():
-        return []
-    with _alone(store, lambda: False):
-        queue = submitted(store.root)
-        doomed = {one.job: one for job in Jobs(plan).all if (one := queue.get(job.key)) and one.in_queue}
-        doomed |= {one.job: one for one in _only_of(plan, queue, doomed)}
-        if doomed:
-            asked = subprocess.run(["scancel", *doomed], capture_output=True, text=True, check=False)
-            if asked.returncode:
-                raise InputError("do", "cancel", f"scancel says: {' '.join(asked.stderr.split())}", "try again")
-            record_cancelled(list(doomed.values()))
-    return list(doomed)
-
-
-def _only_of(plan: Plan, queue: Mapping[str, Submitted], doomed: Collection[str]) -> list[Submitted]:
-    """The jobs that make corpora of a plan, without those for which others wait as well."""
-    recipes = {recipe.key: recipe for point in plan.points for recipe in point.run.recipes.values()}
-    rest = {one.job: one for one in queue.values() if one.in_queue and one.job not in doomed}
-    works = [read_work(one.folder, one.index) for one in rest.values()]
-    read = {key for work in works for task in work.get("tasks", ()) for key in task["recipes"]}
-    mine = {key: recipe for key, recipe in recipes.items() if key not in read}
-    others = [read_back(Recipe, work["needed"]["recipe"]) for work in works if "needed" in work]
-    kept = {one.job for other in others if other.key not in mine for one in _jobs_that_make(other, queue)}
-    own = {one.job: one for recipe in mine.values() for one in _jobs_that_make(recipe, queue)}
-    return [one for number, one in own.items() if one.in_queue and number not in kept]
-
-
-def _jobs_that_make(recipe: Recipe, queue: Mapping[str, Submitted]) -> list[Submitted]:
-    """Those of the whole corpus, and those of its validation alone."""
-    return [one for whole in (True, False) for one in jobs_of_corpus(read_of(recipe, whole=whole), queue)]
 
 
 def _submit_array(
@@ -276,7 +233,7 @@ def retries(folder: Path, most: int) -> list[str]:
 
 
 @contextmanager
-def _alone(store: Store, should_stop: Callable[[], bool]) -> Iterator[None]:
+def alone(store: Store, should_stop: Callable[[], bool]) -> Iterator[None]:
     """One submitter of a store at a time: the next one finds in the queue what the first has submitted."""
     while (lease := store.lease("submission")) is None:
         _pause(should_stop)

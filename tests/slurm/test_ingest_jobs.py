@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from harness.__main__ import main
+from harness.config import corpora
 from harness.corpora import tokenizer
 from tests.hub_server import Hub
 from tests.ingest.test_listed_files import SETS, content, records, write
@@ -60,6 +61,7 @@ def own_validation(data: Path) -> None:
 def harness(data: Path, root: str, more: Sequence[str]) -> SimpleNamespace:
     """Status and words of the command, in this process: to start one takes seconds."""
     command = ["-cd", str(data / "conf"), *KNOBS.split(), f"root={data / root}", *more]
+    corpora._local.cache_clear()  # files are listed as a new process does
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(command)

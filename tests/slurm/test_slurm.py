@@ -19,7 +19,7 @@ import pytest
 from harness.core.errors import InputError
 from harness.core.shipped import CODE
 from harness.plan.over_store import plan_over
-from harness.slurm.submit import cancel
+from harness.slurm.cancelling import cancel
 from harness.store.store import Store
 from tests.composed import points_of
 from tests.launched import in_process, kept_files, launched, leavings
@@ -107,6 +107,28 @@ def test_thirty_points_are_submitted_at_once_and_taken_back(texts: Path, tmp_pat
         until(lambda: not queue())
         plan = subprocess.run([*arguments, "do=plan", "json=true"], capture_output=True, check=True).stdout
         assert {point["status"] for point in json.loads(plan)["points"]} == {"to train"}
+    finally:
+        slurm("scontrol", "update", "partitionname=main", "state=up")
+
+
+def test_a_base_that_another_sweep_waits_for_is_not_taken_back(texts: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first, second = (
+        plan_over(points_of(*(command(texts, one) for one in runs)), store) for runs in (GRID[:2], GRID[2:])
+    )
+    slurm("scontrol", "update", "partitionname=main", "state=down")  # they stay where they are
+    try:
+        launched(texts, tmp_path, GRID[:2], "slurm")
+        (base,) = submissions(tmp_path)[:1]
+        launched(texts, tmp_path, GRID[2:], "slurm")
+        assert len(queue()) == 1 + 4
+        taken, left = cancel(first, store)
+        assert (len(taken), left) == (2, [base["job"]])
+        until(lambda: len(queue()) == 1 + 2)
+        assert {point["status"] for point in document(texts, tmp_path, GRID[2:])["points"]} == {"queued"}
+        taken, left = cancel(second, store)
+        assert (len(taken), left) == (3, [])
+        until(lambda: not queue())
     finally:
         slurm("scontrol", "update", "partitionname=main", "state=up")
 
@@ -338,7 +360,7 @@ def test_one_two_and_one_rank_go_on_from_each_other(texts: Path, tmp_path: Path,
         launched(texts, tmp_path, LONG, "slurm", ranks_per_node=ranks)
         reached = under_way(tmp_path, beyond=reached)[0]["position"] + 500
         store = Store(tmp_path)
-        assert cancel(plan_over(points_of(command(texts, LONG[0])), store), store)
+        assert cancel(plan_over(points_of(command(texts, LONG[0])), store), store)[0]
         until(lambda: not queue())
     assert launched(texts, tmp_path, LONG, "slurm", wait=True).failures == []
     ours, theirs = (losses(content[f"{end}/steps.jsonl"]) for content in (kept_files(tmp_path), long_run))
