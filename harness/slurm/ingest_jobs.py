@@ -12,6 +12,7 @@ that waits. A corpus of sequences that another program drew (Megatron's files) i
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -19,7 +20,6 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from harness.slurm.chains import listed
 from harness.slurm.payload import FAILED, FINAL
 from harness.slurm.resources import Resources, check, out_of_allocations
 from harness.slurm.snapshot import freeze, freeze_code
-from harness.slurm.submissions import COMMENT, CORPUS, GROUP, Submitted, read_work, record, require_frozen
+from harness.slurm.submissions import COMMENT, CORPUS, GROUP, OTHERWISE, Submitted, read_work, record, require_frozen
 from harness.slurm.submit import environment, largest_array, retries
 from harness.store.store import Store
 from harness.texts.listed import FilesSource, MegatronSource, without_files
@@ -94,19 +94,38 @@ def submit_corpora(
     """By recipe key the number of the job that training waits for, submitted unless it is queued. Raises InputError.
 
     Parts of a corpus have their units in common, and so have corpora of the same files: what the jobs of one build, or
-    are queued to build, is not built by those of another.
+    are queued to build, is not built by those of another. Of two budgets the larger one is submitted first: a job
+    builds no more of a large file than its own asks for. A line says so where one that is queued has a smaller one.
     """
     after: dict[str, str] = {}
-    jobs = {key.removeprefix(GROUP): one.job for key, one in queue.items() if key.startswith(GROUP) and one.in_queue}
-    for one in left:
+    queued = {key.removeprefix(GROUP): one for key, one in queue.items() if key.startswith(GROUP) and one.in_queue}
+    jobs = {key: one.job for key, one in queued.items()}
+    for one in sorted(left, key=lambda one: -_budget(one.reading.source)):
         known = queue.get(CORPUS + one.reading.key)
         if known is not None and known.in_queue:
             after[one.recipe.key] = known.job
             print(f"corpus {one.recipe.name}: job {known.job} is queued or running already", file=sys.stderr)
         else:
             store.clear_failure(one.reading.key)
-            after[one.recipe.key] = _submit(one, jobs, cluster, store, wanted)
+            after[one.recipe.key] = _submit(one, jobs, queued, cluster, store, wanted)
     return after
+
+
+def _budget(source: object) -> float:
+    """Tokens; all there are where none is given."""
+    tokens = getattr(source, "tokens", None)
+    return math.inf if tokens is None else float(tokens)
+
+
+def _with_less(missing: Sequence[Group], source: FilesSource, queued: Mapping[str, Submitted]) -> list[str]:
+    """The numbers of queued jobs that build some of these groups for a smaller budget."""
+    arrays = {one.folder: one for group in missing if (one := queued.get(group.key))}
+    found = []
+    for one in arrays.values():
+        with contextlib.suppress(*OTHERWISE):
+            tokens = read_work(one.folder, one.index)["recipe"]["source"]["tokens"]
+            found += [one.job.partition("_")[0]] if tokens is not None and tokens < _budget(source) else []
+    return found
 
 
 def _is_there(root: Path, needed: Needed) -> bool:
@@ -117,8 +136,16 @@ def _is_there(root: Path, needed: Needed) -> bool:
     return True
 
 
-def _submit(one: Needed, groups: dict[str, str], cluster: Cluster, store: Store, wanted: Resources) -> str:
-    """The job that assembles. `groups`: by key of a group the job that builds it, to which new ones are added."""
+def _submit(
+    one: Needed,
+    groups: dict[str, str],
+    queued: Mapping[str, Submitted],
+    cluster: Cluster,
+    store: Store,
+    wanted: Resources,
+) -> str:
+    """The job that assembles. `groups`: by key of a group the job that builds it, to which new ones are added; those of
+    earlier commands are `queued`."""
     reading, code = one.reading, freeze_code(store.root / "jobs")
     common = {"code": str(code), "root": str(store.root), "cpus": cluster.ingest.cpus, "key": reading.key}
     numbers: list[str] = []
@@ -136,6 +163,9 @@ def _submit(one: Needed, groups: dict[str, str], cluster: Cluster, store: Store,
             print(f"submitted {listed([number])}: {len(works)} parts of corpus {one.recipe.name}", file=sys.stderr)
             groups |= dict.fromkeys((group.key for group in some), number)
         numbers = sorted({groups[group.key] for group in missing})
+        if fewer := _with_less(missing, source, queued):
+            told = f"corpus {one.recipe.name} has parts that job {listed(fewer)} builds for a smaller budget"
+            print(f"{told}: if they turn out too few, the same command, given again, goes on", file=sys.stderr)
     last = {**common, "needed": plain(one), "fetched": cluster.ingest.fetch == "here"}
     end = _array([last], [CORPUS + reading.key], {}, numbers, cluster, store, wanted)
     waits = f" after {listed(numbers)}" if numbers else ""
@@ -175,7 +205,7 @@ def _array(
         additional_parameters=options,
     )
     try:
-        with out_of_allocations(options), undisturbed(), redirect_stderr(io.StringIO()):
+        with out_of_allocations(options), undisturbed(), contextlib.redirect_stderr(io.StringIO()):
             jobs = executor.map_array(IngestPayload(str(folder)), range(len(works)))
     except submitit.core.utils.FailedJobError as error:
         if not known:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.core.command import check_file, check_folder
+from harness.core.command import check_file, check_folder, narrowed
 from harness.core.errors import InputError
 
 BODY = (
@@ -109,3 +109,17 @@ def test_where_nothing_can_be_written_is_refused_first(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it cannot be written"):
         check_file("--report", tmp_path / f"{'x' * 300}.html", [".html"])
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_lines_fit_the_terminal_and_stay_whole_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    phase = (
+        f"{' ' * 13}22114 steps  49999577088 tokens  CosineClipped lr 0.0003 to 0.00028  1 slimpajama (unknown epochs)"
+    )
+    lines = [f"{'word ' * 30}end", phase, "short", "x" * 90]
+    assert narrowed(lines) == lines  # a file
+    monkeypatch.setenv("COLUMNS", "80")
+    wrapped = narrowed(lines, tables=False)
+    assert [line for line in wrapped if len(line) > 80] == ["x" * 90], "a word is not torn"
+    assert " ".join(" ".join(wrapped).split()) == " ".join(" ".join(lines).split())
+    assert wrapped[wrapped.index("short") - 1] == f"{' ' * 17}1 slimpajama (unknown epochs)"
+    assert phase in narrowed(lines), "the columns of a table stand one above the other"

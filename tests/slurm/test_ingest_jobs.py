@@ -275,6 +275,21 @@ def test_what_makes_corpora_is_shown_and_taken_back_unless_others_wait_for_it(da
     assert plan(data, "jobs")["status"] == "done"
 
 
+def test_a_larger_budget_on_parts_that_are_queued_says_what_to_do(data: Path) -> None:
+    told = "builds for a smaller budget: if they turn out too few, the same command, given again, goes on"
+    slurm("scontrol", "update", "partitionname=main", "state=down")
+    try:
+        for root, budgets in (("jobs", (500, 3000)), ("others", (3000, 500))):
+            small, large = (harness(data, root, [*JOBS, f"corpus.other.tokens={tokens}"]) for tokens in budgets)
+            assert (small.returncode, large.returncode) == (0, 0)
+            assert told not in small.stderr
+            assert (told in large.stderr) == (budgets[0] < budgets[1])
+    finally:
+        slurm("scancel", "--user=root")
+        until(lambda: not queue())
+        slurm("scontrol", "update", "partitionname=main", "state=up")
+
+
 # --- nodes without a network ------------------------------------------------------------------------------------------
 
 
