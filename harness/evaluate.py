@@ -14,7 +14,7 @@ import contextlib
 import difflib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from harness.config.fields import measured_sets, reference, whole
 from harness.config.launching import read_launch
 from harness.config.shift import check_set
 from harness.core.errors import InputError
-from harness.measure.request import Request, RowKey, split_name
+from harness.measure.request import Request, RowKey, part_weights, split_name
 from harness.model.pretrained import checkpoint_content
 from harness.plan.over_store import plan_over
 from harness.plan.plan import Plan, PlannedRun
@@ -43,9 +43,12 @@ from harness.plan.recorded_runs import (
     point_of,
     program_of,
 )
+from harness.program.mixture import require_every_part
 from harness.store.history import Measure, Row, merge
 from harness.store.lease import recording
 from harness.store.store import Store
+from harness.texts.listed import FilesSource
+from harness.texts.recipe import Recipe
 
 OF_A_CORPUS = re.compile(r"corpus\.[^=]+\.[^.=]+=")  # keys of one corpus, not those that all share (corpus.sample)
 
@@ -159,6 +162,7 @@ def _asking(
     corpora = [*names.values(), *known_corpora(folder)]
     asked = {name: split_name(name, [*names.values()]) for name in known}
     recipes = corpora_of(document, store, list(dict.fromkeys(name for name, _ in asked.values())))
+    _require_parts(recipes, [name for name, part in asked.values() if not part], windows)
     sets = [one.name if one.path or one.url else split_name(one.name, corpora)[0] for one, _ in given]
     _refuse_keys(document, own_keys, sets)
     for one, value in given:
@@ -171,6 +175,7 @@ def _asking(
         elif name not in recipes:
             recipes |= corpora_of(document, store, [name])
         check_set(one.name, recipes)
+        _require_parts(recipes, [] if part else [name], windows)
         asked[one.name] = name, part
     seq_len = program.phases[0].seq_len
     measures = [Measure(shown, recipes[name].key, windows, seq_len, part) for shown, (name, part) in asked.items()]
@@ -184,6 +189,17 @@ def _asking(
     rows |= {(position, measure.hash) for position in ends & positions for measure in finals}
     kept = {measure.hash: measure for measure in [*measures, *finals]}
     return point_of(document, recipes, Request(frozenset(), frozenset(rows), kept), path)
+
+
+def _require_parts(recipes: Mapping[str, Recipe], names: Sequence[str], windows: int) -> None:
+    """InputError if so few windows of a mixture hold none of a part."""
+    for name in names:
+        source = recipes[name].source
+        try:
+            if weights := part_weights(source.parts) if isinstance(source, FilesSource) else {}:
+                require_every_part(name, weights, windows)
+        except InputError as error:
+            raise InputError("windows", windows, error.why, error.remedy) from None
 
 
 def _refuse_keys(document: Document, own_keys: dict[str, dict[str, Any]], sets: Sequence[str]) -> None:

@@ -246,9 +246,10 @@ def test_any_corpus_is_measured_by_a_run_on_corpora_of_ones_own(
     Path("runs/x.jsonl").write_bytes(Path("upstream.jsonl").read_bytes()[:20000].rpartition(b"\n")[0])
     before = sorted(Path("runs/corpora").iterdir())
     for given, why in {
+        "windows=1": "windows=1: B of mix would get no window, and its loss not be that of the mixture; give at least",
         "sets=split2": "sets=split2: no such corpus as split2; ",
         "sets=mix.C5": "evaluate.sets=mix.C5: mix has no part C5; known: A, B",
-        "sets=./data/p5.jsonl": "sets=./data/p5.jsonl: it needs a name in tables; give NAME=./data/p5.jsonl",
+        "sets=./data/p5.jsonl": "sets=./data/p5.jsonl: it needs a name in tables; give p5=./data/p5.jsonl",
         "sets=y=./data/p5.jsonl": "sets=y=./data/p5.jsonl: no such file",
         "sets=[y=./data/p5.jsonl]": "no brackets stand around it here; give sets=y=./data/p5.jsonl",
         "sets=y=p5": "sets=y=p5: p5 is neither a path nor a URL",
