@@ -123,7 +123,7 @@ def profiled(
     """The optimum, what is known there, and the profiles of its flat parameters.
 
     Where a point of a profile lies below the optimum, the search goes on from there: no fit is worse than what its own
-    profiles saw.
+    profiles saw. If it does not converge there, the profiles are not worked out anew.
     """
     law = objective.bound.law
     for left in range(RESTARTS, -1, -1):
@@ -132,7 +132,7 @@ def profiled(
         lowest = min(curves, key=lambda curve: curve.value.min(), default=None)
         if lowest is not None and lowest.value.min() < found.value:
             found = improved(objective, found, lowest.theta[lowest.value.argmin()], seed + 1)
-        if not left or same(found.value, before.value, objective):
+        if not left or not found.converged or same(found.value, before.value, objective):
             break
     if found is not before:  # by no more than counts as one value: the curves stand
         known = inform(objective, found, clusters)

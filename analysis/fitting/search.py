@@ -31,6 +31,7 @@ ROUGH_ROWS = 320  # and rows: what it costs is then the number of steps
 ROUGHLY = 1e-2  # relative difference of two rough ends that may be of one minimum
 SMALL = 1e-2  # of every prediction: a term that may be none
 SEARCHES = 4  # at most
+LOST = 2  # whose best descent did not end, of those
 LOOKS, ENOUGH = 8, 2  # minima through which grids are laid in one search, at most and at least
 LOOKED_AT, NEARLY = 1_000, 60  # rows and steps for their starts
 APART = 1e-5  # relative difference of two of their ends that both go on
@@ -66,7 +67,8 @@ def search(objective: Objective, seed: int = 0) -> Found:
 
     Where all first starts end at one value, inside the bounds and with no term too small to be told from none, that is
     the minimum. Any other fit is searched again, from starts not used yet, until two searches end at the lowest value
-    of all (to SAME of it), SEARCHES times at most: without that it is not said to have converged.
+    of all (to SAME of it), SEARCHES times at most: without that it is not said to have converged. It
+    is not searched on after LOST whose best descent came to no end.
     """
     _, exact = descent(objective)
     if _convex(objective):
@@ -74,14 +76,14 @@ def search(objective: Objective, seed: int = 0) -> Found:
     batches = starts(objective.sketch(ROUGH_CELLS, ROUGH_ROWS, seed), BATCH, seed)
     ends: list[End] = []
     lowest: list[float] = []  # of each search
-    sure = False
-    while not sure and len(lowest) < SEARCHES:
+    sure, lost = False, 0
+    while not sure and len(lowest) < SEARCHES and lost < LOST:
         new = _of_starts(objective, [next(batches), next(batches)], seed + len(lowest))
         plain = _agreeing(objective, new) == len(new) and not _at_an_end(objective, new[0][2])
         if not plain:
             new = _looked_around(objective, new, seed + len(lowest))
         new = _settled(objective, new)
-        ends, lowest = _ranked([*ends, *new]), [*lowest, new[0][0]]
+        ends, lowest, lost = _ranked([*ends, *new]), [*lowest, new[0][0]], lost + (not new[0][1] <= CONVERGED)
         sure = (plain and len(lowest) == 1) or sum(same(value, ends[0][0], objective) for value in lowest) > 1
     return _found(objective, ends, sure)
 
@@ -194,10 +196,6 @@ def _at_an_end(objective: Objective, theta: Array) -> bool:
     return bool((np.minimum(theta - low, high - theta) < 1e-9).any() or vanished.any())
 
 
-def _value(end: End) -> float:
-    return end[0]
-
-
 def improved(objective: Objective, found: Found, theta: Array, seed: int) -> Found:
     """The search gone on from a point `theta` (P,) below its optimum. Where that leads to another value, a further
     search counts how many starts reach it."""
@@ -227,14 +225,16 @@ def held(
     ends (K, P), its value (K,), and how much a further step promises to take from it.
 
     After a few steps only the best of the S goes on, and only if it may get below what is `known` (K,). A promise of
-    `allowance` plays no part.
+    `allowance` plays no part. Least absolute residuals go through every other corner.
     """
     members, several, parameters = theta.shape
     bounds, (_, exact) = inward_bounds(objective.bound.law), descent(objective)
-    deltas = exact if objective.loss.kind == "lad" else exact[-1:]
+    deltas = exact[::-2][::-1] if objective.loss.kind == "lad" else exact[-1:]
     tolerance = 1e-8
 
-    def minimised(starts: Array, index: Integers, most_steps: int) -> tuple[Array, Array, Array]:
+    def minimised(
+        starts: Array, index: Integers, deltas: tuple[float, ...], most_steps: int
+    ) -> tuple[Array, Array, Array]:
         low, high = (np.tile(bound, (len(starts), 1)) for bound in bounds)
         each = np.arange(len(starts))
         low[each, index] = high[each, index] = starts[each, index]
@@ -243,12 +243,12 @@ def held(
 
     each, theta = np.arange(members), theta.copy()
     theta[each, :, index] = at[:, None]
-    theta, value, fall = minimised(theta.reshape(-1, parameters), np.repeat(index, several), FEW)
+    theta, value, fall = minimised(theta.reshape(-1, parameters), np.repeat(index, several), deltas, FEW)
     best = each, value.reshape(members, several).argmin(1)
     theta, value, fall = (part.reshape(members, several, *part.shape[1:])[best] for part in (theta, value, fall))
     on = np.flatnonzero((fall > allowance) & (value - 10 * fall < (np.inf if known is None else known)))
     if on.size:
-        theta[on], value[on], fall[on] = minimised(theta[on], index[on], MANY)
+        theta[on], value[on], fall[on] = minimised(theta[on], index[on], deltas[-1:], MANY)
     return theta, value, fall
 
 

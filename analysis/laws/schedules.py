@@ -39,6 +39,9 @@ _CPT = {
     "S2_cpt": "annealed learning rate",
 }
 _SHIFT = "1 - (1 + E*S1_cpt)**-beta"  # distribution shift, from nothing at the start of continual pre-training
+# At beta -> 0 it is a logarithm, at E -> 0 a line, and exp(a2 x) - 1 a line at a2 -> 0, all with B -> inf: what lies
+# closer to there than this is told apart by nothing, and a fit would follow it for ever.
+_SHIFT_BOUNDS = {"beta": (1e-2, 3.0), "E": (1e-3, 1e8)}
 
 CPT_DYNAMICS = Law(
     name="cpt_dynamics",
@@ -46,7 +49,7 @@ CPT_DYNAMICS = Law(
     variables=_CPT,
     linear=("L0", "A", "C1", "C2", "B"),
     starts={"alpha": (0.05, 1.2), "E": (0.1, 1e4), "beta": (0.05, 1.0)},
-    bounds={"alpha": EXPONENT, "beta": EXPONENT, "B": FREE},
+    bounds={"alpha": EXPONENT, **_SHIFT_BOUNDS, "B": FREE},
     log=("E",),
     source="2505.07796: B > 0 for the upstream loss, < 0 for the downstream one; E, beta and B are weakly "
     "identified there too",
@@ -60,7 +63,7 @@ CPT_REPLAY_UPSTREAM = Law(
     variables=_CPT | {"replay": "share"},
     linear=("L0", "A", "C1", "C2", "B"),
     starts={**CPT_DYNAMICS.starts, "a1": (-0.5, 0.5), "a2": (0.1, 8.0)},
-    bounds={**CPT_DYNAMICS.bounds, "B": (0.0, float("inf")), "a1": (-20.0, 20.0), "a2": (0.0, 100.0)},
+    bounds={**CPT_DYNAMICS.bounds, "B": (0.0, float("inf")), "a1": (-20.0, 20.0), "a2": (1e-2, 100.0)},
     log=("E",),
     shares=("replay",),
     source="2505.07796, equation 8, upstream loss",
@@ -74,7 +77,7 @@ CPT_REPLAY_DOWNSTREAM = Law(
     variables=_CPT | {"replay": "share"},
     linear=("L0", "A", "C1", "C2", "B"),
     starts={**CPT_DYNAMICS.starts, "a1": (-0.5, 0.5), "a2": (0.1, 8.0)},
-    bounds={**CPT_DYNAMICS.bounds, "B": (0.0, float("inf")), "a1": (-20.0, 20.0), "a2": (0.0, 100.0)},
+    bounds={**CPT_DYNAMICS.bounds, "B": (0.0, float("inf")), "a1": (-20.0, 20.0), "a2": (1e-2, 100.0)},
     log=("E",),
     source="2505.07796, equation 8, downstream loss (the sign of its shift written out)",
     read="the paper's text",

@@ -378,9 +378,9 @@ def test_planted_optima_lie_in_the_intervals(seed: int) -> None:
 
 @pytest.mark.slow
 def test_planted_optima_lie_in_as_many_intervals_as_they_should() -> None:
-    """90 % intervals from bootstraps of 27 runs: at least 32 of 40 hold the truth (a coverage of 90 %: 36 +- 2)."""
-    held = np.array([recovered(seed, draws=100) for seed in range(40)])
-    assert (held.sum(axis=0) >= 32).all()
+    """90 % intervals from bootstraps of 27 runs: at least 9 of 12 hold the truth (a coverage of 90 %: 11 +- 1)."""
+    held = np.array([recovered(seed, draws=100) for seed in range(12)])
+    assert (held.sum(axis=0) >= 9).all()
 
 
 # --- curves, input --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import lsq_linear
 
+from analysis.fitting import search as search_module
 from analysis.fitting.fit import objective_of
 from analysis.fitting.newton import settle, within
 from analysis.fitting.objective import Loss, parse_loss
@@ -16,6 +17,7 @@ from analysis.fitting.resampling import refit
 from analysis.fitting.search import inward_bounds, search
 from analysis.laws.continual import DCPT
 from analysis.laws.law import FREE, Law
+from analysis.laws.schedules import CPT_DYNAMICS, CPT_REPLAY_UPSTREAM
 from analysis.laws.sizes import CHINCHILLA
 
 
@@ -109,6 +111,33 @@ def test_a_minimum_a_hair_inside_of_a_bound_is_not_put_on_it() -> None:
     near = replace(law, bounds={**law.bounds, "beta": (inside, 3.0)}, starts={**law.starts, "beta": (inside, 0.9)})
     found = search(objective_of(near, table, Loss("ls")))
     assert near.outward(found.theta)[near.parameters.index("beta")] - inside == pytest.approx(1e-5, rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", [CPT_REPLAY_UPSTREAM, CPT_DYNAMICS], ids=lambda law: law.name)
+def test_a_shift_that_never_ends_is_a_fit_on_the_bound_of_its_exponent(law: Law) -> None:
+    """Planted is the limit of 1 - (1 + E S)^-beta at beta = 0, a logarithm: no descent would get to its end."""
+    S, replay = (part.reshape(-1) for part in np.meshgrid(np.geomspace(0.02, 0.8, 24), [0.0, 0.05, 0.25, 0.5]))
+    table = pd.DataFrame({"S1_base": 0.4, "S2_base": 0.1, "S1_cpt": S, "S2_cpt": S**1.5, "replay": replay})
+    shift = np.log1p(30 * S) * (1 - np.exp(-2 * (1 - replay)) if "replay" in law.variables else 1.0)
+    loss = 2.2 + 0.9 / (0.4 + S) ** 0.4 - 0.3 * S**1.5 + 0.1 * shift
+    noise = np.exp(0.0003 * np.random.default_rng(0).standard_normal(len(S)))
+    found = search(objective_of(law.fixed({"C1": 0.0}), table.assign(loss=loss * noise), Loss()))
+    assert found.converged
+
+
+# --- searches that come to no end ------------------------------------------------------------------------------------
+
+
+def test_a_search_whose_descents_come_to_no_end_is_not_repeated_for_ever(
+    no_floor: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps = iter([1.0, 1.0, 0.0, 0.0])
+    monkeypatch.setattr(search_module, "_settled", lambda _, ends: [(ends[0][0] - 1, next(gaps), ends[0][2])])
+    monkeypatch.setattr(search_module, "same", lambda *_: False)
+    found = search(objective_of(CHINCHILLA, no_floor, Loss()))
+    assert not found.converged
+    assert (found.tried, next(gaps)) == (2, 0.0)  # one of each search, and no third
 
 
 # --- kinks, and laws that are linear ---------------------------------------------------------------------------------

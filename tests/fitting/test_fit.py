@@ -187,8 +187,8 @@ def coverage(group: str | None, repetitions: int, draws: int) -> float:
 
 @pytest.mark.slow
 def test_run_bootstraps_cover_and_row_bootstraps_do_not() -> None:
-    assert 0.82 <= coverage("run", 40, 200) <= 0.96
-    assert coverage(None, 20, 200) < 0.75
+    assert 0.82 <= coverage("run", 16, 100) <= 0.96
+    assert coverage(None, 8, 100) < 0.75
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,11 @@ import pytest
 from scipy.stats import t as student
 
 from analysis.commands.fit import fit_lines
+from analysis.fitting import profile as profile_module
 from analysis.fitting.fit import fit_law, objective_of
 from analysis.fitting.fit_file import from_document, to_document
-from analysis.fitting.objective import Loss
-from analysis.fitting.profile import Profile, profile, profiled
+from analysis.fitting.objective import Loss, Objective
+from analysis.fitting.profile import RESTARTS, Profile, profile, profiled
 from analysis.fitting.search import Found, held, search
 from analysis.fitting.standard_errors import inform
 from analysis.laws.law import FREE, Law
@@ -142,6 +144,28 @@ def test_a_better_optimum_that_a_profile_sees_is_taken() -> None:
     for curve in profiles.values():
         assert curve.rise.min() >= 0
     assert known.on_bound == ()
+
+
+def test_a_fit_that_does_not_converge_is_not_profiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its profiles see a lower value each time."""
+    calls = []
+
+    def curves(_: Objective, found: Found, *__: Any) -> list[Any]:
+        calls.append(found.value)
+        at = found.theta[None]
+        return [profile_module._Curve(0, found.value, 1.0, at[:, 0], at, np.array([found.value / 4]), np.zeros(1))]
+
+    def improved(_: Objective, found: Found, *__: Any) -> Found:
+        return replace(found, value=found.value / 2, sure=sure)
+
+    monkeypatch.setattr(profile_module, "_curves", curves)
+    monkeypatch.setattr(profile_module, "improved", improved)
+    objective = objective_of(LINE, table(), SQUARES)
+    found = search(objective)
+    for sure, times in ((False, 1), (True, RESTARTS + 1)):
+        calls.clear()
+        ended, *_ = profiled(objective, found, None)
+        assert (ended.converged, len(calls) - 1) == (sure, times)  # the last of what turned out flat on the way
 
 
 def test_open_ends_survive_a_file() -> None:

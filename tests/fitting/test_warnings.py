@@ -77,6 +77,20 @@ def test_warnings_stand_before_the_numbers_and_in_the_file() -> None:
     assert from_document(before).warnings[0].startswith("rows count as independent")
 
 
+def test_rows_that_diverged_are_named_the_farthest_first() -> None:
+    table = chinchilla_rows().assign(run=[f"r{i}" for i in range(40)])
+    table.loc[[7, 21], "loss"] = (9.0, 4.0)
+    fit = fit_law(CHINCHILLA, table)
+    (said,) = (text for text in fit.warnings if "robust standard deviations" in text)
+    assert said.startswith("2 rows lie far off (")
+    first, second = said[said.index("(") + 1 : said.index(")")].split("; ")
+    assert (first, second) == tuple(
+        f"N {row.N:.5g}, D {row.D:.5g}, loss {row.loss:.5g}, run {row.run}" for row in table.loc[[7, 21]].itertuples()
+    )
+    five = fit_law(CHINCHILLA, table.assign(loss=table.loss.where(table.index % 8 != 0, 9.0)))
+    assert any(text.startswith("7 rows lie far off") and "; ...), up to" in text for text in five.warnings)
+
+
 def test_a_law_that_falls_below_zero_between_its_rows_is_told_of() -> None:
     bounds = dict.fromkeys("abc", FREE)
     law = Law("fall", "a - b*log(N) - c*log(D)", {"N": "parameters", "D": "tokens"}, tuple("abc"), {}, bounds)
