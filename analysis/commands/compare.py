@@ -131,7 +131,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def comparison_lines(found: Comparison) -> list[str]:
     """A comparison for a terminal."""
-    runs = "" if found.n_runs is None else f" of {found.n_runs} runs"
+    runs = "" if found.n_runs is None else f" of {found.n_runs} run{'s' if found.n_runs > 1 else ''}"
     first = found.folds.law == found.folds.law.iloc[0]
     what = {"each": found.by, "largest": f"{found.by}, each value predicted from the smaller ones"}[found.leave]
     lines = [found.verdict, f"{found.n_points} rows{runs}, {first.sum()} folds by {what}"]
@@ -177,9 +177,10 @@ def _narrow(share: float) -> str:
 def _fold_lines(found: Comparison, names: Sequence[str]) -> list[str]:
     """The errors of every fold, for the first laws."""
     wide, laws = max(len("left out"), *map(len, names)), list(found.laws.law)[:SHOWN]
-    lines = [f"{'left out':<{wide}}  {'rows':>6}  " + "  ".join(f"{name[:14]:>14}" for name in laws)]
+    widths = {law: max(14, len(law)) for law in laws}
+    lines = [f"{'left out':<{wide}}  {'rows':>6}  " + "  ".join(f"{law:>{widths[law]}}" for law in laws)]
     for name in names:
         rows = found.folds[found.folds.left_out == name].set_index("law")
-        cells = [f"{'-':>14}" if rows.why[law] else f"{percent(rows.error[law]):>14}" for law in laws]
+        cells = [f"{'-' if rows.why[law] else percent(rows.error[law]):>{widths[law]}}" for law in laws]
         lines.append(f"{name:<{wide}}  {rows.n.iloc[0]:>6}  {'  '.join(cells)}")
     return lines

@@ -246,7 +246,11 @@ def _check_mapped(
 
 def fit_lines(fit: Fit) -> list[str]:
     """A fit for a terminal: what speaks against it before its numbers."""
-    runs = ", each of them a run" if fit.n_runs is None else f" of {fit.n_runs} runs ({fit.group})"
+    runs = (
+        ", each of them a run"
+        if fit.n_runs is None
+        else f" of {fit.n_runs} run{'s' if fit.n_runs > 1 else ''} ({fit.group})"
+    )
     if fit.grouped == "unknown":
         runs = ", counted as independent"
     corner = {"huber": f" {fit.loss.delta:g}", "asymmetric": f" {fit.loss.tau:g}"}.get(fit.loss.kind, "")

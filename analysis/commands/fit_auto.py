@@ -17,8 +17,10 @@ import pandas as pd
 from analysis.answers.compare import WORSE, Comparison, compare
 from analysis.commands import compare as compare_command
 from analysis.commands import fit as fit_command
+from analysis.commands.fit import group_of
 from analysis.fitting.fit import fit_law
 from analysis.fitting.objective import parse_loss
+from analysis.fitting.resampling import grouping_of
 from analysis.laws.law import Law
 from analysis.options.identified import OF_LOSSES, identified
 from analysis.options.progress import bar
@@ -27,6 +29,7 @@ from analysis.options.unlike import refuse_unlike
 from harness.core.errors import InputError
 
 AUTO = "auto"
+FEWEST = 3  # runs of which some can be left out
 
 
 def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -53,17 +56,22 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         reasons = "; ".join(f"{name}: {text}" for name, text in why.items() if name in there)
         remedy = "give columns of a law (`laws`): --map, or other rows: --where"
         raise InputError("law", AUTO, f"no law can be fitted ({reasons or 'none reads these columns'})", remedy)
+    grouping = grouping_of(
+        table, {name: unit for law in laws for name, unit in law.variables.items()}, group_of(options)
+    )
+    runs = grouping.runs
     with bar("laws") as progress:
         found = compare(
             laws,
             table,
+            by="D" if runs is not None and runs < FEWEST and "D" in table else "run",  # of one run all rows err alike
             loss=loss,
-            group=fit_command.group_of(options),
+            group=group_of(options),
             seed=options.seed,
             weights=options.weights,
             progress=progress,
         )
-    options.law, taken = _taken(found, laws, table, options)
+    options.law, taken = _taken(found, laws, table, options, runs)
     document, lines = fit_command.run(options, overrides)
     left_out = {name: text for name, text in why.items() if not text.startswith("there is no")}
     compared = {**compare_command.document(found), "left_out": left_out}
@@ -78,22 +86,34 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     return {**document, "compared": compared}, lines
 
 
-def _taken(found: Comparison, laws: Sequence[Law], table: pd.DataFrame, options: argparse.Namespace) -> tuple[str, str]:
-    """Of the best law and those not told apart from it the first whose parameters the rows identify, and why it."""
+def _taken(
+    found: Comparison, laws: Sequence[Law], table: pd.DataFrame, options: argparse.Namespace, runs: int | None
+) -> tuple[str, str]:
+    """Of the best law and those not told apart from it the first whose parameters the rows identify and are fewer than
+    the runs, and why it."""
     by_name = {law.name: law for law in laws}
-    unsure: dict[str, tuple[str, ...]] = {}
+    unsure: dict[str, str] = {}
     near = [str(name) for name, is_ in zip(found.laws.law, found.laws.standing, strict=True) if is_ != WORSE]
+    near.sort(key=lambda name: runs is not None and len(by_name[name].parameters) >= runs)  # those of too many last
     for name in near:
         fit = fit_law(
             by_name[name],
             table,
             loss=parse_loss(options.loss, options.residuals),
-            group=fit_command.group_of(options),
+            group=group_of(options),
             seed=options.seed,
             weights=options.weights,
         )
         if not fit.unidentified and fit.converged:
-            but = "; ".join(f"of {other} {', '.join(which) or 'the fit'} not" for other, which in unsure.items())
-            return name, f"taken: {name}, whose parameters the rows identify{f' ({but})' if but else ''}"
-        unsure[name] = fit.unidentified
-    return near[0], f"taken: {near[0]}, whose parameters the rows do not all identify, nor those of laws as good"
+            but = "; ".join(f"of {other} {which} not" for other, which in unsure.items())
+            taken = f"taken: {name}, whose parameters the rows identify{f' ({but})' if but else ''}"
+            break
+        unsure[name] = ", ".join(fit.unidentified) or "the fit"
+    else:
+        name = near[0]
+        taken = f"taken: {name}, whose parameters the rows do not all identify, nor those of laws as good"
+    count = len(by_name[name].parameters)
+    if runs is not None and count >= runs:
+        of = f"{runs} run{'s' if runs > 1 else ''}"
+        taken += f"; its {count} parameters are too many for {of}, as are those of every law as good"
+    return name, taken

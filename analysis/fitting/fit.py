@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.fitting.objective import Loss, Objective, columns_of, quality, requirements, row_weights
+from analysis.fitting.objective import Loss, Objective, columns_of, outliers, quality, requirements, row_weights
 from analysis.fitting.profile import Profile, profiled
 from analysis.fitting.resampling import (
     GUESS,
@@ -125,7 +125,8 @@ class Fit:
         if self.target == "loss" and self.mre > MISSED:
             found.append(f"it misses the losses by {percent(self.mre, 0)} on average")
         if self.max_abs_z > OUTLIER:
-            found.append(f"a row lies {decimal(self.max_abs_z, 0)} robust standard deviations from the law")
+            far = outliers(self.rows, self.law, self.parameters, self.target, self.loss, OUTLIER)
+            found.append(f"{far} {decimal(self.max_abs_z, 0)} robust standard deviations from the law")
         for text, share in self.requirements.items():
             if share < 1:
                 found.append(f"{text}, as its paper demands, holds at {share:.0%} of the rows")

@@ -23,6 +23,7 @@ from analysis.laws.law import Bound, Law
 from harness.core.errors import InputError
 
 KINDS = ("ls", "huber", "lad", "asymmetric")
+NAMED = 3  # rows in a sentence
 LAD_DELTA = 1e-9  # where the least-absolute fit ends: Huber's corner this small is none
 
 
@@ -181,6 +182,26 @@ def quality(objective: Objective, predicted: Array, clusters: Integers | None) -
         "mre": float(relative.mean()),
         "max_abs_z": float(np.abs(residuals).max() / spread) if spread > 0 else 0.0,
     }
+
+
+def outliers(
+    rows: pd.DataFrame | None, law: Law, parameters: Mapping[str, float], target: str, loss: Loss, far: float
+) -> str:
+    """Which rows have residuals above `far` times their robust spread, as a sentence begins: the farthest first."""
+    if rows is None:
+        return "a row lies"
+    predicted, observed = law.value(parameters, columns_of(law, rows)), rows[target].to_numpy(dtype=float)
+    with np.errstate(all="ignore"):
+        size = np.abs(predicted - observed if loss.residuals == "raw" else np.log(predicted) - np.log(observed))
+    there = np.flatnonzero(size > far * 1.4826 * float(np.median(size)))
+    told = [
+        ", ".join(
+            f"{name} {value:.5g}" if isinstance(value, float) else f"{name} {value}" for name, value in one.items()
+        )
+        for one in rows.loc[there[np.argsort(-size[there])[:NAMED]]].to_dict("records")
+    ]
+    more = "; ..." if len(there) > NAMED else ""
+    return f"{len(there)} row{'s lie' if len(there) > 1 else ' lies'} far off ({'; '.join(told)}{more}), up to"
 
 
 def requirements(law: Law, parameters: Mapping[str, float], objective: Objective) -> dict[str, float]:

@@ -48,6 +48,7 @@ from analysis.laws.schedules import (
 from analysis.laws.sizes import (
     BNSL,
     CHINCHILLA,
+    CHINCHILLA_ONE_SIZE,
     COMPUTE_OPTIMAL,
     DATA_CONSTRAINED,
     DOWNSTREAM_ERROR,
@@ -117,6 +118,7 @@ LAWS = {
     law.name: law
     for law in (
         CHINCHILLA,
+        CHINCHILLA_ONE_SIZE,
         KAPLAN,
         DROPPO_ELIBOL,
         FARSEER,

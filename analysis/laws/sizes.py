@@ -5,6 +5,8 @@ Units: loss in nats per token, N parameters outside the embeddings, D tokens, C 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from analysis.laws.law import EXPONENT, Law
 
 N, D = {"N": "parameters"}, {"D": "tokens"}
@@ -21,6 +23,13 @@ CHINCHILLA = Law(
     source="2203.15556, approach 3; data of 2404.10102",
     read="the paper's section 3.3; the code of 2404.10102",
     checked="chinchilla_epoch",
+)
+
+CHINCHILLA_ONE_SIZE = replace(
+    CHINCHILLA.fixed({"A": 0.0}),
+    name="chinchilla_one_size",
+    source="Chinchilla's for runs of one size, whose A/N^alpha is part of E",
+    checked="",
 )
 
 KAPLAN = Law(

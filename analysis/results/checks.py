@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.formulas.expressions import numbers_of, quote, refuse_missing, row_numbers
+from analysis.formulas.expressions import as_numbers, numbers_of, quote, refuse_missing, row_numbers
 from harness.core.errors import InputError
 
 # Units of variables with one array a row: the learning rates of every step, and what `curves` makes of them.
@@ -53,7 +53,7 @@ def check(
             raise InputError("table", name, f"there is no such column (there are {have})", remedy)
     if table.empty:
         raise InputError("table", target, "there are no rows", "keep some: a wider --where")
-    numbers = {name: _finite(table[name]) for name in (*variables, target) if variables.get(name) not in ARRAYS}
+    numbers = _numbers(table, [name for name in (*variables, target) if variables.get(name) not in ARRAYS])
     _check_loss(table, numbers[target], signed and target != "loss")
     if len(table) > 1 and numbers[target].nunique() == 1:
         raise InputError(
@@ -92,6 +92,25 @@ def _beside(name: str, variables: Mapping[str, str], numbers: Mapping[str, pd.Se
     return variables[name] == SUM and any(
         unit == SUM and numbers[other].nunique() > 1 for other, unit in variables.items()
     )
+
+
+def _numbers(table: pd.DataFrame, names: Collection[str]) -> dict[str, pd.Series[Any]]:
+    """Columns as floats. InputError for cells that are missing, no numbers or infinite, of all columns in one line."""
+    bad: list[tuple[str, str]] = []
+    for name in dict.fromkeys(names):
+        column, numbers = table[name], as_numbers(table[name])
+        kinds = {"missing": column.isna(), "no number": column.notna() & numbers.isna(), "infinite": np.isinf(numbers)}
+        bad += [
+            (name, f"{name} is {kind} in {row_numbers(list(column.index[cells]))}")
+            for kind, cells in kinds.items()
+            if cells.any()
+        ]
+    if len(bad) > 1:  # one kind in one column has a line of its own
+        columns = list(dict.fromkeys(name for name, _ in bad))
+        kept = " and ".join(f"isfinite({quote(name)})" for name in columns)
+        remedy = f"fill them, or leave these rows out: --where '{kept}'"
+        raise InputError("column", ", ".join(columns), "; ".join(text for _, text in bad), remedy)
+    return {name: _finite(table[name]) for name in names}
 
 
 def _finite(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -208,9 +227,13 @@ def _check_duplicates(table: pd.DataFrame, variables: Mapping[str, str], target:
     )
     if bad := list(table.index[keys.duplicated()]):
         why = f"{len(bad)} rows repeat others with the same {', '.join(names)} ({row_numbers(bad)})"
+        alike = keys.groupby(list(keys), sort=False, dropna=False).ngroup()
+        others = [str(name) for name in table.columns if name not in names and table[name].map(np.isscalar).all()]
+        differ = [name for name in others if (table[name].groupby(alike).nunique(dropna=False) > 1).any()]
+        why += f" and differ in {', '.join(differ)}" if differ else ""
         raise InputError(
             "table",
             target,
             f"{why}: they would count twice and narrow every interval",
-            "keep one of each in the file, or tell them apart: --map run=COLUMN",
+            f"keep one of each in the file, or tell them apart: --map run={quote(differ[0]) if differ else 'COLUMN'}",
         )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.__main__ import main
+from analysis.laws.library import LAWS
 from tests.called import document, refused
 from tests.repository import REPOSITORY
 
@@ -34,6 +37,43 @@ def test_one_size_is_told_the_laws_that_can_be_fitted(
     told = refused(monkeypatch, capsys, "fit", "dcpt", "--table", DEMO, "--where", rows)
     assert "or fit a law without N: dcpt_one_size, dcpt_saturating_one_size, bimix (`fit auto` compares them)" in told
     assert "--fix" not in told
+
+
+def tokens(tmp_path: Path, runs: int) -> str:
+    """A file of runs of one size that differ in tokens alone."""
+    D = np.geomspace(1e8, 1e10, 24)
+    loss = (2 + 3e3 / D**0.4) * np.exp(0.003 * np.random.default_rng(0).standard_normal(24))
+    file = tmp_path / f"{runs}.csv"
+    pd.DataFrame({"run": np.arange(24) % runs, "N": 1e8, "D": D, "loss": loss}).to_csv(file, index=False)
+    return str(file)
+
+
+def test_runs_of_one_size_that_differ_in_tokens_have_a_law(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "fit", "auto", "--table", tokens(tmp_path, runs=6))
+    assert (found["law"], found["compared"]["by"], found["converged"]) == ("chinchilla_one_size", "run", True)
+    assert main(["fit", "auto", "--table", tokens(tmp_path, runs=1)]) == 0  # nothing to leave out but tokens
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "24 rows of 1 run, 10 folds by D"
+    (taken,) = (line for line in lines if line.startswith("taken: "))
+    assert taken.endswith("; its 3 parameters are too many for 1 run, as are those of every law as good")
+    assert lines.index(taken) < next(i for i, line in enumerate(lines) if "estimate" in line)
+    (head,) = (line for line in lines if line.startswith("left out  "))
+    assert head.endswith(" chinchilla_one_size")
+
+
+def test_a_law_with_fewer_parameters_than_runs_is_taken_before_one_with_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of eight runs: Chinchilla's has five parameters, Farseer's, which fits as well, nine."""
+    columns = pd.DataFrame([(N, D) for N in np.geomspace(1e8, 6e9, 8) for D in np.geomspace(1e9, 1e11, 5)])
+    columns.columns = ["N", "D"]
+    noise = 0.004 * np.random.default_rng(3).standard_normal(40)
+    loss = LAWS["chinchilla"].value({"E": 1.8, "A": 480, "alpha": 0.35, "B": 2000, "beta": 0.37}, columns)
+    file = tmp_path / "runs.csv"
+    columns.assign(run=np.repeat(np.arange(8), 5), loss=loss * np.exp(noise)).to_csv(file, index=False)
+    found = document(capsys, "fit", "auto", "--table", str(file))
+    count = {law["law"]: law["parameters"] for law in found["compared"]["laws"] if law["standing"] != "worse"}
+    assert count[found["law"]] < 8 < max(count.values())
 
 
 @pytest.mark.slow

@@ -52,6 +52,11 @@ def test_a_good_table_passes() -> None:
     [
         ({"N": [7e7, None, 4e8, None]}, "column=N: 2 of 4 cells of N are missing (rows 3, 5); fill them"),
         ({"loss": [3.0, np.inf, 2.8, 2.7]}, "column=loss: 1 values are not finite (row 3); leave these rows out"),
+        (
+            {"loss": [3.0, np.inf, None, 2.7], "D": [1e9, 2e9, 1e9, "n/a"]},
+            "column=D, loss: D is no number in row 5; loss is missing in row 4; loss is infinite in row 3; "
+            "fill them, or leave these rows out: --where 'isfinite(D) and isfinite(loss)'",
+        ),
         ({"K": ["a", "1", "2", "3"]}, "column=K: 'a' of K in row 2 is not a number"),
         ({"loss": [3.0, -0.1, 0.0, 2.7]}, "column=loss: 2 losses are not positive (rows 3, 4); give losses in nats"),
         (
@@ -128,7 +133,9 @@ def test_duplicate_rows_are_refused() -> None:
     assert message in refusal(table)
     table.loc[4, "run"] = "another"  # the same setting and loss, but another run says so
     check(table, UNITS)
-    assert "repeat others" in refusal(table.drop(columns="run"))
+    told = refusal(table.drop(columns="run").assign(seed=[0, 0, 0, 0, 1], note=list("aaaaa")))
+    assert "repeat others with the same N, D, r, C, K, loss (row 6) and differ in seed: they would count twice" in told
+    assert told.endswith("--map run=seed")
 
 
 def test_a_constant_variable_is_refused_unless_fixed() -> None:
