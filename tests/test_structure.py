@@ -37,6 +37,7 @@ ROOMS = (
     ("analysis.laws", False),
     ("analysis.formulas", False),
     ("harness", False),  # the commands, and cli, report, launch
+    ("harness.answering", False),
     ("harness.upkeep", False),
     ("harness.slurm", False),
     ("harness.workers", False),

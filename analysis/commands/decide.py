@@ -20,19 +20,20 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.answers.answer import check_amounts
+from analysis.answers.answer import UnsupportedError, check_amounts
 from analysis.commands.fit import columns_of
 from analysis.decide.arms import KNOBS, Grid, arms_of
 from analysis.decide.decision import Decision, Question, decide
 from analysis.decide.ends import curves_of_table, ends_of_store, ends_of_table
-from analysis.decide.further import MOST_RUNS, Further, further_runs
-from analysis.decide.page import document, setting_text
+from analysis.decide.further import MOST_RUNS, further_runs
+from analysis.decide.page import document
 from analysis.formulas.assignments import pair_of
 from analysis.options.extrapolation import add_strict
 from analysis.production.lengths import lengths_of
 from analysis.production.longer import longer_run, with_longer
 from analysis.production.scarce import epochs_of_store, scarce_data, with_scarce
 from analysis.report.decision_lines import lines
+from analysis.report.further_lines import further_lines, regret, regret_lines
 from analysis.results.tables import keep, load
 from harness.core.errors import InputError
 from harness.core.options import amount, path
@@ -41,7 +42,7 @@ from harness.core.shipped import SWEEPS
 
 def add_decide_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("runs: those of a store (--root), or a table")
-    source.add_argument("--sweep", action="append", metavar="NAME", help="members of sweeps/NAME.yaml (KNOB=VALUE ...)")
+    source.add_argument("--sweep", action="append", metavar="NAME", help="members of sweeps/NAME.yaml, or of FILE.yaml")
     source.add_argument("--table", type=path, metavar="FILE", help="as `python -m paper_figures --freeze` writes it")
     source.add_argument("--map", action="append", default=[], metavar="NAME=COLUMN,...", help="columns of the table")
     source.add_argument(
@@ -65,6 +66,7 @@ def add_decide_arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument(
         "--extrapolate", action="store_true", help="also settings between arms of which the runs do not tell"
     )
+    asked.add_argument("--within", type=float, metavar="NATS", help="how surely no setting is better by more")
     add_strict(asked)
     production = parser.add_argument_group("the production run, where it is none of these: an extrapolation")
     production.add_argument("--for-tokens", type=amount, metavar="D", help="it is trained on, such as 20e9")
@@ -87,9 +89,17 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
 
         draw(options.plot, found)
     shown = lines(told, grid.upstream, grid.downstream)
+    if options.within is not None:
+        told["regret"] = regret(found, options.within)
+        shown += regret_lines(told["regret"])
     if options.next is None:
         return told, shown
-    further = further_runs(found, options.next, *sweep_of(options, overrides), options.runs or MOST_RUNS)
+    try:
+        further = further_runs(found, options.next, *sweep_of(options, overrides), options.runs or MOST_RUNS)
+    except UnsupportedError as error:
+        if not options.json:  # stdout would become a sweep file
+            raise
+        return {**told, "next": None, "notes": [*told["notes"], str(error)]}, []
     comment = [f"# {line}".rstrip() for line in [*shown[:1], "", *further_lines(further)]]
     return {**told, "next": further.document()}, [*comment, *further.sweep_file.splitlines()]
 
@@ -141,17 +151,8 @@ def sweep_of(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Pat
     if options.sweep is None or len(options.sweep) > 1:
         why = "which sweep do further runs extend?"
         raise InputError("next", options.next, why, "give --base-sweep FILE, or one --sweep NAME")
-    return SWEEPS / f"{options.sweep[0]}.yaml", overrides
-
-
-def further_lines(further: Further) -> list[str]:
-    """Proposed runs for a terminal."""
-    return [
-        f"expected regret {further.regret_now:.3g} nats now, {further.regret_predicted:.3g} after "
-        f"{len(further.points)} runs of {sum(one.flops for one in further.points):.3g} FLOPs",
-        *(f"  {setting_text(dict(one.knobs))}, seed {one.seed}" for one in further.points),
-        "",
-    ]
+    name = options.sweep[0]
+    return Path(name) if name.endswith(".yaml") else SWEEPS / f"{name}.yaml", overrides
 
 
 def grid_of(options: argparse.Namespace, overrides: Sequence[str]) -> Grid:

@@ -27,9 +27,10 @@ from analysis.answers.answer import UnsupportedError, check_amounts
 from analysis.decide.arms import Grid
 from analysis.decide.decision import Decision, alike
 from analysis.decide.forecast import Outlook
-from analysis.design.candidates import read_sweep, sweep_text
+from analysis.design.candidates import read_sweep
 from analysis.formulas.formula import Array
 from harness.compose.compose import sweep_points
+from harness.compose.sweep_file import sweep_text
 from harness.config.run import read_run
 from harness.core.errors import InputError
 from harness.plan.cost import flops_of
@@ -120,6 +121,18 @@ def further_runs(
     return Further(tuple(points), float(regrets[0]), float(regrets[-1]), text)
 
 
+def regret_of(found: Decision) -> Array | None:
+    """What the best setting would have over the recommended one, in nats (DRAWS,). None without a recommendation, or
+    without a surface to judge by."""
+    if found.at is None or not found.answered or found.model.refused:
+        return None
+    settings, random = _settings(found), np.random.default_rng(0)
+    losses = [_Drawn(forecast, settings, random) for forecast in found.model.forecasts.values()]
+    value = _worth(found, list(found.model.forecasts), losses, [one.draws for one in losses])
+    own = int(np.flatnonzero(alike(settings, found.points.settings.iloc[found.at], ()))[0])
+    return np.asarray(value.max(axis=1) - value[:, own])
+
+
 def _settings(found: Decision) -> pd.DataFrame:
     """Settings of a grid over the ranges of the knobs, for each combination of categories those that were run with it;
     the arms, and the recommended setting."""
@@ -185,6 +198,12 @@ class _Drawn:
 
 def _regret(found: Decision, names: Sequence[str], losses: Sequence[_Drawn], draws: Sequence[Array]) -> float:
     """E[max u] - max E[u]."""
+    value = _worth(found, names, losses, draws)
+    return float(value.max(axis=1).mean() - value.mean(axis=0).max())
+
+
+def _worth(found: Decision, names: Sequence[str], losses: Sequence[_Drawn], draws: Sequence[Array]) -> Array:
+    """u of every setting (DRAWS, n)."""
     from scipy.special import stdtrit
 
     question, grid = found.question, found.model.grid
@@ -195,7 +214,7 @@ def _regret(found: Decision, names: Sequence[str], losses: Sequence[_Drawn], dra
         outlook = losses[names.index(name)].outlook
         margin = stdtrit(outlook.run_freedom, question.confidence) * outlook.run_sd
         value = value - PRICE * np.maximum(means[name] + margin - limit, 0.0)
-    return float(value.max(axis=1).mean() - value.mean(axis=0).max())
+    return np.asarray(value)
 
 
 def _seeds(grid: Grid, settings: pd.DataFrame, chosen: Sequence[int]) -> list[int]:

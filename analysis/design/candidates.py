@@ -25,6 +25,7 @@ from analysis.formulas.expressions import numbers_of, one_line, row_numbers
 from analysis.formulas.formula import Array
 from analysis.results.recorded_program import warmup_steps
 from harness.compose.compose import sweep_points
+from harness.compose.sweep_file import sweep_text
 from harness.config.run import read_run
 from harness.core.errors import InputError
 from harness.core.regular import require_regular
@@ -221,32 +222,6 @@ def sweep_file(points: Sequence[Proposed], base: Mapping[str, Any], *, base_seed
     return sweep_text(grids, base, base_seed=base_seed, comment=comment)
 
 
-def sweep_text(
-    grids: Sequence[Mapping[str, Any]], base: Mapping[str, Any], *, base_seed: int = 0, comment: str = ""
-) -> str:
-    """The text of a sweep file that trains these settings: `python -m harness -cd FOLDER -cn NAME`.
-
-    `base`: the settings of the sweep that the data came from (its `defaults`, `peak`, `evaluate` and so on), whose
-    `grids` are replaced. Unless it sets `base.seed`, all runs continue the base of `base_seed`, which exists.
-    """
-    if "defaults" not in base:
-        why, remedy = "no `defaults`: it is no sweep file", "give the settings of the sweep that the data came from"
-        raise InputError("base", ", ".join(base) or "nothing", why, remedy)
-    header = {key: value for key, value in base.items() if key not in ("grids", "grids_at")}
-    header["base"] = {"seed": base_seed, **header.get("base", {})}
-    lines = [f"# {line}" for line in comment.splitlines()]
-    lines += [f"{key}: {_yaml(value)}" for key, value in header.items()]
-    return "\n".join([*lines, "grids:", *(f"  - {_yaml(dict(grid))}" for grid in grids), ""])
-
-
 def _replay(share: float) -> float:
     """Of a share of the domain, as it is written in a sweep file."""
     return float(f"{1 - share:.6g}")
-
-
-def _yaml(value: Any) -> str:
-    """A value on one line."""
-    import yaml
-
-    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
-    return text.removesuffix("...\n").strip()

@@ -40,13 +40,16 @@ def collect(arguments: Sequence[str]) -> list[GridPoint]:
 
 
 def sweep_points(names: Sequence[str], overrides: Sequence[str], folder: Path = SWEEPS) -> list[GridPoint]:
-    """The points of several sweep files, as `python -m harness.sweep` and analysis see them. `a=1,2` makes products."""
+    """The points of several sweep files, as `python -m harness.sweep` and analysis see them. `a=1,2` makes products.
+    A name that ends with .yaml is the path of a file anywhere."""
     points = []
-    for name in names:
-        if not (folder / f"{name}.yaml").is_file():
-            known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-            raise InputError("sweep", name, f"no such file in {folder.name}/", f"known: {known}")
-        own = _points(Call(str(folder), name, True, False, tuple(overrides)))
+    for given in names:
+        path = Path(given).absolute() if given.endswith(".yaml") else folder / f"{given}.yaml"
+        place, name = path.parent, path.stem
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in place.glob("*.yaml")))
+            raise InputError("sweep", name, f"no such file in {place.name}/", f"known: {known}")
+        own = _points(Call(str(place), name, True, False, tuple(overrides)))
         points += [replace(point, choices={SWEEP: name, **point.choices}) for point in own]
     return labelled(points)
 

@@ -33,6 +33,7 @@ KINDS = (
     "verified",
     "leases",
     "children",
+    "answers",
 )
 ASIDE, LEAVINGS, OTHER = "set aside", "leavings", "other"
 _BAD = ".bad-"  # what `files.set_aside` names it
