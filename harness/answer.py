@@ -257,5 +257,10 @@ def analysis(call: Call, arguments: Sequence[str], as_json: bool) -> dict[str, A
     return dict(json.loads(done.stdout)) if as_json else {}
 
 
+def command() -> int:
+    """The installed command `rewarm-answer`."""
+    return run_command(main)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

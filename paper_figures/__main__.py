@@ -27,6 +27,8 @@ FIGURES = (
     "rewarm_fig4",
     "rewarm_fig5",
     "scalable_replay",
+    "exchange",
+    "peak_replay",
 )
 
 

@@ -29,6 +29,7 @@ def draw(
     all are, or one that is `required`."""
     drawn: list[report.Drawn] = []
     notes: list[str] = []
+    left = live.table if live else pd.DataFrame()
     for name in names:
         module = importlib.import_module(f"paper_figures.{name}")
         results = live or _frozen(module, required)
@@ -39,9 +40,26 @@ def draw(
         if required and not made:
             raise InputError("figure", name, "no run of it is done", "`python -m analysis runs` shows what is there")
         drawn += made
+        if live:
+            left = left[~left.run.isin(set(module.select(live.table).run))]
+    if live and not required and len(left):
+        notes.append(_in_none(left))
+        print(notes[-1], file=sys.stderr)
     if not drawn:
         raise InputError("figure", "all", "no run of any is done", "run a sweep, then give --live --root and --sweep")
     return drawn, notes
+
+
+def _in_none(left: pd.DataFrame) -> str:
+    """One line on runs that are in no figure, and why."""
+    runs = left.drop_duplicates("run")
+    scratch, same = runs.start == "scratch", runs.upstream == runs.downstream
+    why = {
+        "from scratch, with other knobs than the baseline of the others": scratch,
+        "on the data of their base, with a warm-up or a schedule that no figure shows": same & ~scratch,
+    }
+    parts = [f"{', '.join(runs.name[which])} ({text})" for text, which in why.items() if which.any()]
+    return f"in no figure: {'; '.join(parts)}"
 
 
 def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[report.Drawn], str]:

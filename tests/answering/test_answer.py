@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,35 @@ def question(folder: Path, text: str) -> str:
     return str(file)
 
 
+@pytest.mark.parametrize(
+    ("kind", "upper", "confirmed", "affordable", "step"),
+    [
+        ("round", 0.1, None, 4, "round"),
+        ("round", 0.1, None, 3, "confirm"),  # the runs that confirm are kept
+        ("round", 0.1, None, 2, "end"),
+        ("round", 0.01, None, 9, "confirm"),
+        ("round", None, None, 9, "round"),  # no surface, or no answer
+        ("confirm", 0.01, True, 9, "end"),
+        ("confirm", 0.1, True, 9, "round"),
+        ("confirm", 0.1, True, 3, "end"),
+        ("confirm", 0.01, False, 9, "confirm"),
+        ("confirm", 0.1, False, 9, "round"),
+        ("confirm", 0.1, False, 2, "end"),
+    ],
+)
+def test_what_comes_after_a_round(
+    kind: str, upper: float | None, confirmed: bool | None, affordable: int, step: str
+) -> None:
+    call = answer.Call(None, None, None, within=0.02, budget=1.0, each=2, tell=print)  # type: ignore[arg-type]
+    found: dict[str, Any] = {"recommended": {"knobs": {}}, "regret": None if upper is None else {"upper": upper}}
+    if confirmed is not None:
+        found["confirmation"] = {"confirmed": confirmed, "stands": True}
+    assert answer.next_step(call, kind, found, affordable) == step
+    if step == "confirm":
+        assert answer.next_step(call, kind, {**found, "recommended": None}, affordable) == "end"
+
+
+@pytest.mark.slow
 def test_it_ends_with_a_setting_near_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path / "runs")
     world.install(monkeypatch)
@@ -57,11 +87,13 @@ def test_it_ends_with_a_setting_near_the_best(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_stopped_anywhere_it_comes_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it trains, before what was decided is written down, in a later round, and before the page."""
     file = question(tmp_path, ONE)
     whole = World(tmp_path / "whole")
     whole.install(monkeypatch)
     told = whole.ask(file, *CALL)
-    for stop_at in range(1, whole.events + 1):
+    assert whole.events > 8
+    for stop_at in (2, 5, 7, whole.events - 1, whole.events):
         world = World(tmp_path / f"stopped-{stop_at}", stop_at=stop_at)
         world.install(monkeypatch)
         with pytest.raises(KeyboardInterrupt):
