@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.claims.arms import DECAYING, W1, baseline, rewarmed, scratch
+from analysis.claims.arms import DECAYING, W1, baseline, rewarmed, scratch, usual_rate
 from analysis.results.tables import ends_of, of_curves
 from harness.store.history import FINAL_POSITIONS
 from paper_figures.style import CONSTANT, NO_DECAY, SCRATCH, Look, amount, joined, ordered, times, token_unit
 
 PEAKS = (0.25, 0.5, 1.0, 2.0, 4.0)
+RATES = {"peak": "peak", "lr": "learning rate"}  # what a rate is called: a multiple of the base's peak, or a number
 EARLY = 0.1  # share of a run that the panels of its beginning show
 
 
@@ -59,13 +60,21 @@ def grid(table: pd.DataFrame, knob: str, label: Callable[[float], str]) -> list[
 def peaks(table: pd.DataFrame, same_data: bool = False) -> list[Arm]:
     """The arms of the paper's learning-rate figures: peaks, and the baselines that are there."""
     knobs = {"warmup": W1["warmup"], "replay": 0.0}
-    arms = grid(rewarmed(table, same_data=same_data, **knobs), "peak", lambda peak: f"peak {times(peak)}")
+    (rate,) = usual_rate(table)
+    arms = grid(
+        rewarmed(table, same_data=same_data, **knobs), rate, lambda value: f"{RATES[rate]} {rate_text(rate, value)}"
+    )
     others = [
         ("re-warmed, no decay", NO_DECAY, baseline(table, "warmup_constant", same_data)),
         ("constant", CONSTANT, baseline(table, "constant", same_data)),
         ("from scratch", SCRATCH, scratch(table) if not same_data else table[:0]),
     ]
     return arms + [Arm(label, None, look, rows[rows.D >= 0]) for label, look, rows in others if len(rows)]
+
+
+def rate_text(rate: str, value: float) -> str:
+    """A learning rate as a multiple of the base's peak, or as it is."""
+    return times(value) if rate == "peak" else f"{value:.3g}"
 
 
 def select_peaks(table: pd.DataFrame, same_data: bool = False) -> pd.DataFrame:
@@ -207,10 +216,15 @@ def loss_of(arms: Sequence[Arm], role: str) -> str:
 
 
 def learning_rates(arms: Sequence[Arm]) -> str:
-    """What a peak of 1x is, and a constant learning rate, in numbers."""
+    """What a peak of 1x is, or that of a checkpoint's runs where they have one, and a constant learning rate."""
     decayed = pd.concat([arm.table for arm in arms])
-    decayed = decayed[decayed.schedule.isin(DECAYING) & np.isclose(decayed.peak.astype(float), 1)]
-    rates = [f"peak 1× = {decayed.lr.iloc[0]:.3g}"] if len(decayed) else []
+    decayed = decayed[decayed.schedule.isin(DECAYING) & (decayed.start != "scratch")]
+    ((rate, value),) = usual_rate(decayed).items()
+    usual = decayed[np.isclose(decayed[rate].astype(float), value)]
+    if rate == "lr":
+        rates = [f"peak {value:.3g}"] if decayed.lr.nunique() == 1 else []
+    else:
+        rates = [f"peak 1× = {usual.lr.iloc[0]:.3g}"] if len(usual) else []
     rates += [f"constant = {arm.table.lr.iloc[0]:.3g}, the base's final one" for arm in arms if arm.label == "constant"]
     return f"Learning rate: {joined(rates)}." if rates else ""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.arms import W1, baseline, rewarmed
+from analysis.claims.arms import W1, at_usual_rate, baseline, rewarmed, usual_rate
 from analysis.results.tables import ends_of
 from paper_figures import arms, style
 from paper_figures.arms import Arm
@@ -29,11 +29,11 @@ def groups(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     usual = np.isclose(decayed.warmup, W1["warmup"])
     same = rewarmed(table, same_data=True, warmup=W1["warmup"])
     return [
-        ("warmup", decayed[np.isclose(decayed.peak.astype(float), 1)]),
+        ("warmup", at_usual_rate(table, replay=0.0)),
         ("peak", decayed[usual]),
         ("warmup_constant", baseline(table, "warmup_constant")),
         ("constant", baseline(table, "constant")),
-        ("replay", rewarmed(table, warmup=W1["warmup"], peak=1.0)),
+        ("replay", at_usual_rate(table, warmup=W1["warmup"])),
         ("same constant", baseline(table, "constant", same_data=True)),
         ("same peak", same),
     ]
@@ -42,12 +42,15 @@ def groups(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 def arms_of(table: pd.DataFrame) -> list[tuple[str, list[Arm]]]:
     """(heading, arms) of each group that is there."""
     found = dict(groups(table))
+    ((rate, usual),) = usual_rate(table).items()
 
     def single(label: str, name: str, look: Look) -> list[Arm]:
         return [Arm(label, None, look, found[name][found[name].D >= 0])] if len(found[name]) else []
 
     def several(name: str, knob: str, text: str, look: Look) -> list[Arm]:
-        label = style.times if knob == "peak" else style.percent
+        def label(value: float) -> str:
+            return arms.rate_text(rate, value) if knob == rate else style.percent(value)
+
         made = arms.grid(found[name], knob, label) if len(found[name]) else []
         return [Arm(f"{text} {arm.label}", arm.value, look, arm.table) for arm in made]
 
@@ -56,14 +59,14 @@ def arms_of(table: pd.DataFrame) -> list[tuple[str, list[Arm]]]:
         (
             "learning rate",
             single("constant, the base's last", "constant", MIXED)
-            + several("peak", "peak", "re-warmed to", MIXED)
-            + single("re-warmed to 1×, no decay", "warmup_constant", MIXED),
+            + several("peak", rate, "re-warmed to", MIXED)
+            + single(f"re-warmed to {arms.rate_text(rate, usual)}, no decay", "warmup_constant", MIXED),
         ),
         ("replay", several("replay", "replay", "replay", MIXED)),
         (
             "same data",
             single("same data, constant", "same constant", SAME)
-            + several("same peak", "peak", "same data, re-warmed to", SAME),
+            + several("same peak", rate, "same data, re-warmed to", SAME),
         ),
     ]
     return [(heading, group) for heading, group in onto if group]
@@ -82,7 +85,9 @@ def draw(table: pd.DataFrame) -> Figure:
     everything = [arm for _, group in grouped for arm in group]
     height = 0.165 * len(everything) + 0.09 * len(grouped) + 0.35
     figure, [[left, right]] = style.panels(1, 2, row_height=height, sharey=True)
-    reference = set(rewarmed(table, warmup=W1["warmup"], peak=1.0, replay=0.0).run)
+    ((rate, usual),) = usual_rate(table).items()
+    reference = set(at_usual_rate(table, warmup=W1["warmup"], replay=0.0).run)
+    warm = "1× the base's peak" if rate == "peak" else f"a learning rate of {usual:.3g}"
     y, ticks, labels = 0.0, [], []
     for _, group in grouped:
         for arm in group:
@@ -111,7 +116,7 @@ def draw(table: pd.DataFrame) -> Figure:
     words = [
         "What each choice costs upstream and gains downstream. Forgetting: final upstream loss minus the base's.",
         f"Adaptation: the base's downstream loss minus the final one. Final: {arms.how_final(everything)}; nats per",
-        "token. Unless said otherwise: warm-up 1 %, re-warmed to 1× the base's peak, re-decayed to a tenth of it, no",
+        f"token. Unless said otherwise: warm-up 1 %, re-warmed to {warm}, re-decayed to a tenth of it, no",
         "replay (open circles: that very arm). Same data: upstream continued on unseen windows, where adaptation is",
         "forgetting with the other sign. From scratch has neither.",
         arms.setting(shifted or everything, "points are their mean and bars their range"),

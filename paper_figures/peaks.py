@@ -7,8 +7,10 @@ import math
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.claims.arms import usual_rate
 from paper_figures import arms, style
 
+_RISES = {"peak": "multiples of the base's peak", "lr": "different learning rates"}
 CROP = 0.05  # share of a run whose steep beginning may be cut off
 
 
@@ -24,15 +26,16 @@ def draw(table: pd.DataFrame, role: str) -> Figure:
     left.set_ylabel(arms.loss_of(drawn, role))
     grid = [arm.value for arm in drawn if arm.value is not None]
     arms.draw_finals(right, drawn, role, math.log2)
-    right.set_xticks([math.log2(value) for value in grid], [style.times(value) for value in grid])
-    right.set_xlabel("peak / peak of the base")
+    (rate,) = usual_rate(table)
+    right.set_xticks([math.log2(value) for value in grid], [arms.rate_text(rate, value) for value in grid])
+    right.set_xlabel("peak / peak of the base" if rate == "peak" else "peak learning rate")
     left.set_title("along the run")
     right.set_title("final loss")
     entries = len(drawn) + (role == "upstream")
     style.legend_above(figure, left, math.ceil(entries / 2) if entries > 5 else entries)
     words = [
         f"Peak learning rate, {role} loss. Validation loss on {table.iloc[0][role]} (nats per token) along continual",
-        "pre-training that is re-warmed over 1 % of its tokens to multiples of the base's peak and re-decayed to a",
+        f"pre-training that is re-warmed over 1 % of its tokens to {_RISES[rate]} and re-decayed to a",
         f"tenth of that, against baselines. Final loss: {arms.how_final(drawn)}; lines across are the baselines.",
         arms.learning_rates(drawn),
         arms.setting(drawn),

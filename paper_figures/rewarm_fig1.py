@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.arms import rewarmed
+from analysis.claims.arms import at_usual_rate
 from paper_figures import arms, style
 
 SWEEP = "rewarm_warmup"
@@ -13,7 +13,7 @@ LEAST_SPAN = 0.1  # nats: final losses that differ by less are to look alike
 
 
 def select(table: pd.DataFrame) -> pd.DataFrame:
-    return rewarmed(table, peak=1.0, replay=0.0)
+    return at_usual_rate(table, replay=0.0)
 
 
 def draw(table: pd.DataFrame) -> Figure:

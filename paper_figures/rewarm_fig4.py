@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.ticker import Locator, NullLocator
 
+from analysis.claims.arms import usual_rate
 from paper_figures import arms, style
 
 SWEEP = "rewarm_max_lr"
@@ -49,7 +50,7 @@ def draw(table: pd.DataFrame) -> Figure:
         warm = int(np.searchsorted(x.D, arm.table.warmup_tokens.max()))
         if arm.value is not None:
             axes.plot(*path[warm], marker="D", color="black", markersize=4, zorder=5, fillstyle="none", linestyle="")
-        name_end(axes, arm.label.removeprefix("peak "), path[-1])
+        name_end(axes, arm.label.removeprefix("peak ").removeprefix("learning rate "), path[-1])
     start = [arms.base_loss(drawn, role) for role in ("downstream", "upstream")]
     axes.plot(*np.exp(np.array(start, dtype=float)), marker="o", color="black", markersize=6, linestyle="", zorder=5)
     axes.set(
@@ -73,8 +74,9 @@ def draw(table: pd.DataFrame) -> Figure:
     figure.legend(handles=marks, loc="outside upper center", ncols=2, fontsize=style.SMALL, frameon=False)
     words = [
         "Upstream and downstream validation perplexity (per token, logarithmic axes) along continual pre-training,",
-        "from the base past the end of the warm-up to the end of the run, where the peak learning rate is written as a",
-        "multiple of the base's. Colour: tokens trained. Dashed: constant learning rate.",
+        "from the base past the end of the warm-up to the end of the run, where the peak learning rate is written"
+        + (" as a multiple of the base's." if "peak" in usual_rate(table) else "."),
+        "Colour: tokens trained. Dashed: constant learning rate.",
         arms.learning_rates(drawn),
         arms.setting(drawn, "lines are their mean"),
     ]

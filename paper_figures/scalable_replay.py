@@ -5,14 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.arms import W1, rewarmed
+from analysis.claims.arms import W1, at_usual_rate
 from paper_figures import arms, style
 
 SWEEP = "scalable_replay"
 
 
 def select(table: pd.DataFrame) -> pd.DataFrame:
-    return rewarmed(table, warmup=W1["warmup"], peak=1.0)
+    return at_usual_rate(table, warmup=W1["warmup"])
 
 
 def draw(table: pd.DataFrame) -> Figure:

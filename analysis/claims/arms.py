@@ -33,6 +33,22 @@ def w1_but(
     return rewarmed(table, same_data=same_data, warmup=warmup, peak=peak, replay=replay)
 
 
+def usual_rate(table: pd.DataFrame) -> dict[str, float]:
+    """The knob that says the learning rate, and its value of the arm that others are compared with: `peak` 1; of a
+    checkpoint, whose peak nobody told, the `lr` that most re-warmed runs have, the middle one of several."""
+    decayed = table[(table.start != "scratch") & table.schedule.isin(DECAYING)]
+    if decayed.empty or decayed.peak.notna().any():
+        return {"peak": W1["peak"]}
+    counts = decayed.drop_duplicates("run").lr.astype(float).value_counts()
+    often = sorted(counts[counts == counts.max()].index)
+    return {"lr": float(often[(len(often) - 1) // 2])}
+
+
+def at_usual_rate(table: pd.DataFrame, **knobs: float) -> pd.DataFrame:
+    """Re-warmed to the usual rate, with the given knobs at their values."""
+    return rewarmed(table, same_data=False, **knobs, **usual_rate(table))
+
+
 def continued(table: pd.DataFrame, same_data: bool = False) -> Any:
     """Mask: runs from the finished base with a fresh optimizer, onto other data or on the same."""
     finished = (table.start != "scratch") & (table["at"] == 1) & (table.optimizer_state == "reset")
@@ -45,7 +61,9 @@ def baseline(table: pd.DataFrame, schedule: str, same_data: bool = False) -> pd.
     if schedule == "constant":  # the one at the base's final learning rate: the lowest
         usual = np.isclose(chosen.lr.astype(float), chosen.lr.min())
     else:
-        usual = np.isclose(chosen.peak.astype(float), 1) & np.isclose(chosen.warmup.astype(float), W1["warmup"])
+        usual = np.isclose(chosen.warmup.astype(float), W1["warmup"])
+        for knob, value in usual_rate(table).items():
+            usual &= np.isclose(chosen[knob].astype(float), value)
     return chosen[usual]
 
 

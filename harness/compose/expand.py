@@ -64,6 +64,7 @@ def expand(
             if knob not in known_groups or isinstance(value, dict):
                 _refuse_nested(knob, value)
                 assign(config, knob, value)
+        _tell_base_peak(config)
         config = _resolved(config)
         given = take_out(config)
         if a_point or not {"grids", "max_points"} <= config.keys():
@@ -119,6 +120,7 @@ def labelled(points: Sequence[GridPoint]) -> list[GridPoint]:
     return [replace(point, label=label) for point, label in zip(points, labels, strict=True)]
 
 
+SCALES_PEAK = "${scale.peak}"  # what scales say of base.peak: nobody gave another one
 SWEEP = "sweep"  # the choice of a sweep file, where a call names several
 
 
@@ -222,6 +224,13 @@ def _refuse_overridden(config: Config, choices: Choices) -> None:
             if key in inside:
                 why = "a published Pythia brings its own: model.peak, and a floor of model.floor of it"
                 raise InputError(key, inside[key], why, f"leave it out; {instead} is that of the run")
+
+
+def _tell_base_peak(config: Config) -> None:
+    """Where nobody gave it, the peak of the base is that of the scale's own, and that of a checkpoint is not known."""
+    base, start, scale = (config.get(name) for name in ("base", "start", "scale"))
+    if isinstance(base, dict) and base.get("peak") == SCALES_PEAK and isinstance(start, dict):
+        base["peak"] = None if start.get("kind") == "hf" else scale.get("peak") if isinstance(scale, dict) else None
 
 
 def _text(choices: Choices) -> str:

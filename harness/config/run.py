@@ -250,8 +250,9 @@ def _name(config: Config, origin: Origin | None) -> str:
     parts = [str(config["shift"]["name"]), schedule]
     if start["kind"] == "pretrain":
         parts += [f"at{_short(start['at'])}"] if float(start["at"]) != 1 else []
-    elif origin is not None:
-        parts.append(re.sub(r"[^\w.+=-]", "-", origin.model))
+    elif start["kind"] in ("hf", "pythia"):
+        model = Path(str(config["path"])).name if origin is None else origin.model
+        parts.append(re.sub(r"[^\w.+=-]", "-", model) or start["kind"])
     else:
         parts.append(start["kind"])
     if config["stages"] is not None:

@@ -208,14 +208,15 @@ def _cpt_schedule(config: Config, entry: Config, steps: int, tokens: Tokens, bas
     if len(given) > 1:
         raise InputError(f"{prefix}lr", given["lr"], f"peak={given['peak']} is given too", "give one of them")
     hf = config["start"]["kind"] == "hf"
-    base_peak = number(config, "base.peak", above=0)
+    base_peak = None if hf and config["base"]["peak"] is None else number(config, "base.peak", above=0)
     schedule = entry["schedule"] if isinstance(entry["schedule"], dict) else {"name": entry["schedule"]}
     if schedule.get("name") == "constant":
         peak = None
     elif "lr" in given:
         peak = as_number(f"{prefix}lr", given["lr"], above=0)
-    elif hf:
-        raise InputError("lr", "null", "a checkpoint does not tell the peak it was trained at", "give lr=...")
+    elif base_peak is None or (hf and not given):  # of a checkpoint a multiple of nothing, or nobody's choice
+        remedy = "give lr=..., or base.peak=... for peak= to be a multiple of it"
+        raise InputError("lr", "null", "a checkpoint does not tell the peak it was trained at", remedy)
     else:
         multiple = as_number(f"{prefix}peak", given.get("peak", 1), above=0)
         peak = multiple * base_peak
@@ -226,7 +227,8 @@ def _cpt_schedule(config: Config, entry: Config, steps: int, tokens: Tokens, bas
     if base is not None and base.schedule is not None:
         base_lr = final_lr(base.schedule, base.steps)
     else:  # from scratch: what the base of this scale would end at
-        base_lr = None if hf else base_peak * number(config, "base.min_ratio", at_least=0, at_most=1)
+        floor = number(config, "base.min_ratio", at_least=0, at_most=1)
+        base_lr = None if hf or base_peak is None else base_peak * floor
     if not config["stages"]:
         knobs["warmup_tokens"] = config["warmup_tokens"]
     field = f"{prefix}schedule"

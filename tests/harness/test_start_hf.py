@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from analysis.results.facts import asked, facts
 from harness import evaluate
 from harness.__main__ import main
 from harness.compose.compose import collect
@@ -22,6 +23,7 @@ from harness.launch import launch
 from harness.model.build import check_checkpoint, load_checkpoint
 from harness.model.tensors import load_model
 from harness.plan.over_store import plan_over
+from harness.plan.run_file import run_document
 from harness.store.store import Store
 from harness.train.loop import Interrupted
 from tests.checkpoints import save_llama
@@ -182,3 +184,22 @@ def test_a_tokenizer_whose_tokens_are_not_the_checkpoints_is_refused(world: Path
     refused = r"^tokenizer=.*upstream has other tokens than the checkpoint: token \d+ is '[ab]' and '[ab]'; "
     with pytest.raises(InputError, match=refused):
         read_run(collect(command(world, knobs(world, f"tokenizer={file} seed=1")).split())[0].config)
+
+
+def test_no_peak_of_a_checkpoint_is_made_up(world: Path, tmp_path: Path) -> None:
+    """The scale's is that of its own base; who knows the checkpoint's says `base.peak=`, and multiples of it work."""
+    untold = command(world, f"start=hf path={world}/model").replace("base.peak=0.01", f"root={tmp_path}")
+    (point,) = points_of(f"{untold} lr=0.01")
+    assert point.run.config["base"]["peak"] is None
+    assert run_document(point)["name"].startswith("local-cosine-model-lr0.01")
+    document = json.loads(json.dumps(run_document(point)))
+    assert facts(document, asked(document)).peak is None
+    for more in ("", "peak=1"):
+        with pytest.raises(InputError, match=r"a checkpoint does not tell the peak .* give lr=..., or base.peak="):
+            points_of(f"{untold} {more}")
+    (told,) = points_of(f"{untold} base.peak=0.02 peak=0.5")
+    assert told.program.address() == point.program.address()
+    document = run_document(told)
+    assert facts(document, asked(document)).peak == 0.5
+    (own,) = points_of(untold.replace("start=hf", "start=pretrain").replace(f"path={world}/model", ""))
+    assert own.run.config["base"]["peak"] == 3e-3

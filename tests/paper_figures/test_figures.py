@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
@@ -408,3 +409,27 @@ def test_wrong_input_is_one_line_and_status_2(
     assert error.startswith("error: ")
     assert expected_text in error
     assert not list(tmp_path.iterdir())
+
+
+# --- a checkpoint whose peak nobody told -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def of_a_checkpoint(results: Results) -> pd.DataFrame:
+    """The same runs, as if they continued a checkpoint: no peaks, and no runs from scratch."""
+    table = results.table[results.table.start == "pretrain"]
+    return table.assign(start="hf", peak=np.nan, model="tiny-neox")
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "rewarm_fig5"])
+def test_a_figure_of_a_checkpoint_says_learning_rates(of_a_checkpoint: pd.DataFrame, name: str) -> None:
+    module = importlib.import_module(f"paper_figures.{name}")
+    chosen = module.select(of_a_checkpoint)
+    assert len(chosen)
+    figure = module.draw(chosen)
+    assert [axes for axes in figure.axes if not (axes.lines or axes.collections)] == []
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    assert not [text for text in texts if "peak / peak" in text or "×" in text]
+    if name in ("rewarm_fig2", "rewarm_fig3"):
+        assert "peak learning rate" in texts
+        assert "0.00075" in texts
