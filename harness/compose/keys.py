@@ -21,7 +21,7 @@ from harness.core.errors import InputError
 from harness.core.shipped import CONF
 
 # Values with a form of their own, which their readers check: names that a user makes up, lists of mappings.
-FREE = ("grids", "grids_at", "stages", "shift.further", "launch.sbatch", "base.schedule")
+FREE = ("grids", "grids_at", "stages", "shift.further", "launch.sbatch", "base.schedule", "text")
 CORPUS = "corpus"  # a folder of corpora by name, of which a run has several, not of choices
 CORPUS_KINDS = {"embedded": "docs", "files": "pile", "megatron": "pile_pythia"}  # a file of conf/ with all keys of it
 TELLING = ("kind", "name")  # keys whose value says which keys a choice has

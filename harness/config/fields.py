@@ -23,6 +23,7 @@ from harness.core import units
 from harness.core.errors import InputError
 
 Config = dict[str, Any]
+ROLES = ("upstream", "downstream")
 SETS = "evaluate.sets"
 _NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)=(.+)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -212,6 +213,16 @@ def name_of(config: Config, field: str) -> str:
     return str(value)
 
 
+def text_of(config: Config, corpus: str) -> str:
+    """The field of the texts of a corpus that is a path: `text`, or of each its own: `text.upstream`, `text.NAME`."""
+    given, own = config["text"], [corpus]
+    if not isinstance(given, dict):
+        return name_of(config, "text")
+    if config["shift"]["kind"] != "local":
+        own += [role for role, one in zip(ROLES, roles(config), strict=True) if one.name == corpus]
+    return next((name_of(config, f"text.{key}") for key in own if key in given), "text")
+
+
 def text(config: Config, field: str) -> str:
     """A text, or InputError."""
     value = get(config, field)
@@ -240,7 +251,7 @@ def reference(field: str, value: object, unnamed: str = "") -> Reference:
 def roles(config: Config) -> tuple[Reference, Reference]:
     """Upstream and downstream of a shift by names: the knobs in place of what the shift says."""
     found = []
-    for role in ("upstream", "downstream"):
+    for role in ROLES:
         field = role if config[role] is not None else f"shift.{role}"
         found.append(reference(field, config[role] if config[role] is not None else config["shift"][role], role))
     return found[0], found[1]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.config.fields import (
     POSITIONS,
+    ROLES,
     Config,
     as_number,
     choice,
@@ -201,7 +202,17 @@ def _check_kinds(config: Config) -> None:
 
 def _check_text(config: Config, recipes: Mapping[str, Recipe]) -> None:
     """`text` is of texts given by their path; a corpus of conf/ and a URL have a key of their own for it."""
-    if config["text"] == "text" or any(isinstance(recipe.source, LocalSource) for recipe in recipes.values()):
+    paths = [name for name, recipe in recipes.items() if isinstance(recipe.source, LocalSource)]
+    if isinstance(config["text"], dict):
+        local = config["shift"]["kind"] == "local"
+        names = {role: role if local else one.name for role, one in zip(ROLES, roles(config), strict=True)}
+        for key, value in config["text"].items():
+            if names.get(key, key) not in paths:
+                why = "no texts that are given by a path are called so"
+                known = ", ".join(f"text.{name}" for name in paths) or "none"
+                raise InputError(f"text.{key}", value, why, f"known: {known}; others have corpus.NAME.text")
+        return
+    if config["text"] == "text" or paths:
         return
     own = [key_of(n, r.source) for n, r in recipes.items() if isinstance(r.source, FilesSource | MegatronSource)]
     remedy = f"say {own[0]}.text={config['text']}" if own else "leave it out"

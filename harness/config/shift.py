@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.config.corpora import NOT_LISTED, files_recipe
-from harness.config.fields import SETS, Config, Reference, as_number, further, listing, name_of, number, roles, whole
+from harness.config.fields import SETS, Config, Reference, as_number, further, listing, number, roles, text_of, whole
 from harness.config.start import tokenizer_of
 from harness.core.errors import InputError
 from harness.core.files import user_path
@@ -122,9 +122,9 @@ class _Made:
     ) -> dict[str, Recipe]:
         """Texts of the user's, which share a tokenizer that is trained on all of them unless one is given. `fields`:
         which gives each, by name."""
-        text = name_of(self.config, "text")
+        texts = tuple((name, text_of(self.config, name)) for name, _ in paths)
         try:
-            return dict(_local(paths, text, self.vocab_size, tokenizer, self.validation, self._longest()))
+            return dict(_local(paths, texts, self.vocab_size, tokenizer, self.validation, self._longest()))
         except InputError as error:
             field = next((fields[name] for name, _ in paths if field_of(name) == error.field), error.field)
             raise InputError(field, error.value, error.why, error.remedy) from None
@@ -230,7 +230,7 @@ def _installed(
 @lru_cache(maxsize=64)
 def _local(
     paths: tuple[tuple[str, str], ...],
-    text: str,
+    texts: tuple[tuple[str, str], ...],
     vocab_size: int,
     tokenizer: str | TokenizerRecipe | None,
     validation: float | None,
@@ -241,9 +241,10 @@ def _local(
         name: recipe.local(
             name,
             path,
-            text=text,
+            text=dict(texts)[name],
             vocab_size=vocab_size,
             companions=companions,
+            texts=dict(texts),
             tokenizer=tokenizer,
             validation=validation,
             longest_document=longest,

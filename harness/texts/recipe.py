@@ -171,15 +171,14 @@ def local(
     text: str = "text",
     vocab_size: int = VOCAB_SIZE,
     companions: Mapping[str, str | Path] | None = None,
+    texts: Mapping[str, str] | None = None,
     tokenizer: str | Path | TokenizerRecipe | None = None,
     validation: float | None = None,
     longest_document: int = LONGEST_DOCUMENT,
 ) -> Recipe:
-    """The recipe of a file or folder of yours. `companions` = name -> path of all that the tokenizer is trained on.
-
-    `name` is the corpus's name; `field_of` it is what an InputError names. The corpus itself is always among the
-    companions; give the same ones to upstream and downstream and both get one tokenizer.
-    """
+    """The recipe of a file or folder of yours. `companions` = name -> path of all that the tokenizer is trained on,
+    itself always; `texts` = name -> field of their texts, where it is not `text`. Of the same ones upstream and
+    downstream get one tokenizer. `field_of` the name is what an InputError names."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise InputError("shift.further", name, "not a name for a folder", "use letters, digits, . _ and -")
     source = LocalSource(content_of(path, field_of(name)), text, str(path), longest_document)
@@ -187,9 +186,11 @@ def local(
     if tokenizer:
         return Recipe(name, source, given_tokenizer(tokenizer), share, CORPUS_CODE)
     # One entry per content, sorted: the order in which corpora are named must not change the vocabulary.
-    everything = {_combined(source.files): (name, str(path), text)}
-    for other, other_path in (companions or {}).items():
-        everything.setdefault(_combined(content_of(other_path, field_of(other))), (other, str(other_path), text))
+    places, everything = {name: path, **(companions or {})}, dict[str, tuple[str, str, str]]()
+    of = {other: (texts or {}).get(other, text) for other in places} | {name: text}
+    for other, place in places.items():
+        content = _combined(content_of(place, field_of(other)), of[other] if len({*of.values()}) > 1 else "text")
+        everything.setdefault(content, (other, str(place), of[other]))
     ordered = sorted(everything.items())
     trained = TokenizerRecipe(
         _vocab_size(vocab_size),
@@ -263,8 +264,9 @@ def content_of(path: str | Path, field_name: str) -> tuple[str, ...]:
     return tuple(described)
 
 
-def _combined(files: tuple[str, ...]) -> str:
-    return hashlib.sha256("\n".join(files).encode()).hexdigest()[:32]
+def _combined(files: tuple[str, ...], text: str = "text") -> str:
+    """Of contents, and of the field of their texts where corpora differ in it."""
+    return hashlib.sha256("\n".join(files if text == "text" else (*files, text)).encode()).hexdigest()[:32]
 
 
 def _configured_end(file: Path) -> str:

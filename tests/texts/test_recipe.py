@@ -173,3 +173,18 @@ def test_planning_needs_no_heavy_library() -> None:
         "sys.exit(str(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+
+
+def test_corpora_may_have_their_texts_in_columns_of_their_own(tmp_path: Path) -> None:
+    """They share a tokenizer that reads each in its own; one column for all leaves keys as they were."""
+    up, down = write(tmp_path / "up", a="one"), write(tmp_path / "down", a="two")
+    both = {"upstream": up, "downstream": down}
+    mixed = {"upstream": "text", "downstream": "body"}
+    first = local("upstream", up, companions=both, texts=mixed)
+    second = local("downstream", down, text="body", companions=both, texts=mixed)
+    assert first.tokenizer == second.tokenizer
+    assert {(name, column) for name, _, column in first.tokenizer.companions} == {*mixed.items()}
+    other = local("upstream", up, companions=both, texts={**mixed, "downstream": "title"})
+    assert other.key != first.key, "its tokenizer is trained on other text"
+    alike = local("upstream", up, text="body", companions=both)
+    assert local("upstream", up, text="body", companions=both, texts=dict.fromkeys(both, "body")).key == alike.key
