@@ -80,7 +80,7 @@ def refuse_unlike(table: pd.DataFrame, laws: Mapping[str, Collection[str]], pool
             raise InputError("pool", name, "no such column", f"there are {', '.join(map(str, table.columns))}")
     several = [unlike(table, variables) for variables in laws.values()]
     common = [name for name in SETTINGS if all(name in one for one in several) and name not in pooled]
-    if not common:
+    if not common or not laws:  # of no law nothing is unlike: that none can be fitted is told elsewhere
         return
     who = next(iter(laws)) if len(laws) == 1 else "none of the laws"
     shown = ", ".join(common[:NAMED]) + (f" and {len(common) - NAMED} more" if len(common) > NAMED else "")

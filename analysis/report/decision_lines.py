@@ -107,8 +107,13 @@ def _cost(risk: dict[str, Any], rate: str) -> str:
     at = f"as {rate} {risk['at']:.3g} at their length"
     if risk["known"]:
         return f"adapts {risk['adaptation']:+.3f}, forgets {risk['forgetting']:+.3f}, {at}"
-    had = f"have one {rate}" if risk["ends"] is None else f"have {rate} {risk['ends'][0]:g} to {risk['ends'][1]:g}"
-    return f"what it costs is not known, for it is {at}, and the runs {had}"
+    if risk["ends"] is None:
+        return f"what it costs is not known, for it is {at}, and the runs have one {rate}"
+    low, high = risk["ends"]
+    where = (
+        "which the runs do not reach there" if low <= risk["at"] <= high else f"and the runs have {low:g} to {high:g}"
+    )
+    return f"what it costs is not known, for it is {at}, {where}"
 
 
 def _arm_lines(title: str, arms: list[dict[str, Any]], up: str, down: str) -> list[str]:

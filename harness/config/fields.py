@@ -37,6 +37,7 @@ STEP = "AdamW moves every weight by about that much at each step, and initial we
 MOST = {
     "lr": (10, STEP),
     "base.peak": (10, STEP),
+    "scale.peak": (10, STEP),
     "model.peak": (10, STEP),
     "peak": (10_000, "no base has so small a peak"),
     "tokens": (1e15, TEXTS),

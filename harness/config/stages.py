@@ -42,7 +42,8 @@ def check_knobs(config: Config, tokens: Tokens) -> None:
             tokens.of(field)
     for field in ("warmup", "min_ratio", "base.warmup", "base.min_ratio"):
         number(config, field, at_least=0, at_most=1)
-    for field in ("lr", "peak", "base.peak"):
+    own = ["scale.peak"] if config["scale"].get("peak") is not None else []  # runs of before have none
+    for field in ("lr", "peak", "base.peak", *own):
         if get(config, field) is not None:
             number(config, field, above=0)
 
