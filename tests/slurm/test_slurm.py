@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.usefixtures("box"
 
 GRID = tuple(f"warmup={share}" for share in (0, 0.1, 0.2, 0.3))
 LONG = ("start=scratch tokens=100x evaluate.every=20x evaluate.early=[]",)  # 4,000 steps, some 7 s
-DENSE = tuple(f"start=scratch warmup={w} tokens=40x evaluate.every=0.025x evaluate.early=[]" for w in (0.01, 0.02))
+DENSE = tuple(f"start=scratch warmup={w} tokens=20x evaluate.every=0.025x evaluate.early=[]" for w in (0.01, 0.02))
 
 
 def inline(texts: Path, root: Path, runs: tuple[str, ...]) -> dict[str, bytes]:
@@ -340,7 +340,7 @@ def test_two_ranks_train_what_one_trains(
 
 def test_two_ranks_are_warned(texts: Path, tmp_path: Path) -> None:
     """On two nodes, each with a part of the model: both hear SLURM, and they stop at the same step."""
-    knobs, ranks = ("start=scratch warmup=0 tokens=30x evaluate.early=[]",), {"nodes": 2, "sharding": "fsdp"}
+    knobs, ranks = ("start=scratch warmup=0 tokens=18x evaluate.early=[]",), {"nodes": 2, "sharding": "fsdp"}
     expected, root, end = inline(texts, tmp_path / "inline", knobs), tmp_path / "root", end_of(texts, knobs[0])
     launched(texts, root, knobs, "slurm", **ranks)
     (reached,) = under_way(root, beyond=100)
@@ -349,7 +349,7 @@ def test_two_ranks_are_warned(texts: Path, tmp_path: Path) -> None:
     first, second = starts(root, end)[-2:]
     assert second >= reached["position"] > first
     ours, theirs = (losses(files[f"{end}/steps.jsonl"]) for files in (kept_files(root), expected))
-    assert list(ours) == list(theirs) == list(range(1_200))
+    assert list(ours) == list(theirs) == list(range(720))
     np.testing.assert_allclose([*ours.values()][:20], [*theirs.values()][:20], rtol=2e-6)
     assert leavings(root) == []
 
