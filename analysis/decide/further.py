@@ -126,7 +126,9 @@ def regret_of(found: Decision) -> Array | None:
     without a surface to judge by."""
     if found.at is None or not found.answered or found.model.refused:
         return None
-    settings, random = _settings(found), np.random.default_rng(0)
+    random = np.random.default_rng(0)
+    some = random.permutation(len(found.points.settings))[:MOST_SETTINGS]  # finer, where the runs reach
+    settings = pd.concat([_settings(found), found.points.settings.iloc[some]]).drop_duplicates(ignore_index=True)
     losses = [_Drawn(forecast, settings, random) for forecast in found.model.forecasts.values()]
     value = _worth(found, list(found.model.forecasts), losses, [one.draws for one in losses])
     own = int(np.flatnonzero(alike(settings, found.points.settings.iloc[found.at], ()))[0])

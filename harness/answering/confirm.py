@@ -18,6 +18,7 @@ from typing import Any
 from harness.answering.question import Question
 
 CONFIRM = 3  # runs
+NEAR = 1e-6  # relative: the same value
 LEVEL = 0.9  # of the intervals of `decide`, and of the joint one
 
 
@@ -48,10 +49,13 @@ def confirmation(before: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -
 
 
 def stands(told: Mapping[str, Any], after: Mapping[str, Any], within: float) -> bool:
-    """Whether what the fresh runs reached is what is recommended now that they count, too, to so many nats."""
+    """Whether the setting is still the answer now that its fresh runs count, too: the runs do not tell it from what is
+    recommended, or what it reached is as good to so many nats."""
     point = after["recommended"]
     if point is None or told["adaptation"] is None:
         return False
+    if all(_among(value, after["as_good"][name]) for name, value in told["knobs"].items()):
+        return True
     weights = after["question"]["weights"] or {}
     *_, v = weights.values() or [1.0]
     gap = v * (point["adaptation"]["nats"] - told["adaptation"]["nats"])
@@ -60,15 +64,21 @@ def stands(told: Mapping[str, Any], after: Mapping[str, Any], within: float) -> 
     return bool(abs(gap) <= within)
 
 
+def _among(value: Any, ends: Sequence[Any]) -> bool:
+    """Of a number whether it lies between, of a category whether it is one of them."""
+    if isinstance(value, str):
+        return value in ends
+    return bool(ends[0] * (1 - NEAR) <= value <= ends[1] * (1 + NEAR))
+
+
 def confirmation_line(told: Mapping[str, Any]) -> str:
     """For a terminal."""
-    verdict = "confirmed" if told["confirmed"] else f"NOT CONFIRMED: {told['why']}"
+    verdict = "confirmed" if told["stands"] else "as was said, but with them another setting is better"
+    verdict = verdict if told["confirmed"] else f"NOT CONFIRMED: {told['why']}"
     if told["adaptation"] is None:
         return f"  {verdict}"
     parts = [f"{name} {_text(one)}" for name, one in told["forgetting"].items()]
-    seeds = f"{told['n']} fresh seeds forget {', '.join(parts)}, and adapt {_text(told['adaptation'])}"
-    moved = "" if told["stands"] else "; with them a setting is recommended that is no longer as good to --within"
-    return f"  {verdict}: {seeds}{moved}"
+    return f"  {verdict}: {told['n']} fresh seeds forget {', '.join(parts)}, and adapt {_text(told['adaptation'])}"
 
 
 def _rises(runs: Sequence[Mapping[str, Any]], corpus: str) -> list[float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+FINEST = 0.001  # nats: what is looked at lies no nearer to each other
 FEW = 4  # runs that are named one by one
 
 
@@ -32,7 +33,7 @@ def decision_line(found: Mapping[str, Any], spent: float, budget: float) -> str:
     better = (
         "how much better another is, is not known"
         if regret is None
-        else f"no other is better by more than {regret['upper']:.3g} nats with {regret['level']:.0%}"
+        else f"no other is better by more than {max(regret['upper'], FINEST):.3g} nats with {regret['level']:.0%}"
     )
     changes = f"forgets {', '.join(parts)}, adapts {point['adaptation']['nats']:+.3f}"
     return f"  {_knobs(point['knobs'])}: {changes}{kept}; {better}; {used}"

@@ -41,8 +41,8 @@ def adaptation(peak: float, replay: float) -> float:
 class World:
     """One store, and what is done to it."""
 
-    def __init__(self, root: Path, *, stop_at: int | None = None) -> None:
-        self.root, self.stop_at, self.events, self.trained = root, stop_at, 0, list[str]()
+    def __init__(self, root: Path, *, stop_every: int | None = None) -> None:
+        self.root, self.stop_every, self.events, self.trained = root, stop_every, 0, list[str]()
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In place of training and of a further process."""
@@ -57,9 +57,9 @@ class World:
         return status, out.getvalue()
 
     def happens(self) -> None:
-        """Something; the process is stopped at the event that was asked for."""
+        """Something; the process is stopped at each so many of them."""
         self.events += 1
-        if self.events == self.stop_at:
+        if self.stop_every and self.events % self.stop_every == 0:
             raise KeyboardInterrupt
 
     def train(self, points: Sequence[GridPoint]) -> int:

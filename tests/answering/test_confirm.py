@@ -70,7 +70,8 @@ def test_a_run_that_diverged_confirms_nothing() -> None:
 def test_it_stands_as_long_as_what_is_recommended_is_as_good() -> None:
     def after(forgets: float, adapts: float, weights: dict[str, float] | None) -> dict[str, Any]:
         point = {"forgetting": {"docs": {"nats": forgets}}, "adaptation": {"nats": adapts}}
-        return {"recommended": point, "question": {"weights": weights}}
+        good = {"peak": [1.5, 2.0]}
+        return {"recommended": point, "question": {"weights": weights}, "as_good": good}
 
     told = confirmation(decision(0.1, 0.1), runs([0.0, 0.05, 0.1], [0.0, 0.1, 0.2]))
     assert stands(told, after(0.0, 0.11, None), 0.02)
@@ -79,3 +80,6 @@ def test_it_stands_as_long_as_what_is_recommended_is_as_good() -> None:
     assert stands(told, after(0.08, 0.13, even), 0.02)  # it adapts .03 more, and forgets .03 more
     assert not stands(told, after(0.05, 0.13, even), 0.02)
     assert not stands(told, {"recommended": None}, 0.02)
+    far = after(0.05, 0.5, None)
+    assert not stands(told, far, 0.02)
+    assert stands(told, {**far, "as_good": {"peak": [0.7, 1.0]}}, 0.02)  # the runs do not tell it from the best
