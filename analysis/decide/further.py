@@ -40,6 +40,7 @@ from harness.plan.run_file import run_document
 VALUES = {1: 25, 2: 9, 3: 5}  # of a knob, by how many there are; those that were run beside
 MOST_SETTINGS = 200  # that are looked at beside those that were run
 DRAWS = 400
+LEAST_FREEDOM = 4.0  # of draws with tails: of fewer, most of a decision's regret would be that of surfaces nobody has
 PRICE = 2.0  # nats of adaptation for a nat by which a limit is overrun
 MOST_RUNS = 24
 
@@ -130,9 +131,15 @@ def regret_of(found: Decision) -> Array | None:
     some = random.permutation(len(found.points.settings))[:MOST_SETTINGS]  # finer, where the runs reach
     settings = pd.concat([_settings(found), found.points.settings.iloc[some]]).drop_duplicates(ignore_index=True)
     losses = [_Drawn(forecast, settings, random) for forecast in found.model.forecasts.values()]
-    value = _worth(found, list(found.model.forecasts), losses, [one.draws for one in losses])
+    value = _worth(found, list(found.model.forecasts), losses, [_with_tails(one, random) for one in losses])
     own = int(np.flatnonzero(alike(settings, found.points.settings.iloc[found.at], ()))[0])
     return np.asarray(value.max(axis=1) - value[:, own])
+
+
+def _with_tails(one: _Drawn, random: np.random.Generator) -> Array:
+    """Draws of Student's t with the degrees of freedom of the surface: that of few arms is less sure than it says."""
+    freedom = max(float(one.outlook.freedom.min()), LEAST_FREEDOM)
+    return np.asarray(one.draws * np.sqrt(freedom / random.chisquare(freedom, DRAWS))[:, None])
 
 
 def _settings(found: Decision) -> pd.DataFrame:
