@@ -35,9 +35,12 @@ from analysis.design.next_runs import next_runs
 from analysis.design.questions import Question, loss_at, parameter, share_of_limited_domain, share_under_tolerance
 from analysis.design.selection import Choice, best_set, ordered
 from analysis.design.sensitivity import Evidence, gradient_of
+from analysis.fitting import fit as fit_module
 from analysis.fitting.fit import Fit, fit_law, objective_of
-from analysis.fitting.objective import Loss
-from analysis.fitting.search import search
+from analysis.fitting.objective import Loss, Objective
+from analysis.fitting.search import Found, search
+from analysis.fitting.standard_errors import inform
+from analysis.formulas.formula import Integers
 from analysis.laws.continual import DCPT
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
@@ -105,11 +108,19 @@ def trained(runs: Runs, seed: int, name: str = "run", row: float = ROW, run: flo
     return tables
 
 
-def fitted(tables: Mapping[str, pd.DataFrame], bootstrap: int = 0) -> dict[str, Evidence]:
-    return {
-        role: Evidence(fit_law(DCPT, table, loss=Loss("ls"), bootstrap=bootstrap), table)
-        for role, table in tables.items()
-    }
+def fitted(tables: Mapping[str, pd.DataFrame], bootstrap: int = 0, profiles: bool = True) -> dict[str, Evidence]:
+    """Both fits; without the profiles of what is flat, which a mixture's interval has no part in, in half the time."""
+
+    def unprofiled(objective: Objective, found: Found, clusters: Integers | None, *_: Any) -> tuple[Any, ...]:
+        return found, inform(objective, found, clusters), {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not profiles:
+            patch.setattr(fit_module, "profiled", unprofiled)
+        return {
+            role: Evidence(fit_law(DCPT, table, loss=Loss("ls"), bootstrap=bootstrap), table)
+            for role, table in tables.items()
+        }
 
 
 @pytest.fixture(scope="module")
@@ -633,7 +644,7 @@ def simulated(replications: int, sweep: Path, budget: float = 3e13) -> pd.DataFr
                 {
                     "replication": number,
                     "arm": arm,
-                    **found(fitted(both, bootstrap=100)),
+                    **found(fitted(both, bootstrap=100, profiles=False)),
                     "foretold": proposal.se_predicted / proposal.se_now,
                 }
             )
@@ -650,7 +661,7 @@ def found(evidence: Mapping[str, Evidence]) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_proposed_runs_narrow_the_answer_more_than_a_uniform_grid_of_equal_cost(sweep: Path) -> None:
-    table = simulated(20, sweep)
+    table = simulated(6, sweep)
     exact = QUESTION.value(
         {
             role: Ensemble(fit_of(DCPT, truth), DCPT.inward(np.array([[truth[name] for name in DCPT.parameters]])))
