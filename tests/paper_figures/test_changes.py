@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from harness.plan.plan import PlannedRun
 from paper_figures import changes, data, exchange, peak_replay, style
@@ -102,6 +103,17 @@ def test_the_map_has_a_cell_a_setting_and_none_for_what_was_not_run(results: Res
         assert len(texts) == 35
         assert f"{wide[0.5][1.0]:.2f}" in texts
     check_legible("peak_replay", figure)
+
+
+def test_maps_of_a_checkpoint_whose_peak_nobody_told_say_learning_rates(results: Results) -> None:
+    table = results.table.assign(start="hf", peak=np.nan)
+    for module in (peak_replay, exchange):
+        figure = module.draw(module.select(table))
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        assert not [text for text in texts if "peak / peak" in text or "×" in text]
+        assert any("0.00075" in text for text in texts)
+    values, _ = cells(peak_replay.draw(peak_replay.select(table)), 0)
+    assert values.shape == (6, 6)
 
 
 def test_a_cross_of_two_sweeps_is_no_map(tmp_path: Path) -> None:
