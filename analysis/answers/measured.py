@@ -25,6 +25,7 @@ from analysis.formulas.formula import Array
 from analysis.results.checks import POSITIVE
 
 ALLOWED = 0.01  # of the loss: laws of losses are wrong by as much
+SURELY = 0.005  # of a limit: a share that keeps to it by the runs does so by as much
 SURE = 3.0  # standard errors that are no contradiction
 HALF = 0.5  # of the difference between two neighbours: a curve between them may bend by as much
 NEAR = 0.25  # of the range of the data: rows farther from a question's other variables say nothing of it
@@ -160,7 +161,7 @@ def share_against(
     grid = np.linspace(0, 1, POINTS)
     losses, kept = downstream.corrected(grid), np.ones(POINTS, dtype=bool)
     if limit is not None and upstream is not None:
-        kept = upstream.corrected(grid) <= limit - upstream.allowed(limit)  # surely
+        kept = upstream.corrected(grid) <= limit * (1 - SURELY)
     best = int(np.where(kept & np.isfinite(losses), losses, np.inf).argmin())
     here = float(downstream.corrected(at)[0])
     if kept[best] and here - losses[best] > downstream.allowed(here):
