@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.answers.measured import share_range
 from analysis.fitting.fit import Fit
 from analysis.formulas import formula
 from analysis.formulas.formula import Array
@@ -186,7 +187,8 @@ def status_of(best: float, objective: Curve, excess: Curve | None = None, low: f
 def extrapolation(fit: Fit, point: Mapping[str, float]) -> dict[str, float]:
     """Variable -> how far a point lies outside the fit's data: x/high or low/x; at a zero 1 + distance/range."""
     found, given = {}, {**fit.fixed, **named(fit.law, point)}
-    for name, (low, high) in fit.range.items():
+    rest = share_range(fit, fit.law.rest) if fit.law.rest else None
+    for name, (low, high) in {**fit.range, **({fit.law.rest: rest} if rest else {})}.items():
         x = given.get(name, math.nan)
         if x < low * (1 - EDGE) or x > high * (1 + EDGE):
             near, far = (x, low) if x < low else (high, x)

@@ -210,7 +210,7 @@ def unmeasured_end(fits: Sequence[tuple[Fit, str, float]], name: str, value: flo
     """Why an optimum at an end of a share is not carried: of fits, each with its variable and the value there, one has
     no run at that end."""
     for fit, variable, own in fits:
-        low, high = fit.range.get(variable, (own, own))
+        low, high = share_range(fit, variable) or (own, own)
         if not low - ALIKE <= own <= high + ALIKE:
             why = f"the law's optimum is the end {name} = {value:.4g}"
             ends = sorted((low, high)) if own == value else sorted((1 - low, 1 - high))
@@ -218,16 +218,28 @@ def unmeasured_end(fits: Sequence[tuple[Fit, str, float]], name: str, value: flo
     return []
 
 
+def share_range(fit: Fit, name: str) -> tuple[float, float] | None:
+    """Of a share over the fit's runs, also of the one that its law has no variable for; None where it is not known."""
+    if name != fit.law.rest:
+        return fit.range.get(name)
+    if fit.rows is None:
+        return None
+    rest = 1 - fit.rows[[share for share in fit.law.shares if share != name]].astype(float).sum(axis=1)
+    return float(rest.min()), float(rest.max())
+
+
 def unmeasured_mixture(fit: Fit, point: Mapping[str, float]) -> list[str]:
     """The same of a mixture: a share that is none or all, as in no run; unless some run came so near to it that the law
-    says the same there."""
-    for name in (name for name in fit.law.variables if name in fit.law.shares):
-        if min(point[name], 1 - point[name]) > ALIKE:
+    says the same there. `point`: the shares of all domains."""
+    for name in fit.law.shares:
+        if name not in point or min(point[name], 1 - point[name]) > ALIKE:
             continue
-        near = float(np.clip(point[name], *fit.range.get(name, (0.0, 1.0))))
-        there, here = (fit.predict({**point, name: share}) for share in (near, point[name]))
-        if abs(near - point[name]) <= TOGETHER and abs(there - here) <= ALLOWED * abs(there):
-            continue
+        low, high = share_range(fit, name) or (0.0, 1.0)
+        near = float(np.clip(point[name], low, high))
+        if abs(near - point[name]) <= TOGETHER:
+            there, here = (fit.predict({**point, name: share}) for share in (near, point[name]))
+            if abs(there - here) <= ALLOWED * abs(there):
+                continue
         if found := unmeasured_end([(fit, name, point[name])], name, point[name]):
             return found
     return []

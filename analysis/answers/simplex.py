@@ -57,11 +57,12 @@ def best_mixture(
     at = [{name: float(np.ravel(x)[0]) for name, x in blend.columns(target, first).items()} for target in fits]
     held = bool(((caps < 1) & (first[0] >= caps - ZERO)).any())
     status = "on_limit" if held else "on_bound" if (first[0] <= ZERO).any() else "interior"
+    mixed = dict(zip(names, map(float, first[0]), strict=True))
     against = [
         reason
         for (target, fit), point in zip(fits.items(), at, strict=True)
         for reason in (
-            *(unmeasured_mixture(fit, point) if status == "on_bound" else ()),
+            *(unmeasured_mixture(fit, {**mixed, **point}) if status != "interior" else ()),
             *mixture_promised(fit, point, f"{target} loss"),
         )
     ]
@@ -72,9 +73,11 @@ def best_mixture(
         status=status,
         loss=loss,
         paired=paired,
-        extrapolated=farthest(*(extrapolation(fit, point) for fit, point in zip(fits.values(), at, strict=True))),
+        extrapolated=farthest(
+            *(extrapolation(fit, {**mixed, **point}) for fit, point in zip(fits.values(), at, strict=True))
+        ),
         choice=dict.fromkeys(names, (0.0, 1.0)),
-        against=against,
+        against=list(dict.fromkeys(against)),
     )
 
 

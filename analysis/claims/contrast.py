@@ -17,15 +17,17 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.integrate import quad
 from scipy.optimize import brentq
-from scipy.stats import chi, nct, norm, t
+from scipy.special import gammaln, ndtr, stdtrit
+from scipy.stats import nct, norm, t
 
 from analysis.formulas.formula import Array
 
+Power = Callable[[int, float, float], float]  # of seeds, an effect and the sd over seeds
 MOST_SEEDS = 10
 POWER = 0.8
 LEAST_P = 1e-12
+NODES = np.polynomial.legendre.leggauss(200)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,18 +123,17 @@ def no_worse_power(n: int, effect: float, sd: float) -> float:
 
 
 def equivalence_power(n: int, effect: float, sd: float) -> float:
-    """Of the 90 % interval to lie within plus and minus `effect` where there is no difference."""
-    reach, se = float(t.ppf(0.95, n - 1)), sd / math.sqrt(n)
-    most = effect / (reach * se) * math.sqrt(n - 1)  # of the chi variable, beyond which nothing fits
+    """Of the 90 % interval to lie within plus and minus `effect` where there is no difference: over the sd that the
+    seeds happen to show, a chi variable x of n - 1 degrees of freedom."""
+    freedom, reach, se = n - 1, float(stdtrit(n - 1, 0.95)), sd / math.sqrt(n)
+    most = min(effect / (reach * se) * math.sqrt(freedom), 12.0 + math.sqrt(freedom))  # beyond, nothing fits
+    x, weights = (most * (NODES[0] + 1) / 2, most * NODES[1] / 2)
+    room = effect / se - reach * x / math.sqrt(freedom)
+    density = np.exp(freedom * np.log(x) - np.log(x) - x**2 / 2 - gammaln(freedom / 2)) * 2 ** (1 - freedom / 2)
+    return float(weights @ ((2 * ndtr(room) - 1) * density))
 
-    def at(x: float) -> float:
-        room = (effect - reach * se * x / math.sqrt(n - 1)) / se
-        return float((2 * norm.cdf(room) - 1) * chi.pdf(x, n - 1))
 
-    return float(quad(at, 0.0, min(most, 12.0 + math.sqrt(n)))[0])
-
-
-def seeds_for(power: Callable[[int, float, float], float], effect: float, sd: float, most: int = 10_000) -> int | None:
+def seeds_for(power: Power, effect: float, sd: float, most: int = 10_000) -> int | None:
     """The least number of seeds whose power is POWER; None: more than `most`."""
     if effect == 0 or not math.isfinite(effect) or not math.isfinite(sd):
         return None
@@ -149,7 +150,7 @@ def seeds_for(power: Callable[[int, float, float], float], effect: float, sd: fl
     return high
 
 
-def detectable(power: Callable[[int, float, float], float], n: int, sd: float) -> float:
+def detectable(power: Power, n: int, sd: float) -> float:
     """The effect that n seeds would tell with a probability of POWER, in nats."""
     if n < 2 or not math.isfinite(sd) or sd == 0:
         return math.nan

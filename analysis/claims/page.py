@@ -44,8 +44,12 @@ def _claim(one: Verdict, scale: str) -> dict[str, Any]:
 
 
 def _part(part: Part) -> dict[str, Any]:
-    found: dict[str, Any] = {**vars(part), "interval": [_finite(end) for end in part.interval]}
-    return {name: _finite(value) if isinstance(value, float) else value for name, value in found.items()}
+    contrast = part.contrast
+    numbers = {"effect": contrast.mean, "level": part.level, "margin": part.margin, "p": part.p}
+    told = {"could_tell": part.could_tell, "needed": part.needed, "seeds": contrast.n}
+    found = {"name": contrast.name, "verdict": part.verdict, **numbers, **told}
+    plain = {name: _finite(value) if isinstance(value, float) else value for name, value in found.items()}
+    return {**plain, "interval": [_finite(end) for end in part.interval]}
 
 
 def _finite(value: float) -> float | None:
@@ -76,9 +80,9 @@ def lines(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _told(part: Part) -> str:
-    low, high = part.interval
-    within = "" if part.margin is None else f", delta {part.margin:.3f}"
-    return f"{part.name}: {part.effect:+.4f} ({low:+.4f} to {high:+.4f}, {part.level:.0%}, {part.seeds} seeds{within})"
+    (low, high), contrast = part.interval, part.contrast
+    seeds = f"{contrast.n} seeds" + ("" if part.margin is None else f", delta {part.margin:.3f}")
+    return f"{contrast.name}: {contrast.mean:+.4f} ({low:+.4f} to {high:+.4f}, {part.level:.0%}, {seeds})"
 
 
 def _needed(part: Part) -> str:

@@ -11,13 +11,14 @@ equality, and no verdict is reproduced that the other rules would have allowed t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from analysis.claims.contrast import (
     MOST_SEEDS,
     Contrast,
+    Power,
     detectable,
     equivalence_power,
     no_worse_power,
@@ -33,10 +34,8 @@ SURE, BOTH_SIDES = 0.95, 0.9  # levels of the intervals
 class Part:
     """One test of a claim."""
 
-    name: str
+    contrast: Contrast
     verdict: str
-    effect: float
-    """Mean difference, in nats where it is one of losses."""
     interval: tuple[float, float]
     """At `level`, two-sided."""
     level: float
@@ -44,12 +43,19 @@ class Part:
     """delta, within which there is no difference; None: of a sign."""
     p: float
     """Of the test by which it would be reproduced."""
-    seeds: int
-    could_tell: float
-    """Effect that so many seeds would have told with a probability of .8; NaN of fewer than two."""
-    needed: int | None
-    """Seeds at which the same effect (of a sign), or no difference within `margin`, is told as surely; None: thousands,
-    or not known."""
+    power: Power
+
+    @cached_property
+    def could_tell(self) -> float:
+        """Effect that so many seeds would have told with a probability of .8; NaN of fewer than two."""
+        return detectable(self.power, self.contrast.n, self.contrast.sd)
+
+    @cached_property
+    def needed(self) -> int | None:
+        """Seeds at which the same effect (of a sign), or no difference within `margin`, is told as surely; None:
+        thousands, or not known."""
+        effect = self.contrast.mean if self.margin is None else self.margin
+        return seeds_for(self.power, effect, self.contrast.sd)
 
     @property
     def affordable(self) -> bool:
@@ -64,7 +70,7 @@ def sign(contrast: Contrast, side: int) -> Part:
     claimed, other = (above, below) if side > 0 else (below, above)
     p = contrast.p(0.0) / 2
     p = p if contrast.mean * side > 0 else 1 - p
-    return _part(contrast, _verdict(claimed, other), (low, high), SURE, None, p, sign_power, contrast.mean)
+    return _part(contrast, _verdict(claimed, other), (low, high), SURE, None, p, sign_power)
 
 
 def equal(contrast: Contrast, delta: float) -> Part:
@@ -73,7 +79,7 @@ def equal(contrast: Contrast, delta: float) -> Part:
     wide = contrast.interval(SURE)
     p = max(_one_sided(contrast, delta, below=True), _one_sided(contrast, -delta, below=False))
     verdict = _verdict(-delta < low and high < delta, wide[0] > delta or wide[1] < -delta)
-    return _part(contrast, verdict, (low, high), BOTH_SIDES, delta, p, equivalence_power, delta)
+    return _part(contrast, verdict, (low, high), BOTH_SIDES, delta, p, equivalence_power)
 
 
 def no_worse(contrast: Contrast, delta: float) -> Part:
@@ -82,7 +88,7 @@ def no_worse(contrast: Contrast, delta: float) -> Part:
     p = _one_sided(contrast, delta, below=True)
     verdict = _verdict(high < delta, contrast.interval(SURE)[0] > delta)
     interval = contrast.interval(BOTH_SIDES)
-    return _part(contrast, verdict, interval, BOTH_SIDES, delta, p, no_worse_power, delta)
+    return _part(contrast, verdict, interval, BOTH_SIDES, delta, p, no_worse_power)
 
 
 def combined(parts: Sequence[Part]) -> str:
@@ -116,19 +122,6 @@ def _part(
     level: float,
     margin: float | None,
     p: float,
-    power: Callable[[int, float, float], float],
-    effect: float,
+    power: Power,
 ) -> Part:
-    enough = contrast.n > 1
-    return Part(
-        name=contrast.name,
-        verdict=verdict if enough else INCONCLUSIVE,
-        effect=contrast.mean,
-        interval=interval,
-        level=level,
-        margin=margin,
-        p=p,
-        seeds=contrast.n,
-        could_tell=detectable(power, contrast.n, contrast.sd) if enough else math.nan,
-        needed=seeds_for(power, effect, contrast.sd) if enough else None,
-    )
+    return Part(contrast, verdict if contrast.n > 1 else INCONCLUSIVE, interval, level, margin, p, power)

@@ -10,7 +10,7 @@ Seeds 0 to 2 are the pilot: they were read before the rules, and settle nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ def judge(table: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> list[Verdict
     tested = [one for one in found if one.settled is not None]
     adjusted = holm([one.settled.p for one in tested if one.settled is not None])
     of_claim = {one.claim.id: float(p) for one, p in zip(tested, adjusted, strict=True)}
-    return [Verdict(**{**vars(one), "p_adjusted": of_claim.get(one.claim.id)}) for one in found]
+    return [replace(one, p_adjusted=of_claim.get(one.claim.id)) for one in found]
 
 
 def _evidence(table: pd.DataFrame, chosen: pd.Series[bool]) -> Evidence | None:
@@ -113,11 +113,11 @@ def _wanted(pilot: Sequence[Part]) -> str:
 
 def _why(verdict: str, parts: Sequence[Part], floor: float | None) -> str:
     part = deciding(parts)
-    text = part.name
+    text = part.contrast.name
     if verdict == INCONCLUSIVE:
         needed = "thousands of seeds" if part.needed is None else f"{part.needed} seeds"
-        text += f"; {part.seeds} seeds could have told {part.could_tell:.3g}, it would take {needed}"
-    if verdict == REPRODUCED and part.margin is None and floor is not None and abs(part.effect) < floor:
+        text += f"; {part.contrast.n} seeds could have told {part.could_tell:.3g}, it would take {needed}"
+    if verdict == REPRODUCED and part.margin is None and floor is not None and abs(part.contrast.mean) < floor:
         text += "; smaller than what the order of the data alone does"
     return text
 

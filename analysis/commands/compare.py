@@ -63,7 +63,8 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         raise InputError("leave", options.leave, "is no way to leave out", f"choose of {', '.join(LEAVE)}")
     variables = {name: unit for law in laws for name, unit in law.variables.items()}
     predictors: list[Law | Predictor] = [*laws, *(_boosted(options, variables) for word in words if word == NAME)]
-    table = rows_of(options, columns_of(options), overrides, variables)
+    domains = {name: unit for law in laws for name, unit in law.domains.items()}
+    table = rows_of(options, columns_of(options), overrides, {**variables, **domains})
     check_columns(options, table)
     refuse_unlike(table, {one.name: one.variables for one in predictors}, pooled_of(options))
     with bar("laws") as progress:

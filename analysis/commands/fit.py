@@ -121,7 +121,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         why = f"fewer than {FEWEST_DRAWS} resamples give no interval"
         raise InputError("bootstrap", options.bootstrap, why, "give 0 or, say, 1000")
     loss = parse_loss(options.loss, options.residuals)
-    table = rows_of(options, columns, overrides, law.fixed(fixed).variables)
+    table = rows_of(options, columns, overrides, {**law.fixed(fixed).variables, **law.domains})
     check_columns(options, table)
     refuse_unlike(table, {law.name: law.fixed(fixed).variables}, pooled_of(options))
     refuse_constant(law.fixed(fixed), table, pooled_of(options))

@@ -19,10 +19,10 @@ import pandas as pd
 
 from analysis.answers.answer import EXTRAPOLATED, NONE, UNSUPPORTED, Verdict, verdict_of
 from analysis.answers.isoflop import DRAWS, LEAST_BUDGETS, IsoFlop, power_law, read_off, scatter
-from analysis.answers.valleys import ACCEPTED, FORMS, LEAST
+from analysis.answers.valleys import ACCEPTED, FORMS
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.formulas.assignments import parse_map
-from analysis.formulas.expressions import row_numbers
+from analysis.options.budgets import to_budgets
 from analysis.options.extrapolation import add_extrapolate, within_of
 from analysis.results.tables import read
 from harness.core.errors import InputError
@@ -30,7 +30,6 @@ from harness.core.options import amount, path
 
 NAMES = ("budget", "flops", "compute", "c")  # of columns that hold C, in any case
 FEWEST_DRAWS = 100
-ALIKE, APART = 0.05, 0.5  # how far a run may be off its budget: found among the runs, and given
 SMALLEST, LARGEST = 1e10, 1e32  # FLOPs
 WIDE = 0.35  # of an exponent's interval: exponents that were published lie between 0.4 and 0.75
 GOOD, FARTHEST_SPAN = 0.1, 1e6  # half an interval that tells such exponents apart, and budgets that no one spans
@@ -139,32 +138,6 @@ def _check_flops(table: pd.DataFrame, options: argparse.Namespace) -> None:
     if not 1 / UNLIKE < factor < UNLIKE or not SMALLEST <= C.median() <= LARGEST:
         why = f"in the median {C.median():.3g}, where 6 N D is {factor:.3g} times as much: other units?"
         raise InputError("C", options.table, why, "give FLOPs: --map 'C=...*1e15'")
-
-
-def to_budgets(table: pd.DataFrame, budgets: Sequence[float] = ()) -> tuple[pd.DataFrame, float]:
-    """The table with C, the FLOPs of each run, replaced by the budget it was meant for, and the farthest departure.
-
-    `budgets`: each run belongs to the nearest. Without them values of C that ALIKE separates at most are one budget,
-    named by its middle. The departure is a share of the budget; 0 where C holds budgets already. InputError for runs
-    that lie between budgets.
-    """
-    C = table.C.to_numpy(dtype=float)
-    known = np.sort(np.asarray(budgets, dtype=float))
-    if not len(known):
-        if pd.Series(C).groupby(C).transform("size").ge(LEAST).mean() > 0.5:  # most runs share their C with others
-            return table, 0.0
-        values = np.unique(C)
-        groups = np.split(values, np.flatnonzero(np.diff(np.log(values)) > math.log1p(ALIKE)) + 1)
-        known = np.array([float(f"{math.sqrt(group[0] * group[-1]):.3g}") for group in groups])
-    nearest = known[np.abs(np.log(C)[:, None] - np.log(known)).argmin(1)]
-    departure = float(np.abs(C / nearest - 1).max())
-    if departure > (APART if len(budgets) else ALIKE):
-        worst = int(np.abs(C / nearest - 1).argmax())
-        spent = f"the run in {row_numbers([table.index[worst]])} spent {C[worst]:.3g} FLOPs"
-        why = f"{spent}, {departure:.0%} off the nearest budget {nearest[worst]:.3g}"
-        remedy = "name the budgets meant: --budgets 1e19,3e19,...; or map C to a column of them"
-        raise InputError("C", f"{len(table)} rows", why, remedy)
-    return table.assign(C=nearest), departure
 
 
 def law_lines(found: IsoFlop, law: Fit | None, at: float | None) -> list[str]:

@@ -32,7 +32,7 @@ from analysis.fitting.search import Found, Progress, search
 from analysis.fitting.standard_errors import Information, believed, intervals, unidentified
 from analysis.formulas.formula import Array
 from analysis.laws.law import Bound, Law
-from analysis.results.checks import POSITIVE, check
+from analysis.results.checks import POSITIVE, check, check_sums
 from harness.core.errors import InputError
 from harness.core.units import decimal, percent
 
@@ -229,6 +229,7 @@ def check_rows(law: Law, table: pd.DataFrame, target: str, loss: Loss) -> None:
     """InputError unless the law can be fitted to the rows."""
     plain = [name for name in law.variables if name in table and table[name].dtype != object]
     check(table, law.variables, target=target, signed=loss.residuals == "raw")
+    check_sums(table, law.shares)
     parameters, distinct = len(law.parameters), len(table.drop_duplicates(plain))
     if distinct <= parameters:
         why = f"{distinct} different points for the {parameters} parameters of {law.name}"

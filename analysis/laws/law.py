@@ -97,6 +97,17 @@ class Law:
         return self.shares[0] if len(self.shares) == 1 else ""
 
     @property
+    def domains(self) -> dict[str, str]:
+        """The columns of a table that hold the shares of all domains of a mixture, with their unit."""
+        return dict.fromkeys(self.shares, "share") if len(self.shares) > 1 else {}
+
+    @property
+    def rest(self) -> str:
+        """The share that the others leave over, for which the formula has no variable; empty if there is no such."""
+        left = [name for name in self.shares if name not in self.variables]
+        return left[0] if len(self.shares) > 1 and len(left) == 1 else ""
+
+    @property
     def tables(self) -> list[str]:
         """The public tables of `checked`."""
         return [name.strip() for name in self.checked.split(",") if name.strip()]

@@ -21,6 +21,7 @@ ARRAYS = ("learning rates", "changes")
 PERCENT = (
     0.5  # more than this part of the shares that are not 0 lie above 1: a column of percent, not a slip in some rows
 )
+SUMS = 0.02  # from one: shares that were rounded
 PERPLEXITY = 20.0  # no language model that is worth a law has a median loss above, in nats per token
 # Unit -> below what all values, and above what any value, are no such amounts; and which median still means billions.
 AMOUNTS = {"parameters": (1e4, 1e14, 20.0), "tokens": (1e5, 1e18, 5e3)}
@@ -85,6 +86,21 @@ def check(
             why = f"the same in all {len(table)} rows: its parameters cannot be told apart"
             remedy = f"give rows with other values, or fit a law without {name}: `fit auto` compares those of a table"
             raise InputError(name, f"{numbers[name].iloc[0]:g}", why, remedy)
+
+
+def check_sums(table: pd.DataFrame, shares: Collection[str]) -> None:
+    """InputError where the shares of all domains of a mixture are columns and do not sum to one: what is missing would
+    be taken for the last domain's."""
+    if len(shares) < 2 or not set(shares) <= set(table):
+        return
+    columns = {name: as_numbers(table[name]) for name in shares}
+    for column in columns.values():
+        _check_share(table, column)
+    total = pd.concat(columns, axis=1).sum(axis=1)
+    if bad := list(table.index[~((total - 1).abs() <= SUMS)]):
+        why = f"in {len(bad)} rows they do not sum to one, but to {total.min():.3g} to {total.max():.3g}"
+        remedy = "name all domains of the mixture in the law, or map each to its share of their sum"
+        raise InputError("shares", ", ".join(shares), f"{why} ({row_numbers(bad)})", remedy)
 
 
 def _beside(name: str, variables: Mapping[str, str], numbers: Mapping[str, pd.Series[Any]]) -> bool:

@@ -324,3 +324,19 @@ def test_seven_domains_of_a_law_that_is_not_convex_take_seconds() -> None:
         columns = dict.fromkeys(names, np.zeros_like(share)) | {first: share, second: 1 - share}
         assert answer.loss["d0"] <= law.value(truth, columns).min() + 1e-6
     assert answer.loss["d0"] == pytest.approx(float(law.value(truth, answer.values)), abs=1e-9)
+
+
+@pytest.mark.parametrize("caps", [{}, {"available": {"docs": 2e9}, "most_epochs": 1.0}])
+def test_the_verdict_does_not_depend_on_the_order_of_the_domains(caps: dict[str, Any]) -> None:
+    """Whichever domain is the one that the others leave over: an end at which no run was is no answer."""
+    random = np.random.default_rng(0)
+    mixtures = 0.1 + 0.7 * random.dirichlet((1, 1, 1), 24)
+    table = pd.DataFrame(mixtures, columns=["docs", "python", "cpp"]).assign(run=range(24))
+    loss = 2 + np.exp(-2 * table.docs - 1 * table.python) * (1 + 1e-3 * random.standard_normal(24))
+    told = []
+    for order in itertools.permutations(("docs", "python", "cpp")):
+        fit = fit_law(find(f"mixing:{','.join(order)}"), table.assign(loss=loss), bootstrap=0)
+        answer = best_mixture({"docs": fit}, {"docs": 1.0}, tokens=TOKENS, **caps)
+        told.append((answer.verdict().kind, answer.status, sorted(answer.extrapolated)))
+    assert told == [told[0]] * len(told)
+    assert told[0][:2] == ("no answer", "contradicted")

@@ -127,7 +127,7 @@ def test_peak_and_replay_interact_on_either_side() -> None:
         found = one(planted(arms), "X1")
         assert found.verdict == REPRODUCED
         assert found.settled is not None
-        assert found.settled.effect == pytest.approx(more, abs=0.01)
+        assert found.settled.contrast.mean == pytest.approx(more, abs=0.01)
 
 
 def test_every_claim_has_a_verdict_from_the_committed_tables() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.answers.isoflop import optimal
-from analysis.commands.isoflop import to_budgets
+from analysis.options.budgets import to_budgets
 from harness.core.errors import InputError
 from tests.called import document, refused
 from tests.reference import reference
@@ -201,3 +201,14 @@ def test_runs_in_several_budgets_are_told_and_lines_keep_to_the_terminal(
     monkeypatch.setenv("COLUMNS", "300")
     assert main(["isoflop", "--table", str(path), "--of", "N"]) == 0
     assert capsys.readouterr().out.startswith("warning: 9 runs are points of several budgets, and err together there: ")
+
+
+@pytest.mark.parametrize("rounding", [0.0, 2e-16, 1e-9])
+def test_budgets_that_only_rounding_tells_apart_are_one(rounding: float) -> None:
+    """6 N D of D = C/(6 N) is not C to the last bit."""
+    random = np.random.default_rng(0)
+    C = np.repeat([1e18, 3e18, 1e19], 7)
+    table, departure = to_budgets(pd.DataFrame({"C": C * (1 + rounding * random.uniform(-1, 1, len(C)))}))
+    assert table.C.nunique() == 3
+    assert table.C.to_numpy() == pytest.approx(C, rel=1e-6)
+    assert departure <= 1e-6

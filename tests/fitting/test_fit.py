@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -403,6 +404,24 @@ def test_mixtures_of_three_domains_are_fitted() -> None:
     table = pd.DataFrame(np.random.default_rng(0).dirichlet([1, 1, 1], 40), columns=["docs", "python", "cpp"])
     table["loss"] = law.value(truth, table)
     assert fit_law(law, table, loss=Loss("ls")).parameters == pytest.approx(truth, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.assign(python=table.python * 0.3), "docs, python, cpp: in 12 rows they do not sum to one"),
+        (lambda table: table.assign(cpp=table.cpp * 100), "cpp: .* it looks like percent; --map 'cpp=cpp/100'"),
+    ],
+)
+def test_shares_that_do_not_sum_to_one_are_refused(change: Any, message: str) -> None:
+    shares = np.random.default_rng(0).dirichlet((4, 4, 4), 12)
+    table = pd.DataFrame(shares, columns=["docs", "python", "cpp"])
+    table = table.assign(loss=2 + np.exp(-2 * table.docs))
+    law = find("mixing:docs,python,cpp")
+    fit_law(law, table)
+    fit_law(law, table.drop(columns="cpp"))  # what the others leave over need not be a column
+    with pytest.raises(InputError, match=message):
+        fit_law(law, change(table))
 
 
 @pytest.mark.parametrize(
