@@ -21,7 +21,7 @@ from analysis.fitting.search import Found, held, search
 from analysis.fitting.standard_errors import inform
 from analysis.laws.law import FREE, Law
 from analysis.laws.library import LAWS
-from benchmarks.profiles import CASES, CLOSE, planted, study
+from benchmarks.profiles import CASES, CLOSE, RESULT, planted, study
 
 SQUARES = Loss("ls", residuals="raw")
 LINE = Law("line", "a + b*x", {"x": ""}, ("a", "b"), {}, bounds={"a": FREE, "b": FREE})
@@ -183,6 +183,14 @@ def test_ends_are_those_of_brute_force(name: str) -> None:
     """A cut of `python -m benchmarks profiles`."""
     [case] = [case for case in CASES if case.name == name]
     found = study(case, starts=16)
+    assert found[["low_error", "high_error"]].to_numpy().max() <= CLOSE
+
+
+def test_the_committed_ends_are_of_all_twelve_fits_and_near() -> None:
+    found = pd.read_csv(RESULT)
+    assert list(zip(found.fit, found.parameter, strict=True)) == [(c.name, name) for c in CASES for name in c.names]
+    assert len(CASES) == 12
+    assert found[found.flat].fit.nunique() >= 6
     assert found[["low_error", "high_error"]].to_numpy().max() <= CLOSE
 
 
