@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.pop("COLUMNS", None)  # the processes of `make test` have one; what is printed is as wide as it says
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from harness.store.store import Store
+from tests.slurm.cluster import cluster, queue, slurm, until
 from tests.tiny import planned, train, write_texts
 
 # A shell starts what runs in its background deaf to Ctrl-C, and so would be all processes that tests interrupt.
@@ -49,3 +51,25 @@ def undisturbed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("undisturbed"))
     train(planned(texts, store, "replay=0.25", "schedule=infinite_cosine"), store)
     return store
+
+
+@pytest.fixture(scope="session")
+def whole_box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the one SLURM of all tests that want one (`usefixtures("box")`), or a skip where there can be none:
+    a second one would take its host's names."""
+    folder = tmp_path_factory.mktemp("slurm")
+    with pytest.MonkeyPatch.context() as patch, cluster(folder) as reason:
+        if reason:
+            pytest.skip(reason)
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        patch.setattr("harness.slurm.watch.LOOK_SECONDS", 0.3)  # whoever waits looks more often
+        yield folder
+
+
+@pytest.fixture
+def box(whole_box: Path) -> Iterator[Path]:
+    """The same; no test leaves jobs."""
+    yield whole_box
+    if queue():
+        slurm("scancel", "--user=root")
+        until(lambda: not queue())

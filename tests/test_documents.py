@@ -16,7 +16,7 @@ import yaml
 from harness.core.shipped import CONF
 from tests.blocks import KINDS, RUN, Bench, Block, blocks, working_in
 from tests.repository import REPOSITORY
-from tests.slurm.cluster import cluster, queue, until
+from tests.slurm.cluster import queue, until
 from tests.test_structure import NAMES as ROOM_NAMES
 
 PAGES = [
@@ -105,19 +105,16 @@ def test_the_slow_blocks_run(page: Path, bench: Bench) -> None:
 @pytest.mark.slow
 @pytest.mark.slurm
 @pytest.mark.parametrize("page", [page for page in PAGES if "slurm" in kinds(page)])
-def test_the_blocks_for_a_cluster_run(page: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("box")
+def test_the_blocks_for_a_cluster_run(page: Path, bench: Bench) -> None:
     """Submitted as the page says, they end, and the same commands find all done."""
     told = [block for block in blocks(page) if block.kind in ("file", "slurm")]
-    with cluster(bench.folder / "slurm") as reason:
-        if reason:
-            pytest.skip(reason)
-        monkeypatch.setenv("SLURM_CONF", str(bench.folder / "slurm" / "slurm.conf"))
-        for block in told:
-            bench.run(block, plan=False, on_cluster=True)
-        until(lambda: not queue())
-        for block in told:
-            bench.run(block, plan=False, on_cluster=True)
-            assert "all done, nothing to train" in bench.printed, str(block)
+    for block in told:
+        bench.run(block, plan=False, on_cluster=True)
+    until(lambda: not queue())
+    for block in told:
+        bench.run(block, plan=False, on_cluster=True)
+        assert "all done, nothing to train" in bench.printed, str(block)
 
 
 # --- what the pages name ---------------------------------------------------------------------------------------------
