@@ -55,11 +55,11 @@ class Call:
 
 
 class EndedError(Exception):
-    """Nothing more is to be done in this call: with which status."""
+    """Nothing more is to be done in this call: with which status, and why."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+    def __init__(self, status: int, why: str = "") -> None:
+        super().__init__(status, why)
+        self.status, self.why = status, why
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -86,12 +86,14 @@ def main(arguments: Sequence[str]) -> int:
         try:
             status, told = answered(call)
         except EndedError as ended:
-            return ended.status
-        if not options.json:
+            if ended.why:
+                call.tell(ended.why)
+            status, told = ended.status, {"rounds": [], "confirmed": False, "decision": None, "why": ended.why}
+        if not options.json and told["decision"] is not None:
             print()
             sys.stdout.flush()
             decide(call, len(call.rounds.files), as_json=False)
-    if options.json:
+    if options.json and told.get("why") != "":  # a refusal, an interruption: they have said so themselves
         print(json.dumps({"schema": "rewarm.answer/1", **told}))
     return status
 
@@ -212,13 +214,11 @@ def _train(call: Call, number: int) -> None:
     waiting = [status for status, _ in fates.values() if status in ("queued", "running")]
     failed = [why for status, why in fates.values() if status not in ("done", "diverged", "queued", "running")]
     if failed:
-        call.tell(
-            f"round {number}: {len(failed)} runs are not done ({failed[0] or 'not begun'}); the same command goes on"
-        )
-        raise EndedError(1)
+        first = failed[0] or "not begun"
+        raise EndedError(1, f"round {number}: {len(failed)} runs are not done ({first}); the same command goes on")
     if waiting:
-        call.tell(f"round {number}: waiting for {len(waiting)} of {len(fates)} runs; call again when they have ended")
-        raise EndedError(0)
+        why = f"round {number}: waiting for {len(waiting)} of {len(fates)} runs; call again when they have ended"
+        raise EndedError(0, why)
 
 
 def decided(call: Call, number: int, left: float, affordable: int) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import numpy as np
 
 from analysis.claims.arms import W1, scratch, w1_but
 from analysis.claims.evidence import (
+    NEAR,
     Evidence,
+    MissingError,
     Test,
     arm,
     at,
@@ -72,9 +74,13 @@ def rewarmed_beats_scratch(evidence: Evidence) -> list[Test]:
     """R4."""
 
     def one(part: Evidence) -> list[Test]:
-        arms = peaks(part.ends, (0.5, 1.0, 2.0))
+        base_tokens = float(part.ends.base_tokens.max())
+        long = part.ends[part.ends.run_tokens >= (1 - NEAR) * base_tokens]
+        if long.empty:
+            raise MissingError(f"no run of as many tokens as its base ({base_tokens:.3g})")
+        arms = peaks(long, (0.5, 1.0, 2.0))
         worst = max((runs for _, runs in arms), key=lambda runs: float(runs.V.mean()))
-        fresh = arm(scratch(part.ends), "training from scratch")
+        fresh = arm(scratch(long), "training from scratch")
         return [Test(difference("V of scratch less the worst re-warmed", fresh, worst, "V"), partial(sign, side=1))]
 
     return over_shifts(evidence, one)

@@ -75,11 +75,13 @@ def _verdict(claim: Claim, fresh: Evidence | None, pilot: Evidence | None, floor
         if claim.measure is not None:
             why += f"; by the pilot {_wanted(tried)}" if tried else f"; of the pilot {lacking}"
         return Verdict(claim, UNTESTABLE, (), tuple(tried), why, None, floor, None, _beside(claim, pilot))
-    verdict = combined(parts)
+    verdict = measured = combined(parts)
     seeds = sorted(fresh.ends.seed.unique())
     without = [_parts(claim, fresh.of(fresh.ends[fresh.ends.seed != seed]), claim.shifts)[0] for seed in seeds]
-    changes = sum(combined(other) != verdict for other in without if other)
+    changes = sum(combined(other) != measured for other in without if other)
     why = _why(verdict, parts, floor)
+    if claim.unmeasured and verdict == REPRODUCED:
+        verdict, why = INCONCLUSIVE, f"what is measured holds; not looked at: {claim.unmeasured}"
     return Verdict(claim, verdict, tuple(parts), tuple(tried), why, None, floor, changes, _beside(claim, fresh))
 
 
@@ -90,7 +92,7 @@ def _beside(claim: Claim, evidence: Evidence | None) -> tuple[str, ...]:
 def _parts(claim: Claim, evidence: Evidence | None, shifts: int) -> tuple[list[Part], str]:
     """The parts of a claim, or why there are none. `shifts`: pairs of corpora that it takes."""
     if claim.measure is None:
-        return [], f"it takes {claim.lacks}"
+        return [], f"no measure of it is written yet; it takes {claim.lacks}"
     if evidence is None:
         return [], f"no runs of seeds from {FIRST} on"
     try:
@@ -114,6 +116,8 @@ def _wanted(pilot: Sequence[Part]) -> str:
 def _why(verdict: str, parts: Sequence[Part], floor: float | None) -> str:
     part = deciding(parts)
     text = part.contrast.name
+    if part.contrast.windows_se == 0:
+        text += "; its interval leaves out what the choice of windows does, which tables do not hold"
     if verdict == INCONCLUSIVE:
         needed = "thousands of seeds" if part.needed is None else f"{part.needed} seeds"
         text += f"; {part.contrast.n} seeds could have told {part.could_tell:.3g}, it would take {needed}"

@@ -126,6 +126,9 @@ def test_runs_that_a_cluster_still_has_are_waited_for(tmp_path: Path, monkeypatc
     assert status == 0
     assert shown.splitlines()[-1] == "round 1: waiting for 4 of 4 runs; call again when they have ended"
     assert [*world.kept()] == ["01-round.yaml"]
+    told = json.loads(world.ask(question(tmp_path, ONE), *CALL, "--json")[1])
+    assert (told["schema"], told["decision"], told["confirmed"]) == ("rewarm.answer/1", None, False)
+    assert told["why"].startswith("round 1: waiting for 4 of 4 runs")
     failure = {"status": "failed", "failure": {"reason": "killed"}}
     monkeypatch.setattr(rounds, "status_of", lambda *_: failure)
     status, shown = world.ask(question(tmp_path, ONE), *CALL)
