@@ -77,10 +77,9 @@ class EncodingError(Exception):
         self.index, self.why = index, why  # index: which of the texts
 
 
-def encode(task: EncodeTask, by_pieces: bool = True) -> tuple[bytes, list[int]]:
+def encode(task: EncodeTask) -> tuple[bytes, list[int]]:
     """(ids of all texts, each followed by the end of document; number of ids of each), for one process.
 
-    `by_pieces`: the quicker way where few threads share the process, see `harness.corpora.encoder`; the same ids.
     Raises EncodingError for a text of which a part takes longer than `LIMIT_SECONDS`. It is never left out: what is in
     a corpus must not depend on the machine.
     """
@@ -89,7 +88,7 @@ def encode(task: EncodeTask, by_pieces: bool = True) -> tuple[bytes, list[int]]:
     counts = [1] * len(texts)
     encoded: list[bytes] = []
     for parts in _together(texts):
-        for (index, _, is_last), ids in zip(parts, _ids_of(encoder, parts, by_pieces), strict=True):
+        for (index, _, is_last), ids in zip(parts, _ids_of(encoder, parts), strict=True):
             encoded.append(ids)
             counts[index] += len(ids) // len(ending)
             if is_last:
@@ -113,26 +112,26 @@ def _together(texts: Iterable[str]) -> Iterator[list[Part]]:
         yield group
 
 
-def _ids_of(encoder: Encoder, parts: list[Part], by_pieces: bool) -> list[bytes]:
-    found = _attempt(encoder, [piece for _, piece, _ in parts], by_pieces)
+def _ids_of(encoder: Encoder, parts: list[Part]) -> list[bytes]:
+    found = _attempt(encoder, [piece for _, piece, _ in parts])
     if not isinstance(found, str):
         return found
     one_by_one: list[bytes] = []
     for index, piece, _ in parts:  # one of them is at fault: which?
-        found = _attempt(encoder, [piece], by_pieces)
+        found = _attempt(encoder, [piece])
         if isinstance(found, str):
             raise EncodingError(index, found)
         one_by_one += found
     return one_by_one
 
 
-def _attempt(encoder: Encoder, pieces: list[str], by_pieces: bool) -> list[bytes] | str:
+def _attempt(encoder: Encoder, pieces: list[str]) -> list[bytes] | str:
     """The ids of each piece, or why there are none."""
     outcome: list[list[bytes] | str] = []
 
     def work() -> None:
         try:
-            outcome.append(encoder.encode(pieces, by_pieces=by_pieces))
+            outcome.append(encoder.encode(pieces))
         except BaseException as error:  # the library's panics are no Exception
             outcome.append(f"fails ({error})")
 

@@ -1,7 +1,7 @@
 """From listed files to a corpus: fetch, build in units, and the manifest that puts units in order.
 
 `harness.ingest.build` calls it. Units are built by as many processes as there are groups to build (a process reads a
-group once; where groups are fewer than cores, each has several threads for its tokenizer). What is built already, by
+group once; where groups are fewer than cores, each has processes that tokenise for it). What is built already, by
 whomever and for whatever corpus, is used; what is built stays, so that a killed command goes on.
 
     manifest = assemble(recipe, root, folder, processes, display)

@@ -13,7 +13,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnContext
@@ -23,10 +23,10 @@ from harness.texts.embedded import OrderedMap
 
 
 class Shared:
-    """What the processes of a pool have in common: threads of each, bytes read by all, and whether they are to stop."""
+    """What the processes of a pool have in common: cores for each, bytes read by all, and whether they are to stop."""
 
-    def __init__(self, context: SpawnContext, threads: int) -> None:
-        self.threads, self.bytes, self.stop = threads, context.Value("q", 0), context.Event()
+    def __init__(self, context: SpawnContext, cores: int) -> None:
+        self.cores, self.bytes, self.stop = cores, context.Value("q", 0), context.Event()
 
 
 _shared: Shared | None = None  # in a process of a pool
@@ -39,9 +39,9 @@ def report(size: int) -> None:
             _shared.bytes.value += size
 
 
-def threads() -> int:
-    """How many threads the tokenizer of this process has; 1 where it is in no pool."""
-    return _shared.threads if _shared is not None else 1
+def own_cores() -> int:
+    """How many cores are for this process of a pool; 1 where it is in none."""
+    return _shared.cores if _shared is not None else 1
 
 
 def stopped() -> bool:
@@ -70,10 +70,22 @@ def workers(processes: int) -> Iterator[OrderedMap]:
 
 
 @contextlib.contextmanager
-def pool(processes: int, threads: int = 1) -> Iterator[tuple[ProcessPoolExecutor, Shared]]:
-    """Processes that take work from one list, each with `threads` for its tokenizer; told to stop at the end."""
+def helpers() -> Iterator[Executor]:
+    """What works beside this process on the cores that are its own: a thread, or a process for each of several. (What
+    is Python's own in tokenising holds the other threads of a process up.)"""
+    if own_cores() == 1:
+        with ThreadPoolExecutor(1) as thread:
+            yield thread
+    else:
+        with pool(own_cores()) as (executor, _):
+            yield executor
+
+
+@contextlib.contextmanager
+def pool(processes: int, cores: int = 1) -> Iterator[tuple[ProcessPoolExecutor, Shared]]:
+    """Processes that take work from one list, each with `cores` for it and its helpers; told to stop at the end."""
     context = get_context("spawn")  # a fork would copy the locks of running threads
-    shared = Shared(context, threads)
+    shared = Shared(context, cores)
     executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(shared,))
     try:
         # Ctrl-C is the parent's to handle: workers inherit the blocked signal before their first line of Python.
@@ -97,8 +109,7 @@ def _start_worker(shared: Shared) -> None:
     with open(os.devnull, "wb") as nothing:  # what fails is told by the parent; the tokenizers' panics print traces
         os.dup2(nothing.fileno(), 2)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if shared.threads > 1 else "false"
-    os.environ["RAYON_NUM_THREADS"] = str(shared.threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,7 @@ from harness.texts.local import read_records
 from harness.texts.recipe import Recipe
 
 _BATCH_CHARACTERS = 1 << 20
-_FEW_THREADS = 3  # that tokenise pieces: the part that is Python's own runs one at a time
-_AHEAD = 3  # batches that wait for the tokenizer
+_AHEAD = 2  # batches that wait for the tokenizer, beside those it has
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,7 @@ def build_group(
     if suffices(units, task.needed, source):
         return units
     _check_unchanged(task)
-    # Two batches at once where there are threads for them: so none waits for the longest text of a batch.
-    threads = processes.threads()
-    by_pieces = threads <= _FEW_THREADS
-    with ThreadPoolExecutor(min(2, threads)) as encoder:
+    with processes.helpers() as encoders:
         pending: deque[tuple[Future[Encoded], Batch]] = deque()
         writer = UnitWriter(task.recipe, task.group, len(units), task.shards)
         batch = Batch()
@@ -86,9 +82,9 @@ def build_group(
             nonlocal batch
             if batch.texts:
                 work = (str(task.vocabulary), task.end, writer.dtype, batch.texts)
-                pending.append((encoder.submit(tokenizer.encode, work, by_pieces), batch))
+                pending.append((encoders.submit(tokenizer.encode, work), batch))
             batch = Batch()
-            while len(pending) > _AHEAD:
+            while len(pending) > processes.own_cores() + _AHEAD:
                 write_next()
 
         def finish(last: bool) -> None:

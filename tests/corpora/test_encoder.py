@@ -12,7 +12,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from harness.corpora import encoder, tokenizer
-from harness.corpora.encoder import Encoder, cuts_before_spaces
+from harness.corpora.encoder import Encoder, cuts_before_blanks
 
 WORDS = [
     "the",
@@ -82,8 +82,9 @@ RUNS = tuple(AddedToken(" " * n, normalized=True) for n in range(2, 6))  # as GP
         made(),
         made(normalizers.NFC(), RUNS),
         made(added=(AddedToken("<|pad|>"), AddedToken("<x", normalized=False), AddedToken(" "), AddedToken("=f"))),
+        made(added=(AddedToken("\n"), AddedToken("\n\n"), AddedToken("\t ", normalized=False))),
     ],
-    ids=["plain", "neox", "added"],
+    ids=["plain", "neox", "added", "blanks"],
 )
 @pytest.mark.parametrize("most", [0, 50, 100_000])
 def test_pieces_give_the_tokens_of_the_whole(
@@ -93,7 +94,7 @@ def test_pieces_give_the_tokens_of_the_whole(
     one.save(str(tmp_path / "tokenizer.json"))
     loaded = tokenizer.load(tmp_path / "tokenizer.json")
     ours = Encoder(tmp_path / "tokenizer.json", loaded, "<u2")
-    assert cuts_before_spaces(json.loads((tmp_path / "tokenizer.json").read_text()))
+    assert cuts_before_blanks(json.loads((tmp_path / "tokenizer.json").read_text()))
     asked: list[str] = []
     whole, ask = texts(300, seed=2), ours._asked
     monkeypatch.setattr(ours, "_asked", lambda some: asked.extend(some) or ask(some))  # type: ignore[func-returns-value]
@@ -114,16 +115,28 @@ def test_pieces_give_the_tokens_of_the_whole(
         made(normalizers.NFKC()),
         made(normalizers.Replace(" ", "_")),
         made(added=(AddedToken("<x y>"),)),
+        made(added=(AddedToken("x\n"),)),
         made(added=(AddedToken("learns", rstrip=True),)),
         made(added=(AddedToken("the", single_word=True),)),
         Tokenizer(models.BPE({"a": 0}, [], dropout=0.1)),
         Tokenizer(models.WordLevel({"a": 0}, unk_token="a")),
     ],
-    ids=["prefix", "no expression", "nfkc", "replace", "space inside", "strips", "single word", "dropout", "words"],
+    ids=[
+        "prefix",
+        "no expression",
+        "nfkc",
+        "replace",
+        "space inside",
+        "end of line behind",
+        "strips",
+        "single word",
+        "dropout",
+        "words",
+    ],
 )
 def test_where_it_is_not_known_whole_texts_are_asked_for(one: Tokenizer, tmp_path: Path) -> None:
     one.save(str(tmp_path / "tokenizer.json"))
-    assert not cuts_before_spaces(json.loads((tmp_path / "tokenizer.json").read_text()))
+    assert not cuts_before_blanks(json.loads((tmp_path / "tokenizer.json").read_text()))
     loaded = tokenizer.load(tmp_path / "tokenizer.json")
     if isinstance(one.model, models.BPE) and one.model.dropout is None:
         whole = texts(40, seed=3)
