@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.fitting.newton import minimise
-from analysis.fitting.search import SAME, inward_bounds, search
+from analysis.fitting.search import SAME, search
 from analysis.fitting.starts import sampled
 from analysis.formulas.formula import Array
 from analysis.laws.law import Law
@@ -124,7 +124,7 @@ def compared(number: int) -> Outcome:
     """One truth."""
     planted, noise = plant(number)
     problem = planted.problem
-    objective, (low, high) = problem.objective, inward_bounds(problem.law)
+    objective, (low, high) = problem.objective, problem.law.inward_bounds
     began = time.process_time()
     found = search(objective)
     seconds = time.process_time() - began
@@ -155,7 +155,7 @@ def compared(number: int) -> Outcome:
 def origins(planted: Planted, number: int) -> Array:
     """Where scipy starts, (2 + STARTS, P): at the truth, at the truth moved off its bounds, and all over."""
     law, objective = planted.problem.law, planted.problem.objective
-    low, high = inward_bounds(law)
+    low, high = law.inward_bounds
     truth = np.array([planted.truth[name] for name in law.parameters])
     on_log = objective.logarithms
     moved = [law.inward(np.where(on_log, np.maximum(truth, least), truth)) for least in (ZERO, 1e-3)]

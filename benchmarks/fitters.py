@@ -20,7 +20,7 @@ import pandas as pd
 from analysis.fitting import starts
 from analysis.fitting.fit import fit_law, objective_of
 from analysis.fitting.objective import Loss, Objective, huber
-from analysis.fitting.search import inward_bounds, search
+from analysis.fitting.search import search
 from analysis.formulas.formula import Array
 from analysis.formulas.graph import TINY
 from analysis.laws.law import Law
@@ -106,7 +106,7 @@ def usual(problem: Problem, every: int) -> Fitted:
         predicted, _ = predict(theta, columns)
         return float(huber(np.log(predicted) - columns["log_loss"], DELTA).sum())
 
-    bounds, chosen = list(zip(*inward_bounds(problem.law), strict=True)), problem.starts[::every]
+    bounds, chosen = list(zip(*problem.law.inward_bounds, strict=True)), problem.starts[::every]
     with np.errstate(all="ignore"):  # far starts overflow
         began = time.process_time()
         ends = [minimize(objective, start, method="L-BFGS-B", bounds=bounds).x for start in chosen]
@@ -186,7 +186,7 @@ def descend(problem: Problem, start: Array, weights: Array | float = 1.0) -> Arr
         value, gradient = value_and_gradient(problem, turn @ turned, weights)
         return value, turn.T @ gradient
 
-    bounds = list(zip(*inward_bounds(problem.law), strict=True))  # none on what is turned
+    bounds = list(zip(*problem.law.inward_bounds, strict=True))  # none on what is turned
     turned = np.linalg.solve(turn, start)
     found = minimize(objective, turned, jac=True, method="L-BFGS-B", bounds=bounds, options=TIGHT)
     return np.asarray(turn @ found.x)

@@ -24,7 +24,7 @@ from analysis.fitting.newton import minimise
 from analysis.fitting.objective import Loss, Objective
 from analysis.fitting.profile import profile, profiled
 from analysis.fitting.resampling import grouping_of
-from analysis.fitting.search import descent, inward_bounds, search
+from analysis.fitting.search import search
 from analysis.fitting.standard_errors import DECADE
 from analysis.fitting.starts import resolved
 from analysis.formulas.formula import Array
@@ -219,7 +219,7 @@ def _width(ends: list[float | None], decade: float | None, bound: tuple[float, f
 
 def brute_force(objective: Objective, theta: Array, i: int, ceiling: float, starts: int = STARTS) -> list[float | None]:
     """The outermost crossings of parameter i's profile with the ceiling, in the coordinate of the search."""
-    low, high = (bound[i] for bound in inward_bounds(objective.bound.law))
+    low, high = (bound[i] for bound in objective.bound.law.inward_bounds)
     log = objective.bound.law.on_log_scale(objective.bound.law.parameters[i])
     reach = REACH if log else REACH * max(1.0, abs(float(theta[i])))
     first, last = max(low, min(theta[i], 0) - reach), min(high, max(theta[i], 0) + reach)
@@ -250,7 +250,7 @@ def brute_force(objective: Objective, theta: Array, i: int, ceiling: float, star
 def _random(objective: Objective, points: int, starts: int, random: np.random.Generator) -> Array:
     """(points, starts, P) starts from one and a half times the law's ranges; linear parameters are solved for later."""
     law = objective.bound.law
-    low, high = inward_bounds(law)
+    low, high = law.inward_bounds
     theta = np.zeros((points, starts, len(low)))
     for j, name in enumerate(law.parameters):
         if name in law.starts:
@@ -279,13 +279,13 @@ def _levels(objective: Objective, i: int, grid: Array, theta: Array) -> tuple[Ar
 def _descended(objective: Objective, i: int, grid: Array, theta: Array) -> tuple[Array, Array]:
     """From starts (m, S, P): of many, the best after a rough descent."""
     points, several, parameters = theta.shape
-    rough, exact = descent(objective)
+    rough, exact = objective.corners
     theta = theta.copy()
     theta[:, :, i] = grid[:, None]
     flat = theta.reshape(-1, parameters)
     if several > KEPT:
         flat = resolved(objective, flat, i)
-    low, high = (np.tile(bound, (len(flat), 1)) for bound in inward_bounds(objective.bound.law))
+    low, high = (np.tile(bound, (len(flat), 1)) for bound in objective.bound.law.inward_bounds)
     low[:, i] = high[:, i] = flat[:, i]
     if several > KEPT:
         near = minimise(objective, flat, low, high, deltas=(rough,), tolerance=1e-4, most_steps=15).theta

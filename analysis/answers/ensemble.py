@@ -113,7 +113,8 @@ def ensembles(fits: Sequence[Fit], independent: bool = False) -> tuple[list[Ense
     paired = all(draws[0].paired(other) for other in draws[1:]) and not by_own_share
     if len(draws) < len(fits) or not (paired or independent):
         why = "one fit has none" if len(draws) < len(fits) else "the fits did not see the same resamples of the runs"
-        raise InputError("draws", ", ".join(fit.target for fit in fits), f"they are not paired: {why}", _pairing(fits))
+        told = f"{len(draws)} of {len(fits)} fits"
+        raise InputError("draws", told, f"they are not paired: {why}", _pairing(fits))
     count, random = min(len(each.parameters) for each in draws), np.random.default_rng(0)
     rows = [each.parameters for each in draws]
     if not paired:  # equal seeds would match resamples of different runs by their places in the tables
@@ -137,7 +138,9 @@ def _pairing(fits: Sequence[Fit]) -> str:
         group = ",".join("d" if name == fits[0].law.own_share else name for name in (fits[0].group or "").split(","))
         both = f"--map d=r for one and d=1-r for the other, with --group {group} for both"
         return f"runs are told apart by the share of a fit's own corpus; tell them apart by one share: {both}"
-    return "fit both to the same runs, resampled alike (--group, --seed, --bootstrap), or say they are independent"
+    groups = " and ".join(dict.fromkeys(fit.group or "none" for fit in fits))
+    alike = f"the same --group (here {groups}), --seed and --bootstrap"
+    return f"fit all to the same runs, resampled alike: {alike}; or add --independent, if the runs are others"
 
 
 def solve(

@@ -56,7 +56,8 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     """The document of `compare`, and its lines for a terminal. Raises InputError."""
     overrides = [*overrides, *(word for word in options.law if "=" in word)]
     words = [word for word in options.law if "=" not in word]
-    laws = [law for word in words if word != NAME for law in find_all(word, options.trust)]
+    found_of = [find_all(word, options.trust) for word in words if word != NAME]
+    laws, wrong = [law for laws, _ in found_of for law in laws], [error for _, errors in found_of for error in errors]
     fixed = parse_numbers(options.fix, "fix")
     laws = _fixed(laws, fixed)
     if options.leave not in LEAVE:
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
         )
     for law, error in zip(found.laws.law, found.laws.error, strict=True):
         refuse_far(law, fixed, float(error))
-    notes = table.attrs.get("notes", [])
+    notes = [*(f"left out, cannot be used: {error}" for error in wrong), *table.attrs.get("notes", [])]
     return {**document(found), "notes": notes}, [*comparison_lines(found), *(["", *notes] if notes else [])]
 
 

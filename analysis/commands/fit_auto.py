@@ -71,16 +71,17 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
             weights=options.weights,
             progress=progress,
         )
-    options.law, taken = _taken(found, laws, table, options, runs)
+    options.law, taken, sure = _taken(found, laws, table, options, runs)
     document, lines = fit_command.run(options, overrides)
     left_out = {name: text for name, text in why.items() if not text.startswith("there is no")}
     compared = {**compare_command.document(found), "left_out": left_out}
     lines = [
+        *([] if sure else [taken, ""]),
         *compare_command.comparison_lines(found),
         *(["", "left out:"] if left_out else []),
         *(f"  {name}: {text}" for name, text in left_out.items()),
         "",
-        taken,
+        *([taken] if sure else []),
         *lines,
     ]
     return {**document, "compared": compared}, lines
@@ -88,11 +89,12 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
 
 def _taken(
     found: Comparison, laws: Sequence[Law], table: pd.DataFrame, options: argparse.Namespace, runs: int | None
-) -> tuple[str, str]:
+) -> tuple[str, str, bool]:
     """Of the best law and those not told apart from it the first whose parameters the rows identify and are fewer than
-    the runs, and why it."""
+    the runs, else the one that lacks least; why it; and whether the rows identify it."""
     by_name = {law.name: law for law in laws}
     unsure: dict[str, str] = {}
+    lacking: dict[str, tuple[bool, int]] = {}
     near = [str(name) for name, is_ in zip(found.laws.law, found.laws.standing, strict=True) if is_ != WORSE]
     near.sort(key=lambda name: runs is not None and len(by_name[name].parameters) >= runs)  # those of too many last
     for name in near:
@@ -109,11 +111,15 @@ def _taken(
             taken = f"taken: {name}, whose parameters the rows identify{f' ({but})' if but else ''}"
             break
         unsure[name] = ", ".join(fit.unidentified) or "the fit"
+        lacking[name] = (not fit.converged, len(fit.unidentified))
     else:
-        name = near[0]
-        taken = f"taken: {name}, whose parameters the rows do not all identify, nor those of laws as good"
+        name = min(near, key=lambda one: lacking[one])
+        taken = (
+            "these rows identify all parameters of no law that predicts as well as the best. "
+            f"Taken: {name}, for what it predicts among them, not for its parameters (not identified: {unsure[name]})"
+        )
     count = len(by_name[name].parameters)
     if runs is not None and count >= runs:
         of = f"{runs} run{'s' if runs > 1 else ''}"
         taken += f"; its {count} parameters are too many for {of}, as are those of every law as good"
-    return name, taken
+    return name, taken, name not in unsure

@@ -79,10 +79,10 @@ def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
         found[of] = read_off(table, of, bootstrap=options.bootstrap, seed=options.seed, **settings)
         supported = int(found[of].minima.trusted.sum()) >= LEAST_BUDGETS
         laws[of] = power_law(found[of]) if supported else None
-    if options.plot:
-        _plot(options, table, found, laws)
     sizes = {of: _document(found[of], laws[of], options.at) for of in found}
     verdict = _verdict(laws, options.at, within)
+    if options.plot:
+        _plot(options, table, found, laws, verdict.line)
     document = {**verdict.document(), "at": options.at, "notes": notes, "sizes": sizes}
     lines = [verdict.line] if verdict.kind in (EXTRAPOLATED, UNSUPPORTED) else []
     warned = [note for note in notes if note.startswith("warning")]
@@ -250,15 +250,19 @@ def _numbers(text: str) -> list[float]:
 
 
 def _plot(
-    options: argparse.Namespace, table: pd.DataFrame, found: dict[str, IsoFlop], laws: dict[str, Fit | None]
+    options: argparse.Namespace,
+    table: pd.DataFrame,
+    found: dict[str, IsoFlop],
+    laws: dict[str, Fit | None],
+    warning: str,
 ) -> None:
-    """For each size the curves, and the power law if there is one."""
+    """For each size the curves, and the power law if there is one; above them what speaks against an answer."""
     from matplotlib.axes import Axes
 
     from analysis.figures.plots import compute_optimal, isoflop_curves, save
 
     def curves(one: IsoFlop) -> Any:
-        return lambda ax: isoflop_curves(ax, table, one)
+        return lambda ax: isoflop_curves(ax, table, one, warning)
 
     def growth(one: IsoFlop, law: Fit) -> Any:
         def draw(ax: Axes) -> Axes:

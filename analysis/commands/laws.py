@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `laws`, and its lines for a terminal. Raises InputError."""
     if options.law is not None:
-        found = find_all(options.law, options.trust)
-        return {"laws": [document_of(law) for law in found]}, [
-            line for law in found for line in (*entry(law), *details(law), *([""] if len(found) > 1 else []))
-        ]
+        found, wrong = find_all(options.law, options.trust)
+        lines = [line for law in found for line in (*entry(law), *details(law), *([""] if len(found) > 1 else []))]
+        document = {"laws": [document_of(law) for law in found], "wrong": [str(error) for error in wrong]}
+        return document, [*(f"cannot be used: {error}" for error in wrong), *([""] if wrong else []), *lines]
     laws = every_law()
     verified = sum(law.status == "verified" for law in laws.values())
     lines = [line for name, law in laws.items() for line in (*entry(law, name), "")]

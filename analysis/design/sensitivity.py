@@ -20,7 +20,6 @@ from analysis.design.information import Noise, estimate_of, information, inside,
 from analysis.design.questions import Question
 from analysis.fitting.fit import Fit
 from analysis.fitting.resampling import grouping_of
-from analysis.fitting.search import inward_bounds
 from analysis.fitting.standard_errors import SINGULAR
 from analysis.formulas.formula import Array
 
@@ -45,7 +44,7 @@ def gradient_of(question: Question, fits: Mapping[str, Fit]) -> dict[str, Array]
         count = len(fit.law.parameters)
         moves = STEP * np.concatenate([np.eye(count), -np.eye(count)])
         theta = {name: np.repeat(estimate_of(other), 2 * count, axis=0) for name, other in fits.items()}
-        theta[role] = np.clip(theta[role] + moves, *inward_bounds(fit.law))
+        theta[role] = np.clip(theta[role] + moves, *fit.law.inward_bounds)
         answers = question.value({name: Ensemble(other, theta[name]) for name, other in fits.items()})
         if not np.isfinite(answers).all():
             raise UnsupportedError(

@@ -102,11 +102,11 @@ def ratio_family(
     return legend(ax, warning="" if answer is None else answer.verdict(within).line)
 
 
-def isoflop_curves(ax: Axes, table: pd.DataFrame, found: IsoFlop) -> Axes:
+def isoflop_curves(ax: Axes, table: pd.DataFrame, found: IsoFlop, warning: str = "") -> Axes:
     """Losses against size for every budget C, their curves, and the minima: filled if they are to be trusted.
 
     Points outside of the window are faint; a curve ends where its window does. Budgets without one have points only.
-    Of many budgets every second, third, ... is named.
+    Of many budgets every second, third, ... is named. `warning`: what speaks against an answer, above the legend.
     """
     curves = [one.C for one in found.valleys.budgets]
     every = math.ceil(len(found.minima) / MOST_NAMED)
@@ -136,7 +136,7 @@ def isoflop_curves(ax: Axes, table: pd.DataFrame, found: IsoFlop) -> Axes:
             )
     label_axis(ax.xaxis, found.of, table[found.of])
     ax.set_ylabel(LOSS)
-    return legend(ax, "C")
+    return legend(ax, "C", warning)
 
 
 def compute_optimal(ax: Axes, fit: Fit, found: pd.DataFrame, reach: float = 3.0) -> Axes:

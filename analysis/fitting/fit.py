@@ -133,7 +133,7 @@ class Fit:
         if self._negative():
             found.append(f"it predicts a {self.target} below zero inside the range of the data")
         if self.redundant:
-            found.append(f"no data identify {', '.join(self.redundant)}: the formula needs one less (--fix NAME=VALUE)")
+            found.append(f"no data identify {', '.join(self.redundant)}: the formula says one thing twice (--fix one of them)")
         if told := [name for name in self.unidentified if name not in self.redundant]:
             found.append(f"the data do not identify {', '.join(told)}")
         elif not self.redundant and self.condition > BLURRED:

@@ -105,6 +105,18 @@ class Objective:
         """What the majorizer of a term as large as every prediction is without outliers: () or (K,)."""
         return np.asarray((self.weights * (1.0 if self.loss.residuals == "log" else self.observed**2)).sum(-1))
 
+    @property
+    def corners(self) -> tuple[float, tuple[float, ...]]:
+        """The corners that a fit goes through: a wide one for the rough descent, where the objective is smooth, and
+        those of the exact one. (With ever smaller corners the least-absolute fit ends at its vertex.)"""
+        loss = self.loss
+        if loss.kind == "ls":
+            return np.inf, (np.inf,)
+        if loss.kind == "lad":
+            wide = 1e-2 if loss.residuals == "log" else 1e-2 * float(np.std(self.observed))
+            return wide, tuple(wide / 4**k for k in range(1, 1 + int(np.log(wide / loss.corner) / np.log(4))))
+        return 10 * loss.corner, (3 * loss.corner, loss.corner)
+
     def taking(self, members: Integers) -> Objective:
         """The objective of these members of the batch."""
         return self if self.weights.ndim == 1 else replace(self, weights=self.weights[members])

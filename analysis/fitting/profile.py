@@ -21,7 +21,7 @@ from functools import partial
 import numpy as np
 
 from analysis.fitting.objective import Objective
-from analysis.fitting.search import ROUGH_CELLS, Found, held, improved, inward_bounds, same
+from analysis.fitting.search import ROUGH_CELLS, Found, held, improved, same
 from analysis.fitting.standard_errors import DECADE, Information, flat, inform
 from analysis.fitting.starts import resolved, starts
 from analysis.formulas.formula import Array, Integers
@@ -189,7 +189,7 @@ def _outwards(
 ) -> None:
     """Points at doubling distances, to the bounds: from the ends of the last two, with the linear parameters as they
     are and solved for."""
-    law, (low, high) = objective.bound.law, inward_bounds(objective.bound.law)
+    law, (low, high) = objective.bound.law, objective.bound.law.inward_bounds
     going = [(curve, side, _first_step(law, known, curve.index)) for curve in curves for side in (-1, 1)]
     for doubling in range(DOUBLINGS):
         now = []
@@ -226,7 +226,7 @@ def _first_step(law: Law, known: Information, i: int) -> float:
 def _from_elsewhere(objective: Objective, curves: Sequence[_Curve], descend: Descend, found: Found, seed: int) -> None:
     """At every point, the most promising of other starts: further minima of the search, and points from all over the
     law's ranges, their linear parameters solved for with the held one as it is."""
-    (low, high), sketch = inward_bounds(objective.bound.law), objective.sketch(ROUGH_CELLS, ROUGH_CELLS, seed)
+    (low, high), sketch = objective.bound.law.inward_bounds, objective.sketch(ROUGH_CELLS, ROUGH_CELLS, seed)
     points = sum(len(curve.at) for curve in curves)
     most = int(np.clip(CELLS // (points * sketch.bound.cells), 4, POOL))
     everywhere = starts(sketch, most // 2, seed + 1)

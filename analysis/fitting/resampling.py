@@ -21,7 +21,7 @@ import pandas as pd
 
 from analysis.fitting.newton import minimise
 from analysis.fitting.objective import Objective
-from analysis.fitting.search import Found, Progress, descent, inward_bounds
+from analysis.fitting.search import Found, Progress
 from analysis.formulas.expressions import refuse_missing
 from analysis.formulas.formula import Array, Integers
 from harness.core.errors import InputError
@@ -195,11 +195,11 @@ def refit(
 ) -> tuple[Array, Array, Array]:
     """The minimum for each row of `weights` (K, n), which multiply the objective's own, from the full fit's best
     minima: theta (K, P), value, gap (K,)."""
-    low, high = inward_bounds(objective.bound.law)
+    low, high = objective.bound.law.inward_bounds
     origins = [found.theta, *found.others[:2]]
     theta = np.empty((len(weights), len(found.theta)))
     value, gap = np.full(len(weights), np.inf), np.full(len(weights), np.inf)
-    _, exact = descent(objective)
+    _, exact = objective.corners
     chunk = max(1, min(CHUNK, CHUNK_CELLS // weights.shape[1]))
     for first in range(0, len(weights), chunk):
         part = slice(first, min(first + chunk, len(weights)))

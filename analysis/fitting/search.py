@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.fitting.newton import Minimum, minimise, settle
 from analysis.fitting.objective import Objective
-from analysis.fitting.starts import starts, through
+from analysis.fitting.starts import axis, starts, through
 from analysis.formulas.formula import Array, Integers
-from analysis.laws.law import Law
 
 BATCH = 16  # starts taken together
 KEPT = 4  # of them, after a rough descent, for the exact one
@@ -34,6 +34,7 @@ SEARCHES = 4  # at most
 LOST = 2  # whose best descent did not end, of those
 LOOKS, ENOUGH = 8, 2  # minima through which grids are laid in one search, at most and at least
 LOOKED_AT, NEARLY = 1_000, 60  # rows and steps for their starts
+OFF = 6  # places where a parameter on a bound is held off it
 APART = 1e-5  # relative difference of two of their ends that both go on
 MOST, BRIEF = 30, 40  # steps of starts, and of those that only have to show whether they are lower
 LONG = 1000  # steps, for the best ends where most were not enough
@@ -70,7 +71,7 @@ def search(objective: Objective, seed: int = 0) -> Found:
     of all (to SAME of it), SEARCHES times at most: without that it is not said to have converged. It
     is not searched on after LOST whose best descent came to no end.
     """
-    _, exact = descent(objective)
+    _, exact = objective.corners
     if _convex(objective):
         return _found(objective, _descended(objective, next(starts(objective, 1, seed)), exact, LONG), True)
     batches = starts(objective.sketch(ROUGH_CELLS, ROUGH_ROWS, seed), BATCH, seed)
@@ -81,7 +82,7 @@ def search(objective: Objective, seed: int = 0) -> Found:
         new = _of_starts(objective, [next(batches), next(batches)], seed + len(lowest))
         plain = _agreeing(objective, new) == len(new) and not _at_an_end(objective, new[0][2])
         if not plain:
-            new = _looked_around(objective, new, seed + len(lowest))
+            new = _released(objective, _looked_around(objective, new, seed + len(lowest)))
         new = _settled(objective, new)
         ends, lowest, lost = _ranked([*ends, *new]), [*lowest, new[0][0]], lost + (not new[0][1] <= CONVERGED)
         sure = (plain and len(lowest) == 1) or sum(same(value, ends[0][0], objective) for value in lowest) > 1
@@ -90,8 +91,8 @@ def search(objective: Objective, seed: int = 0) -> Found:
 
 def _of_starts(objective: Objective, two: list[Array], seed: int) -> list[End]:
     """Where the most promising of two batches of starts end, the lowest first."""
-    low, high = inward_bounds(objective.bound.law)
-    rough, exact = descent(objective)
+    low, high = objective.bound.law.inward_bounds
+    rough, exact = objective.corners
     sketch = objective.sketch(ROUGH_CELLS, ROUGH_ROWS, seed)
     near = [_distinct(part) for part in _roughly(sketch, two, low, high, rough)]
     return _ranked(_descended(objective, np.concatenate(near), exact, MOST))
@@ -124,7 +125,7 @@ def _descended(objective: Objective, theta: Array, deltas: tuple[float, ...], mo
     """Where exact descents from theta (K, P) end."""
     if not len(theta):
         return []
-    low, high = inward_bounds(objective.bound.law)
+    low, high = objective.bound.law.inward_bounds
     end = minimise(objective, theta, low, high, deltas=deltas, most_steps=most_steps)
     return [*zip(map(float, objective.value(end.theta)), map(float, end.gap), end.theta, strict=True)]
 
@@ -154,8 +155,8 @@ def _distinct(near: Minimum) -> Array:
 
 def _settled(objective: Objective, ends: list[End]) -> list[End]:
     """The ends, the lowest of them all the way down."""
-    low, high = inward_bounds(objective.bound.law)
-    last = descent(objective)[1][-1]
+    low, high = objective.bound.law.inward_bounds
+    last = objective.corners[1][-1]
     if ends[0][1] > CONVERGED:  # a valley so flat that descents stopped in it
         ends = _ranked([*_descended(objective, np.array([end[2] for end in ends[:2]]), (last,), LONG), *ends[2:]])
     if ends[0][1] > CONVERGED:  # a kink, where Newton's promise is not kept
@@ -168,8 +169,8 @@ def _looked_around(objective: Objective, ends: list[End], seed: int) -> list[End
     """The ends, with those of starts on grids through the lowest of them (`starts.through`): a term that has vanished
     does not show what else it could be, and where terms have minima of their own the starts see few of their
     combinations. Until the lowest of all, and one more, were looked through."""
-    low, high = inward_bounds(objective.bound.law)
-    last = (descent(objective)[1][-1],)
+    low, high = objective.bound.law.inward_bounds
+    last = (objective.corners[1][-1],)
     part = objective.sketch(ROUGH_CELLS, LOOKED_AT, seed)
     seen: list[float] = []
     while len(seen) < LOOKS:
@@ -188,19 +189,38 @@ def _looked_around(objective: Objective, ends: list[End], seed: int) -> list[End
     return ends
 
 
+def _released(objective: Objective, ends: list[End]) -> list[End]:
+    """The ends, with those of the lowest when a parameter that is on a bound is held off it, at places all over the
+    range of its starts, and then let go: far from a bound there may be a minimum that no small step leads to."""
+    law, lowest, last = objective.bound.law, ends[0][2], objective.corners[1][-1:]
+    low, high = law.inward_bounds
+    on = [name for name in law.starts if _on(lowest, low, high)[law.parameters.index(name)]]
+    if not on or not np.isfinite(ends[0][0]):
+        return ends
+    index = np.repeat([law.parameters.index(name) for name in on], OFF)
+    places = np.concatenate([axis(law, name, OFF) for name in on])
+    at = np.where(objective.logarithms[index], np.log(places), places)
+    off, _, _ = held(objective, index, at, np.tile(lowest, (len(at), 1, 1)), 0.0)
+    return _ranked([*ends, *_descended(objective, off, last, BRIEF)])
+
+
+def _on(theta: Array, low: Array, high: Array) -> npt.NDArray[np.bool_]:
+    """Which parameters are on a bound."""
+    return np.minimum(theta - low, high - theta) < 1e-9
+
+
 def _at_an_end(objective: Objective, theta: Array) -> bool:
     """Whether a parameter is on a bound, or a term too small to be told from none."""
-    low, high = inward_bounds(objective.bound.law)
-    _, _, _, majorizer = objective.derivatives(theta[None], descent(objective)[1][-1])
+    _, _, _, majorizer = objective.derivatives(theta[None], objective.corners[1][-1])
     vanished = objective.logarithms & (np.diag(majorizer[0]) <= SMALL**2 * objective.scale)
-    return bool((np.minimum(theta - low, high - theta) < 1e-9).any() or vanished.any())
+    return bool(_on(theta, *objective.bound.law.inward_bounds).any() or vanished.any())
 
 
 def improved(objective: Objective, found: Found, theta: Array, seed: int) -> Found:
     """The search gone on from a point `theta` (P,) below its optimum. Where that leads to another value, a further
     search counts how many starts reach it."""
-    low, high = inward_bounds(objective.bound.law)
-    _, exact = descent(objective)
+    low, high = objective.bound.law.inward_bounds
+    _, exact = objective.corners
     end = minimise(objective, theta[None], low, high, deltas=exact[-1:], most_steps=LONG)
     ended = float(objective.value(end.theta)[0])
     if not ended < found.value:
@@ -228,7 +248,7 @@ def held(
     `allowance` plays no part. Least absolute residuals go through every other corner.
     """
     members, several, parameters = theta.shape
-    bounds, (_, exact) = inward_bounds(objective.bound.law), descent(objective)
+    bounds, (_, exact) = objective.bound.law.inward_bounds, objective.corners
     deltas = exact[::-2][::-1] if objective.loss.kind == "lad" else exact[-1:]
     tolerance = 1e-8
 
@@ -252,28 +272,10 @@ def held(
     return theta, value, fall
 
 
-def inward_bounds(law: Law) -> tuple[Array, Array]:
-    """(P,) lower and upper bounds in the form of `Law.inward`."""
-    bounds = np.array([law.bound(name) for name in law.parameters])
-    return law.inward(bounds[:, 0]), law.inward(bounds[:, 1])
-
-
 def same(a: float, b: float, objective: Objective) -> bool:
     """Whether two values of the objective count as one minimum."""
     noise = 1e-13 * float(objective.weights.sum())  # an exact fit: both are rounding
     return abs(a - b) <= SAME * abs(b) + noise
-
-
-def descent(objective: Objective) -> tuple[float, tuple[float, ...]]:
-    """The corners that a fit goes through: a wide one for the rough descent, where the objective is smooth, and those
-    of the exact one. (With ever smaller corners the least-absolute fit ends at its vertex.)"""
-    loss = objective.loss
-    if loss.kind == "ls":
-        return np.inf, (np.inf,)
-    if loss.kind == "lad":
-        wide = 1e-2 if loss.residuals == "log" else 1e-2 * float(np.std(objective.observed))
-        return wide, tuple(wide / 4**k for k in range(1, 1 + int(np.log(wide / loss.corner) / np.log(4))))
-    return 10 * loss.corner, (3 * loss.corner, loss.corner)
 
 
 def _ranked(ends: Iterable[tuple[Any, Any, Array]]) -> list[End]:

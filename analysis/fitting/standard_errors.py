@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from analysis.fitting.objective import Loss, Objective
 from analysis.fitting.resampling import Draws
-from analysis.fitting.search import Found, inward_bounds
+from analysis.fitting.search import Found
 from analysis.formulas.formula import Array, Integers
 from analysis.laws.law import Law
 from analysis.laws.redundant import redundant
@@ -261,7 +261,7 @@ def _unidentified(law: Law, se: Array, singular: npt.NDArray[np.bool_], found: F
 def _on_bound(objective: Objective, theta: Array, predicted: Array) -> tuple[str, ...]:
     """Parameters at a bound, and positive linear ones whose term has vanished."""
     law = objective.bound.law
-    low, high = inward_bounds(law)
+    low, high = law.inward_bounds
     found = []
     factors = dict(zip(law.linear, objective.bound.basis(theta[None]), strict=False))
     for i, name in enumerate(law.parameters):

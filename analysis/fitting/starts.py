@@ -44,7 +44,7 @@ def starts(objective: Objective, batch: int, seed: int = 0) -> Iterator[Array]:
     per_axis = int(most + 1e-9)
     ranked = np.empty((0, len(law.parameters)))
     if per_axis >= COARSEST:
-        ranked = _scored(objective, nonlinear, [_axis(law, name, min(per_axis, FINEST)) for name in nonlinear])
+        ranked = _scored(objective, nonlinear, [axis(law, name, min(per_axis, FINEST)) for name in nonlinear])
     for number in itertools.count():
         if number * batch < min(len(ranked), DEEPEST * batch):
             yield ranked[number * batch : (number + 1) * batch]
@@ -133,7 +133,8 @@ def resolved(objective: Objective, theta: Array, held: int) -> Array:
     return theta
 
 
-def _axis(law: Law, name: str, count: int) -> Array:
+def axis(law: Law, name: str, count: int) -> Array:
+    """(count,) values of a parameter over the range of its starts."""
     low, high = law.starts[name]
     return np.geomspace(low, high, count) if law.on_log_scale(name) else np.linspace(low, high, count)
 
@@ -144,7 +145,7 @@ def _to_bounds(law: Law, name: str, count: int) -> Array:
     if law.on_log_scale(name):
         far = [high * (high / low) ** steps for steps in (1, 2)] if law.bound(name)[1] == np.inf else []
         ends = [end for end in ends if end > 0] + far
-    return np.unique([*_axis(law, name, count - len(ends)), *ends])
+    return np.unique([*axis(law, name, count - len(ends)), *ends])
 
 
 def _points(objective: Objective) -> int:

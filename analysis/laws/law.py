@@ -154,6 +154,12 @@ class Law:
         """The reverse of `inward`."""
         return self._mapped(theta, np.exp)
 
+    @property
+    def inward_bounds(self) -> tuple[Array, Array]:
+        """(P,) lower and upper bounds in the form of `inward`."""
+        low, high = self.inward(np.array([self.bound(name) for name in self.parameters]).reshape(-1, 2).T)
+        return low, high
+
     def fixed(self, values: Mapping[str, float]) -> Law:
         """This law with some parameters set for good; names that play no part any more drop out."""
         for name, value in values.items():

@@ -33,9 +33,10 @@ EXAMPLE = (
 )
 
 
-def laws_of(text: str, trust: bool = False) -> list[Law]:
-    """The law of `FILE.toml:NAME`, or all laws of `FILE.toml`; none for what names no file of laws. `trust` a file of
-    Python too. Raises InputError, also for the one law that is asked for and wrong, whatever the others are."""
+def laws_of(text: str, trust: bool = False) -> list[Law | InputError]:
+    """The law of `FILE.toml:NAME`, or all laws of `FILE.toml`, of a wrong one the error; none for what names no file of
+    laws. `trust` a file of Python too. Raises InputError for the one law that is asked for by name and wrong, and for
+    a file of which no law is right."""
     for suffix in (".toml", ".py"):
         start, found, name = text.partition(f"{suffix}:")
         path = start + suffix if found else text
@@ -48,22 +49,24 @@ def laws_of(text: str, trust: bool = False) -> list[Law]:
         if name and name not in known:
             near = difflib.get_close_matches(name[:LONGEST_NAME], known) or list(known)[:20]
             raise InputError("law", text, f"{Path(path).name} has no law {name}", f"it has {', '.join(near) or 'none'}")
-        laws = [known[name]] if name else list(known.values())
-        for law in laws:
-            if isinstance(law, InputError):
-                raise law
-            _check_worked_out(law, Path(path).name)
-        return [law for law in laws if isinstance(law, Law)]
+        laws = [_worked_out(known[one], Path(path).name) for one in ([name] if name else known)]
+        wrong = [law for law in laws if isinstance(law, InputError)]
+        if wrong and len(wrong) == len(laws):
+            raise wrong[0]
+        return laws
     return []
 
 
-def _check_worked_out(law: Law, source: str) -> None:
-    """InputError that names the law and its file, where its formula has no value or no derivatives that fits need."""
+def _worked_out(law: Law | InputError, source: str) -> Law | InputError:
+    """The law; where its formula has no value or no derivatives that fits need, the error that names it and its file."""
+    if isinstance(law, InputError):
+        return law
     try:
         formula.basis(law.form)
         formula.derivatives(law.form)
+        return law
     except InputError as error:
-        raise InputError(f"law {law.name} of {source}", error.value, error.why, error.remedy) from None
+        return InputError(f"law {law.name} of {source}", error.value, error.why, error.remedy)
 
 
 def read_laws(path: Path) -> dict[str, Law | InputError]:

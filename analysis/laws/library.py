@@ -177,24 +177,24 @@ FAMILIES: dict[str, Callable[[Sequence[str]], Law]] = {
 def find(text: str, trust: bool = False) -> Law:
     """A law by name, `FAMILY:domain,domain,...`, or one of a user's own: `FILE.toml:NAME`, or `FILE.py:NAME`, which is
     run, if it is to be trusted. Raises InputError."""
-    laws = find_all(text, trust)
-    if len(laws) > 1:
-        names = ", ".join(law.name for law in laws[:20])
+    laws, wrong = find_all(text, trust)
+    if len(laws) + len(wrong) > 1:
+        names = ", ".join(law.name for law in laws[:20]) + (f" ({len(wrong)} more cannot be used)" if wrong else "")
         raise InputError(
-            "law", text, f"has {len(laws)} laws", f"name one of them, as in {text}:{laws[0].name}: {names}"
+            "law", text, f"has {len(laws) + len(wrong)} laws", f"name one of them, as in {text}:{laws[0].name}: {names}"
         )
     return laws[0]
 
 
-def find_all(text: str, trust: bool = False) -> list[Law]:
-    """As `find`; of a file without a name, all its laws."""
+def find_all(text: str, trust: bool = False) -> tuple[list[Law], list[InputError]]:
+    """As `find`; of a file without a name, all its laws, and what is wrong with those that cannot be used."""
     family, _, domains = text.partition(":")
     if domains and family in FAMILIES:
-        return [FAMILIES[family](domains_of(domains))]
+        return [FAMILIES[family](domains_of(domains))], []
     if text in LAWS:
-        return [LAWS[text]]
+        return [LAWS[text]], []
     if not (laws := laws_of(text, trust)):
         near = difflib.get_close_matches(text[:LONGEST_NAME], [*LAWS, *FAMILIES], n=1)
         remedy = f"did you mean {near[0]}? " if near else ""
         raise InputError("law", text, "no such law", f"{remedy}known: {', '.join(LAWS)}; or FILE.toml:NAME")
-    return laws
+    return [law for law in laws if isinstance(law, Law)], [law for law in laws if isinstance(law, InputError)]

@@ -76,6 +76,21 @@ def test_a_law_with_fewer_parameters_than_runs_is_taken_before_one_with_more(
     assert count[found["law"]] < 8 < max(count.values())
 
 
+def test_where_the_rows_identify_no_law_that_is_the_first_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two sizes no law of size and tokens has parameters that the rows can tell apart."""
+    columns = pd.DataFrame([(N, D) for N in (1e8, 1e9) for D in np.geomspace(1e9, 1e11, 12)], columns=["N", "D"])
+    noise = 0.002 * np.random.default_rng(0).standard_normal(24)
+    loss = LAWS["chinchilla"].value({"E": 1.8, "A": 480, "alpha": 0.35, "B": 2000, "beta": 0.37}, columns)
+    file = tmp_path / "runs.csv"
+    columns.assign(run=np.repeat(np.arange(8), 3), loss=loss * np.exp(noise)).to_csv(file, index=False)
+    assert main(["fit", "auto", "--table", str(file)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("these rows identify all parameters of no law that predicts as well as the best. Taken: ")
+    assert "not for its parameters (not identified: " in first
+
+
 @pytest.mark.slow
 def test_the_best_law_of_own_runs_reaches_mix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = []

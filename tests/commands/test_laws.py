@@ -85,6 +85,12 @@ def test_laws_of_ones_own_are_shown_and_unverified(
     lines = shown(capsys, str(tmp_path / "my.toml"))
     assert lines[0].split() == ["mine", "unverified:", "form", "not", "read,", "no", "public", "table"]
     assert "no source is given" in lines[3]
+    wrong = MINE.replace("[mine]", "[wrong]").replace('"A"]', '"A", "C"]')
+    (tmp_path / "two.toml").write_text(MINE + wrong)
+    first, _, *lines = shown(capsys, str(tmp_path / "two.toml"))
+    assert first.startswith("cannot be used: law wrong of two.toml=")
+    assert lines[0].startswith("mine  ")
+    assert "law wrong of two.toml=" in refused(monkeypatch, capsys, "laws", f"{tmp_path / 'two.toml'}:wrong")
     assert "did you mean dcpt?" in refused(monkeypatch, capsys, "laws", "dpct")
     assert "argument=chinchilla: not known here" in refused(monkeypatch, capsys, "laws", "dcpt", "chinchilla")
 

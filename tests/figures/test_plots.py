@@ -11,6 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from analysis.answers.answer import Answer
 from analysis.answers.isoflop import grid, power_law, read_off
@@ -186,7 +187,9 @@ def test_a_family_is_told_apart_by_colour_and_line(ax: Axes) -> None:
 
 def test_isoflop_curves_go_through_their_minima(ax: Axes, table: pd.DataFrame) -> None:
     found = read_off(table)
-    plots.isoflop_curves(ax, table, found)
+    plots.isoflop_curves(ax, table, found, "NOT SUPPORTED: far outside")
+    (shown,) = (legend for legend in ax.get_children() if isinstance(legend, Legend))
+    assert shown.get_title().get_text().startswith("NOT SUPPORTED: far")
     stars = [line for line in ax.lines if line.get_marker() == "*"]
     np.testing.assert_allclose([points(line)[0, 0] for line in stars], found.minima.N)
     curves = [curve for line in ax.lines if len(curve := points(line)) == 100]

@@ -15,7 +15,7 @@ from analysis.fitting.newton import minimise
 from analysis.fitting.objective import Loss, huber, parse_loss
 from analysis.fitting.profile import profile
 from analysis.fitting.resampling import resamples
-from analysis.fitting.search import inward_bounds, search
+from analysis.fitting.search import search
 from analysis.fitting.standard_errors import inform
 from analysis.laws.continual import DCPT
 from analysis.laws.law import FREE, Bound, Law
@@ -53,7 +53,7 @@ def test_without_noise_the_truth_is_found_to_the_digit(loss: str, residuals: str
 def test_the_best_known_objective_is_reached_for_forty_random_dcpt_laws() -> None:
     """Against descents of 2,000 steps from the truth itself and from the end found."""
     missed = []
-    low, high = inward_bounds(DCPT)
+    low, high = DCPT.inward_bounds
     for seed in range(40):
         truth = random_truth(1000 + seed)
         objective = objective_of(DCPT, losses(design(), truth, seed, row_noise=0.005), Loss())
@@ -68,7 +68,7 @@ def test_the_best_known_objective_is_reached_for_forty_random_dcpt_laws() -> Non
 def test_dcpt_with_r_of_zero_is_found_again() -> None:
     table = losses(design(), TRUTH, 3, row_noise=0.005)
     fit = fit_law(DCPT, table)
-    low, high = inward_bounds(DCPT)
+    low, high = DCPT.inward_bounds
     objective = objective_of(DCPT, table, Loss())
     start = DCPT.inward(np.array([[TRUTH[name] for name in DCPT.parameters]]))
     best = minimise(objective, start, low, high, deltas=(3e-3, 1e-3), most_steps=500).value.min()

@@ -9,7 +9,6 @@ from scipy.optimize import nnls
 
 from analysis.fitting.fit import objective_of
 from analysis.fitting.objective import Loss
-from analysis.fitting.search import inward_bounds
 from analysis.fitting.starts import _least_squares, starts, through
 from analysis.laws.library import find
 
@@ -44,7 +43,7 @@ def test_grids_through_a_minimum_move_one_term_or_two_and_reach_the_bounds(law: 
         assert sum(bool(term & one) for term in terms) <= 2
     for term in terms:
         assert any(one - set(linear) and one - set(linear) <= term for one in moved)
-    low, high = inward_bounds(objective.bound.law)
+    low, high = objective.bound.law.inward_bounds
     assert ((found >= low) & (found <= high)).all()
     everything = through(objective, theta, 20_000)
     exponent = names.index("beta")
