@@ -133,7 +133,8 @@ class Fit:
         if self._negative():
             found.append(f"it predicts a {self.target} below zero inside the range of the data")
         if self.redundant:
-            found.append(f"no data identify {', '.join(self.redundant)}: the formula says one thing twice (--fix one of them)")
+            names = ", ".join(self.redundant)
+            found.append(f"no data identify {names}: the formula says one thing twice (--fix NAME=VALUE)")
         if told := [name for name in self.unidentified if name not in self.redundant]:
             found.append(f"the data do not identify {', '.join(told)}")
         elif not self.redundant and self.condition > BLURRED:

@@ -58,7 +58,7 @@ def laws_of(text: str, trust: bool = False) -> list[Law | InputError]:
 
 
 def _worked_out(law: Law | InputError, source: str) -> Law | InputError:
-    """The law; where its formula has no value or no derivatives that fits need, the error that names it and its file."""
+    """The law; where its formula has no value, or no derivatives that fits need, the error that names both."""
     if isinstance(law, InputError):
         return law
     try:

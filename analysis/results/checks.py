@@ -22,7 +22,7 @@ PERCENT = (
     0.5  # more than this part of the shares that are not 0 lie above 1: a column of percent, not a slip in some rows
 )
 SUMS = 0.02  # from one: shares that were rounded
-PERPLEXITY = 12.5  # nats per token: the loss of a model that knows nothing of one of the largest vocabularies, log(2^18)
+PERPLEXITY = 12.5  # nats per token, log(2^18): what a model that knows nothing has with one of the largest vocabularies
 # Unit -> below what all values, and above what any value, are no such amounts; and which median still means billions.
 AMOUNTS = {"parameters": (1e4, 1e14, 20.0), "tokens": (1e5, 1e18, 5e3)}
 # Laws take powers of these, which at zero are infinite or have no slope. Of several learning-rate sums (before and in
