@@ -160,14 +160,19 @@ def _tick(value: Any) -> str:
 
 
 def exchange(ax: Axes, found: Decision) -> Axes:
-    """Forgetting against adaptation: arms, and the front with its bands."""
+    """Forgetting against adaptation: arms, and the front with its bands. Between values of a category lies nothing."""
     points, model = found.points, found.model
     upstream = model.grid.upstream
-    at = front(points, upstream, most=40)
+    at = np.array(front(points, upstream, most=40), dtype=int)
     F, A = points.forgetting[upstream], points.adaptation
-    low, high = A.mean_interval()[:, at]
-    ax.fill_between(F.mean[at], low, high, color=DOWNSTREAM.color, alpha=0.25, linewidth=0)
-    ax.plot(F.mean[at], A.mean[at], color=DOWNSTREAM.color, label=f"front, {LEVEL:.0%} of the mean")
+    low, high = A.mean_interval()
+    ends = 1 + np.flatnonzero(np.diff(model.coding.group(points.settings.iloc[at])))
+    for number, part in enumerate(np.split(at, ends)):
+        label = f"front, {LEVEL:.0%} of the mean" if number == 0 else None
+        marker = "." if len(part) == 1 else ""
+        ax.plot(F.mean[part], A.mean[part], color=DOWNSTREAM.color, marker=marker, label=label)
+        ax.fill_between(F.mean[part], low[part], high[part], color=DOWNSTREAM.color, alpha=0.25, linewidth=0)
+        ax.vlines(F.mean[part[:1]], low[part[:1]], high[part[:1]], color=DOWNSTREAM.color, alpha=0.25, linewidth=1.5)
     forgot, adapted = (_values(found, what)[1] for what in CHANGES)
     ax.plot(forgot, adapted, "o", color="black", markersize=3, linestyle="", label="measured mean")
     limit = found.question.limits.get(upstream)
