@@ -3,7 +3,8 @@
 python -m tests.fuzzed 300 --first 0          a line for each draw that is at fault, and how the others ended
 
 A draw is a committed table of which runs, rows and values of columns are left out at random, and a command on it: fit,
-fit auto, compare or decide, with options and maps at random. Each is a process with CPU_SECONDS at most.
+fit auto, compare or decide, with options and maps at random. Most draws are MEANT to be answered: a decision of one
+base and pair of corpora, a fit that pools what its law does not read. Each is a process with CPU_SECONDS at most.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.options.unlike import ALONG, SETTINGS
 from tests.repository import REPOSITORY
 
 CPU_SECONDS = 40
@@ -33,6 +35,8 @@ TABLES = (
     *sorted((REPOSITORY / "paper_figures" / "data").glob("*.csv")),
     *sorted((REPOSITORY / "analysis" / "notebooks" / "data").glob("*.csv")),
 )
+MEANT = 0.8
+KINDS = ("upstream", "downstream", "base_address", "start")  # of which a decision has one each
 ENDS = ("answered", "no answer", "refused", "too long")  # that are as they should be
 
 
@@ -62,9 +66,17 @@ def drawn(number: int, folder: Path) -> Draw:
         rows = rows.sample(frac=random.uniform(0.05, 1), random_state=int(random.integers(2**31)))
     if random.random() < 0.2:
         rows = rows.drop(columns=random.choice(rows.columns, 1))
-    file = folder / f"{number}.csv"
+    file, meant = folder / f"{number}.csv", random.random() < MEANT
+    if random.random() < 0.4:
+        if meant and len(rows) and set(KINDS) <= set(rows):
+            one = rows.sample(1, random_state=int(random.integers(2**31)))[list(KINDS)]
+            rows = rows.merge(one, on=list(KINDS))
+        words = _decide(random)
+    else:
+        words = _fit(random, list(map(str, rows.columns)))
+        pooled = [name for name in SETTINGS if name in rows and name not in ALONG]
+        words += ["--pool", ",".join(pooled)] if meant and pooled else []
     rows.to_csv(file, index=False)
-    words = _decide(random) if random.random() < 0.4 else _fit(random, list(map(str, rows.columns)))
     return Draw(source.name, (*words, "--table", str(file)))
 
 
