@@ -1,7 +1,8 @@
 """Where a figure's table comes from: frozen results (data/NAME.csv), or a store.
 
 A frozen table holds the rows at D >= 0 of the members of a sweep that are done, and an empty row for each that is not,
-so that a figure can say what it lacks. Its first line is the command that made it.
+so that a figure can say what it lacks. Its first line is the command that made it. Beside it, in NAME_windows.parquet,
+the losses of the single windows at their ends (`analysis.results.windows.FrozenWindows`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import pandas as pd
 
 from analysis.results.runs import read_runs
 from analysis.results.tables import COLUMNS, SHARED, table_of
+from analysis.results.windows import WindowReader, windows_table, write_windows
 from harness.core.command import unwritable
 from harness.core.errors import InputError
 from harness.core.shipped import shipped
+from harness.store.store import Store
 
 FROZEN = shipped("paper_figures", "data")
 WHOLE = ("N", "N_total", "base_tokens", "run_tokens", "warmup_tokens", "seed", "position", "tokens", "D", "windows")
@@ -30,10 +33,14 @@ class Results:
     table: pd.DataFrame
     lacking: pd.DataFrame
     source: str
+    windows: pd.DataFrame | None = None
+    """Of the ends of those runs that kept the losses of single windows; None: not asked for."""
 
 
-def from_store(root: str | Path, sweeps: Sequence[str] | None, overrides: Sequence[str]) -> Results:
-    """The runs of a store, or the members of sweeps. Raises InputError.
+def from_store(
+    root: str | Path, sweeps: Sequence[str] | None, overrides: Sequence[str], *, windows: bool = False
+) -> Results:
+    """The runs of a store, or the members of sweeps; `windows`: with the losses of single ones. Raises InputError.
 
     One training that was measured on several grids is one line in a figure: the densest.
     """
@@ -44,8 +51,9 @@ def from_store(root: str | Path, sweeps: Sequence[str] | None, overrides: Sequen
     lacking = [run for run in runs if run.status != "done"]
     facts = pd.DataFrame([{**{name: getattr(r.facts, name) for name in SHARED}, "status": r.status} for r in lacking])
     source = f"{root}" if sweeps is None else f"{' '.join(sweeps)} in {root}"
-    done = table_of([run for run in runs if run.status == "done"], ends=True)
-    return Results(done, facts.reindex(columns=COLUMNS), source)
+    done = [run for run in runs if run.status == "done"]
+    single = windows_table(WindowReader(Store(root)), done) if windows else None
+    return Results(table_of(done, ends=True), facts.reindex(columns=COLUMNS), source, single)
 
 
 def frozen(name: str) -> Results:
@@ -65,8 +73,11 @@ def frozen(name: str) -> Results:
     return Results(table, everything[empty], f"paper_figures/data/{path.name}")
 
 
-def freeze(results: Results, name: str, arguments: Sequence[str]) -> Path:
-    """Write a frozen table; `arguments` are those of the command that did it. Raises InputError if nothing is done."""
+def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
+    """Write a frozen table, and the losses of single windows of its runs, if there are any: a line for each.
+
+    `arguments` are those of the command that did it. Raises InputError if nothing is done.
+    """
     if results.table.empty:
         raise InputError("--freeze", name, f"no run of {results.source} is done", "run the sweep first")
     rows = (
@@ -76,11 +87,17 @@ def freeze(results: Results, name: str, arguments: Sequence[str]) -> Path:
     )
     for column in WHOLE:
         rows = rows.assign(**{column: rows[column].astype("Int64")})
-    path = FROZEN / f"{name}.csv"
+    path, beside = FROZEN / f"{name}.csv", FROZEN / f"{name}_windows.parquet"
+    single = pd.DataFrame({"run": []}) if results.windows is None else results.windows
+    without = results.table.run.nunique() - int(results.table.run.drop_duplicates().isin(single.run).sum())
     command = shlex.join(["python", "-m", "paper_figures", *arguments])
     try:
         FROZEN.mkdir(exist_ok=True)
         path.write_text(f"# {command}\n" + rows.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+        beside.unlink(missing_ok=True)  # of other runs
+        if len(single):
+            write_windows(single, beside)
     except OSError as error:
         raise unwritable("--freeze", path, error) from None
-    return path
+    said = f": {without} of {results.table.run.nunique()} runs kept no losses of single windows" if without else ""
+    return [str(path), f"{beside if len(single) else 'no windows'}{said}"]

@@ -1,7 +1,7 @@
 """Stores whose numbers are known, for the tests of analysis and of the figures: no corpus, no training, no torch.
 
 `write` plans the runs of a sweep as the harness does and stores every state on their paths with rows of a given
-formula.
+formula; with `windows`, also the losses of single windows where base and run end, whose mean is that of the row.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
+
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
 from harness.core.shipped import SWEEPS
 from harness.plan.plan import Plan, PlannedRun, compile_points, plan
 from harness.plan.run_file import write_documents
 from harness.store.history import Row, rows_to_csv
-from harness.store.store import Store
+from harness.store.store import WINDOWS, Store
+from harness.store.windows import WINDOW, WindowLosses, to_npz
 
 BYTES = 1000
+WINDOW_TOKENS = 128
 # (run, corpus, CPT tokens, CPT tokens at the end) -> nats per token
 Loss = Callable[[PlannedRun, str, int, int], float]
 
@@ -29,14 +33,19 @@ def points_of(sweeps: Sequence[str], overrides: Sequence[str] = (), folder: Path
 
 
 def write(
-    root: Path, points: Sequence[PlannedRun], loss: Loss, stop_before: Callable[[PlannedRun], bool] = lambda _: False
+    root: Path,
+    points: Sequence[PlannedRun],
+    loss: Loss,
+    stop_before: Callable[[PlannedRun], bool] = lambda _: False,
+    *,
+    windows: bool = False,
 ) -> Plan:
     """Store every run of `points`; those of `stop_before` only up to their base."""
     with mock.patch("harness.core.files.flush"):  # these stores need not survive a crash
-        return _write(Store(root), plan(points), loss, stop_before)
+        return _write(Store(root), plan(points), loss, stop_before, windows)
 
 
-def _write(store: Store, planned: Plan, loss: Loss, stop_before: Callable[[PlannedRun], bool]) -> Plan:
+def _write(store: Store, planned: Plan, loss: Loss, stop_before: Callable[[PlannedRun], bool], windows: bool) -> Plan:
     write_documents(planned, store)
     for point in planned.points:
         base = point.base_position or 0
@@ -53,9 +62,13 @@ def _write(store: Store, planned: Plan, loss: Loss, stop_before: Callable[[Plann
                 store.add_rows(segment.address, rows)
                 continue
 
-            def save(folder: Path, rows: list[Row] = rows) -> None:
+            ends = [row for row in rows if windows and point.request.measures[row.windows_hash].least is not None]
+
+            def save(folder: Path, rows: list[Row] = rows, ends: list[Row] = ends) -> None:
                 (folder / "weights.safetensors").write_bytes(b"weights")
                 (folder / "evaluations.csv").write_text(rows_to_csv(rows))
+                if ends:
+                    (folder / WINDOWS).write_bytes(to_npz({row.key: windows_of(row) for row in ends}))
 
             drawn = {key: {"sequences": n, "epochs": 0.5} for key, n in program.drawn(segment.stop).items()}
             store.write_state(segment.address, save, {"position": segment.stop, "drawn": drawn, "kept": True})
@@ -68,3 +81,17 @@ def row_of(point: PlannedRun, tokens: int, position: int, hash_: str, loss: Loss
     end = point.program.tokens(point.program.steps)
     value = loss(point, measure.corpus, tokens - base, end - base)
     return Row(position, tokens, measure.corpus, measure.windows, hash_, value * 500, 500, BYTES)
+
+
+def windows_of(row: Row) -> WindowLosses:
+    """Windows that are hard or easy for every run, and a little for each its own way, with the row's mean."""
+    made = np.empty(row.windows, WINDOW)
+    own, shared = (
+        np.random.default_rng([int(seed * 1e6) for seed in seeds]).normal(size=row.windows)
+        for seeds in ([row.loss, row.position], [row.windows])
+    )
+    away = 0.25 * shared + 0.03 * own
+    made["window"], made["token_count"] = 3 * np.arange(row.windows), WINDOW_TOKENS
+    made["byte_count"] = 400 + np.arange(row.windows) % 97
+    made["loss_sum"] = (row.loss + away - away.mean()) * WINDOW_TOKENS
+    return made

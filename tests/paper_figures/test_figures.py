@@ -17,8 +17,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from analysis.claims.arms import rewarmed
+from analysis.claims.arms import ends_by_run, rewarmed
 from analysis.formulas.formula import Array
+from analysis.results.windows import FrozenWindows, forgetting
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
 from harness.plan.plan import PlannedRun, compile_points
@@ -336,6 +337,28 @@ def test_frozen_results_draw_the_same_figure(
     rows = (frozen.table.seed == 1).sum()
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"reproduced: {rows} rows of seed 1 equal paper_figures/data/demo.csv to the last bit"
+
+
+def test_single_windows_are_frozen_with_their_runs(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data, "FROZEN", tmp_path / "data")
+    points = points_of(["rewarm_warmup"])
+    write(tmp_path / "store", points, loss, windows=True)
+    arguments = ["--freeze", "demo", "--sweep", "rewarm_warmup"]
+    assert main([*arguments, "--root", str(tmp_path / "store")]) == 0
+    table, beside = tmp_path / "data" / "demo.csv", tmp_path / "data" / "demo_windows.parquet"
+    assert capsys.readouterr().out.splitlines() == [str(table), str(beside)]
+    windows, ends = FrozenWindows(beside), ends_by_run(data.frozen("demo").table)
+    assert len(ends) == len(points)
+    for run, base_address, change in zip(ends.run, ends.base_address, ends.U - ends.U_base, strict=True):
+        kept = windows.of(run, base_address, "docs")
+        assert kept is not None
+        assert forgetting(kept).value == pytest.approx(change, abs=1e-6)
+    assert main([*arguments, "--root", str(root)]) == 0  # states of before, which kept none
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "no windows: 4 of 4 runs kept no losses of single windows"
+    assert not beside.exists()
 
 
 @pytest.mark.slow
