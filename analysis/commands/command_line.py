@@ -21,9 +21,7 @@ from analysis.commands import laws as laws_command
 from analysis.commands import mix as mix_command
 from analysis.commands import next as next_command
 from analysis.report.runs_table import csv_text, entries_of, flat, gathered, ordered, table_lines
-from analysis.results.facts import folder_name
-from analysis.results.runs import RunRecord, read_runs
-from analysis.results.show import (
+from analysis.report.show import (
     diff_document,
     diff_lines,
     last_positions,
@@ -31,6 +29,9 @@ from analysis.results.show import (
     show_document,
     show_lines,
 )
+from analysis.results.facts import folder_name
+from analysis.results.run_record import RunRecord
+from analysis.results.runs import read_runs
 from harness.core.command import check_file, narrowed, terminal_width, unwritable
 from harness.core.errors import InputError
 from harness.core.options import Parser, path, refuse_words

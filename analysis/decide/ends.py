@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.results.runs import RunRecord, read_runs, summary
+from analysis.results.run_record import RunRecord, summary
+from analysis.results.runs import read_runs
 from analysis.results.tables import ends_of, read
 from analysis.results.windows import WindowReader, forgetting
 from harness.core.errors import InputError

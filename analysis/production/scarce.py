@@ -22,8 +22,8 @@ import pandas as pd
 
 from analysis.answers.answer import EXTRAPOLATED
 from analysis.decide.arms import Grid
+from analysis.results.run_record import epochs_of
 from analysis.results.runs import read_runs
-from analysis.results.show import epochs_of
 from analysis.results.tables import of_curves
 from harness.core.units import count
 from harness.store.store import Store

@@ -22,8 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from analysis.results.runs import RunRecord, summary
-from analysis.results.show import epochs_of
+from analysis.results.run_record import RunRecord, epochs_of, summary
 from harness.core.errors import InputError
 from harness.core.units import count
 from harness.plan.run_file import model_line

@@ -1,4 +1,4 @@
 """What runs measured: tables of stores and of others, checks of them, learning-rate curves.
 
-Ask for `tables.load`, `tables.read`, `runs`, `show`, `checks`.
+Ask for `tables.load`, `tables.read`, `runs`, `run_record`, `checks`.
 """

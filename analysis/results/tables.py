@@ -31,7 +31,8 @@ from analysis.formulas.expressions import (
 from analysis.formulas.formula import Integers
 from analysis.results.facts import Facts
 from analysis.results.measurements import ROWS
-from analysis.results.runs import Read, Reading, RunRecord, without_collection
+from analysis.results.run_record import RunRecord
+from analysis.results.runs import Read, Reading, without_collection
 from analysis.results.table_files import read_file
 from harness.core.errors import InputError
 from harness.store.history import FINAL_POSITIONS, is_final

@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.formulas.formula import Array, Integers
-from analysis.results.runs import RunRecord
+from analysis.results.run_record import RunRecord
 from analysis.results.table_files import read_file
 from harness.core.errors import InputError
 from harness.store.store import Store

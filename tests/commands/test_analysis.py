@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
+from analysis.report.show import lr_curve
 from analysis.results.runs import read_runs
-from analysis.results.show import lr_curve
 from harness.core.errors import CorruptError
 from harness.plan.plan import PlannedRun
 from harness.plan.recorded_runs import program_of

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.results.runs import final_losses, read_runs
+from analysis.results.run_record import final_losses
+from analysis.results.runs import read_runs
 from harness import __main__ as harness_main
 from harness import evaluate, peek, sweep
 from harness.cli import run_command

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.results.runs import read_runs, summary
+from analysis.results.run_record import summary
+from analysis.results.runs import read_runs
 from analysis.results.windows import WindowReader, adaptation, difference, forgetting, mean
 from harness.core.errors import InputError
 from harness.corpora.corpus import open_corpus

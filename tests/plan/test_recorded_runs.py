@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from analysis import __main__ as analysis_main
-from analysis.results.runs import base_losses, read_runs, summary
+from analysis.results.run_record import base_losses, summary
+from analysis.results.runs import read_runs
 from harness import __main__ as harness_main
 from harness import evaluate, peek
 from harness.core.errors import CorruptError, InputError

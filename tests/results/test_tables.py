@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 
 from analysis.formulas.assignments import parse_map
-from analysis.results.runs import base_losses, final_losses, read_runs, summary
+from analysis.results.run_record import base_losses, final_losses, summary
+from analysis.results.runs import read_runs
 from analysis.results.tables import COLUMNS, TEXT, ends_of, load, of_curves, read, table_of
 from harness.compose.compose import sweep_points
 from harness.compose.expand import assign

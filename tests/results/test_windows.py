@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from analysis.commands.command_line import runs_lines
+from analysis.report.show import diff_document, diff_lines, show_document, show_lines
 from analysis.results.facts import _windows
-from analysis.results.runs import RunRecord, read_runs, summary
-from analysis.results.show import diff_document, diff_lines, show_document, show_lines
+from analysis.results.run_record import RunRecord, summary
+from analysis.results.runs import read_runs
 from harness.plan.recorded_runs import program_of
 from harness.store.store import Store
 from tests.synthetic_store import points_of, write

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from analysis import __main__ as analysis_main
 from analysis.results import tables
-from analysis.results.runs import final_losses, read_runs
+from analysis.results.run_record import final_losses
+from analysis.results.runs import read_runs
 from harness import __main__ as harness_main
 from harness import evaluate, peek
 from harness.store.store import Store

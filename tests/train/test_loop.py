@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.results.runs import RunRecord, read_runs
-from analysis.results.show import show_document
+from analysis.report.show import show_document
+from analysis.results.run_record import RunRecord
+from analysis.results.runs import read_runs
 from harness.core.errors import InputError
 from harness.corpora.batches import Batches
 from harness.corpora.corpus import open_corpus

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from analysis.results.facts import Document
-from analysis.results.runs import RunRecord, elsewhere, summary
+from analysis.results.run_record import RunRecord, elsewhere, epochs_by_key, summary
 from harness.core.units import count
 from harness.plan.recorded_runs import corpus_names, program_of
 from harness.program.program import Program, phase_entries
@@ -231,7 +231,7 @@ def _path(store: Store, document: Document, program: Program) -> list[dict[str, 
 
 def _data(store: Store, document: Document, program: Program) -> dict[str, dict[str, Any]]:
     """Per corpus what was drawn since the root. Epochs are known once the final state is stored."""
-    seq_len, known = program.phases[0].seq_len, _epochs(store, document)
+    seq_len, known = program.phases[0].seq_len, epochs_by_key(store, document)
     names = corpus_names(document)
     at_base = program.drawn(document["base_position"] or 0)
     found = {}
@@ -244,20 +244,6 @@ def _data(store: Store, document: Document, program: Program) -> dict[str, dict[
             "epochs": known.get(key),
         }
     return found
-
-
-def epochs_of(store: Store, document: Document) -> dict[str, float]:
-    """By corpus how often it was read since the root; empty until the final state is stored."""
-    names = corpus_names(document)
-    return {names.get(key, key[:12]): epochs for key, epochs in _epochs(store, document).items()}
-
-
-def _epochs(store: Store, document: Document) -> dict[str, float]:
-    """The same by recipe key. States of before name a corpus as some run did; their `corpora` say which that was."""
-    state = store.state(document["address"])
-    meta = state.meta if state else {}
-    keys = {name: corpus.get("key", name) for name, corpus in meta.get("corpora", {}).items()}
-    return {keys.get(name, name): drawn["epochs"] for name, drawn in meta.get("drawn", {}).items()}
 
 
 def _common_steps(a: Program, b: Program) -> int:
