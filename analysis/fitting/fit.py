@@ -131,8 +131,7 @@ class Fit:
                 found.append(f"{text}, as its paper demands, holds at {share:.0%} of the rows")
         if self._negative():
             found.append(f"it predicts a {self.target} below zero inside the range of the data")
-        if self.redundant:
-            names = ", ".join(self.redundant)
+        if names := ", ".join(self.redundant):
             found.append(f"no data identify {names}: the formula says one thing twice (--fix NAME=VALUE)")
         if told := [name for name in self.unidentified if name not in self.redundant]:
             found.append(f"the data do not identify {', '.join(told)}")
