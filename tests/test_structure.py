@@ -27,6 +27,7 @@ ROOMS = (
     ("analysis.options", False),
     ("analysis.report", False),
     ("analysis.claims", False),
+    ("analysis.forecasts", False),
     ("analysis.production", False),
     ("analysis.decide", False),
     ("analysis.design", False),

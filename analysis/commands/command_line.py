@@ -20,6 +20,7 @@ from analysis.commands import isoflop as isoflop_command
 from analysis.commands import laws as laws_command
 from analysis.commands import mix as mix_command
 from analysis.commands import next as next_command
+from analysis.forecasts import command as forecast_command
 from analysis.report.runs_table import csv_text, entries_of, flat, gathered, ordered, table_lines
 from analysis.report.show import (
     diff_document,
@@ -46,7 +47,7 @@ def run(arguments: Sequence[str], description: str) -> int:
     parser = _parser(description)
     swept = any(word.startswith(("--sweep", "sweep=")) for word in arguments)
     options, words = parser.read(arguments, keep=("seed",) if swept else ())
-    overrides = [word for word in words if "=" in word and options.command in ("runs", "fit", "compare", "decide")]
+    overrides = [word for word in words if "=" in word and options.command in SWEPT]
     refuse_words([word for word in words if word not in overrides], parser, arguments)
     if getattr(options, "plot", None):
         from analysis.figures.style import SUFFIXES
@@ -98,6 +99,7 @@ def _diff(options: argparse.Namespace, _: Sequence[str]) -> Output:
     return document, diff_lines(document)
 
 
+SWEPT = ("runs", "fit", "compare", "decide", "forecast")  # commands that take the overrides of a sweep
 FILES = ("next",)  # commands that print a file: a line that is wrapped would be another one
 COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "runs": _runs,
@@ -111,6 +113,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "schedule": best_schedule_command.run,
     "next": next_command.propose,
     "decide": decide_command.run,
+    "forecast": forecast_command.run,
     "claims": claims_command.run,
 }
 
@@ -254,6 +257,14 @@ def _parser(description: str) -> Parser:
         formatter_class=PLAIN,
     )
     decide_command.add_decide_arguments(decided)
+    forecast = commands.add_parser(
+        "forecast",
+        parents=[store, output],
+        help="what fits say of runs before they are trained, frozen, and what became of it",
+        description=forecast_command.__doc__,
+        formatter_class=PLAIN,
+    )
+    forecast_command.add_forecast_arguments(forecast)
     claims = commands.add_parser(
         "claims",
         parents=[output],

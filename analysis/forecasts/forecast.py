@@ -1,0 +1,222 @@
+"""What fits say of runs that nobody has trained yet: frozen in a file, so that nobody can know better afterwards.
+
+    made = forecast({"docs": read_fit("docs.json")}, read_runs("runs", "further"), of="curve")
+    freeze(made, Path("forecasts/further.json"))
+    read_forecast(Path("forecasts/further.json"))          # InputError if a letter of it was changed
+
+An interval is that of the next run at LEVEL: the fit's resamples of the runs, with the scatter of what the law misses
+(Student's t, as many degrees of freedom as there are runs more than parameters).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.fitting.fit import LEVEL, Fit
+from analysis.fitting.fit_file import to_document
+from analysis.formulas.formula import Array
+from analysis.results.curves import add_schedules
+from analysis.results.recorded_program import lr_curve
+from analysis.results.runs import RunRecord
+from harness.core.errors import InputError
+from harness.core.identity import digest
+from harness.core.regular import require_regular
+from harness.plan.recorded_runs import program_of
+
+SCHEMA = "rewarm.forecast/1"
+UNTRAINED = ("missing", "queued", "blocked")  # of which no measurement can be known
+OF = ("curve", "end")  # the last loss on the windows of curves, or the final loss
+QUANTILES = 99  # of what the law misses, for each resample
+FARTHEST = 1e9  # a factor: of a range that ends at zero any is as far
+FACTS = ("N", "N_total", "base_tokens", "lr", "peak", "warmup", "warmup_tokens", "replay", "at")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said of the loss of one corpus at the end of one run, in nats per token."""
+
+    run: str
+    key: str
+    corpus: str
+    predicted: float
+    low: float
+    high: float
+    """At LEVEL, of the next run."""
+    beyond: float
+    """How far the run lies outside of the data of the fit, as a factor; 1 inside."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All that is said, and what it was said from."""
+
+    of: str
+    """What is said of a run: `curve`, its last loss on the windows of curves, or `end`, its final loss."""
+    made: str
+    """UTC."""
+    fits: Mapping[str, Mapping[str, Any]]
+    """By corpus: law, definition, parameters, how many rows and runs, their hash, and which runs."""
+    said: Sequence[Said]
+    left_out: int
+    """Runs that were begun."""
+
+    def document(self) -> dict[str, Any]:
+        """The `rewarm.forecast/1` document, with its hash."""
+        body: dict[str, Any] = {
+            "schema": SCHEMA,
+            "made": self.made,
+            "level": LEVEL,
+            "of": self.of,
+            "fits": {corpus: dict(fit) for corpus, fit in self.fits.items()},
+            "said": [asdict(one) for one in self.said],
+            "left_out": self.left_out,
+        }
+        return {**body, "hash": digest(body)}
+
+
+def forecast(fits: Mapping[str, Fit], runs: Sequence[RunRecord], of: str = "curve") -> Forecast:
+    """What the fits (by corpus) say of the ends of those runs that nobody has begun. Raises InputError."""
+    untrained = [run for run in runs if run.status in UNTRAINED]
+    if not untrained:
+        why = f"all {len(runs)} runs are begun or done" if runs else "there is no run"
+        raise InputError(
+            "sweep", f"{len(runs)} runs", why, "name runs that nobody has trained: a forecast comes before"
+        )
+    said = [one for corpus, fit in fits.items() for one in _of_corpus(corpus, fit, untrained)]
+    sources = {corpus: _source(fit) for corpus, fit in fits.items()}
+    return Forecast(of, datetime.now(UTC).isoformat(timespec="seconds"), sources, said, len(runs) - len(untrained))
+
+
+def _of_corpus(corpus: str, fit: Fit, runs: Sequence[RunRecord]) -> list[Said]:
+    table = ends(runs, corpus)
+    for name in fit.law.variables:
+        if name not in table or (table[name].dtype != object and table[name].isna().any()):
+            why = f"a variable of {fit.law.name} that these runs do not have"
+            raise InputError(corpus, name, why, f"fit a law of {', '.join(FACTS[:6])}, D, r, or of learning rates")
+    if fit.target != "loss":
+        raise InputError(corpus, fit.target, "is no loss", "fit losses")
+    predicted = fit.predict(table)
+    low, high = next_run(fit, table)
+    if not (np.isfinite(predicted) & np.isfinite(low) & np.isfinite(high)).all():
+        raise InputError(corpus, fit.law.name, "has no value at some of the runs", "fit another law")
+    return [
+        Said(run.facts.run, run.facts.key, corpus, *map(float, values))
+        for run, *values in zip(runs, predicted, low, high, beyond(fit, table), strict=True)
+    ]
+
+
+def ends(runs: Sequence[RunRecord], corpus: str) -> pd.DataFrame:
+    """A row for the end of each run: the variables that laws of one corpus may have. InputError for a corpus that is
+    none of theirs."""
+    for run in runs:
+        if corpus not in (run.facts.upstream, run.facts.downstream):
+            there = f"{run.facts.upstream} and {run.facts.downstream}"
+            raise InputError("fit", corpus, f"{run.facts.run} has {there}", f"name the fit by its corpus: {there}")
+    rows = [
+        {
+            **{name: getattr(run.facts, name) for name in FACTS},
+            "run": run.facts.run,
+            "D": run.facts.run_tokens,
+            "tokens": run.facts.base_tokens + run.facts.run_tokens,
+            "r": run.facts.shares.get(corpus, 0.0),
+            "step": run.document["steps"],
+        }
+        for run in runs
+    ]
+    schedules = {run.facts.run: lr_curve(program_of(run.document)) for run in runs}
+    start = {run.facts.run: run.base_position for run in runs}
+    return add_schedules(pd.DataFrame(rows), schedules, start=start)
+
+
+def next_run(fit: Fit, table: pd.DataFrame) -> tuple[Array, Array]:
+    """The interval of the next run at the rows of a table, (n,) and (n,), at LEVEL. Raises InputError."""
+    from scipy.stats import t
+
+    if fit.draws is None or fit.rows is None:
+        why = "has no resamples, so no interval" if fit.draws is None else "does not hold its rows"
+        raise InputError("fit", fit.law.name, why, "fit with --bootstrap 1000")
+    number, parameters = fit.n_runs or fit.n_points, len(fit.law.parameters) - len(fit.fixed)
+    if number <= parameters:
+        why = f"{number} runs for {parameters} parameters leave nothing to tell its errors by"
+        raise InputError("fit", fit.law.name, why, "fit more runs, or a simpler law")
+    observed, raw = fit.rows["loss"].to_numpy(dtype=float), fit.loss.residuals == "raw"
+    fitted = fit.predict(fit.rows)
+    missed = observed - fitted if raw else np.log(observed / fitted)
+    sd = math.sqrt(float((missed**2).mean()) * number / (number - parameters))
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    off = sd * t.ppf(levels, number - parameters)
+    drawn = fit.predict_draws({name: table[name].to_numpy() for name in fit.law.variables})
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    if not len(drawn):
+        raise InputError("fit", fit.law.name, "no resample has a value at these runs", "fit another law")
+    spread = drawn[:, None] + off[:, None] if raw else drawn[:, None] * np.exp(off[:, None])
+    low, high = np.quantile(spread.reshape(-1, len(table)), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
+def beyond(fit: Fit, table: pd.DataFrame) -> Array:
+    """How far each row lies outside of the range of the fit, as the largest factor over its variables, (n,)."""
+    factor = np.ones(len(table))
+    for name, (low, high) in fit.range.items():
+        if name in table and table[name].dtype != object:
+            x = table[name].to_numpy(dtype=float)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                away = np.maximum(np.where(x > high, x / high, 1.0), np.where(x < low, low / x, 1.0))
+            factor = np.maximum(factor, np.where(np.isnan(away), 1.0, away))
+    return np.minimum(factor, FARTHEST)
+
+
+def _source(fit: Fit) -> dict[str, Any]:
+    """What a forecast keeps of a fit."""
+    document = to_document(fit)
+    kept = ("law", "definition", "loss", "fixed", "parameters", "interval", "n_points", "n_runs", "converged")
+    rows = document["rows"] or {}
+    runs = sorted({str(run) for run in rows.get("run", ())})
+    return {**{name: document[name] for name in kept}, "rows": digest(rows), "runs": runs}
+
+
+def freeze(made: Forecast, path: Path) -> None:
+    """Write a forecast. InputError where there is one of this name: it is not replaced."""
+    text = json.dumps(made.document(), indent=1, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(
+            "--freeze", path, "is frozen already", "give another name; a forecast stays as it is"
+        ) from None
+    except OSError as error:
+        why = f"cannot be written ({error.strerror})"
+        raise InputError("--freeze", path, why, "choose a folder you may write: --folder") from None
+
+
+def read_forecast(path: Path) -> Forecast:
+    """A frozen forecast. InputError for a file that is none, or that says something else than when it was frozen."""
+    try:
+        require_regular("forecast", path)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        hash_ = document.pop("hash")
+        edited = hash_ != digest(document)
+    except (OSError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
+        why = f"is no forecast ({type(error).__name__})"
+        raise InputError("forecast", path, why, "give one of `forecast --freeze`") from None
+    if edited:
+        why = "was changed after it was frozen: its hash is of something else"
+        raise InputError("forecast", path, why, "restore it; what is said afterwards is no forecast")
+    try:
+        if document["schema"] != SCHEMA:
+            raise InputError("forecast", path, f"is no {SCHEMA}", "give one of `forecast --freeze`")
+        said = [Said(**one) for one in document["said"]]
+        return Forecast(document["of"], document["made"], document["fits"], said, document["left_out"])
+    except (KeyError, TypeError) as error:
+        raise InputError("forecast", path, f"not as this version writes it ({error!r})", "freeze anew") from None
