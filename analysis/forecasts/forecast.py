@@ -26,7 +26,7 @@ from analysis.fitting.fit_file import to_document
 from analysis.formulas.formula import Array
 from analysis.results.curves import add_schedules
 from analysis.results.recorded_program import lr_curve
-from analysis.results.runs import RunRecord
+from analysis.results.run_record import RunRecord
 from harness.core.errors import InputError
 from harness.core.identity import digest
 from harness.core.regular import require_regular

@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.fitting.fit import LEVEL
 from analysis.forecasts.forecast import Forecast, Said
-from analysis.results.runs import RunRecord, final_losses
+from analysis.results.run_record import RunRecord, final_losses
 
 BAND = 0.95
 
@@ -97,6 +97,7 @@ def _measured(run: RunRecord | None, corpus: str, of: str) -> float | None:
     if run is None:
         return None
     if of == "end":
-        return final_losses(run).get(corpus)
+        final: float | None = final_losses(run).get(corpus)
+        return final
     last = [row for row in run.rows if row.corpus == corpus and row.position == run.document["steps"]]
     return float(last[-1].loss) if last else None

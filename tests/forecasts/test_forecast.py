@@ -129,7 +129,7 @@ def test_the_score_counts_what_the_intervals_hold(
     points = points_of(["dcpt"])
     for shift, verdict in ((0.0, ""), (0.2, "FEWER THAN CHANCE: ")):
         root = tmp_path / f"store{shift}"
-        write(root, points, lambda *run, shift=shift: loss(*run) + shift)  # type: ignore[misc]
+        write(root, points, lambda *run, shift=shift: loss(*run) + shift)
         arguments = ["forecast", "--score", "rest", *words(root, tmp_path)]
         found = document(capsys, *arguments)
         by_key = {point.key[:12]: point for point in points}
