@@ -4,7 +4,8 @@ python -m tests.fuzzed 300 --first 0          a line for each draw that is at fa
 
 A draw is a committed table of which runs, rows and values of columns are left out at random, and a command on it: fit,
 fit auto, compare or decide, with options and maps at random. Most draws are MEANT to be answered: a decision of one
-base and pair of corpora, a fit that pools what its law does not read. Each is a process with CPU_SECONDS at most.
+base and pair of corpora, a fit of rows behind the base of one corpus, of a law of columns that vary, which pools all
+settings. Each is a process with CPU_SECONDS at most.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.options.unlike import ALONG, SETTINGS
+from analysis.options.unlike import SETTINGS
 from tests.repository import REPOSITORY
 
 CPU_SECONDS = 40
@@ -51,8 +52,13 @@ class Draw:
 def drawn(number: int, folder: Path) -> Draw:
     """One draw, its table written into the folder."""
     random = np.random.default_rng(number)
-    source = TABLES[random.integers(len(TABLES))]
+    meant, decides = random.random() < MEANT, random.random() < 0.4
+    tables = [table for table in TABLES if decides <= _of_runs(table)] if meant else TABLES
+    source = tables[random.integers(len(tables))]
     rows = pd.read_csv(source, comment="#")
+    if meant and not decides:
+        for name in [name for name in ("corpus", "D") if name in rows]:
+            rows = rows[rows[name] > 0 if name == "D" else rows[name] == random.choice(rows[name].dropna().unique())]
     for _ in range(random.integers(4)):  # of some columns some values
         column = random.choice(rows.columns)
         values = rows[column].dropna().unique()
@@ -66,15 +72,16 @@ def drawn(number: int, folder: Path) -> Draw:
         rows = rows.sample(frac=random.uniform(0.05, 1), random_state=int(random.integers(2**31)))
     if random.random() < 0.2:
         rows = rows.drop(columns=random.choice(rows.columns, 1))
-    file, meant = folder / f"{number}.csv", random.random() < MEANT
-    if random.random() < 0.4:
+    file = folder / f"{number}.csv"
+    if decides:
         if meant and len(rows) and set(KINDS) <= set(rows):
             one = rows.sample(1, random_state=int(random.integers(2**31)))[list(KINDS)]
             rows = rows.merge(one, on=list(KINDS))
         words = _decide(random)
     else:
-        words = _fit(random, list(map(str, rows.columns)))
-        pooled = [name for name in SETTINGS if name in rows and name not in ALONG]
+        columns = list(map(str, rows.columns))
+        words = _fit(random, columns, [name for name in columns if rows[name].nunique() > 1] if meant else None)
+        pooled = [name for name in SETTINGS if name in rows]
         words += ["--pool", ",".join(pooled)] if meant and pooled else []
     rows.to_csv(file, index=False)
     return Draw(source.name, (*words, "--table", str(file)))
@@ -101,10 +108,17 @@ def _decide(random: np.random.Generator) -> list[str]:
     return [word for word in words if word]
 
 
-def _fit(random: np.random.Generator, columns: list[str]) -> list[str]:
-    from analysis.laws.library import LAWS
+def _of_runs(table: Path) -> bool:
+    """Whether it has the columns that decisions are made of."""
+    return set(KINDS) <= set(pd.read_csv(table, comment="#", nrows=0).columns)
 
-    names = list(LAWS)
+
+def _fit(random: np.random.Generator, columns: list[str], varied: list[str] | None) -> list[str]:
+    """`varied`: of a law of these columns, if there is any."""
+    from analysis.laws.library import LAWS, OF_NO_LOSS
+
+    names = [name for name, law in LAWS.items() if name not in OF_NO_LOSS and set(law.variables) <= set(varied or ())]
+    names = names if len(names) > 1 else list(LAWS)
     if random.random() < 0.15:
         words, variables = ["fit", "auto"], ["N", "D", "r"]
     elif random.random() < 0.3:
@@ -125,10 +139,10 @@ def _fit(random: np.random.Generator, columns: list[str]) -> list[str]:
         maps["step"] = "position"
     words += ["--map", ",".join(f"{name}={value}" for name, value in maps.items())] if maps else []
     conditions = ["D > 0", "corpus == 'python'", "corpus == 'docs'", "role == 'upstream'"]
-    for condition in random.choice(conditions, random.integers(3), replace=False):
+    for condition in random.choice(conditions, random.integers(3 if varied is None else 2), replace=False):
         if condition.split()[0] in columns:
             words += ["--where", str(condition)]
-    words += ["--bootstrap", "10"] if words[0] == "fit" and random.random() < 0.2 else []
+    words += ["--bootstrap", "20"] if words[0] == "fit" and random.random() < 0.2 else []
     return words
 
 
