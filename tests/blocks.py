@@ -231,7 +231,7 @@ def working_in(folder: Path) -> Iterator[None]:
 def _bash(line: str) -> int:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
-        ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "PATH": path}
+        ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=600, env={**os.environ, "PATH": path}
     )
     print(done.stdout + done.stderr)
     return done.returncode

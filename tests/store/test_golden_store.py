@@ -102,7 +102,12 @@ def test_it_is_continued_as_what_is_trained_anew(here: Path, capsys: pytest.Capt
     for address in new.addresses():
         here_, there = (load_file(store.root / "states" / address / "weights.safetensors") for store in (old, new))
         for name, tensor in here_.items():
-            np.testing.assert_allclose(tensor, there[name], rtol=1e-3, atol=1e-4)
+            if not name.endswith(
+                "query_key_value.bias"
+            ):  # that of keys has no gradient but rounding, which Adam scales up
+                np.testing.assert_allclose(tensor, there[name], rtol=1e-3, atol=1e-4)
+        ours, theirs = ([row.loss for row in store.rows(address)] for store in (old, new))
+        assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 def _bytes(store: Store, address: str) -> list[bytes]:
