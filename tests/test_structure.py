@@ -62,11 +62,13 @@ LOADS_TORCH = {name for name, loads in ROOMS if loads}
 # Modules of rooms that may load torch which planning and the processes beside the workers use, so that they must not.
 LIGHT = {
     "harness.measure.request",
+    "harness.measure.overlap",
     "harness.model.checkpoints",
     "harness.model.hub",
     "harness.model.pretrained",
     "harness.train.events",
     "harness.corpora.corpus",
+    "harness.corpora.splits",
 }
 READ_BY_ANALYSIS = {
     f"harness.{room}" for room in ("core", "program", "store", "formats", "texts", "config", "compose", "plan")

@@ -23,6 +23,7 @@ import numpy as np
 from harness.core import files
 from harness.core.errors import CorruptError, InputError
 from harness.core.identity import digest
+from harness.core.plain import read_back
 from harness.corpora.splits import Split, Stream
 from harness.corpora.units import UnitSplit, require_units, shards_folder, split_of_units
 from harness.texts.recipe import Recipe, corpus_folder
@@ -89,6 +90,19 @@ def open_corpus(root: Path, recipe: Recipe, *, whole: bool = True) -> Corpus:
     if whole and not corpus.whole:
         raise FileNotFoundError(f"{folder}: only its validation was built yet")
     return corpus
+
+
+def recipe_of_key(root: Path, key: str) -> Recipe:
+    """The recipe of a corpus that a store holds, by its key. Raises FileNotFoundError, CorruptError."""
+    folder = corpus_folder(root, key)
+    manifest = files.read_sealed(folder / "manifest.json")
+    try:
+        recipe = read_back(Recipe, {**manifest["recipe"], "name": manifest["name"]})
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"{folder}: not a corpus of this version ({error!r})") from None
+    if recipe.key != key:
+        raise CorruptError(f"{folder}: holds another corpus")
+    return recipe
 
 
 def _opened(root: Path, recipe: Recipe, folder: Path) -> Corpus:

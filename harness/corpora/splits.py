@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -61,12 +61,22 @@ class Stream(Protocol):
     def documents_at(self, window: int, seq_len: int) -> list[tuple[str, int]]:
         """(file, line) of the documents that a window's tokens are of; line 0 = the whole file."""
 
+    def span(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """The tokens [first, stop), one at least, as wide as they are stored."""
+
+    def windows_at(self, places: Integers, seq_len: int) -> Integers:
+        """The windows that hold tokens of the split as inputs, by their places in it; -1: none does."""
+
 
 class OneStream:
     """What is answered alike by every split without parts: its windows are one pool, in one permutation."""
 
     def windows(self, seq_len: int) -> int:
         raise NotImplementedError
+
+    def windows_at(self, places: Integers, seq_len: int) -> Integers:
+        windows = places // seq_len
+        return np.where(windows < self.windows(seq_len), windows, -1)
 
     def order(self, drawn: npt.NDArray[np.int64], seq_len: int, order: int, corpus: str) -> tuple[Integers, Integers]:
         return window_at(drawn, self.windows(seq_len), order=order, corpus=corpus)
@@ -124,6 +134,16 @@ class Split(OneStream):
             why = f"token {wrong} in {self.index.parent}: its tokenizer has {self.ids:,}; it is of another"
             raise CorruptError(why)
         return found
+
+    def span(self, first: int, stop: int) -> npt.NDArray[Any]:
+        starts = np.cumsum([0, *map(len, self.shards)]).tolist()
+        parts = [s[max(0, first - start) : max(0, stop - start)] for s, start in zip(self.shards, starts, strict=False)]
+        found = [part for part in parts if len(part)]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def windows_at(self, places: Integers, seq_len: int) -> Integers:
+        windows = places // (self.sequence or seq_len)
+        return np.where(windows < self.windows(seq_len), windows, -1)
 
     def documents_at(self, window: int, seq_len: int) -> list[tuple[str, int]]:
         if self.sequence:
@@ -229,6 +249,23 @@ class MixedSplit:
     def documents_at(self, window: int, seq_len: int) -> list[tuple[str, int]]:
         ((_, at, part),) = self._by_part(np.array([window]), seq_len)
         return part.documents_at(int(at[0]), seq_len)
+
+    def span(self, first: int, stop: int) -> npt.NDArray[Any]:
+        before = np.cumsum([0, *(part.tokens for part in self.parts)]).tolist()
+        inside = [
+            (max(0, first - start), min(part.tokens, stop - start), part)
+            for start, part in zip(before, self.parts, strict=False)
+        ]
+        return np.concatenate([part.span(a, b) for a, b, part in inside if a < b])
+
+    def windows_at(self, places: Integers, seq_len: int) -> Integers:
+        starts, before = self._starts(seq_len), np.cumsum([0, *(part.tokens for part in self.parts)])
+        which = np.searchsorted(before, places, side="right") - 1
+        found = np.full(len(places), -1, np.int64)
+        for j, part in enumerate(self.parts):
+            own = part.windows_at(places[which == j] - before[j], seq_len)
+            found[which == j] = np.where(own >= 0, own + starts[j], -1)
+        return found
 
     def _starts(self, seq_len: int) -> Integers:
         """The first window id of each part, and behind the last one."""

@@ -108,6 +108,11 @@ class UnitSplit(OneStream):
             self._copy(window * seq_len, row)
         return found
 
+    def span(self, first: int, stop: int) -> npt.NDArray[Any]:
+        found = np.empty(stop - first, self.dtype)
+        self._copy(first, found)
+        return found
+
     def documents_at(self, window: int, seq_len: int) -> list[tuple[str, int]]:
         first, last = window * seq_len, window * seq_len + seq_len
         found = []
@@ -130,7 +135,7 @@ class UnitSplit(OneStream):
     def _entry_of(self, token: int) -> int:
         return int(np.searchsorted(self._starts, token, side="right")) - 1
 
-    def _copy(self, first: int, into: npt.NDArray[np.int64]) -> None:
+    def _copy(self, first: int, into: npt.NDArray[Any]) -> None:
         """Tokens `first` and on of the stream."""
         filled, at = 0, self._entry_of(first)
         while filled < len(into):

@@ -246,10 +246,10 @@ def installed_packages() -> tuple[str, ...]:
         ) from error
 
 
-def corpus_folder(root: Path, recipe: Recipe) -> Path:
-    """Where a corpus is, or would be; one that an older version made has a name of it before its key."""
-    own = root / "corpora" / recipe.folder
-    older = [] if own.is_dir() else sorted((root / "corpora").glob(f"[!.]*-{recipe.folder}"))
+def corpus_folder(root: Path, recipe: Recipe | str) -> Path:
+    """Where a corpus (or that of a key) is, or would be; one of an older version has a name of it before its key."""
+    own = root / "corpora" / (recipe if isinstance(recipe, str) else recipe.key)[:12]
+    older = [] if own.is_dir() else sorted((root / "corpora").glob(f"[!.]*-{own.name}"))
     return next((folder for folder in older if folder.is_dir()), own)
 
 
