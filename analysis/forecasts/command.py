@@ -16,17 +16,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.fitting.fit import LEVEL
+from analysis.answers.answer import Verdict, doubts_of, verdict_of
+from analysis.answers.ensemble import farthest
+from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import read_fit
-from analysis.forecasts.forecast import OF, Forecast, forecast, freeze, read_forecast
+from analysis.forecasts.forecast import OF, Forecast, forecast, freeze, read_forecast, refuse_frozen
 from analysis.forecasts.score import BAND, Score, Scored, score
+from analysis.options.extrapolation import add_extrapolate, within_of
 from analysis.results.runs import read_runs
 from harness.core.errors import InputError
 from harness.core.files import user_path
 from harness.core.options import path
 from harness.core.units import percent
-
-OUTSIDE = 1.0 + 1e-9  # times the range of a fit's data
 
 
 def add_forecast_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,29 +45,43 @@ def add_forecast_arguments(parser: argparse.ArgumentParser) -> None:
         help="the fits' rows, and what is compared: losses of curves (their last), or final losses (curve)",
     )
     parser.add_argument("--folder", type=path, default=Path("forecasts"), help="where they lie (forecasts)")
+    add_extrapolate(parser)
 
 
 def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The document of `forecast`, and its lines for a terminal. Raises InputError."""
-    name = options.freeze or options.score
+    freezes = options.score is None
+    name = options.freeze if freezes else options.score
     if Path(name).name != name or name.startswith("."):
-        raise InputError("--freeze" if options.freeze else "--score", name, "is no name", "write letters and digits")
+        raise InputError("--freeze" if freezes else "--score", name, "is no name", "write letters and digits")
     file = options.folder / f"{name}.json"
-    if options.score is not None:
-        if options.fit or options.sweep:
-            field, value = ("fit", options.fit) if options.fit else ("sweep", options.sweep)
-            raise InputError(field, ",".join(value), "the forecast says what it is of", "leave it out")
-        frozen = read_forecast(file)
-        found = score(frozen, read_runs(options.root, parents=options.parent, windows=options.windows))
-        return {"name": name, "made": frozen.made, **found.document()}, score_lines(name, frozen, found)
+    return _freeze(options, overrides, name, file) if freezes else _score(options, overrides, name, file)
+
+
+def _score(
+    options: argparse.Namespace, overrides: Sequence[str], name: str, file: Path
+) -> tuple[dict[str, Any], list[str]]:
+    for field, given in (("fit", options.fit), ("sweep", options.sweep), ("KNOB=VALUE", overrides)):
+        if given:
+            raise InputError(field, ",".join(given), "the forecast says what it is of", "leave it out")
+    if options.windows is not None:
+        raise InputError("windows", options.windows, "the forecast says on which it is", "leave it out")
+    frozen = read_forecast(file)
+    found = score(frozen, read_runs(options.root, parents=options.parent, windows=frozen.windows))
+    return {"name": name, "made": frozen.made, **found.document()}, score_lines(name, frozen, found)
+
+
+def _freeze(
+    options: argparse.Namespace, overrides: Sequence[str], name: str, file: Path
+) -> tuple[dict[str, Any], list[str]]:
+    within = within_of(options)
     if not options.fit or not options.sweep:
         missing = "--fit CORPUS=FIT" if not options.fit else "--sweep NAME"
         raise InputError(
             "arguments", f"--freeze {name}", f"{missing} is missing", "say by which fits, and of which runs"
         )
-    if file.exists():
-        raise InputError("--freeze", file, "is frozen already", "give another name; a forecast stays as it is")
-    fits = {}
+    refuse_frozen(file)
+    fits: dict[str, Fit] = {}
     for text in options.fit:
         corpus, _, of_corpus = text.partition("=")
         if not (corpus and of_corpus) or corpus in fits:
@@ -74,22 +89,23 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
             raise InputError("fit", text, why, "write --fit docs=docs.json --fit python=python.json")
         fits[corpus] = read_fit(user_path("fit", of_corpus), "fit")
     runs = read_runs(options.root, options.sweep, overrides=overrides, parents=options.parent, windows=options.windows)
-    made = forecast(fits, runs, options.of)
+    made = forecast(fits, runs, options.of, options.windows)
+    alone = [
+        f"the fit of {corpus} counts its rows as independent, and its interval may be too narrow (--group)"
+        for corpus, fit in fits.items()
+        if fit.grouped == "unknown"
+    ]
+    verdict = verdict_of([*doubts_of(fits), *alone], farthest(*(one.beyond for one in made.said)), within)
     freeze(made, file)
-    return {"name": name, "file": str(file), **made.document()}, frozen_lines(made, file)
+    document = {**verdict.document(), "name": name, "file": str(file), **made.document()}
+    return document, frozen_lines(made, file, verdict)
 
 
-def frozen_lines(made: Forecast, file: Path) -> list[str]:
+def frozen_lines(made: Forecast, file: Path, verdict: Verdict) -> list[str]:
     """What was said, for a terminal; first what speaks against it."""
-    lines = []
-    if outside := [one for one in made.said if one.beyond > OUTSIDE]:
-        farthest = max(one.beyond for one in outside)
-        lines.append(
-            f"EXTRAPOLATED: {len(outside)} of {len(made.said)} lie outside of the data, by up to {farthest:.3g} x"
-        )
-    loose = [corpus for corpus, fit in made.fits.items() if not fit["converged"]]
-    if loose:
-        lines.append(f"NOT SUPPORTED: the fit of {', '.join(loose)} has not converged")
+    lines = [verdict.line] if verdict.line else []
+    if outside := sum(bool(one.beyond) for one in made.said):
+        lines.append(f"{outside} of {len(made.said)} losses are of runs outside of the data")
     lines.append(f"{file}: {len(made.said)} losses, frozen {made.made}; commit it before the runs")
     if made.left_out:
         lines.append(f"{made.left_out} runs are begun or done, and left out")
@@ -109,7 +125,7 @@ def score_lines(name: str, frozen: Forecast, found: Score) -> list[str]:
     what = {"curve": "last loss of its curve", "end": "final loss"}[frozen.of]
     waiting = f"; {len(found.rows) - number} are not measured yet" if number < len(found.rows) else ""
     lines = [
-        f"{verdict}{held}; right ones would hold {low} to {high} ({BAND:.0%} of the time)",
+        f"{verdict}{held}; right ones that err independently would hold {low} to {high} ({BAND:.0%} of the time)",
         f"predicted less measured: {percent(found.mean_error, 2)} on average; measured is a run's {what}",
         f"frozen {frozen.made}{waiting}",
     ]
@@ -122,8 +138,8 @@ def _table(rows: Sequence[Scored]) -> list[str]:
     for row in rows:
         said, ends = row.said, f"{row.said.low:.4f} to {row.said.high:.4f}"
         measured = "" if row.measured is None else f"{row.measured:.4f}"
-        note = "  outside" if row.inside is False else ""
-        far = f"  {said.beyond:.3g} x beyond the data" if said.beyond > OUTSIDE else ""
+        note = "  missed" if row.inside is False else ""
+        far = f"  outside of the data in {', '.join(said.beyond)}" if said.beyond else ""
         losses = f"{said.predicted:>7.4f}  {ends:>16}  {measured:>8}"
         lines.append(f"{said.run:<{run}}  {said.corpus:<{corpus}}  {losses}{note}{far}".rstrip())
     return lines

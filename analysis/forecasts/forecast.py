@@ -1,6 +1,6 @@
 """What fits say of runs that nobody has trained yet: frozen in a file, so that nobody can know better afterwards.
 
-    made = forecast({"docs": read_fit("docs.json")}, read_runs("runs", "further"), of="curve")
+    made = forecast({"docs": read_fit("docs.json")}, read_runs("runs", "further"))
     freeze(made, Path("forecasts/further.json"))
     read_forecast(Path("forecasts/further.json"))          # InputError if a letter of it was changed
 
@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.answers.ensemble import extrapolation
 from analysis.fitting.fit import LEVEL, Fit
 from analysis.fitting.fit_file import to_document
 from analysis.formulas.formula import Array
 from analysis.results.curves import add_schedules
 from analysis.results.recorded_program import lr_curve
 from analysis.results.run_record import RunRecord
+from harness.core import files
+from harness.core.command import unwritable
 from harness.core.errors import InputError
 from harness.core.identity import digest
 from harness.core.regular import require_regular
@@ -36,7 +39,6 @@ SCHEMA = "rewarm.forecast/1"
 UNTRAINED = ("missing", "queued", "blocked")  # of which no measurement can be known
 OF = ("curve", "end")  # the last loss on the windows of curves, or the final loss
 QUANTILES = 99  # of what the law misses, for each resample
-FARTHEST = 1e9  # a factor: of a range that ends at zero any is as far
 FACTS = ("N", "N_total", "base_tokens", "lr", "peak", "warmup", "warmup_tokens", "replay", "at")
 
 
@@ -51,8 +53,8 @@ class Said:
     low: float
     high: float
     """At LEVEL, of the next run."""
-    beyond: float
-    """How far the run lies outside of the data of the fit, as a factor; 1 inside."""
+    beyond: dict[str, float]
+    """Variable -> the factor by which the run lies outside of the data of the fit."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Forecast:
 
     of: str
     """What is said of a run: `curve`, its last loss on the windows of curves, or `end`, its final loss."""
+    windows: int | None
+    """Number of the curve's windows where it is not that of the runs' own config, see `Reading`."""
     made: str
     """UTC."""
     fits: Mapping[str, Mapping[str, Any]]
@@ -76,6 +80,7 @@ class Forecast:
             "made": self.made,
             "level": LEVEL,
             "of": self.of,
+            "windows": self.windows,
             "fits": {corpus: dict(fit) for corpus, fit in self.fits.items()},
             "said": [asdict(one) for one in self.said],
             "left_out": self.left_out,
@@ -83,7 +88,9 @@ class Forecast:
         return {**body, "hash": digest(body)}
 
 
-def forecast(fits: Mapping[str, Fit], runs: Sequence[RunRecord], of: str = "curve") -> Forecast:
+def forecast(
+    fits: Mapping[str, Fit], runs: Sequence[RunRecord], of: str = "curve", windows: int | None = None
+) -> Forecast:
     """What the fits (by corpus) say of the ends of those runs that nobody has begun. Raises InputError."""
     untrained = [run for run in runs if run.status in UNTRAINED]
     if not untrained:
@@ -93,7 +100,8 @@ def forecast(fits: Mapping[str, Fit], runs: Sequence[RunRecord], of: str = "curv
         )
     said = [one for corpus, fit in fits.items() for one in _of_corpus(corpus, fit, untrained)]
     sources = {corpus: _source(fit) for corpus, fit in fits.items()}
-    return Forecast(of, datetime.now(UTC).isoformat(timespec="seconds"), sources, said, len(runs) - len(untrained))
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    return Forecast(of, windows, made, sources, said, len(runs) - len(untrained))
 
 
 def _of_corpus(corpus: str, fit: Fit, runs: Sequence[RunRecord]) -> list[Said]:
@@ -108,9 +116,10 @@ def _of_corpus(corpus: str, fit: Fit, runs: Sequence[RunRecord]) -> list[Said]:
     low, high = next_run(fit, table)
     if not (np.isfinite(predicted) & np.isfinite(low) & np.isfinite(high)).all():
         raise InputError(corpus, fit.law.name, "has no value at some of the runs", "fit another law")
+    points = table[[name for name in fit.range if name in table]].to_dict("records")
     return [
-        Said(run.facts.run, run.facts.key, corpus, *map(float, values))
-        for run, *values in zip(runs, predicted, low, high, beyond(fit, table), strict=True)
+        Said(run.facts.run, run.facts.key, corpus, *map(float, values), extrapolation(fit, point))
+        for run, point, *values in zip(runs, points, predicted, low, high, strict=True)
     ]
 
 
@@ -141,10 +150,12 @@ def next_run(fit: Fit, table: pd.DataFrame) -> tuple[Array, Array]:
     """The interval of the next run at the rows of a table, (n,) and (n,), at LEVEL. Raises InputError."""
     from scipy.stats import t
 
-    if fit.draws is None or fit.rows is None:
-        why = "has no resamples, so no interval" if fit.draws is None else "does not hold its rows"
-        raise InputError("fit", fit.law.name, why, "fit with --bootstrap 1000")
-    number, parameters = fit.n_runs or fit.n_points, len(fit.law.parameters) - len(fit.fixed)
+    if fit.draws is None:
+        raise InputError("fit", fit.law.name, "has no resamples, so no interval", "fit with --bootstrap 1000")
+    if fit.rows is None:
+        why = "sums over all changes of the rate, and keeps no rows to tell its errors by"
+        raise InputError("fit", fit.law.name, why, "fit a law of S1 and S2")
+    number, parameters = fit.n_runs or fit.n_points, len(fit.law.parameters)
     if number <= parameters:
         why = f"{number} runs for {parameters} parameters leave nothing to tell its errors by"
         raise InputError("fit", fit.law.name, why, "fit more runs, or a simpler law")
@@ -163,18 +174,6 @@ def next_run(fit: Fit, table: pd.DataFrame) -> tuple[Array, Array]:
     return low, high
 
 
-def beyond(fit: Fit, table: pd.DataFrame) -> Array:
-    """How far each row lies outside of the range of the fit, as the largest factor over its variables, (n,)."""
-    factor = np.ones(len(table))
-    for name, (low, high) in fit.range.items():
-        if name in table and table[name].dtype != object:
-            x = table[name].to_numpy(dtype=float)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                away = np.maximum(np.where(x > high, x / high, 1.0), np.where(x < low, low / x, 1.0))
-            factor = np.maximum(factor, np.where(np.isnan(away), 1.0, away))
-    return np.minimum(factor, FARTHEST)
-
-
 def _source(fit: Fit) -> dict[str, Any]:
     """What a forecast keeps of a fit."""
     document = to_document(fit)
@@ -187,17 +186,19 @@ def _source(fit: Fit) -> dict[str, Any]:
 def freeze(made: Forecast, path: Path) -> None:
     """Write a forecast. InputError where there is one of this name: it is not replaced."""
     text = json.dumps(made.document(), indent=1, allow_nan=False) + "\n"
+    refuse_frozen(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise InputError(
-            "--freeze", path, "is frozen already", "give another name; a forecast stays as it is"
-        ) from None
+        files.write_file(path, text.encode(), path.parent)
     except OSError as error:
-        why = f"cannot be written ({error.strerror})"
-        raise InputError("--freeze", path, why, "choose a folder you may write: --folder") from None
+        raise unwritable("--freeze", path, error) from None
+
+
+def refuse_frozen(path: Path) -> None:
+    """InputError where there is a forecast of this name."""
+    if path.exists():
+        why, remedy = "is frozen already", "give another name; a forecast stays as it is"
+        raise InputError("--freeze", path, why, remedy)
 
 
 def read_forecast(path: Path) -> Forecast:
@@ -217,6 +218,7 @@ def read_forecast(path: Path) -> Forecast:
         if document["schema"] != SCHEMA:
             raise InputError("forecast", path, f"is no {SCHEMA}", "give one of `forecast --freeze`")
         said = [Said(**one) for one in document["said"]]
-        return Forecast(document["of"], document["made"], document["fits"], said, document["left_out"])
+        names = ("of", "windows", "made", "fits", "left_out")
+        return Forecast(said=said, **{name: document[name] for name in names})
     except (KeyError, TypeError) as error:
         raise InputError("forecast", path, f"not as this version writes it ({error!r})", "freeze anew") from None

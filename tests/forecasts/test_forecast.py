@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from analysis.laws.library import LAWS
 from harness.core.errors import InputError
 from harness.plan.plan import PlannedRun
 from harness.plan.run_file import run_document
+from harness.store.history import Row
+from tests import synthetic_store
 from tests.called import document, refused
-from tests.synthetic_store import points_of, write
+from tests.synthetic_store import Loss, points_of, row_of, write
 
 TRUTH = {"E": 1.8, "A": 40.0, "alpha": 0.35, "B": 60.0, "beta": 0.33}
 LAW = LAWS["chinchilla"]
@@ -86,7 +89,7 @@ def test_what_is_said_is_the_law_at_runs_that_nobody_began(frozen: dict[str, Any
         assert one["predicted"] == pytest.approx(float(LAW.value(parameters, {"N": size(point), "D": tokens})))
         assert one["low"] < one["predicted"] < one["high"]
         assert 1 < (one["high"] / one["low"] - 1) / (2 * 1.645 * 0.003) < 8  # twelve runs for five parameters
-        assert one["beyond"] == pytest.approx(1.0)
+        assert one["beyond"] == {}
     assert len(frozen["fits"]["python"]["runs"]) == len(points) - len(others)
 
 
@@ -148,7 +151,9 @@ def test_the_score_counts_what_the_intervals_hold(
         assert f"{len(points)} runs: all {len(points)} runs are begun or done" in again
         assert main(arguments) == 0
         first = capsys.readouterr().out.splitlines()[0]
-        assert first.startswith(f"{verdict}{found['inside']} of {number} intervals of 90% hold what was measured; ")
+        assert first.startswith(
+            f"{verdict}{found['inside']} of {number} intervals of 90% hold what was measured; right "
+        )
 
 
 def test_what_is_outside_of_the_data_is_said_first(
@@ -156,15 +161,22 @@ def test_what_is_outside_of_the_data_is_said_first(
 ) -> None:
     longer = ["tokens=2.4e6", "horizon=2.4e6"]
     assert main(["forecast", "--freeze", "longer", *words(trained, tmp_path), *of(fit), *longer]) == 0
-    first, *_, last = capsys.readouterr().out.splitlines()
-    assert first.startswith("EXTRAPOLATED: 27 of 27 lie outside of the data, by up to 4 x")
-    assert last.endswith("x beyond the data")
+    first, second, *_, last = capsys.readouterr().out.splitlines()
+    assert first == "EXTRAPOLATED: D lies outside the fitted range by a factor of 4"
+    assert second == "27 of 27 losses are of runs outside of the data"
+    assert last.endswith("  outside of the data in D")
+    strict = [*words(trained, tmp_path), *of(fit), *longer, "--strict"]
+    assert main(["forecast", "--freeze", "strict", *strict]) == 1
+    assert main(["forecast", "--freeze", "near", *strict[:-1], "--extrapolate", "2"]) == 1
+    assert "NOT SUPPORTED: D lies outside" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--freeze", "../x"], "--freeze=../x: is no name"),
+        (["--score", "x", "--windows", "64"], "the forecast says on which it is"),
+        (["--score", "x", "peak=1"], "the forecast says what it is of"),
         (["--freeze", "x"], "--fit CORPUS=FIT is missing"),
         (["--freeze", "x", "--fit", "python=FIT"], "--sweep NAME is missing"),
         (["--freeze", "x", "--fit", "FIT", "--sweep", "dcpt"], "is not CORPUS=FIT"),
@@ -211,6 +223,40 @@ def test_without_resamples_or_with_few_runs_there_is_no_interval() -> None:
     few = table[table.run.isin([0, 3, 5, 10, 15])]
     with pytest.raises(InputError, match="5 runs for 5 parameters leave nothing to tell its errors by"):
         next_run(fit_law(LAW, few, group="run", bootstrap=20), there)
+
+
+def test_fixed_parameters_are_no_parameters_of_the_fit() -> None:
+    """What the law misses is told by as many degrees of freedom whether a formula or --fix has the number."""
+    table, there, _ = planted(1)
+    fixed = fit_law(LAW, table, group="run", bootstrap=40, fixed={"alpha": 0.35, "beta": 0.33})
+    written = replace(LAW.fixed({"alpha": 0.35, "beta": 0.33}), name="written")
+    same = fit_law(written, table, group="run", bootstrap=40)
+    assert np.concatenate(next_run(fixed, there)) == pytest.approx(np.concatenate(next_run(same, there)))
+
+
+def test_a_final_loss_is_held_against_final_losses(
+    trained: Path, fit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On more windows than curves, on which all runs lose a tenth of a nat more."""
+    assert main(["forecast", "--freeze", "ends", "--of", "end", *words(trained, tmp_path), *of(fit)]) == 0
+    assert main(["forecast", "--freeze", "curves", *words(trained, tmp_path), *of(fit)]) == 0
+    capsys.readouterr()
+
+    def of_more(point: PlannedRun, tokens: int, position: int, hash_: str, loss: Loss) -> Row:
+        more = 0.1 * (point.request.measures[hash_].least is not None)
+        return row_of(point, tokens, position, hash_, lambda *run: loss(*run) + more)
+
+    monkeypatch.setattr(synthetic_store, "row_of", of_more)
+    root = tmp_path / "store"
+    write(root, points_of(["dcpt"]), loss)
+    ends, curves = (
+        {
+            row["run"]: row["measured"]
+            for row in document(capsys, "forecast", "--score", name, *words(root, tmp_path))["rows"]
+        }
+        for name in ("ends", "curves")
+    )
+    assert ends == pytest.approx({run: measured + 0.1 for run, measured in curves.items()})
 
 
 @pytest.mark.slow
