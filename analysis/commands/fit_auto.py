@@ -74,7 +74,7 @@ def run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[dict[str
     options.law, taken, sure = _taken(found, laws, table, options, runs)
     document, lines = fit_command.run(options, overrides)
     left_out = {name: text for name, text in why.items() if not text.startswith("there is no")}
-    compared = {**compare_command.document(found), "left_out": left_out}
+    compared = {**compare_command.document(found), "left_out": left_out, "identified": sure, "taken": taken}
     lines = [
         *([] if sure else [taken, ""]),
         *compare_command.comparison_lines(found),
@@ -94,9 +94,13 @@ def _taken(
     the runs, else the one that lacks least; why it; and whether the rows identify it."""
     by_name = {law.name: law for law in laws}
     unsure: dict[str, str] = {}
-    lacking: dict[str, tuple[bool, int]] = {}
+    lacking: dict[str, tuple[bool, bool, int]] = {}
+
+    def too_many(name: str) -> bool:
+        return runs is not None and len(by_name[name].parameters) >= runs
+
     near = [str(name) for name, is_ in zip(found.laws.law, found.laws.standing, strict=True) if is_ != WORSE]
-    near.sort(key=lambda name: runs is not None and len(by_name[name].parameters) >= runs)  # those of too many last
+    near.sort(key=too_many)
     for name in near:
         fit = fit_law(
             by_name[name],
@@ -107,19 +111,20 @@ def _taken(
             weights=options.weights,
         )
         if not fit.unidentified and fit.converged:
-            but = "; ".join(f"of {other} {which} not" for other, which in unsure.items())
+            but = "; ".join(f"{other}: {which}" for other, which in unsure.items())
             taken = f"taken: {name}, whose parameters the rows identify{f' ({but})' if but else ''}"
             break
-        unsure[name] = ", ".join(fit.unidentified) or "the fit"
-        lacking[name] = (not fit.converged, len(fit.unidentified))
+        told = f"not identified: {', '.join(fit.unidentified)}" if fit.unidentified else "its fit has not converged"
+        unsure[name] = told
+        lacking[name] = (too_many(name), not fit.converged, len(fit.unidentified))
     else:
         name = min(near, key=lambda one: lacking[one])
         taken = (
             "these rows identify all parameters of no law that predicts as well as the best. "
-            f"Taken: {name}, for what it predicts among them, not for its parameters (not identified: {unsure[name]})"
+            f"Taken: {name}, for what it predicts among them, not for its parameters ({unsure[name]})"
         )
-    count = len(by_name[name].parameters)
-    if runs is not None and count >= runs:
-        of = f"{runs} run{'s' if runs > 1 else ''}"
-        taken += f"; its {count} parameters are too many for {of}, as are those of every law as good"
+    if too_many(name):
+        of = f"{runs} run{'' if runs == 1 else 's'}"
+        all_are = ", as are those of every law as good" if all(map(too_many, near)) else ""
+        taken += f"; its {len(by_name[name].parameters)} parameters are too many for {of}{all_are}"
     return name, taken, name not in unsure

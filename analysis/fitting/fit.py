@@ -37,7 +37,8 @@ from harness.core.errors import InputError
 from harness.core.units import decimal, percent
 
 LEVEL = 0.9  # of every interval
-WITHIN = 0.5  # of what happens along the runs is explained; a fit warns of itself from this and the next ones on
+# A fit warns of itself from here on.
+WITHIN = 0.5  # of what happens along the runs is explained
 MISSED = 0.05  # mean relative error of losses: laws of losses are wrong by a percent, and this is decades of compute
 OUTLIER = 10.0  # robust standard deviations: no noise reaches as far
 BLURRED = 1e7  # condition: its square, which standard errors are divided by, leaves them two digits

@@ -85,8 +85,13 @@ def test_where_the_rows_identify_no_law_that_is_the_first_line(
     loss = LAWS["chinchilla"].value({"E": 1.8, "A": 480, "alpha": 0.35, "B": 2000, "beta": 0.37}, columns)
     file = tmp_path / "runs.csv"
     columns.assign(run=np.repeat(np.arange(8), 3), loss=loss * np.exp(noise)).to_csv(file, index=False)
+    found = document(capsys, "fit", "auto", "--table", str(file))
+    counts = {law["law"]: law["parameters"] for law in found["compared"]["laws"] if law["standing"] != "worse"}
+    assert not found["compared"]["identified"]
+    assert counts[found["law"]] < 8 or min(counts.values()) >= 8  # no law of too many where there are others
     assert main(["fit", "auto", "--table", str(file)]) == 0
     first = capsys.readouterr().out.splitlines()[0]
+    assert found["compared"]["taken"] == first
     assert first.startswith("these rows identify all parameters of no law that predicts as well as the best. Taken: ")
     assert "not for its parameters (not identified: " in first
 
