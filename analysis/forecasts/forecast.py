@@ -116,10 +116,18 @@ def _of_corpus(corpus: str, fit: Fit, runs: Sequence[RunRecord]) -> list[Said]:
     low, high = next_run(fit, table)
     if not (np.isfinite(predicted) & np.isfinite(low) & np.isfinite(high)).all():
         raise InputError(corpus, fit.law.name, "has no value at some of the runs", "fit another law")
-    points = table[[name for name in fit.range if name in table]].to_dict("records")
+    plain = [name for name in fit.range if name in table]
     return [
-        Said(run.facts.run, run.facts.key, corpus, *map(float, values), extrapolation(fit, point))
-        for run, point, *values in zip(runs, points, predicted, low, high, strict=True)
+        Said(
+            run.facts.run,
+            run.facts.key,
+            corpus,
+            float(predicted[at]),
+            float(low[at]),
+            float(high[at]),
+            extrapolation(fit, {name: float(table[name].iloc[at]) for name in plain}),
+        )
+        for at, run in enumerate(runs)
     ]
 
 
