@@ -32,8 +32,8 @@ from analysis.options.unlike import refuse_unlike
 from harness.core.errors import InputError
 from harness.core.units import percent
 
-WIDEST = 24  # letters of a law's name within its line
-SHOWN = 4  # laws whose folds are shown on a terminal
+WIDEST = 14  # letters of a law's name within its line
+WIDTH = 80  # of a terminal: as many laws have their folds shown there
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,8 +143,8 @@ def comparison_lines(found: Comparison) -> list[str]:
     width = min(max(len("law"), *map(len, found.laws.law)), WIDEST)
     head = f"{'law':<{width}}  {'error':>8}  {'± folds':>8}"
     several = len(found.laws) > 1
-    head += f"  {'times the best':>14}  {f'{LEVEL:.0%} interval':>18}" if several else ""
-    lines += ["", f"{head}  {'in sample':>10}  {'parameters':>10}  {'seconds':>7}"]
+    head += f"  {'ratio':>6}  {f'{LEVEL:.0%} interval':>15}" if several else ""
+    lines += ["", f"{head}  {'in sample':>9}  {'params':>6}"]
     for law in found.laws.to_dict("records"):
         name = str(law["law"])
         if len(name) > WIDEST:
@@ -155,12 +155,13 @@ def comparison_lines(found: Comparison) -> list[str]:
         if several:
             best = law["standing"] == "best"
             span = f"{law['low']:.3g} to {law['high']:.3g}" if law["se"] == law["se"] else ""
-            line += f"  {'':>14}  {'':>18}" if best else f"  {law['ratio']:>14.3g}  {span:>18}"
+            line += f"  {'':>6}  {'':>15}" if best else f"  {law['ratio']:>6.3g}  {span:>15}"
         count = "" if pd.isna(law["parameters"]) else f"{law['parameters']:.0f}"
-        objective = "" if np.isnan(law["objective"]) else f"{law['objective']:.5g}"
-        lines.append(f"{line}  {objective:>10}  {count:>10}  {law['seconds']:>7.2g}")
+        objective = "" if np.isnan(law["objective"]) else f"{law['objective']:.3g}"
+        lines.append(f"{line}  {objective:>9}  {count:>6}")
     lines += ["", "error: mean relative error of what was left out, averaged over the folds"]
-    lines += ["times the best: the errors' ratio, fold by fold (geometric mean)"] if several else []
+    lines += ["ratio: to the best law's error, fold by fold (geometric mean)"] if several else []
+    lines += ["in sample: the objective of the fit to all rows"]
     for name, converged in zip(found.laws.law, found.laws.converged, strict=True):
         own = found.folds[found.folds.law == name]
         lines += [] if converged else [f"NOT CONVERGED: the fit of {name} to all rows"]
@@ -178,8 +179,10 @@ def _narrow(share: float) -> str:
 
 def _fold_lines(found: Comparison, names: Sequence[str]) -> list[str]:
     """The errors of every fold, for the first laws."""
-    wide, laws = max(len("left out"), *map(len, names)), list(found.laws.law)[:SHOWN]
-    widths = {law: max(14, len(law)) for law in laws}
+    wide = max(len("left out"), *map(len, names))
+    widths = {law: max(12, len(law)) for law in found.laws.law}
+    room = WIDTH - wide - len("    rows") - np.cumsum([2 + width for width in widths.values()])
+    laws = list(widths)[: max(1, int((room >= 0).sum()))]
     lines = [f"{'left out':<{wide}}  {'rows':>6}  " + "  ".join(f"{law:>{widths[law]}}" for law in laws)]
     for name in names:
         rows = found.folds[found.folds.left_out == name].set_index("law")

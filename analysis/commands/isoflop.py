@@ -206,16 +206,20 @@ def _interval(law: Fit, at: float) -> tuple[float, float]:
 
 def minima_lines(found: IsoFlop) -> list[str]:
     """The minima of the budgets, and why they are not trusted."""
-    lines = [f"{'budget':>9}  {'points':>6}  {f'best {found.of}':>9}  {f'{LEVEL:.0%} interval':>22}  {'loss':>7}"]
+    lines = [
+        f"{'budget':>9}  {'points':>6}  {f'best {found.of}':>9}  {f'{LEVEL:.0%} interval':>22}  {'loss':>7}  trusted"
+    ]
     for row in found.minima.to_dict("records"):
         span = f"{row['low']:.3g} to {row['high']:.3g}" if np.isfinite(row["low"]) else "-"
         best, loss = (
             f"{row[name]:{style}}" if np.isfinite(row[name]) else "-"
             for name, style in ((found.of, ".4g"), ("loss", ".4f"))
         )
-        why = "" if row["trusted"] else f"not trusted: {row['why']}"
         used = f"{row['used']}/{row['points']}"
-        lines.append(f"{row['C']:>9.3g}  {used:>6}  {best:>9}  {span:>22}  {loss:>7}  {why}".rstrip())
+        trusted = "yes" if row["trusted"] else "no"
+        lines.append(f"{row['C']:>9.3g}  {used:>6}  {best:>9}  {span:>22}  {loss:>7}  {trusted}")
+    for why, rows in found.minima[~found.minima.trusted].groupby("why", sort=False):
+        lines.append(f"not trusted: {why} at {', '.join(f'{C:.3g}' for C in rows.C)}")
     return lines
 
 

@@ -27,7 +27,7 @@ def test_the_verdict_stands_first(table: str, capsys: pytest.CaptureFixture[str]
     assert lines[3].split()[:2] == ["law", "error"]
     assert lines[4].startswith("dcpt ")
     assert "part 5 of the runs, 5" in captured.out
-    assert max(map(len, lines)) <= 110
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_document_holds_every_fold(table: str, capsys: pytest.CaptureFixture[str]) -> None:
