@@ -18,8 +18,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import gammaln, ndtr, stdtrit
-from scipy.stats import nct, norm, t
+from scipy.special import gammaln, nctdtr, ndtr, ndtri, stdtrit
 
 from analysis.formulas.formula import Array
 
@@ -62,7 +61,7 @@ class Contrast:
             return math.inf
         tail = (1 + level) / 2
         return math.hypot(
-            float(t.ppf(tail, self.n - 1)) * self.sd / math.sqrt(self.n), float(norm.ppf(tail)) * self.windows_se
+            float(stdtrit(self.n - 1, tail)) * self.sd / math.sqrt(self.n), float(ndtri(tail)) * self.windows_se
         )
 
     def interval(self, level: float) -> tuple[float, float]:
@@ -102,7 +101,7 @@ def share_removed(part: npt.ArrayLike, whole: npt.ArrayLike, level: float) -> tu
     if len(x) < 2:
         return value, None
     covariance = np.cov(x, y) / len(x)
-    squared = float(t.ppf((1 + level) / 2, len(x) - 1)) ** 2
+    squared = float(stdtrit(len(x) - 1, (1 + level) / 2)) ** 2
     a = y.mean() ** 2 - squared * covariance[1, 1]
     b = x.mean() * y.mean() - squared * covariance[0, 1]
     c = x.mean() ** 2 - squared * covariance[0, 0]
@@ -114,12 +113,12 @@ def share_removed(part: npt.ArrayLike, whole: npt.ArrayLike, level: float) -> tu
 
 def sign_power(n: int, effect: float, sd: float) -> float:
     """Of the 95 % interval to lie wholly on the side of an `effect`."""
-    return float(nct.sf(t.ppf(0.975, n - 1), n - 1, abs(effect) * math.sqrt(n) / sd))
+    return 1 - float(nctdtr(n - 1, abs(effect) * math.sqrt(n) / sd, stdtrit(n - 1, 0.975)))
 
 
 def no_worse_power(n: int, effect: float, sd: float) -> float:
     """Of the one-sided 95 % bound to stay `effect` above a difference of none."""
-    return float(nct.sf(t.ppf(0.95, n - 1), n - 1, abs(effect) * math.sqrt(n) / sd))
+    return 1 - float(nctdtr(n - 1, abs(effect) * math.sqrt(n) / sd, stdtrit(n - 1, 0.95)))
 
 
 def equivalence_power(n: int, effect: float, sd: float) -> float:
