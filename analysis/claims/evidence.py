@@ -9,16 +9,17 @@ U, V = final losses upstream and downstream; w1 = warm-up 1 %, peak 1x, no repla
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from analysis.claims.arms import baseline, by_seed, w1_but
+from analysis.claims.arms import baseline, by_seed, ends_by_run, w1_but
 from analysis.claims.contrast import Contrast, paired
 from analysis.claims.rules import Part, sign
+from analysis.formulas.formula import Array
 from analysis.results.tables import of_curves
 
 LEAST = 0.01  # nats: a smaller difference is none
@@ -34,14 +35,23 @@ class MissingError(Exception):
 class Evidence:
     """Runs of one pair of corpora, or of several."""
 
-    table: pd.DataFrame
-    """Measurements, as a frozen table has them."""
+    curves: Mapping[tuple[str, str], tuple[Array, Array]]
+    """By run and role: shares h of the run, 0 at its base, and the losses there."""
     ends: pd.DataFrame
     """A row a run: `arms.ends_by_run`."""
 
+    @staticmethod
+    def from_table(table: pd.DataFrame) -> Evidence:
+        """Of measurements, as a frozen table has them."""
+        rows = of_curves(table.loc[table.D >= 0, ["run", "corpus", "role", "windows", "D", "run_tokens", "loss"]])
+        curves = {}
+        for (run, role), own in rows.groupby(["run", "role"]):
+            curves[str(run), str(role)] = ((own.D / own.run_tokens).to_numpy(float), own.loss.to_numpy(float))
+        return Evidence(curves, ends_by_run(table))
+
     def of(self, runs: pd.DataFrame) -> Evidence:
         """The part that some runs (rows of `ends`) are."""
-        return Evidence(self.table[self.table.run.isin(runs.run)], runs)
+        return replace(self, ends=runs)
 
     @property
     def name(self) -> str:
@@ -114,12 +124,14 @@ def deltas(ends: pd.DataFrame, same_data: bool = False) -> tuple[float, float]:
 
 def at(evidence: Evidence, runs: pd.DataFrame, h: float, role: str) -> pd.DataFrame:
     """Runs with the column `there`: their loss at the evaluation nearest to h. Raises MissingError if none is near."""
-    rows = of_curves(evidence.table[evidence.table.run.isin(runs.run) & (evidence.table.role == role)])
-    rows = rows.assign(away=(rows.D / rows.run_tokens / h - 1).abs())
-    nearest = rows.loc[rows.groupby("run").away.idxmin()].set_index("run")
-    if nearest.empty or nearest.away.max() > NEAR:
-        raise MissingError(f"no evaluation near h = {h:g}")
-    return runs.assign(there=runs.run.map(nearest.loss))
+    there = []
+    for run in runs.run:
+        shares, losses = evidence.curves.get((run, role), (np.empty(0), np.empty(0)))
+        away = np.abs(shares / h - 1)
+        if away.min(initial=np.inf) > NEAR:
+            raise MissingError(f"no evaluation near h = {h:g}")
+        there.append(losses[away.argmin()])
+    return runs.assign(there=np.array(there, dtype=float))
 
 
 def ladder(name: str, arms: Sequence[tuple[str, pd.DataFrame]], value: str, rising: bool) -> Iterator[Test]:
@@ -142,9 +154,8 @@ def constant(ends: pd.DataFrame, same_data: bool = False) -> tuple[str, pd.DataF
 def spiked(evidence: Evidence, runs: pd.DataFrame, until: float = 0.02, least: int = 20) -> pd.DataFrame:
     """Runs with the column `spike`: the largest U up to the share `until`. Raises MissingError for fewer evaluations up
     to h = .05 than `least`: a spike lies between them."""
-    rows = of_curves(evidence.table[evidence.table.run.isin(runs.run) & (evidence.table.role == "upstream")])
-    h = rows.D / rows.run_tokens
-    fewest = int(rows[(h > 0) & (h <= 0.05)].groupby("run").size().min())
+    curves = [evidence.curves[run, "upstream"] for run in runs.run]
+    fewest = min(int(((h > 0) & (h <= 0.05)).sum()) for h, _ in curves)
     if fewest < least:
         raise MissingError(f"{fewest} evaluations up to h = .05, and it takes {least}")
-    return runs.assign(spike=runs.run.map(rows[h <= until].groupby("run").loss.max()))
+    return runs.assign(spike=[float(losses[h <= until].max()) for h, losses in curves])

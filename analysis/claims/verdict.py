@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.claims.arms import ends_by_run, w1_but
+from analysis.claims.arms import w1_but
 from analysis.claims.claims import CLAIMS, Claim
 from analysis.claims.contrast import MOST_SEEDS, holm
 from analysis.claims.evidence import Evidence, MissingError, judged
@@ -54,18 +54,17 @@ class Verdict:
 
 def judge(table: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
     """A verdict on every claim, from a table of measurements."""
-    fresh, pilot = (_evidence(table, chosen) for chosen in (table.seed >= FIRST, table.seed.isin(PILOT)))
-    floor = _noise_floor(table)
+    whole = Evidence.from_table(table)
+    ends = whole.ends
+    fresh, pilot = (
+        whole.of(ends[chosen]) if chosen.any() else None for chosen in (ends.seed >= FIRST, ends.seed.isin(PILOT))
+    )
+    floor = _noise_floor(ends)
     found = [_verdict(claim, fresh, pilot, floor) for claim in claims]
     tested = [one for one in found if one.settled is not None]
     adjusted = holm([one.settled.p for one in tested if one.settled is not None])
     of_claim = {one.claim.id: float(p) for one, p in zip(tested, adjusted, strict=True)}
     return [replace(one, p_adjusted=of_claim.get(one.claim.id)) for one in found]
-
-
-def _evidence(table: pd.DataFrame, chosen: pd.Series[bool]) -> Evidence | None:
-    rows = table[chosen]
-    return None if rows.empty else Evidence(rows, ends_by_run(rows))
 
 
 def _verdict(claim: Claim, fresh: Evidence | None, pilot: Evidence | None, floor: float | None) -> Verdict:
@@ -126,9 +125,9 @@ def _why(verdict: str, parts: Sequence[Part], floor: float | None) -> str:
     return text
 
 
-def _noise_floor(table: pd.DataFrame) -> float | None:
+def _noise_floor(ends: pd.DataFrame) -> float | None:
     """sd of V over runs of w1 that share a base and differ in the order of their data, from at least PAIRS pairs."""
-    w1 = w1_but(ends_by_run(table))
+    w1 = w1_but(ends)
     pairs: list[Any] = []
     for _, runs in w1.groupby(["base_address", "downstream"]):
         values = runs.V.dropna().to_numpy()

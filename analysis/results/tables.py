@@ -100,7 +100,8 @@ def ends_of(table: pd.DataFrame) -> pd.DataFrame:
     `base`: the loss at D = 0 on the same windows (NaN from scratch); `windows` of both; `alone`: the former.
     """
     found = []
-    for (run, corpus), rows in table[table.D >= 0].groupby(["run", "corpus"], sort=False):
+    measured = table.loc[table.D >= 0, ["run", "corpus", "start", "D", "windows", "loss"]]
+    for (run, corpus), rows in measured.groupby(["run", "corpus"], sort=False):
         usual, scratch = rows.windows.min(), rows.start.iloc[0] == "scratch"
         many = rows[[is_final(int(windows), int(usual)) for windows in rows.windows]]
         last = many[many.D.eq(rows.D.max()) & (many.windows == many.windows.max())]
