@@ -9,6 +9,7 @@ from pathlib import Path
 
 os.environ.pop("COLUMNS", None)  # the processes of `make test` have one; what is printed is as wide as it says
 os.environ["HF_HUB_OFFLINE"] = "1"  # before the client is imported: no test asks a real hub
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is, as in commands: threads of busy cores wait for each other
 
 import pytest
 import torch

@@ -42,6 +42,8 @@ def guarded(command: Callable[[Sequence[str]], int], interrupted: str = "interru
     """Run a command on sys.argv. Its status; 2 for wrong input, 130 for Ctrl-C, 1 for a disk that is full, a line each;
     0 where nobody reads its output any more (`| head`), and after --help."""
     plain_output()
+    # Of small matrices, threads do nothing sooner, and on a machine whose cores train runs they wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         status = command(sys.argv[1:])
         sys.stdout.flush()
