@@ -7,14 +7,19 @@ of ends (`ends_by_run`): both have the columns of a run's settings.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.formulas.formula import Array
 from analysis.results.tables import ends_of
 
 DECAYING = ("cosine", "cosine_clipped")
+ANNEALED, FLAT = "wsd", "warmup_constant"  # schedules of grids of mixtures, whose points lie in no decay
+OF_A_GRID = ["upstream", "schedule", "peak", "warmup"]  # what its runs share, whatever their domain
 W1 = {"warmup": 0.01, "peak": 1.0, "replay": 0.0}  # the arm that others are compared with
 
 
@@ -90,3 +95,63 @@ def ends_by_run(table: pd.DataFrame) -> pd.DataFrame:
 def by_seed(ends: pd.DataFrame, value: str) -> pd.Series[float]:
     """A column of an arm by seed; of several runs of one seed, which are one arm's by their settings, the mean."""
     return ends.groupby("seed")[value].mean().sort_index()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Sizes by lengths by mixtures of one general corpus and one domain. Of both losses a row a point and seed: N, D, r
+    (the share of the corpus whose loss it is), seed, loss, and base, the loss at D = 0; nats per token."""
+
+    name: str
+    domain_corpus: str
+    family: tuple[Any, ...]
+    """Grids of one are of one general corpus, trained alike."""
+    general: pd.DataFrame
+    domain: pd.DataFrame
+
+    @property
+    def targets(self) -> dict[str, pd.DataFrame]:
+        """Both losses over seeds: a row a point, its `run` all lengths of one size and mixture, which share a trunk."""
+        found = {}
+        for target, rows in (("general", self.general), ("domain", self.domain)):
+            points = rows.groupby(["N", "D", "r"], as_index=False)[["loss", "base"]].mean()
+            found[target] = points.assign(run=[f"N {N:g}, r {r:g}" for N, r in zip(points.N, points.r, strict=True)])
+        return found
+
+    @property
+    def values(self) -> dict[str, int]:
+        """How many sizes, lengths and shares."""
+        return {name: self.general[name].nunique() for name in ("N", "D", "r")}
+
+
+def mixture_grids(ends: pd.DataFrame, curves: Mapping[tuple[str, str], tuple[Array, Array]]) -> list[Grid]:
+    """The grids among runs, each with two values at least of size, tokens and share. `ends`, `curves`: those of
+    `analysis.claims.evidence.Evidence`. A run of the general corpus alone serves all domains of its family."""
+    points, found = _mixture_points(ends[continued(ends) & ends.schedule.isin((ANNEALED, FLAT))], curves), []
+    for key, family in points.groupby(OF_A_GRID, dropna=False):
+        alone = family[family.r == 0].assign(downstream="").drop_duplicates(["N", "D", "seed"])
+        for domain, own in family.groupby("downstream"):
+            both = pd.concat([own[own.r > 0], alone], ignore_index=True)
+            general, of_domain = (
+                runs[["N", "D", "seed"]].assign(r=share.round(9), loss=runs[letter], base=runs[f"{letter}_base"])
+                for runs, share, letter in ((both, 1 - both.r, "U"), (own, own.r, "V"))
+            )
+            grid = Grid(f"{own.upstream.iloc[0]} to {domain}", str(domain), key, general, of_domain)
+            found += [grid] if min(grid.values.values()) > 1 else []
+    return found
+
+
+def _mixture_points(runs: pd.DataFrame, curves: Mapping[tuple[str, str], tuple[Array, Array]]) -> pd.DataFrame:
+    """A row a point: of a run that is annealed its end, of one at a constant rate all that is measured after the
+    warm-up. N, D, r (downstream), seed, U, V, U_base, V_base, and what the runs of a grid share."""
+    annealed = runs[runs.schedule == ANNEALED]
+    parts = [annealed.assign(D=annealed.run_tokens)]
+    for _, run in runs[runs.schedule == FLAT].iterrows():
+        U, V = (pd.Series(curves[run.run, role][1], curves[run.run, role][0]) for role in ("upstream", "downstream"))
+        there = pd.DataFrame({"U": U, "V": V}).dropna()
+        at = there[there.index * run.run_tokens > run.warmup_tokens]
+        own = {name: run[name] for name in (*OF_A_GRID, "downstream", "N", "replay", "seed")}
+        own |= {"U_base": there.U.get(0.0, np.nan), "V_base": there.V.get(0.0, np.nan)}
+        parts.append(at.assign(D=(at.index * run.run_tokens).to_numpy().round(), **own))
+    points = pd.concat(parts, ignore_index=True)
+    return points.assign(r=(1 - points.replay.astype(float)).round(9), N=points.N.astype(float))

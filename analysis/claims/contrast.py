@@ -5,6 +5,7 @@ added to intervals in quadrature.
 
     contrast = Contrast("warm-up 0 - 1 %, V", values, windows_se=0.003, typical_sd=0.006)
     contrast.interval(0.95), contrast.p(0.0)
+    Resampled("R2 less .97", draws, unit="runs", estimate=0.02, number=36)      # of a statistic of resampled runs
     seeds_for(equivalence_power, delta=0.01, sd=0.009)      # 9
 """
 
@@ -40,6 +41,10 @@ class Contrast:
     """Standard error that the choice of windows leaves in their mean."""
     typical_sd: float = 0.0
     """Median sd over seeds of the contrasts of the sweep; a smaller one of its own is luck."""
+    unit: str = "seeds"
+    """What `values` has a number for each of; only those of seeds are in nats."""
+    note: str = ""
+    """What is printed beside it, and has no verdict."""
 
     @property
     def n(self) -> int:
@@ -76,6 +81,44 @@ class Contrast:
         if self.half(1 - LEAST_P) <= away:
             return LEAST_P
         return float(brentq(lambda p: self.half(1 - p) - away, LEAST_P, 1.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled(Contrast):
+    """A statistic, less what it is held against, with draws of it from resamples in `values` (B,): its intervals are
+    their quantiles."""
+
+    estimate: float = math.nan
+    number: int = 0
+    """Of the `unit`s that were resampled."""
+
+    @property
+    def n(self) -> int:
+        return self.number
+
+    @cached_property
+    def mean(self) -> float:
+        return self.estimate
+
+    @cached_property
+    def sd(self) -> float:
+        """Of one unit: that of the draws is of a mean over all of them."""
+        return float(np.std(self.values, ddof=1)) * math.sqrt(self.n) if self.n > 1 else math.nan
+
+    def interval(self, level: float) -> tuple[float, float]:
+        if self.n < 2:
+            return -math.inf, math.inf
+        low, high = np.quantile(self.values, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    def half(self, level: float) -> float:
+        low, high = self.interval(level)
+        return (high - low) / 2
+
+    def p(self, bound: float) -> float:
+        """At least 1 over the number of draws: so few say no more."""
+        beyond = min(float((self.values <= bound).mean()), float((self.values >= bound).mean()))
+        return 1.0 if self.n < 2 else min(1.0, max(2 * beyond, 1 / len(self.values)))
 
 
 def paired(name: str, one: npt.ArrayLike, other: npt.ArrayLike, windows_se: float = 0.0) -> Contrast:

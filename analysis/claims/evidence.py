@@ -71,7 +71,7 @@ class Test:
 
 def judged(tests: Sequence[Test]) -> list[Part]:
     """The parts; an sd below the median of the claim's contrasts is luck, and not believed."""
-    sds = [test.contrast.sd for test in tests if test.contrast.n > 1]
+    sds = [test.contrast.sd for test in tests if test.contrast.n > 1 and test.contrast.unit == "seeds"]
     typical = float(np.median(sds)) if sds else 0.0
     named = [replace(test.contrast, name=f"{test.pair}: {test.contrast.name}", typical_sd=typical) for test in tests]
     return [test.rule(contrast) for test, contrast in zip(tests, named, strict=True)]

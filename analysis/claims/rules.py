@@ -59,8 +59,8 @@ class Part:
 
     @property
     def affordable(self) -> bool:
-        """Whether the seeds needed are no more than a verdict is given."""
-        return self.needed is not None and self.needed <= MOST_SEEDS
+        """Whether the seeds needed are no more than a verdict is given; of other units, if they are known."""
+        return self.needed is not None and (self.contrast.unit != "seeds" or self.needed <= MOST_SEEDS)
 
 
 def sign(contrast: Contrast, side: int) -> Part:

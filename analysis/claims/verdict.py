@@ -21,6 +21,7 @@ from analysis.claims.claims import CLAIMS, Claim
 from analysis.claims.contrast import MOST_SEEDS, holm
 from analysis.claims.evidence import Evidence, MissingError, judged
 from analysis.claims.rules import INCONCLUSIVE, REPRODUCED, UNTESTABLE, Part, combined, deciding
+from harness.core.errors import InputError
 
 PILOT, FIRST = (0, 1, 2), 10  # seeds
 PAIRS = 5  # of runs that differ in the order of the data alone, for a noise floor
@@ -75,7 +76,7 @@ def _verdict(claim: Claim, fresh: Evidence | None, pilot: Evidence | None, floor
             why += f"; by the pilot {_wanted(tried)}" if tried else f"; of the pilot {lacking}"
         return Verdict(claim, UNTESTABLE, (), tuple(tried), why, None, floor, None, _beside(claim, pilot))
     verdict = measured = combined(parts)
-    seeds = sorted(fresh.ends.seed.unique())
+    seeds = [] if claim.of_laws else sorted(fresh.ends.seed.unique())
     without = [_parts(claim, fresh.of(fresh.ends[fresh.ends.seed != seed]), claim.shifts)[0] for seed in seeds]
     changes = sum(combined(other) != measured for other in without if other)
     why = _why(verdict, parts, floor)
@@ -96,7 +97,7 @@ def _parts(claim: Claim, evidence: Evidence | None, shifts: int) -> tuple[list[P
         return [], f"no runs of seeds from {FIRST} on"
     try:
         tests = claim.measure(evidence)
-    except MissingError as error:
+    except (MissingError, InputError) as error:  # the latter: laws say what rows they lack
         return [], str(error)
     pairs = sorted({test.pair for test in tests})
     if len(pairs) < shifts:
@@ -108,8 +109,11 @@ def _wanted(pilot: Sequence[Part]) -> str:
     """How many seeds the pilot says it takes."""
     many = [part for part in pilot if not part.affordable]
     if many:
-        return f"more than {MOST_SEEDS} seeds for {len(many)} of {len(pilot)} tests"
-    return f"{max(part.needed for part in pilot if part.needed is not None)} seeds"
+        unit = many[0].contrast.unit
+        least = f"more than {MOST_SEEDS}" if unit == "seeds" else "thousands of"
+        return f"{least} {unit} for {len(many)} of {len(pilot)} tests"
+    most = max(pilot, key=lambda part: part.needed or 0)
+    return f"{most.needed} {most.contrast.unit}"
 
 
 def _why(verdict: str, parts: Sequence[Part], floor: float | None) -> str:
@@ -118,9 +122,11 @@ def _why(verdict: str, parts: Sequence[Part], floor: float | None) -> str:
     if part.contrast.windows_se == 0:
         text += "; its interval leaves out what the choice of windows does, which tables do not hold"
     if verdict == INCONCLUSIVE:
-        needed = "thousands of seeds" if part.needed is None else f"{part.needed} seeds"
-        text += f"; {part.contrast.n} seeds could have told {part.could_tell:.3g}, it would take {needed}"
-    if verdict == REPRODUCED and part.margin is None and floor is not None and abs(part.contrast.mean) < floor:
+        unit = part.contrast.unit
+        needed = f"thousands of {unit}" if part.needed is None else f"{part.needed} {unit}"
+        text += f"; {part.contrast.n} {unit} could have told {part.could_tell:.3g}, it would take {needed}"
+    in_nats = part.contrast.unit == "seeds" and part.margin is None
+    if verdict == REPRODUCED and in_nats and floor is not None and abs(part.contrast.mean) < floor:
         text += "; smaller than what the order of the data alone does"
     return text
 

@@ -27,6 +27,7 @@ from analysis.fitting.search import CONVERGED, search
 from analysis.formulas.expressions import numbers_of
 from analysis.formulas.formula import Array
 from analysis.laws.law import Law
+from analysis.results.checks import POSITIVE
 from harness.core.errors import InputError
 
 MOST_VALUES = 12  # of a column, up to which each value is a fold of its own; more are put into `count` ranges
@@ -49,6 +50,29 @@ class Predictor(Protocol):
     def fit(self, table: pd.DataFrame, target: str) -> None: ...
 
     def predict(self, table: pd.DataFrame) -> Array: ...
+
+
+@dataclass
+class Nearest:
+    """The loss of the row that is nearest to each, the mean of several as near: what a law has to beat. Distances in
+    shares of the range of what was learnt from, of sizes and tokens in that of their logarithms."""
+
+    variables: Mapping[str, str]
+    name: str = "nearest"
+
+    def fit(self, table: pd.DataFrame, target: str) -> None:
+        self.losses = table[target].to_numpy(dtype=float)
+        self.learnt = self._places(table)
+        self.range = np.maximum(np.ptp(self.learnt, axis=0), 1e-300)
+
+    def predict(self, table: pd.DataFrame) -> Array:
+        away = (((self._places(table)[:, None] - self.learnt) / self.range) ** 2).sum(axis=2)
+        nearest = away <= away.min(axis=1, keepdims=True) * (1 + 1e-6) + 1e-12
+        return np.asarray(nearest @ self.losses / nearest.sum(axis=1))
+
+    def _places(self, table: pd.DataFrame) -> Array:
+        columns = [(table[name].to_numpy(dtype=float), unit in POSITIVE) for name, unit in self.variables.items()]
+        return np.stack([np.log(column) if positive else column for column, positive in columns], axis=1)
 
 
 @dataclass(frozen=True)
@@ -78,6 +102,13 @@ class Tried:
     """(K,): whether the fit of a fold converged."""
     why: tuple[str, ...]
     """K reasons why it cannot be fitted on a fold; empty where it can."""
+
+    def unseen(self, folds: Sequence[Fold]) -> Array:
+        """Each row as the fit without it predicts it, (n,); NaN for a row that no fold leaves out."""
+        found = np.full(self.predicted.shape[1], np.nan)
+        for fold, predicted in zip(folds, self.predicted, strict=True):
+            found[fold.out] = predicted[fold.out]
+        return found
 
 
 def folds_of(

@@ -10,6 +10,7 @@ from scipy import stats
 
 from analysis.claims.contrast import (
     Contrast,
+    Resampled,
     detectable,
     equivalence_power,
     holm,
@@ -105,3 +106,16 @@ def test_a_share_of_what_may_be_nothing_has_no_interval() -> None:
     value, interval = share_removed([0.1, -0.1, 0.05], [0.2, -0.3, 0.1], 0.9)
     assert interval is None
     assert math.isfinite(value) or value == math.inf or value == -math.inf
+
+
+def test_resampled_intervals_are_quantiles_of_the_draws_and_p_agrees() -> None:
+    draws = 0.02 + 0.01 * np.random.default_rng(3).standard_normal(999)
+    one = Resampled("R2 less .97", draws, unit="runs", estimate=0.021, number=36)
+    assert one.interval(0.95) == pytest.approx((0.0004, 0.0396), abs=0.002)
+    assert (one.mean, one.n) == (0.021, 36)
+    assert one.sd / math.sqrt(36) == pytest.approx(0.01, rel=0.1)  # runs needed follow from it as seeds do
+    for bound in (-0.005, 0.01, 0.03, 0.05):
+        low, high = one.interval(0.95)
+        assert (one.p(bound) < 0.05) == (not low <= bound <= high), bound
+    assert one.p(1.0) == 1 / 999
+    assert Resampled("x", draws, estimate=0.02, number=1).interval(0.9) == (-math.inf, math.inf)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fitting.crossval import MOST_VALUES, cross_validate, folds_of
+from analysis.fitting.crossval import MOST_VALUES, Nearest, cross_validate, folds_of
 from analysis.fitting.fit import fit_law
 from analysis.laws.sizes import CHINCHILLA
 from harness.core.errors import InputError
@@ -97,3 +97,19 @@ def test_what_cannot_be_left_out_is_refused() -> None:
         folds_of(table, "N", leave="smallest")
     with pytest.raises(InputError, match="fewer than two"):
         folds_of(table, "N", count=1)
+
+
+def test_the_nearest_row_is_near_in_logarithms_of_tokens_and_in_shares() -> None:
+    table = pd.DataFrame({"D": [1e6, 1e7, 1e8], "r": [0.0, 0.0, 1.0], "loss": [3.0, 2.0, 1.0]})
+    nearest = Nearest({"D": "tokens", "r": "share"})
+    nearest.fit(table, "loss")
+    asked = pd.DataFrame({"D": [2e6, 4e6, 6e7, 10**6.5], "r": [0.0, 0.0, 0.9, 0.0]})
+    assert nearest.predict(asked) == pytest.approx([3.0, 2.0, 1.0, 2.5]), "the last is as near to two"
+
+
+def test_each_row_is_predicted_without_the_part_that_it_is_in() -> None:
+    table = pd.DataFrame({"D": [1e6, 1e7, 1e8, 1e9], "loss": [4.0, 3.0, 2.0, 1.0]})
+    folds = folds_of(table, "D", leave="largest")
+    said = cross_validate(Nearest({"D": "tokens"}), table, folds).unseen(folds)
+    assert np.isnan(said[:2]).all(), "nothing is smaller than the smallest, and one value tells nothing"
+    assert said[2:] == pytest.approx([3.0, 2.0])

@@ -1,0 +1,202 @@
+"""2406.01375, *D-CPT Law*: what its claims D1 to D4 and D6 look at, and X2, of grids of mixtures.
+
+Between `analysis.claims.evidence` and `analysis.claims.claims`. Losses are means over seeds; what a law says of rows it
+has not seen is `analysis.fitting.crossval`'s. Runs of one size and mixture are one run: their lengths share a trunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims.arms import Grid, mixture_grids
+from analysis.claims.contrast import Contrast, Resampled
+from analysis.claims.evidence import Evidence, MissingError, Test
+from analysis.claims.rules import CONTRADICTED, INCONCLUSIVE, Part, sign
+from analysis.fitting.crossval import Nearest, cross_validate, folds_of
+from analysis.fitting.fit import check_rows, objective_of
+from analysis.fitting.objective import Loss, quality
+from analysis.fitting.resampling import clusters_of, draws_of, grouping_of, resamples
+from analysis.fitting.search import search
+from analysis.formulas.formula import Array
+from analysis.laws.law import Bound, Law
+from analysis.laws.library import LAWS
+from harness.core.errors import InputError
+
+L3 = LAWS["dcpt"]
+RIVALS = tuple(LAWS[name] for name in ("dcpt_l1", "dcpt_l4", "dcpt_l5"))
+DRAWS = 200  # of the runs
+FITS, HOLDS, TREND = 0.97, 0.9, 0.95  # least R2 of a fit, least of what is unseen, share of the cells
+PRINTED = {"r": ("R2 .996", ".972"), "D": ("R2 not known", ".913"), "N": ("R2 .971", ".952")}  # general, domain
+TRENDS = ("dL/dr", "dL/dD", "d2L/dDdr")
+SURELY = 3.0  # standard errors: cells are many
+MAKE = (
+    "python -m harness -cd sweeps -cn dcpt_domains seed=10, then "
+    "python -m paper_figures --freeze dcpt_domains --sweep dcpt_domains seed=10"
+)
+
+
+def law_fits(evidence: Evidence) -> list[Test]:
+    """D1."""
+
+    def one(name: str, target: str, rows: pd.DataFrame) -> Test:
+        check_rows(L3, rows, "loss", Loss())
+        objective, grouping = objective_of(L3, rows, Loss()), grouping_of(rows, {}, "run")
+        found = search(objective, 0)
+        if not found.converged:
+            raise MissingError(f"{name}, {target}: the fit has not converged")
+        draws = draws_of(objective, found, rows, grouping, DRAWS, 0, None)
+        told = quality(objective, objective.bound.value(found.theta[None])[0], grouping.clusters)
+        drawn = Bound(L3, objective.bound.data).value(L3.inward(draws.parameters))
+        counts = _counts(rows)[1:]
+        values = explained(objective.observed, drawn, counts)
+        note = f"{name}, {target}: R2 {told['r2']:.4f}, within runs {told['r2_within_run']:.2f}, "
+        note += f"Huber {found.value / len(rows):.2g} a point, mean relative error {told['mre']:.2%}"
+        contrast = _resampled(f"R2 on the {target} loss less {FITS}", values - FITS, told["r2"] - FITS, rows, note)
+        return Test(contrast, partial(sign, side=1), name)
+
+    return [one(grid.name, *target) for grid in _grids(evidence) for target in grid.targets.items()]
+
+
+def law_predicts(evidence: Evidence) -> list[Test]:
+    """D2."""
+    grids = _grids(evidence, N=4, D=4, r=4)
+    pair = _all(grids)
+    tests = []
+    for by in ("r", "D", "N"):
+        for target, printed in zip(("general", "domain"), PRINTED[by], strict=True):
+            parts = []
+            for grid in grids:
+                rows = grid.targets[target]
+                observed, counts = rows.loss.to_numpy(), _counts(rows)
+                said, nearest = (unseen(law, rows, by) for law in (L3, Nearest(L3.variables)))
+                skill = 1 - _squares(observed, said, counts) / _squares(observed, nearest, counts)
+                parts.append((explained(observed, said, counts), skill))
+            R2, skill = np.mean(parts, axis=0)
+            rows, of = pd.concat([grid.targets[target].assign(of=grid.name) for grid in grids]), f"of an unseen {by}"
+            note = f"{target} loss {of}: R2 {R2[0]:.3f} (the paper, its own scale: {printed}), skill {skill[0]:.2f}"
+            held = _resampled(f"R2 on the {target} loss {of} less {HOLDS}", R2[1:] - HOLDS, R2[0] - HOLDS, rows, note)
+            better = _resampled(f"skill on the {target} loss {of}", skill[1:], skill[0], rows)
+            tests += [Test(one, partial(sign, side=1), pair) for one in (held, better)]
+    return tests
+
+
+def law_is_best(evidence: Evidence) -> list[Test]:
+    """D3; the logarithm of a ratio, since losses of some domains are missed by ten times as much as of others."""
+    grids = _grids(evidence, N=3, r=4)
+    errors = [
+        [Loss().of(np.log(unseen(law, rows, "run") / rows.loss.to_numpy())).mean() for law in (L3, *RIVALS)]
+        for grid in grids
+        for rows in grid.targets.values()
+    ]
+    own, *others = np.log(np.array(errors)).T
+    return [
+        Test(
+            Contrast(f"log Huber of {L3.name} less {law.name} ({_provenance(law)})", own - other, unit="losses"),
+            partial(sign, side=-1),
+            _all(grids),
+        )
+        for law, other in zip(RIVALS, others, strict=True)
+    ]
+
+
+def trends_hold(evidence: Evidence) -> list[Test]:
+    """D4: no law. A cell that is on the other side by less than its noise over seeds contradicts nothing."""
+    grids = _grids(evidence, N=1, D=3, r=3, domains=2)
+    tests = []
+    for target in ("general", "domain"):
+        for trend in TRENDS:
+            found = [_cells(grid, target, trend) for grid in grids]
+            notes = [note for _, _, note in found if note]
+            shares = np.array([share for share, _, _ in found])
+            contrast = Contrast(f"{trend} < 0, {target} loss: share of the cells less {TREND}", shares - TREND)
+            contrast = replace(contrast, unit="domains", note="; ".join(notes))
+            rule = partial(_of_cells, surely=float(np.mean([sure for _, sure, _ in found])))
+            tests.append(Test(contrast, rule, _all(grids)))
+    return tests
+
+
+def _of_cells(contrast: Contrast, surely: float) -> Part:
+    part = sign(contrast, 1)
+    noise = part.verdict == CONTRADICTED and surely <= 1 - TREND
+    return replace(part, verdict=INCONCLUSIVE) if noise else part
+
+
+def _cells(grid: Grid, target: str, trend: str) -> tuple[float, float, str]:
+    """Share of the cells of a grid in which a loss falls so; of those in which it rises by more than SURELY standard
+    errors over seeds (0 of one seed); and where it fails."""
+    rows = grid.general if target == "general" else grid.domain
+    wide = rows.pivot_table(index=["seed", "N", "r"], columns="D", values="loss")
+    levels = [sorted(rows[name].unique()) for name in ("seed", "N", "r")]
+    cube = wide.reindex(pd.MultiIndex.from_product(levels)).to_numpy().reshape(*map(len, levels), -1)
+    for axis in {"dL/dr": (2,), "dL/dD": (3,), "d2L/dDdr": (2, 3)}[trend]:
+        cube = np.diff(cube, axis=axis)
+    seeds = np.isfinite(cube).sum(axis=0)
+    there = seeds > 0
+    if not there.any():
+        raise MissingError(f"{grid.name}, {target}: no cell has all its corners for {trend}; {MAKE}")
+    mean = np.where(there, np.nansum(cube, axis=0) / np.maximum(seeds, 1), np.nan)
+    freedom = float((seeds - there).sum())
+    sd = np.sqrt(np.nansum((cube - mean) ** 2) / freedom) if freedom else np.inf
+    surely = float((mean > SURELY * sd / np.sqrt(np.maximum(seeds, 1)))[there].mean())
+    share = float((mean < 0)[there].mean())
+    if share >= TREND:
+        return share, surely, ""
+    fails = [r for k, r in enumerate(levels[2][: mean.shape[1]]) if np.mean(mean[:, k][there[:, k]] >= 0) > 0.5]
+    where = f", mostly not at shares from {fails[0]:g} to {fails[-1]:g}" if fails else ""
+    return share, surely, f"{grid.name}, {target}: {trend} < 0 in {share:.0%} of the cells{where}"
+
+
+def unseen(law: Law | Nearest, rows: pd.DataFrame, by: str, leave: str = "each") -> Array:
+    """What a law says of each row without the part that it is in; NaN for what nothing is smaller than."""
+    folds = folds_of(rows, by, leave=leave, grouping=grouping_of(rows, {}, "run"))
+    tried = cross_validate(law, rows, folds)
+    if why := [one for one in tried.why if one]:
+        raise InputError("law", law.name, why[0], f"train more: {MAKE}")
+    return tried.unseen(folds)
+
+
+def explained(observed: Array, said: Array, counts: Array) -> Array:
+    """R2 of each resample, (B,): `said` (n,) or (B, n), `counts` (B, n) how often each row was drawn."""
+    means = (counts * observed).sum(1, keepdims=True) / counts.sum(1, keepdims=True)
+    return np.asarray(1 - _squares(observed, said, counts) / (counts * (observed - means) ** 2).sum(1))
+
+
+def _squares(observed: Array, said: Array, counts: Array) -> Array:
+    return np.asarray((counts * (said - observed) ** 2).sum(1))
+
+
+def _counts(rows: pd.DataFrame) -> Array:
+    """How often each row is there: once, then in DRAWS resamples of the runs."""
+    return np.vstack([np.ones(len(rows)), resamples(clusters_of(rows, ["run"]), len(rows), DRAWS, 0)])
+
+
+def _resampled(name: str, values: Array, estimate: float, rows: pd.DataFrame, note: str = "") -> Resampled:
+    runs = len(rows.drop_duplicates([column for column in ("of", "run") if column in rows]))
+    values = values[np.isfinite(values)]
+    return Resampled(name, values, unit="runs", note=note, estimate=float(estimate), number=runs)
+
+
+def _grids(evidence: Evidence, domains: int = 1, **least: int) -> list[Grid]:
+    """Those with so many sizes, lengths and shares. Raises MissingError for fewer domains."""
+    least = least or {"N": 3, "D": 3, "r": 3}
+    found = mixture_grids(evidence.ends, evidence.curves)
+    enough = [grid for grid in found if all(grid.values[name] >= many for name, many in least.items())]
+    if len(enough) >= domains:
+        return enough
+    wanted = ", ".join(f"{many} values of {name}" for name, many in least.items())
+    there = [f"{grid.name}: " + ", ".join(f"{many} of {name}" for name, many in grid.values.items()) for grid in found]
+    has = f" (there are {'; '.join(there)})" if there else ""
+    raise MissingError(f"no grid of mixtures of {domains} domains by {wanted}{has}: {MAKE}")
+
+
+def _all(grids: Sequence[Grid]) -> str:
+    return grids[0].name if len(grids) == 1 else f"{len(grids)} domains"
+
+
+def _provenance(law: Law) -> str:
+    return law.source.rpartition("; ")[2]

@@ -1,0 +1,196 @@
+"""The claims of the D-CPT law on planted grids of mixtures: on the claimed side, on the other, and without enough runs.
+
+A law without exponents to find stands in for L3, whose search takes seconds; `slow` tests have the law itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.claims import dcpt
+from analysis.claims.arms import mixture_grids
+from analysis.claims.claims import CLAIMS
+from analysis.claims.evidence import Evidence, MissingError, judged
+from analysis.claims.rules import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Part, combined
+from analysis.laws.law import Law
+
+SIZES, LENGTHS, SHARES = (4e4, 1e5, 3e5, 1e6), (6e4, 1.2e5, 2.4e5, 6e5), (0.0, 0.25, 0.5, 0.75, 1.0)
+DOMAINS = ("python", "cpp")
+LIGHT = Law(
+    "light",
+    "E + A/N**0.3 + B/D**0.4 + C*(1 - r)",
+    {"N": "parameters", "D": "tokens", "r": "share"},
+    linear=("E", "A", "B", "C"),
+    starts={},
+    source="a stand-in; planted",
+)
+BLIND = Law("blind", "E + A/N**0.3 + B/D**0.4", {"N": "parameters", "D": "tokens"}, ("E", "A", "B"), LIGHT.starts)
+Loss = Callable[[Any, Any, Any], Any]
+
+
+def light(N: Any, D: Any, r: Any) -> Any:
+    return 1.0 + 30.0 / N**0.3 + 60.0 / D**0.4 + 0.8 * (1 - r)
+
+
+def falling(N: Any, D: Any, r: Any) -> Any:
+    """As the paper says: the more of a corpus, the faster its loss falls with tokens."""
+    return light(N, D, r) + 20 * (1 - r) ** 2 + 100 * r / D**0.4
+
+
+def planted(
+    loss: Loss,
+    *,
+    noise: float = 0.002,
+    of_a_run: float = 0.0,
+    domains: Any = DOMAINS,
+    seeds: Any = (10,),
+    sizes: Any = SIZES,
+    lengths: Any = LENGTHS,
+) -> Evidence:
+    """A grid of annealed runs for each domain: both losses of one form, with noise of every end and of a whole run.
+    The general corpus alone is trained once, under the first domain's name."""
+    random = np.random.default_rng(0)
+    rows = []
+    for domain in domains:
+        for seed in seeds:
+            for N in sizes:
+                for r in SHARES:
+                    if r == 0 and domain != domains[0]:
+                        continue
+                    luck = of_a_run * random.standard_normal(2)
+                    for D in lengths:
+                        both = np.array([loss(N, D, 1 - r), loss(N, D, r)])
+                        U, V = both + luck + noise * random.standard_normal(2)
+                        rows.append({"downstream": domain, "seed": seed, "N": N, "replay": 1 - r, "run_tokens": D})
+                        rows[-1] |= {"U": U, "V": V, "U_base": 3.0, "V_base": 5.0, "run": f"{domain} {len(rows)}"}
+    shared: dict[str, Any] = {
+        "upstream": "systems",
+        "schedule": "wsd",
+        "start": "pretrain",
+        "at": 1.0,
+        "optimizer_state": "reset",
+    }
+    ends = pd.DataFrame(rows).assign(**shared, peak=0.5, warmup=0.01, warmup_tokens=6000)
+    return Evidence({}, ends)
+
+
+def parts(measure: Callable[[Evidence], Any], evidence: Evidence) -> list[Part]:
+    return judged(measure(evidence))
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dcpt, "L3", LIGHT)
+    monkeypatch.setattr(dcpt, "RIVALS", (BLIND,))
+    monkeypatch.setattr(dcpt, "DRAWS", 60)
+
+
+def test_runs_of_the_general_corpus_alone_serve_every_domain() -> None:
+    first, second = mixture_grids(planted(light).ends, {})
+    assert (first.name, second.name) == ("systems to cpp", "systems to python")
+    for grid in (first, second):
+        assert grid.values == {"N": 4, "D": 4, "r": 5}
+        assert set(grid.general.r) == set(SHARES)
+    assert set(first.domain.r) == {0.25, 0.5, 0.75, 1.0}, "nobody measured cpp where python's run was kept"
+    assert set(second.domain.r) == set(SHARES)
+    assert first.targets["general"].run.nunique() == 4 * 5, "the lengths of a trunk are one run"
+
+
+def test_a_constant_rate_gives_a_point_at_every_measurement_after_the_warmup() -> None:
+    evidence = planted(light, domains=("python",), lengths=(6e5,))
+    ends = evidence.ends.assign(schedule="warmup_constant")
+    h = np.array([0.0, 0.01, 0.5, 1.0])
+    curves = {(run, role): (h, 4 - h) for run in ends.run for role in ("upstream", "downstream")}
+    (grid,) = mixture_grids(ends, curves)
+    assert sorted(grid.general.D.unique()) == [3e5, 6e5], "6,000 tokens are the warm-up's end"
+    assert set(grid.general.base) == {4.0}
+
+
+def test_single_runs_of_another_sweep_are_no_grid() -> None:
+    ends = planted(light, domains=("python",)).ends
+    assert mixture_grids(ends[np.isclose(ends.replay, 0)], {}) == []
+    with pytest.raises(MissingError, match=r"no grid of mixtures of 1 domains by 3 values of N.*dcpt_domains seed=10"):
+        dcpt.law_fits(Evidence({}, ends[np.isclose(ends.replay, 0)]))
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_law_that_fits_and_one_that_does_not() -> None:
+    fits = parts(dcpt.law_fits, planted(light, of_a_run=0.005, domains=("python",)))
+    assert [part.verdict for part in fits] == [REPRODUCED] * 2
+    assert fits[0].contrast.unit == "runs"
+    assert fits[0].contrast.n == 20
+    assert "within runs" in fits[0].contrast.note
+    assert combined(parts(dcpt.law_fits, planted(light, of_a_run=0.6, domains=("python",)))) == CONTRADICTED
+    near = parts(dcpt.law_fits, planted(light, of_a_run=0.1, domains=("python",)))
+    assert combined(near) == INCONCLUSIVE, [part.interval for part in near]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_what_is_unseen_is_predicted_or_not() -> None:
+    holds = parts(dcpt.law_predicts, planted(light, domains=("python",)))
+    assert len(holds) == 12, "three ways to leave out, two targets, R2 and skill"
+    assert combined(holds) == REPRODUCED
+    assert "the paper, its own scale: .972" in holds[2].contrast.note
+    assert combined(parts(dcpt.law_predicts, planted(light, of_a_run=0.8, domains=("python",)))) == CONTRADICTED
+    with pytest.raises(MissingError, match="4 values of N"):
+        dcpt.law_predicts(planted(light, sizes=SIZES[:3]))
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_best_form_over_domains_and_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    (best,) = parts(dcpt.law_is_best, planted(light))
+    assert (best.verdict, best.contrast.n, best.contrast.unit) == (REPRODUCED, 4, "losses")
+    assert "blind" in best.contrast.name
+    monkeypatch.setattr(dcpt, "L3", BLIND)
+    monkeypatch.setattr(dcpt, "RIVALS", (LIGHT,))
+    (worse,) = parts(dcpt.law_is_best, planted(light))
+    assert worse.verdict == CONTRADICTED
+    assert "(planted)" in worse.contrast.name
+
+
+def test_trends_hold_or_fail_and_noise_contradicts_nothing() -> None:
+    assert combined(parts(dcpt.trends_hold, planted(falling, noise=0, domains=("a", "b", "c")))) == REPRODUCED
+    rising = planted(lambda N, D, r: falling(N, D, r) + 2 * np.log(D) * (r < 0.4), seeds=(10, 11), noise=0.01)
+    found = {part.contrast.name: part for part in parts(dcpt.trends_hold, rising)}
+    failed = found["2 domains: dL/dD < 0, general loss: share of the cells less 0.95"]
+    assert failed.verdict == CONTRADICTED
+    assert "mostly not at shares from 0 to 0.25" in failed.contrast.note
+    noisy = planted(lambda *_: 4.0, seeds=(10, 11), noise=0.01, domains=("a", "b", "c"))
+    assert {part.verdict for part in parts(dcpt.trends_hold, noisy)} == {INCONCLUSIVE}
+    with pytest.raises(MissingError, match="of 2 domains"):
+        dcpt.trends_hold(planted(falling, domains=("python",)))
+
+
+@pytest.mark.slow
+def test_the_law_itself_fits_what_it_made() -> None:
+    def truth(N: Any, D: Any, r: Any) -> Any:
+        theta = {
+            "E": 1.5,
+            "A": 20,
+            "alpha": 0.3,
+            "B": 40,
+            "eta": 0.3,
+            "beta": 0.35,
+            "C": 0.15,
+            "eps": 0.1,
+            "gamma": 0.6,
+        }
+        return dcpt.L3.value(theta, {"N": N, "D": D, "r": r})
+
+    evidence = planted(truth, domains=("python",), noise=0.005)
+    assert combined(parts(dcpt.law_fits, evidence)) == REPRODUCED
+    assert all(part.contrast.mean < 0 for part in parts(dcpt.law_is_best, evidence))
+
+
+def test_claims_have_these_measures() -> None:
+    measures = {claim.id: claim.measure for claim in CLAIMS}
+    assert [measures[name] for name in ("D1", "D2", "D3", "D4")] == [
+        dcpt.law_fits,
+        dcpt.law_predicts,
+        dcpt.law_is_best,
+        dcpt.trends_hold,
+    ]
