@@ -61,6 +61,7 @@ def test_runs_of_one_size_that_differ_in_tokens_have_a_law(tmp_path: Path, capsy
     assert head.endswith(" chinchilla_one_size")
 
 
+@pytest.mark.slow
 def test_a_law_with_fewer_parameters_than_runs_is_taken_before_one_with_more(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_law_with_fewer_parameters_than_runs_is_taken_before_one_with_more(
     assert count[found["law"]] < 8 < max(count.values())
 
 
+@pytest.mark.slow
 def test_where_the_rows_identify_no_law_that_is_the_first_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
