@@ -107,7 +107,7 @@ def _judged(truth: Truth, model: Model, question: Question) -> dict[str, Any]:
     found, upstream = answer(model, question), model.grid.upstream
     limit = question.limits.get(upstream, np.inf)
     reached = found.points.settings[found.points.known].reset_index(drop=True)
-    best = {"regret": _best(truth, reached, question), "whole": _best(truth, truth.settings, question)}
+    best = {"regret": best_of(truth, reached, question), "whole": best_of(truth, truth.settings, question)}
     best["whole"] = max(best.values())  # both are looked for among a few settings
     told = {
         "limit": limit,
@@ -119,12 +119,12 @@ def _judged(truth: Truth, model: Model, question: Question) -> dict[str, Any]:
     cell = _picked(model, question)
     if cell is not None:
         there = truth.at(cell).iloc[0]
-        told |= {"picked": best["regret"] - _score(there, question), "picked_forgets": there.forgets}
+        told |= {"picked": best["regret"] - score(there, question), "picked_forgets": there.forgets}
     if found.answered and found.at is not None:
         point = found.points.settings.iloc[[found.at]]
         there = truth.at(point).iloc[0]
         told |= {name: float(point[name].iloc[0]) for name in KNOBS}
-        told |= {name: value - _score(there, question) for name, value in best.items()}
+        told |= {name: value - score(there, question) for name, value in best.items()}
         told |= {"forgets": there.forgets, "adapts": there.adapts, "stated": float(found.points.kept[found.at])}
         told |= {
             "true": float(_below(limit, there)),
@@ -133,17 +133,17 @@ def _judged(truth: Truth, model: Model, question: Question) -> dict[str, Any]:
     return told
 
 
-def _score(there: Any, question: Question) -> Any:
+def score(there: Any, question: Question) -> Any:
     w, v = question.weights
     return there.adapts if question.limits else v * there.adapts - w * there.forgets
 
 
-def _best(truth: Truth, settings: pd.DataFrame, question: Question) -> float:
+def best_of(truth: Truth, settings: pd.DataFrame, question: Question) -> float:
     """The most that one who knew the truth would get of these settings, asked the same; minus infinity: nothing."""
     there = truth.at(settings)
     limit = min([*question.limits.values(), np.inf])
     kept = _below(limit, there) >= question.confidence
-    return float(np.where(kept, _score(there, question), -np.inf).max(initial=-np.inf))
+    return float(np.where(kept, score(there, question), -np.inf).max(initial=-np.inf))
 
 
 def _below(limit: float, there: Any) -> Any:
@@ -160,8 +160,8 @@ def _picked(model: Model, question: Question) -> pd.DataFrame | None:
     kept = question.limits.get(grid.upstream, np.inf) >= F
     if not kept.any():
         return None
-    score = _score(pd.DataFrame({"forgets": F, "adapts": A}), question)
-    return model.settings.iloc[[int(np.where(kept, score, -np.inf).argmax())]]
+    scores = score(pd.DataFrame({"forgets": F, "adapts": A}), question)
+    return model.settings.iloc[[int(np.where(kept, scores, -np.inf).argmax())]]
 
 
 def _front(truth: Truth, found: Decision) -> dict[str, float]:
