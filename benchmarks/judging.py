@@ -11,6 +11,7 @@ is reported: no difference smaller than that is one.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ TRAINED = 12  # answers that fresh runs are for
 KNOBS = ["peak", "replay"]
 ALLOWED = 0.01  # nats of regret that nobody minds
 LEVEL = 0.9
+BINS = (0.9, 0.95, 0.98, 0.995, 1.0)  # of the stated probability that a tolerance is kept
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,13 @@ def statistics(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
         "stated probability that a tolerance is kept": (limited, lambda one: one.stated.mean()),
         "how often it would be": (limited, lambda one: one.true.mean()),
         "Brier score": (limited, lambda one: (one.stated**2 - 2 * one.stated * one.true + one.true).mean()),
+        **{
+            f"how often where {low:g} to {high:g} is stated": (
+                limited[limited.stated.between(low, high, inclusive="left" if high < 1 else "both")],
+                lambda one: one.true.mean(),
+            )
+            for low, high in itertools.pairwise(BINS)
+        },
         "bands of the front that hold": (table, lambda one: one.bands_hold.sum() / one.bands.sum()),
     }
     rows = [(name, *clustered(part, found), len(part)) for name, (part, found) in asked_of.items() if len(part)]
