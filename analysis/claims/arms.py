@@ -123,6 +123,31 @@ class Grid:
         """How many sizes, lengths and shares."""
         return {name: self.general[name].nunique() for name in ("N", "D", "r")}
 
+    def differences(self, target: str, along: str) -> tuple[Array, list[float]]:
+        """Of a loss between neighbours in the grid, along `r`, `D` or both, (seeds, N, r, D), NaN where one is not
+        there; and the shares r."""
+        rows = self.general if target == "general" else self.domain
+        wide = rows.pivot_table(index=["seed", "N", "r"], columns="D", values="loss")
+        levels = [sorted(rows[name].unique()) for name in ("seed", "N", "r")]
+        cube = wide.reindex(pd.MultiIndex.from_product(levels)).to_numpy().reshape(*map(len, levels), -1)
+        for name in along:
+            cube = np.diff(cube, axis={"r": 2, "D": 3}[name])
+        return cube, levels[2]
+
+    def with_constant(self, share: float) -> pd.DataFrame | None:
+        """The domain's losses over seeds with what its constant is of: k1, the loss of the base, and k2, how far it
+        falls in the cheapest run on the domain alone; and `cheap`: the cheapest points, for this `share` of the cost of
+        all. None where that run costs more."""
+        rows = self.targets["domain"].sort_values(["N", "D"], kind="stable")
+        cost = rows.N * rows.D
+        affordable = share * cost.groupby(rows.run).max().sum()  # the lengths of a run share a trunk
+        first = rows[rows.r == 1].iloc[:1]
+        if first.empty or cost[first.index[0]] > affordable:
+            return None
+        cheap = cost.sort_values(kind="stable").cumsum().reindex(rows.index) <= affordable
+        k1 = float(first.base.iloc[0])
+        return rows.assign(k1=k1, k2=k1 - float(first.loss.iloc[0]), cheap=cheap, of=self.name)
+
 
 def mixture_grids(ends: pd.DataFrame, curves: Mapping[tuple[str, str], tuple[Array, Array]]) -> list[Grid]:
     """The grids among runs, each with two values at least of size, tokens and share. `ends`, `curves`: those of

@@ -266,8 +266,8 @@ CLAIMS = (
         "a domain's constant works from 1 % of the cost",
         "relative error less that of a mean-domain law and of a fit of that 1 % alone",
         "below 0, at least 4 domains",
-        None,
-        lacks="the grid of sweeps/dcpt.yaml for four domains",
+        dcpt.constant_works,
+        of_laws=True,
     ),
     Claim(
         "X1",
@@ -276,5 +276,14 @@ CLAIMS = (
         "F(2x) less F(1x) at 5 % replay, less the same without",
         "on one side of 0",
         scalable.peak_and_replay_interact,
+    ),
+    Claim(
+        "X2",
+        OURS,
+        "the general loss rises with tokens where little of its corpus is left, and an extended law says so",
+        "slope of U on log D at r_d >= .8; error of what is unseen, extended less L3, on a domain that chose nothing",
+        "above 0; below 0, both ways to leave out",
+        dcpt.general_loss_rises,
+        of_laws=True,
     ),
 )

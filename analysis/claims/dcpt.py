@@ -1,4 +1,4 @@
-"""2406.01375, *D-CPT Law*: what its claims D1 to D4 and D6 look at, and X2, of grids of mixtures.
+"""2406.01375, *D-CPT Law*: what its claims D1 to D4 and D6 look at, and X2, in grids of mixtures.
 
 Between `analysis.claims.evidence` and `analysis.claims.claims`. Losses are means over seeds; what a law says of rows it
 has not seen is `analysis.fitting.crossval`'s. Runs of one size and mixture are one run: their lengths share a trunk.
@@ -17,9 +17,9 @@ from analysis.claims.arms import Grid, mixture_grids
 from analysis.claims.contrast import Contrast, Resampled
 from analysis.claims.evidence import Evidence, MissingError, Test
 from analysis.claims.rules import CONTRADICTED, INCONCLUSIVE, Part, sign
-from analysis.fitting.crossval import Nearest, cross_validate, folds_of
+from analysis.fitting.crossval import Fold, Nearest, cross_validate, folds_of
 from analysis.fitting.fit import check_rows, objective_of
-from analysis.fitting.objective import Loss, quality
+from analysis.fitting.objective import Loss, explained, quality, squared_errors
 from analysis.fitting.resampling import clusters_of, draws_of, grouping_of, resamples
 from analysis.fitting.search import search
 from analysis.formulas.formula import Array
@@ -29,10 +29,17 @@ from harness.core.errors import InputError
 
 L3 = LAWS["dcpt"]
 RIVALS = tuple(LAWS[name] for name in ("dcpt_l1", "dcpt_l4", "dcpt_l5"))
+CROSS, ONE_SIZE = LAWS["dcpt_cross"], LAWS["dcpt_one_size"]
+EXTENSIONS = (LAWS["dcpt_saturating"], LAWS["dcpt_anchored"])
+EXTENDED: str | None = None  # the one that predicts CHOSEN_ON best, by name; committed before SCORED_ON is looked at
+CHOSEN_ON, SCORED_ON = ("python", "cpp"), "sympy"
+WAYS = (("r", "each"), ("D", "largest"))  # what an extended law has not seen: a mixture; longer runs
+LITTLE = 0.2  # share of the general corpus up to which its loss is said to rise
+CHEAP = 0.01  # of the cost of a domain's runs
 DRAWS = 200  # of the runs
 FITS, HOLDS, TREND = 0.97, 0.9, 0.95  # least R2 of a fit, least of what is unseen, share of the cells
 PRINTED = {"r": ("R2 .996", ".972"), "D": ("R2 not known", ".913"), "N": ("R2 .971", ".952")}  # general, domain
-TRENDS = ("dL/dr", "dL/dD", "d2L/dDdr")
+TRENDS = {"dL/dr": "r", "dL/dD": "D", "d2L/dDdr": "rD"}
 SURELY = 3.0  # standard errors: cells are many
 MAKE = (
     "python -m harness -cd sweeps -cn dcpt_domains seed=10, then "
@@ -74,7 +81,7 @@ def law_predicts(evidence: Evidence) -> list[Test]:
                 rows = grid.targets[target]
                 observed, counts = rows.loss.to_numpy(), _counts(rows)
                 said, nearest = (unseen(law, rows, by) for law in (L3, Nearest(L3.variables)))
-                skill = 1 - _squares(observed, said, counts) / _squares(observed, nearest, counts)
+                skill = 1 - squared_errors(observed, said, counts) / squared_errors(observed, nearest, counts)
                 parts.append((explained(observed, said, counts), skill))
             R2, skill = np.mean(parts, axis=0)
             rows, of = pd.concat([grid.targets[target].assign(of=grid.name) for grid in grids]), f"of an unseen {by}"
@@ -96,7 +103,9 @@ def law_is_best(evidence: Evidence) -> list[Test]:
     own, *others = np.log(np.array(errors)).T
     return [
         Test(
-            Contrast(f"log Huber of {L3.name} less {law.name} ({_provenance(law)})", own - other, unit="losses"),
+            Contrast(
+                f"log Huber of {L3.name} less {law.name} ({law.source.rpartition('; ')[2]})", own - other, unit="losses"
+            ),
             partial(sign, side=-1),
             _all(grids),
         )
@@ -129,12 +138,7 @@ def _of_cells(contrast: Contrast, surely: float) -> Part:
 def _cells(grid: Grid, target: str, trend: str) -> tuple[float, float, str]:
     """Share of the cells of a grid in which a loss falls so; of those in which it rises by more than SURELY standard
     errors over seeds (0 of one seed); and where it fails."""
-    rows = grid.general if target == "general" else grid.domain
-    wide = rows.pivot_table(index=["seed", "N", "r"], columns="D", values="loss")
-    levels = [sorted(rows[name].unique()) for name in ("seed", "N", "r")]
-    cube = wide.reindex(pd.MultiIndex.from_product(levels)).to_numpy().reshape(*map(len, levels), -1)
-    for axis in {"dL/dr": (2,), "dL/dD": (3,), "d2L/dDdr": (2, 3)}[trend]:
-        cube = np.diff(cube, axis=axis)
+    cube, shares = grid.differences(target, TRENDS[trend])
     seeds = np.isfinite(cube).sum(axis=0)
     there = seeds > 0
     if not there.any():
@@ -146,28 +150,109 @@ def _cells(grid: Grid, target: str, trend: str) -> tuple[float, float, str]:
     share = float((mean < 0)[there].mean())
     if share >= TREND:
         return share, surely, ""
-    fails = [r for k, r in enumerate(levels[2][: mean.shape[1]]) if np.mean(mean[:, k][there[:, k]] >= 0) > 0.5]
+    fails = [r for k, r in enumerate(shares[: mean.shape[1]]) if np.mean(mean[:, k][there[:, k]] >= 0) > 0.5]
     where = f", mostly not at shares from {fails[0]:g} to {fails[-1]:g}" if fails else ""
     return share, surely, f"{grid.name}, {target}: {trend} < 0 in {share:.0%} of the cells{where}"
+
+
+def constant_works(evidence: Evidence) -> list[Test]:
+    """D6: on a domain left out, the law with its constant K against that of all other domains, and against what CHEAP
+    of the cost of its own runs tell alone. K = w1/k1 + w2 k2: its base's loss, and how far the loss falls in the
+    cheapest run on it alone."""
+    grids = _grids(evidence)
+    family = max(grids, key=lambda grid: sum(other.family == grid.family for other in grids)).family
+    grids = [grid for grid in grids if grid.family == family]
+    if len(grids) < 4:
+        raise MissingError(f"{len(grids)} domains of one general corpus, and it takes 4: {MAKE}")
+    found = [grid.with_constant(CHEAP) for grid in grids]
+    if lacking := [grid.name for grid, one in zip(grids, found, strict=True) if one is None]:
+        raise MissingError(f"{lacking[0]}: no run on the domain alone for {CHEAP:.0%} of the cost: {MAKE}")
+    rows = pd.concat(found, ignore_index=True)
+    shared, alone = [], []
+    for grid in grids:
+        own = (rows.of == grid.name).to_numpy()
+        out = own & ~rows.cheap.to_numpy()
+        shared.append(Fold(grid.name, out, ~own))
+        alone.append(Fold(grid.name, out, own & ~out))
+    simpler = (Nearest({name: L3.variables[name] for name in of}) for of in ("Dr", "r"))
+    laws: tuple[Law | Nearest, ...] = (L3, ONE_SIZE, *simpler)
+    own_fits = (cross_validate(law, rows, alone) for law in laws)
+    own_fit = next((one for one in own_fits if not any(one.why)), None)
+    if own_fit is None:
+        raise MissingError(f"{CHEAP:.0%} of the cost of a domain buys one mixture: {MAKE}")
+    tried = (cross_validate(CROSS, rows, shared), cross_validate(L3, rows, shared), own_fit)
+    logs = np.empty((len(tried), len(grids)))
+    for k, one in enumerate(tried):
+        for at, fold in enumerate(shared):
+            logs[k, at] = np.log(np.abs(one.predicted[at] / rows.loss - 1)[fold.out].mean())
+    if not np.isfinite(logs).all():
+        raise MissingError(f"a law cannot be fitted without a domain: {MAKE}")
+    named = zip(("a law of the other domains", f"{CHEAP:.0%} of its own runs"), logs[1:], strict=True)
+    return [
+        Test(
+            Contrast(f"log error with K less {name}", logs[0] - one, unit="domains"),
+            partial(sign, side=-1),
+            _all(grids),
+        )
+        for name, one in named
+    ]
+
+
+def general_loss_rises(evidence: Evidence) -> list[Test]:
+    """X2. The extended law is EXTENDED, chosen on the domains CHOSEN_ON and committed before SCORED_ON is looked at."""
+    if EXTENDED is None:
+        raise MissingError(_choice([grid for grid in _grids(evidence) if grid.domain_corpus in CHOSEN_ON]))
+    grids = _grids(evidence, domains=2)
+    scored = [grid for grid in grids if grid.domain_corpus == SCORED_ON]
+    if not scored:
+        raise MissingError(f"no grid of mixtures of {SCORED_ON}: {MAKE}")
+    slopes = []
+    for grid in grids:
+        rows = grid.targets["general"]
+        runs = rows[rows.r <= LITTLE + 1e-9].groupby("run")
+        slopes.append(np.mean([np.polyfit(np.log(run.D), run.loss, 1)[0] for _, run in runs]))
+    name = f"slope of the general loss on log D at shares of it up to {LITTLE:g}"
+    tests = [Test(Contrast(name, np.array(slopes), unit="domains"), partial(sign, side=1), _all(grids))]
+    rows, law = scored[0].targets["general"], LAWS[EXTENDED]
+    for by, leave in WAYS:
+        own, plain = _missed((law, L3), rows, by, leave)
+        ratio = np.log(np.nansum(_counts(rows) * own, axis=1) / np.nansum(_counts(rows) * plain, axis=1))
+        name = f"log error of {law.name} less {L3.name}, {leave} {by} left out"
+        tests.append(Test(_resampled(name, ratio[1:], ratio[0], rows), partial(sign, side=-1), scored[0].name))
+    return tests
+
+
+def _choice(grids: Sequence[Grid]) -> str:
+    """Why nothing is scored yet: with runs of the domains to choose on, how far laws miss what is unseen there."""
+    if {grid.domain_corpus for grid in grids} != set(CHOSEN_ON):
+        return f"no extended law is chosen, for which it takes {' and '.join(CHOSEN_ON)}: {MAKE}"
+    laws, tables = (L3, *EXTENSIONS), [grid.targets["general"] for grid in grids]
+    errors = [np.log(np.nanmean(_missed(laws, rows, *way), axis=1)) for rows in tables for way in WAYS]
+    means = zip(laws, np.exp(np.mean(errors, axis=0)), strict=True)
+    told = ", ".join(f"{law.name} {error:.2%}" for law, error in means)
+    return (
+        f"no extended law is chosen; on {' and '.join(CHOSEN_ON)} what is unseen is missed by {told}: commit the best "
+        f"extended one as EXTENDED of analysis.claims.dcpt before {SCORED_ON} is looked at"
+    )
+
+
+def _missed(laws: Sequence[Law], rows: pd.DataFrame, by: str, leave: str) -> Array:
+    """Relative errors of what each law has not seen, (laws, n); NaN where one of them cannot be fitted."""
+    errors = np.abs(np.array([unseen(law, rows, by, leave) for law in laws]) / rows.loss.to_numpy() - 1)
+    return np.where(np.isfinite(errors).all(axis=0), errors, np.nan)
 
 
 def unseen(law: Law | Nearest, rows: pd.DataFrame, by: str, leave: str = "each") -> Array:
     """What a law says of each row without the part that it is in; NaN for what nothing is smaller than."""
     folds = folds_of(rows, by, leave=leave, grouping=grouping_of(rows, {}, "run"))
     tried = cross_validate(law, rows, folds)
-    if why := [one for one in tried.why if one]:
+    why = [one for one in tried.why if one]
+    if why and (leave == "each" or all(tried.why)):
         raise InputError("law", law.name, why[0], f"train more: {MAKE}")
-    return tried.unseen(folds)
-
-
-def explained(observed: Array, said: Array, counts: Array) -> Array:
-    """R2 of each resample, (B,): `said` (n,) or (B, n), `counts` (B, n) how often each row was drawn."""
-    means = (counts * observed).sum(1, keepdims=True) / counts.sum(1, keepdims=True)
-    return np.asarray(1 - _squares(observed, said, counts) / (counts * (observed - means) ** 2).sum(1))
-
-
-def _squares(observed: Array, said: Array, counts: Array) -> Array:
-    return np.asarray((counts * (said - observed) ** 2).sum(1))
+    said = tried.unseen(folds)
+    if not all(np.isfinite(said[fold.out]).all() for fold, one in zip(folds, tried.why, strict=True) if not one):
+        raise InputError("law", law.name, "has no value at some of what it has not seen", "leave it out")
+    return said
 
 
 def _counts(rows: pd.DataFrame) -> Array:
@@ -196,7 +281,3 @@ def _grids(evidence: Evidence, domains: int = 1, **least: int) -> list[Grid]:
 
 def _all(grids: Sequence[Grid]) -> str:
     return grids[0].name if len(grids) == 1 else f"{len(grids)} domains"
-
-
-def _provenance(law: Law) -> str:
-    return law.source.rpartition("; ")[2]

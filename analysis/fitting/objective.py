@@ -196,6 +196,17 @@ def quality(objective: Objective, predicted: Array, clusters: Integers | None) -
     }
 
 
+def explained(observed: Array, said: Array, counts: Array) -> Array:
+    """R2 of each resample, (B,): `said` (n,) or (B, n), `counts` (B, n) how often each row was drawn."""
+    means = (counts * observed).sum(1, keepdims=True) / counts.sum(1, keepdims=True)
+    return np.asarray(1 - squared_errors(observed, said, counts) / (counts * (observed - means) ** 2).sum(1))
+
+
+def squared_errors(observed: Array, said: Array, counts: Array) -> Array:
+    """Their sums in each resample, (B,)."""
+    return np.asarray((counts * (said - observed) ** 2).sum(1))
+
+
 def outliers(
     rows: pd.DataFrame | None, law: Law, parameters: Mapping[str, float], target: str, loss: Loss, far: float
 ) -> str:

@@ -47,6 +47,27 @@ DCPT_SATURATING = Law(
     checked="mixinglaws_cpt70M",
 )
 
+DCPT_ANCHORED = Law(
+    name="dcpt_anchored",
+    formula="base - G*r**eta*(1 - (1 + D/D_g)**(-beta)) + H*(1 - (1 + D/D_s)**(-kappa))*(1 - exp(-a*(1 - r)))",
+    variables={"base": "loss before continual pre-training"} | D | R,
+    linear=("G", "H"),
+    starts={
+        "eta": (0.05, 1.2),
+        "D_g": (1e4, 1e10),
+        "beta": (0.05, 0.9),
+        "D_s": (1e4, 1e10),
+        "kappa": (0.05, 0.9),
+        "a": (0.1, 10.0),
+    },
+    bounds={"eta": (0.0, 4.0), "beta": EXPONENT, "kappa": EXPONENT, "a": (0.0, 100.0)},
+    log=("D_g", "D_s"),
+    requirements=("dL/dr < 0",),
+    shares=("r",),
+    source="a plain form of our own: from the measured loss of the base what D tokens with a share r teach, and what "
+    "the rest of them lets be forgotten; in no paper",
+)
+
 DCPT_L1 = Law(
     name="dcpt_l1",
     formula="E + A/N**alpha + B/D**beta + C/(r + eps)**gamma",

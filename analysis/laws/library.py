@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from analysis.formulas.grammar import LONGEST_NAME
 from analysis.laws.continual import (
     DCPT,
+    DCPT_ANCHORED,
     DCPT_CROSS,
     DCPT_L1,
     DCPT_L4,
@@ -131,6 +132,7 @@ LAWS = {
         STEP_LAW_BATCH,
         DCPT,
         DCPT_SATURATING,
+        DCPT_ANCHORED,
         DCPT_L1,
         DCPT_L4,
         DCPT_L5,

@@ -28,6 +28,15 @@ LIGHT = Law(
     starts={},
     source="a stand-in; planted",
 )
+K_LIGHT = Law(
+    "K",
+    f"{LIGHT.formula} + F*(k1 - 9)",
+    {**LIGHT.variables, "k1": "loss"},
+    linear=(*LIGHT.linear, "F"),
+    starts={},
+)
+RISING = Law("rising", f"{LIGHT.formula} + H*(1 - r)**4*log(D)", LIGHT.variables, (*LIGHT.linear, "H"), {})
+ONE_SIZE = Law("one size", "E + B/D**0.4 + C*(1 - r)", {"D": "tokens", "r": "share"}, ("E", "B", "C"), {})
 BLIND = Law("blind", "E + A/N**0.3 + B/D**0.4", {"N": "parameters", "D": "tokens"}, ("E", "A", "B"), LIGHT.starts)
 Loss = Callable[[Any, Any, Any], Any]
 
@@ -50,12 +59,15 @@ def planted(
     seeds: Any = (10,),
     sizes: Any = SIZES,
     lengths: Any = LENGTHS,
+    apart: Any = (0.0, 0.0, 0.0, 0.0),
+    bases: Any = (0.0, 0.0, 0.0, 0.0),
 ) -> Evidence:
-    """A grid of annealed runs for each domain: both losses of one form, with noise of every end and of a whole run.
-    The general corpus alone is trained once, under the first domain's name."""
+    """A grid of annealed runs for each domain: both losses of one form, with noise of every end and of a whole run;
+    `apart`: how far the domains' losses are, and `bases` those before. The general corpus alone is trained once, under
+    the first domain's name."""
     random = np.random.default_rng(0)
     rows = []
-    for domain in domains:
+    for at, domain in enumerate(domains):
         for seed in seeds:
             for N in sizes:
                 for r in SHARES:
@@ -66,7 +78,8 @@ def planted(
                         both = np.array([loss(N, D, 1 - r), loss(N, D, r)])
                         U, V = both + luck + noise * random.standard_normal(2)
                         rows.append({"downstream": domain, "seed": seed, "N": N, "replay": 1 - r, "run_tokens": D})
-                        rows[-1] |= {"U": U, "V": V, "U_base": 3.0, "V_base": 5.0, "run": f"{domain} {len(rows)}"}
+                        rows[-1] |= {"U": U, "V": V + apart[at], "U_base": 3.0, "V_base": 9.0 + bases[at]}
+                        rows[-1]["run"] = f"{domain} {len(rows)}"
     shared: dict[str, Any] = {
         "upstream": "systems",
         "schedule": "wsd",
@@ -86,6 +99,10 @@ def parts(measure: Callable[[Evidence], Any], evidence: Evidence) -> list[Part]:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dcpt, "L3", LIGHT)
     monkeypatch.setattr(dcpt, "RIVALS", (BLIND,))
+    monkeypatch.setattr(dcpt, "CROSS", K_LIGHT)
+    monkeypatch.setattr(dcpt, "ONE_SIZE", ONE_SIZE)
+    monkeypatch.setattr(dcpt, "EXTENSIONS", (RISING,))
+    monkeypatch.setattr(dcpt, "LAWS", {"rising": RISING})
     monkeypatch.setattr(dcpt, "DRAWS", 60)
 
 
@@ -165,6 +182,56 @@ def test_trends_hold_or_fail_and_noise_contradicts_nothing() -> None:
         dcpt.trends_hold(planted(falling, domains=("python",)))
 
 
+@pytest.mark.usefixtures("stand_in")
+def test_a_constant_of_a_domain_tells_its_loss_or_does_not() -> None:
+    four, apart = ("a", "b", "c", "d"), np.array([0.0, 1.4, 0.5, 2.0])
+    sizes = (4e4, 1e6, 3e6)  # 1 % of the cost buys the smallest alone
+    tells = planted(light, domains=four, apart=apart, bases=2 * apart, noise=0.01, sizes=sizes)
+    works = parts(dcpt.constant_works, tells)
+    assert [part.verdict for part in works] == [REPRODUCED, REPRODUCED]
+    assert [part.contrast.name for part in works] == [
+        "4 domains: log error with K less a law of the other domains",
+        "4 domains: log error with K less 1% of its own runs",
+    ]
+    misleads = planted(light, domains=four, apart=apart, bases=(1.0, 1.1, 3.0, 0.9), noise=0.01)
+    assert combined(parts(dcpt.constant_works, misleads)) != REPRODUCED
+    with pytest.raises(MissingError, match="2 domains of one general corpus, and it takes 4"):
+        dcpt.constant_works(planted(light))
+    dear = planted(light, domains=four, lengths=LENGTHS[1:], sizes=(1e6, 1.1e6, 1.2e6))
+    with pytest.raises(MissingError, match="no run on the domain alone for 1% of the cost"):
+        dcpt.constant_works(dear)
+
+
+def test_the_cheapest_points_are_those_of_one_percent_of_the_cost() -> None:
+    _, grid = mixture_grids(planted(light).ends, {})
+    rows = grid.with_constant(0.01)
+    assert rows is not None
+    cost = rows.N * rows.D
+    assert cost[rows.cheap].sum() <= 0.01 * cost[max(LENGTHS) == rows.D].sum()
+    assert rows[rows.cheap].groupby(["N", "D"]).size().to_dict() == {(4e4, 6e4): 5, (4e4, 1.2e5): 5, (1e5, 6e4): 1}
+    assert set(rows.k1) == {9.0}
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_general_loss_rises_and_the_law_is_chosen_before_it_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rising(N: Any, D: Any, r: Any) -> Any:
+        return light(N, D, r) + 0.3 * (1 - r) ** 4 * np.log(D)
+
+    three = ("python", "cpp", "sympy")
+    assert dcpt.EXTENDED is None, "committed before the third domain is looked at"
+    with pytest.raises(MissingError, match="no extended law is chosen, for which it takes python and cpp"):
+        dcpt.general_loss_rises(planted(rising, domains=("sympy",)))
+    with pytest.raises(MissingError, match=r"missed by light \d.*, rising 0\.\d\d%: commit the best"):
+        dcpt.general_loss_rises(planted(rising, domains=three))
+    monkeypatch.setattr(dcpt, "EXTENDED", "rising")
+    rises = parts(dcpt.general_loss_rises, planted(rising, domains=three))
+    assert [part.verdict for part in rises] == [REPRODUCED] * 3
+    assert [part.contrast.unit for part in rises] == ["domains", "runs", "runs"]
+    assert parts(dcpt.general_loss_rises, planted(light, domains=three))[0].verdict == CONTRADICTED
+    with pytest.raises(MissingError, match="no grid of mixtures of sympy"):
+        dcpt.general_loss_rises(planted(rising))
+
+
 @pytest.mark.slow
 def test_the_law_itself_fits_what_it_made() -> None:
     def truth(N: Any, D: Any, r: Any) -> Any:
@@ -188,9 +255,11 @@ def test_the_law_itself_fits_what_it_made() -> None:
 
 def test_claims_have_these_measures() -> None:
     measures = {claim.id: claim.measure for claim in CLAIMS}
-    assert [measures[name] for name in ("D1", "D2", "D3", "D4")] == [
+    assert [measures[name] for name in ("D1", "D2", "D3", "D4", "D6", "X2")] == [
         dcpt.law_fits,
         dcpt.law_predicts,
         dcpt.law_is_best,
         dcpt.trends_hold,
+        dcpt.constant_works,
+        dcpt.general_loss_rises,
     ]

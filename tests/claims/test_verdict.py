@@ -147,7 +147,7 @@ def test_peak_and_replay_interact_on_either_side() -> None:
 def test_every_claim_has_a_verdict_from_the_committed_tables() -> None:
     found = judge(read_tables(committed(), "mini"))
     assert [one.claim.id for one in found] == [claim.id for claim in CLAIMS]
-    assert len(found) == 27
+    assert len(found) == 28
     assert all(one.why for one in found)
     tested = [one for one in found if one.parts]
     assert all(one.p_adjusted is not None and one.p_adjusted >= one.settled.p for one in tested if one.settled)
