@@ -24,10 +24,10 @@ ROOMS = (
     ("paper_figures", False),
     ("analysis", False),  # __main__
     ("analysis.commands", False),
+    ("analysis.claims", False),
     ("analysis.forecasts", False),
     ("analysis.options", False),
     ("analysis.report", False),
-    ("analysis.claims", False),
     ("analysis.production", False),
     ("analysis.decide", False),
     ("analysis.design", False),

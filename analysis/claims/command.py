@@ -21,6 +21,7 @@ import pandas as pd
 from analysis.claims.claims import CLAIMS
 from analysis.claims.rules import Part
 from analysis.claims.verdict import Verdict, judge
+from analysis.forecasts.forecast import read_forecast
 from analysis.results.tables import COLUMNS, read
 from harness.core.errors import InputError
 from harness.core.options import path
@@ -30,6 +31,13 @@ from harness.core.shipped import shipped
 def add_claims_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("claim", nargs="*", help="their names, such as S2 (default: all)")
     parser.add_argument("--table", type=path, action="append", metavar="FILE", help="frozen runs, in place of ours")
+    parser.add_argument(
+        "--forecast",
+        type=path,
+        action="append",
+        metavar="FILE",
+        help="what was frozen of the answers of D5 (default: forecasts/*.json)",
+    )
     parser.add_argument("--scale", default="mini", metavar="NAME", help="of the runs (mini)")
 
 
@@ -40,7 +48,8 @@ def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
         if name not in known:
             raise InputError("claim", name, "there is no such claim", f"choose of {', '.join(known)}")
     chosen = [known[name] for name in options.claim] or list(CLAIMS)
-    found = judge(read_tables(options.table or committed(), options.scale), chosen)
+    forecasts = [read_forecast(file) for file in options.forecast or sorted(Path("forecasts").glob("*.json"))]
+    found = judge(read_tables(options.table or committed(), options.scale), chosen, forecasts)
     return document(found, options.scale), lines(found)
 
 

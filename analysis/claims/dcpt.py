@@ -1,4 +1,4 @@
-"""2406.01375, *D-CPT Law*: what its claims D1 to D4 and D6 look at, and X2, in grids of mixtures.
+"""2406.01375, *D-CPT Law*: what its claims D1 to D6 look at, and X2, in grids of mixtures.
 
 Between `analysis.claims.evidence` and `analysis.claims.claims`. Losses are means over seeds; what a law says of rows it
 has not seen is `analysis.fitting.crossval`'s. Runs of one size and mixture are one run: their lengths share a trunk.
@@ -6,7 +6,7 @@ has not seen is `analysis.fitting.crossval`'s. Runs of one size and mixture are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,17 +15,17 @@ import pandas as pd
 
 from analysis.claims.arms import Grid, mixture_grids
 from analysis.claims.contrast import Contrast, Resampled
-from analysis.claims.evidence import Evidence, MissingError, Test
-from analysis.claims.rules import CONTRADICTED, INCONCLUSIVE, Part, sign
-from analysis.fitting.crossval import Fold, Nearest, cross_validate, folds_of
+from analysis.claims.evidence import LEAST, OF_ADAPTATION, OF_FORGETTING, Evidence, MissingError, Test
+from analysis.claims.rules import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Part, no_worse, sign
+from analysis.fitting.crossval import Fold, Nearest, cross_validate, unseen
 from analysis.fitting.fit import check_rows, objective_of
 from analysis.fitting.objective import Loss, explained, quality, squared_errors
 from analysis.fitting.resampling import clusters_of, draws_of, grouping_of, resamples
 from analysis.fitting.search import search
+from analysis.forecasts.usages import questions
 from analysis.formulas.formula import Array
 from analysis.laws.law import Bound, Law
 from analysis.laws.library import LAWS
-from harness.core.errors import InputError
 
 L3 = LAWS["dcpt"]
 RIVALS = tuple(LAWS[name] for name in ("dcpt_l1", "dcpt_l4", "dcpt_l5"))
@@ -45,6 +45,8 @@ MAKE = (
     "python -m harness -cd sweeps -cn dcpt_domains seed=10, then "
     "python -m paper_figures --freeze dcpt_domains --sweep dcpt_domains seed=10"
 )
+ASK = "mix says a ratio, forecast --freeze NAME --of end how its run ends; then train it, and other ratios beside it"
+LEAST_QUESTIONS = 5
 
 
 def law_fits(evidence: Evidence) -> list[Test]:
@@ -120,10 +122,9 @@ def trends_hold(evidence: Evidence) -> list[Test]:
     for target in ("general", "domain"):
         for trend in TRENDS:
             found = [_cells(grid, target, trend) for grid in grids]
-            notes = [note for _, _, note in found if note]
-            shares = np.array([share for share, _, _ in found])
-            contrast = Contrast(f"{trend} < 0, {target} loss: share of the cells less {TREND}", shares - TREND)
-            contrast = replace(contrast, unit="domains", note="; ".join(notes))
+            shares, notes = np.array([one[0] for one in found]), [one[2] for one in found if one[2]]
+            name = f"{trend} < 0, {target} loss: share of the cells less {TREND}"
+            contrast = Contrast(name, shares - TREND, unit="domains", note="; ".join(notes))
             rule = partial(_of_cells, surely=float(np.mean([sure for _, sure, _ in found])))
             tests.append(Test(contrast, rule, _all(grids)))
     return tests
@@ -198,6 +199,35 @@ def constant_works(evidence: Evidence) -> list[Test]:
     ]
 
 
+def mixtures_are_best(evidence: Evidence) -> list[Test]:
+    """D5."""
+    found = questions(evidence.forecasts, evidence.ends)
+    first, second = found[found.usage == 1], found[found.usage == 2]
+    if len(found) < LEAST_QUESTIONS or min(len(first), len(second)) < 2:
+        has = f"{len(first)} and {len(second)} answers of usages 1 and 2 are trained and were forecast"
+        raise MissingError(f"{has}, and it takes {LEAST_QUESTIONS}, two of each: {ASK}")
+    delta_U = max(LEAST, OF_FORGETTING * float(first.allowed.mean()))
+    delta_V = max(LEAST, OF_ADAPTATION * float(first.adapts.mean()))
+    tested: list[tuple[str, pd.Series[float], Callable[[Contrast], Part]]] = [
+        ("general loss less its limit", first.over, partial(no_worse, delta=delta_U)),
+        ("regret to the best within the limit", first.regret, partial(no_worse, delta=delta_V)),
+        ("share of the intervals that hold, less 4 of 5", found.inside - 0.8, _four_of_five),
+        ("domain loss less that at the least share", second.less_least, partial(sign, side=-1)),
+        ("domain loss less that on the domain alone", second.less_all, partial(sign, side=-1)),
+    ]
+    pair = f"{len(found)} questions"
+    return [
+        Test(Contrast(name, np.array(values.dropna(), dtype=float), unit="questions"), rule, pair)
+        for name, values, rule in tested
+    ]
+
+
+def _four_of_five(contrast: Contrast) -> Part:
+    """A count, not a test."""
+    part = sign(contrast, 1)
+    return replace(part, verdict=REPRODUCED) if contrast.mean > -1e-9 else part
+
+
 def general_loss_rises(evidence: Evidence) -> list[Test]:
     """X2. The extended law is EXTENDED, chosen on the domains CHOSEN_ON and committed before SCORED_ON is looked at."""
     if EXTENDED is None:
@@ -238,21 +268,8 @@ def _choice(grids: Sequence[Grid]) -> str:
 
 def _missed(laws: Sequence[Law], rows: pd.DataFrame, by: str, leave: str) -> Array:
     """Relative errors of what each law has not seen, (laws, n); NaN where one of them cannot be fitted."""
-    errors = np.abs(np.array([unseen(law, rows, by, leave) for law in laws]) / rows.loss.to_numpy() - 1)
+    errors = np.abs(np.array([unseen(law, rows, by, leave=leave) for law in laws]) / rows.loss.to_numpy() - 1)
     return np.where(np.isfinite(errors).all(axis=0), errors, np.nan)
-
-
-def unseen(law: Law | Nearest, rows: pd.DataFrame, by: str, leave: str = "each") -> Array:
-    """What a law says of each row without the part that it is in; NaN for what nothing is smaller than."""
-    folds = folds_of(rows, by, leave=leave, grouping=grouping_of(rows, {}, "run"))
-    tried = cross_validate(law, rows, folds)
-    why = [one for one in tried.why if one]
-    if why and (leave == "each" or all(tried.why)):
-        raise InputError("law", law.name, why[0], f"train more: {MAKE}")
-    said = tried.unseen(folds)
-    if not all(np.isfinite(said[fold.out]).all() for fold, one in zip(folds, tried.why, strict=True) if not one):
-        raise InputError("law", law.name, "has no value at some of what it has not seen", "leave it out")
-    return said
 
 
 def _counts(rows: pd.DataFrame) -> Array:

@@ -19,6 +19,7 @@ import pandas as pd
 from analysis.claims.arms import baseline, by_seed, ends_by_run, w1_but
 from analysis.claims.contrast import Contrast, paired
 from analysis.claims.rules import Part, sign
+from analysis.forecasts.forecast import Forecast
 from analysis.formulas.formula import Array
 from analysis.results.tables import of_curves
 
@@ -39,15 +40,17 @@ class Evidence:
     """By run and role: shares h of the run, 0 at its base, and the losses there."""
     ends: pd.DataFrame
     """A row a run: `arms.ends_by_run`."""
+    forecasts: Sequence[Forecast] = ()
+    """What was frozen of runs before they were trained."""
 
     @staticmethod
-    def from_table(table: pd.DataFrame) -> Evidence:
+    def from_table(table: pd.DataFrame, forecasts: Sequence[Forecast] = ()) -> Evidence:
         """Of measurements, as a frozen table has them."""
         rows = of_curves(table.loc[table.D >= 0, ["run", "corpus", "role", "windows", "D", "run_tokens", "loss"]])
         curves = {}
         for (run, role), own in rows.groupby(["run", "role"]):
             curves[str(run), str(role)] = ((own.D / own.run_tokens).to_numpy(float), own.loss.to_numpy(float))
-        return Evidence(curves, ends_by_run(table))
+        return Evidence(curves, ends_by_run(table), forecasts)
 
     def of(self, runs: pd.DataFrame) -> Evidence:
         """The part that some runs (rows of `ends`) are."""

@@ -21,6 +21,7 @@ from analysis.claims.claims import CLAIMS, Claim
 from analysis.claims.contrast import MOST_SEEDS, holm
 from analysis.claims.evidence import Evidence, MissingError, judged
 from analysis.claims.rules import INCONCLUSIVE, REPRODUCED, UNTESTABLE, Part, combined, deciding
+from analysis.forecasts.forecast import Forecast
 from harness.core.errors import InputError
 
 PILOT, FIRST = (0, 1, 2), 10  # seeds
@@ -53,9 +54,9 @@ class Verdict:
         return deciding(self.parts) if self.parts else None
 
 
-def judge(table: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
-    """A verdict on every claim, from a table of measurements."""
-    whole = Evidence.from_table(table)
+def judge(table: pd.DataFrame, claims: Sequence[Claim] = CLAIMS, forecasts: Sequence[Forecast] = ()) -> list[Verdict]:
+    """A verdict on every claim, from a table of measurements and what was forecast of its runs."""
+    whole = Evidence.from_table(table, forecasts)
     ends = whole.ends
     fresh, pilot = (
         whole.of(ends[chosen]) if chosen.any() else None for chosen in (ends.seed >= FIRST, ends.seed.isin(PILOT))

@@ -103,13 +103,6 @@ class Tried:
     why: tuple[str, ...]
     """K reasons why it cannot be fitted on a fold; empty where it can."""
 
-    def unseen(self, folds: Sequence[Fold]) -> Array:
-        """Each row as the fit without it predicts it, (n,); NaN for a row that no fold leaves out."""
-        found = np.full(self.predicted.shape[1], np.nan)
-        for fold, predicted in zip(folds, self.predicted, strict=True):
-            found[fold.out] = predicted[fold.out]
-        return found
-
 
 def folds_of(
     table: pd.DataFrame,
@@ -214,6 +207,23 @@ def cross_validate(
         with np.errstate(all="ignore"):  # a law may have no value at what it has not seen
             predicted[able], settled[able] = objective.bound.value(theta), gap <= CONVERGED
     return Tried(len(law.parameters), found.value, found.converged, seconds, predicted, settled, why)
+
+
+def unseen(law: Law | Predictor, table: pd.DataFrame, by: str, *, leave: str = "each", target: str = "loss") -> Array:
+    """What a law says of each row by its fit without the part that the row is in, (n,); `by`, `leave`: `folds_of`.
+
+    NaN for a row that no fold leaves out, and with `leave="largest"` where too few smaller ones are left. InputError.
+    """
+    folds = folds_of(table, by, leave=leave)
+    tried, found = cross_validate(law, table, folds, target=target), np.full(len(table), np.nan)
+    why = [one for one in tried.why if one]
+    if why and (leave == "each" or len(why) == len(folds)):
+        raise InputError("law", law.name, f"cannot be fitted without a part: {why[0]}", "give more rows")
+    for fold, predicted, lacking in zip(folds, tried.predicted, tried.why, strict=True):
+        found[fold.out] = predicted[fold.out]
+        if not lacking and not np.isfinite(predicted[fold.out]).all():
+            raise InputError("law", law.name, f"has no value where it has not seen {fold.name}", "leave it out")
+    return found
 
 
 def _cannot(law: Law | Predictor, table: pd.DataFrame, names: Sequence[str]) -> str:

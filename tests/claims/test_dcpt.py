@@ -232,6 +232,30 @@ def test_the_general_loss_rises_and_the_law_is_chosen_before_it_is_scored(monkey
         dcpt.general_loss_rises(planted(rising))
 
 
+def answers(monkeypatch: pytest.MonkeyPatch, *, inside: Any, over: float = 0.0, regret: float = 0.002) -> list[Part]:
+    """Of five questions of usage 1 and two of usage 2."""
+    luck = 0.001 * np.random.default_rng(0).standard_normal(7)
+    first = pd.DataFrame({"usage": 1, "over": over + luck[:5], "regret": regret + luck[:5], "allowed": 0.1})
+    second = pd.DataFrame({"usage": 2, "less_least": luck[5:] - 0.3, "less_all": luck[5:] - 0.1})
+    found = pd.concat([first, second], ignore_index=True).assign(adapts=2.0, inside=inside)
+    monkeypatch.setattr(dcpt, "questions", lambda *_: found)
+    return parts(dcpt.mixtures_are_best, planted(light))
+
+
+def test_answers_keep_their_limit_and_are_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = answers(monkeypatch, inside=[1, 1, 1, 1, 1, 1, 0.5])
+    assert combined(found) == REPRODUCED
+    assert [part.margin for part in found] == [0.01, 0.04, None, None, None]
+    assert {part.contrast.unit for part in found} == {"questions"}
+    assert answers(monkeypatch, inside=[1, 1, 1, 0.6, 0.6, 0.7, 0.7])[2].verdict == REPRODUCED, "4 of 5 are enough"
+    assert answers(monkeypatch, inside=[0.5, 0.5, 0.5, 0, 0, 0, 0.5])[2].verdict == CONTRADICTED
+    assert answers(monkeypatch, inside=1, over=0.05)[0].verdict == CONTRADICTED
+    assert answers(monkeypatch, inside=1, regret=0.09)[1].verdict == CONTRADICTED
+    monkeypatch.undo()
+    with pytest.raises(MissingError, match=r"0 and 0 answers of usages 1 and 2 .* takes 5, two of each: mix says"):
+        dcpt.mixtures_are_best(planted(light))
+
+
 @pytest.mark.slow
 def test_the_law_itself_fits_what_it_made() -> None:
     def truth(N: Any, D: Any, r: Any) -> Any:
@@ -255,11 +279,12 @@ def test_the_law_itself_fits_what_it_made() -> None:
 
 def test_claims_have_these_measures() -> None:
     measures = {claim.id: claim.measure for claim in CLAIMS}
-    assert [measures[name] for name in ("D1", "D2", "D3", "D4", "D6", "X2")] == [
+    assert [measures[name] for name in ("D1", "D2", "D3", "D4", "D5", "D6", "X2")] == [
         dcpt.law_fits,
         dcpt.law_predicts,
         dcpt.law_is_best,
         dcpt.trends_hold,
+        dcpt.mixtures_are_best,
         dcpt.constant_works,
         dcpt.general_loss_rises,
     ]

@@ -181,6 +181,9 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         main(["claims", "Z9"])
     with pytest.raises(InputError, match="scale=paper: no run is of it"):
         main(["claims", "--scale", "paper"])
+    (tmp_path / "f.json").write_text("{}")
+    with pytest.raises(InputError, match="is no forecast"):
+        main(["claims", "D5", "--forecast", str(tmp_path / "f.json")])
     (tmp_path / "t.csv").write_text("run,loss\na,1\n")
     with pytest.raises(InputError, match="lacks the columns"):
         main(["claims", "--table", str(tmp_path / "t.csv")])

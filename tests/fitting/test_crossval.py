@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fitting.crossval import MOST_VALUES, Nearest, cross_validate, folds_of
+from analysis.fitting.crossval import MOST_VALUES, Nearest, cross_validate, folds_of, unseen
 from analysis.fitting.fit import fit_law
 from analysis.laws.sizes import CHINCHILLA
 from harness.core.errors import InputError
@@ -109,7 +109,8 @@ def test_the_nearest_row_is_near_in_logarithms_of_tokens_and_in_shares() -> None
 
 def test_each_row_is_predicted_without_the_part_that_it_is_in() -> None:
     table = pd.DataFrame({"D": [1e6, 1e7, 1e8, 1e9], "loss": [4.0, 3.0, 2.0, 1.0]})
-    folds = folds_of(table, "D", leave="largest")
-    said = cross_validate(Nearest({"D": "tokens"}), table, folds).unseen(folds)
+    said = unseen(Nearest({"D": "tokens"}), table, "D", leave="largest")
     assert np.isnan(said[:2]).all(), "nothing is smaller than the smallest, and one value tells nothing"
     assert said[2:] == pytest.approx([3.0, 2.0])
+    with pytest.raises(InputError, match="law=chinchilla: cannot be fitted without a part: 3 different points"):
+        unseen(CHINCHILLA, losses_of(2, 2).assign(k=[1, 2, 3, 3]), "k")
