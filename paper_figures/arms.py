@@ -1,6 +1,6 @@
 """From a table to what a figure draws: arms (runs that differ in seed only), their curves and final losses, captions.
 
-Which runs an arm is made of: `analysis.claims.arms`.
+Which runs an arm is made of: `analysis.measures.arms`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.claims.arms import DECAYING, W1, baseline, rewarmed, scratch, usual_rate
+from analysis.measures.arms import DECAYING, W1, baseline, rewarmed, scratch, usual_rate
 from analysis.results.tables import ends_of, of_curves
 from harness.store.history import FINAL_POSITIONS
 from paper_figures.style import CONSTANT, NO_DECAY, SCRATCH, Look, amount, joined, ordered, times, token_unit

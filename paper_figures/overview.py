@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.arms import W1, at_usual_rate, baseline, rewarmed, usual_rate
+from analysis.measures.arms import W1, at_usual_rate, baseline, rewarmed, usual_rate
 from analysis.results.tables import ends_of
 from paper_figures import arms, style
 from paper_figures.arms import Arm

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.arms import usual_rate
+from analysis.measures.arms import usual_rate
 from paper_figures import arms, style
 
 _RISES = {"peak": "multiples of the base's peak", "lr": "different learning rates"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.arms import at_usual_rate
+from analysis.measures.arms import at_usual_rate
 from paper_figures import arms, style
 
 SWEEP = "rewarm_warmup"

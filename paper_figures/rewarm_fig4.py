@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.ticker import Locator, NullLocator
 
-from analysis.claims.arms import usual_rate
+from analysis.measures.arms import usual_rate
 from paper_figures import arms, style
 
 SWEEP = "rewarm_max_lr"

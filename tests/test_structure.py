@@ -25,6 +25,7 @@ ROOMS = (
     ("analysis", False),  # __main__
     ("analysis.commands", False),
     ("analysis.claims", False),
+    ("analysis.measures", False),
     ("analysis.forecasts", False),
     ("analysis.options", False),
     ("analysis.report", False),

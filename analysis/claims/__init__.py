@@ -1,4 +1,4 @@
 """What the papers claim, and whether runs say so: rules that were fixed before the runs, a verdict with an interval.
 
-Ask for `claims.CLAIMS`, `verdict.judged`, `contrast.Contrast`, `rules.sign`, `arms.ends_by_run`.
+Ask for `claims.CLAIMS`, `verdict.judge`, `page.lines`.
 """

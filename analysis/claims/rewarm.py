@@ -1,139 +1,88 @@
-"""2308.04014, *How to (re)warm your model?*: what its claims R1 to R9 look at.
+"""The claims of 2308.04014, with what would settle each: statistic, rule and data, fixed before the runs.
 
-Between `analysis.claims.evidence` and `analysis.claims.claims`.
+Between `analysis.measures.rewarm`, which measures them, and `analysis.claims.claims`.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from analysis.claims.claim import REWARM, Claim
+from analysis.measures import rewarm
 
-import numpy as np
-
-from analysis.claims.arms import W1, scratch, w1_but
-from analysis.claims.evidence import (
-    NEAR,
-    Evidence,
-    MissingError,
-    Test,
-    arm,
-    at,
-    change,
-    constant,
-    deltas,
-    difference,
-    ladder,
-    over_shifts,
-    peaks,
-    spiked,
+CLAIMS = (
+    Claim(
+        "R1",
+        REWARM,
+        "the length of the warm-up leaves no lasting mark",
+        "U and V of warm-up 0, .5 and 2 % less 1 %, at h = .17 and at the end, 2 shifts",
+        "equal within delta, all",
+        rewarm.warmup_leaves_no_mark,
+        shifts=2,
+    ),
+    Claim(
+        "R2",
+        REWARM,
+        "without a warm-up the upstream loss spikes early",
+        "largest U up to h = .02 of warm-up 0 less 2 %",
+        "above 0",
+        rewarm.no_warmup_spikes,
+    ),
+    Claim(
+        "R3",
+        REWARM,
+        "a higher peak lowers the downstream loss and raises the upstream one",
+        "V: .5x > 1x > 2x; U: constant < .5x < 1x < 2x; 2 shifts",
+        "every adjacent sign",
+        rewarm.peak_orders_losses,
+        shifts=2,
+    ),
+    Claim(
+        "R4",
+        REWARM,
+        "re-warmed models beat training from scratch downstream",
+        "V of scratch less the worst re-warmed V",
+        "above 0",
+        rewarm.rewarmed_beats_scratch,
+    ),
+    Claim(
+        "R5",
+        REWARM,
+        "a constant learning rate is best early and is overtaken by re-warming",
+        "V of constant less w1, at h = .02 and at the end",
+        "below 0, then above",
+        rewarm.constant_is_overtaken,
+    ),
+    Claim(
+        "R6",
+        REWARM,
+        "training from scratch downstream keeps lowering the upstream loss",
+        "slope of U on log D, h > .5, weak shift",
+        "below 0",
+        None,
+        lacks="runs of a weak shift, from prose to prose",
+    ),
+    Claim(
+        "R7",
+        REWARM,
+        "on the same data re-warming hurts, more with a higher peak, and is not recovered from",
+        "U: constant < .5x < 1x < 2x; U of w1 at the end less its base's; unseen windows",
+        "every adjacent sign, and above 0",
+        rewarm.same_data_hurts,
+    ),
+    Claim(
+        "R8",
+        REWARM,
+        "on the same data the two perplexities move linearly with each other",
+        "R2 of one on the other after the warm-up",
+        "lower end of the bootstrap at least .95",
+        None,
+        lacks="same-data runs in which a second corpus is measured",
+    ),
+    Claim(
+        "R9",
+        REWARM,
+        "the latest base adapts no worse than earlier ones",
+        "V from the last base less V from 19 % and 7 % of pre-training",
+        "no worse by delta_V",
+        rewarm.later_base_adapts_no_worse,
+    ),
 )
-from analysis.claims.rules import equal, no_worse, sign
-
-
-def warmup_leaves_no_mark(evidence: Evidence) -> list[Test]:
-    """R1."""
-
-    def one(part: Evidence) -> list[Test]:
-        ends, tests = part.ends, []
-        own = arm(w1_but(ends), "w1")
-        margins = dict(zip("UV", deltas(ends), strict=True))
-        for share in (0.0, 0.005, 0.02):
-            other = arm(w1_but(ends, warmup=share), f"warm-up {share:.1%}")
-            for letter, role in (("U", "upstream"), ("V", "downstream")):
-                rule = partial(equal, delta=margins[letter])
-                tests.append(Test(difference(f"{letter} of {share:.1%} to 1 %, end", other, own, letter), rule))
-                early, then = (at(part, runs, 0.17, role) for runs in (other, own))
-                tests.append(Test(difference(f"{letter} of {share:.1%} to 1 %, h .17", early, then, "there"), rule))
-        return tests
-
-    return over_shifts(evidence, one)
-
-
-def no_warmup_spikes(evidence: Evidence) -> list[Test]:
-    """R2."""
-
-    def one(part: Evidence) -> list[Test]:
-        none, long = (
-            spiked(part, arm(w1_but(part.ends, warmup=share), f"warm-up {share:.0%}")) for share in (0.0, 0.02)
-        )
-        return [Test(difference("largest U, h up to .02", none, long, "spike"), partial(sign, side=1))]
-
-    return over_shifts(evidence, one)
-
-
-def peak_orders_losses(evidence: Evidence) -> list[Test]:
-    """R3."""
-
-    def one(part: Evidence) -> list[Test]:
-        arms = peaks(part.ends, (0.5, 1.0, 2.0))
-        return [*ladder("V", arms, "V", False), *ladder("U", [constant(part.ends), *arms], "U", True)]
-
-    return over_shifts(evidence, one)
-
-
-def rewarmed_beats_scratch(evidence: Evidence) -> list[Test]:
-    """R4."""
-
-    def one(part: Evidence) -> list[Test]:
-        base_tokens = float(part.ends.base_tokens.max())
-        long = part.ends[part.ends.run_tokens >= (1 - NEAR) * base_tokens]
-        if long.empty:
-            raise MissingError(f"no run of as many tokens as its base ({base_tokens:.3g})")
-        arms = peaks(long, (0.5, 1.0, 2.0))
-        worst = max((runs for _, runs in arms), key=lambda runs: float(runs.V.mean()))
-        fresh = arm(scratch(long), "training from scratch")
-        return [Test(difference("V of scratch less the worst re-warmed", fresh, worst, "V"), partial(sign, side=1))]
-
-    return over_shifts(evidence, one)
-
-
-def constant_is_overtaken(evidence: Evidence) -> list[Test]:
-    """R5."""
-
-    def one(part: Evidence) -> list[Test]:
-        w1, (_, other) = arm(w1_but(part.ends), "w1"), constant(part.ends)
-        early, then = (at(part, runs, 0.02, "downstream") for runs in (other, w1))
-        return [
-            Test(difference("V of constant less w1, h .02", early, then, "there"), partial(sign, side=-1)),
-            Test(difference("V of constant less w1, end", other, w1, "V"), partial(sign, side=1)),
-        ]
-
-    return over_shifts(evidence, one)
-
-
-def same_data_hurts(evidence: Evidence) -> list[Test]:
-    """R7."""
-
-    def one(part: Evidence) -> list[Test]:
-        arms = peaks(part.ends, (0.5, 1.0, 2.0), same_data=True)
-        lasting = change("U of w1 at the end less its base's", dict(arms)["1x"], "U", "U_base")
-        return [
-            *ladder("U", [constant(part.ends, same_data=True), *arms], "U", True),
-            Test(lasting, partial(sign, side=1)),
-        ]
-
-    return over_shifts(evidence, one, same_data=True)
-
-
-def later_base_adapts_no_worse(evidence: Evidence) -> list[Test]:
-    """R9."""
-
-    def one(part: Evidence) -> list[Test]:
-        _, delta = deltas(part.ends)
-        knobs = (part.ends.start != "scratch") & np.isclose(part.ends.warmup.astype(float), W1["warmup"])
-        runs = part.ends[knobs & np.isclose(part.ends.peak.astype(float), 1) & (part.ends.replay == 0)]
-        runs = runs[runs.schedule.isin(("cosine", "cosine_clipped"))]
-        last = arm(runs[runs["at"] == 1], "the last base")
-        return [
-            Test(
-                difference(
-                    f"V from the last base less from {share:g}",
-                    last,
-                    arm(runs[runs["at"] == share], f"base {share:g}"),
-                    "V",
-                ),
-                partial(no_worse, delta=delta),
-            )
-            for share in (0.19, 0.07)
-        ]
-
-    return over_shifts(evidence, one)

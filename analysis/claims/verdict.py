@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.claims.arms import w1_but
-from analysis.claims.claims import CLAIMS, Claim
-from analysis.claims.contrast import MOST_SEEDS, holm
-from analysis.claims.evidence import Evidence, MissingError, judged
-from analysis.claims.rules import INCONCLUSIVE, REPRODUCED, UNTESTABLE, Part, combined, deciding
+from analysis.claims.claim import Claim
+from analysis.claims.claims import CLAIMS
 from analysis.forecasts.forecast import Forecast
+from analysis.measures.arms import w1_but
+from analysis.measures.contrast import MOST_SEEDS, holm
+from analysis.measures.evidence import Evidence, MissingError, judged
+from analysis.measures.rules import INCONCLUSIVE, REPRODUCED, UNTESTABLE, Part, combined, deciding
 from harness.core.errors import InputError
 
 PILOT, FIRST = (0, 1, 2), 10  # seeds

@@ -1,6 +1,6 @@
 """What became of the mixtures that laws chose: usages 1 and 2 of 2406.01375, from frozen forecasts and trained runs.
 
-found = questions([read_forecast(path)], ends)      # a row a question: analysis.claims.arms.ends_by_run has such ends
+found = questions([read_forecast(path)], ends)      # a row a question: analysis.measures.arms.ends_by_run has such ends
 found[found.usage == 1].regret
 
 A run answers a question if its share is the one that the frozen laws solve for at its size and tokens: nobody has to

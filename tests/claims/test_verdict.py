@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from analysis.__main__ import main
-from analysis.claims.arms import ends_by_run
 from analysis.claims.claims import CLAIMS
 from analysis.claims.command import committed, read_tables
-from analysis.claims.rules import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE
 from analysis.claims.verdict import Verdict, judge
+from analysis.measures.arms import ends_by_run
+from analysis.measures.rules import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE
 from analysis.results.tables import COLUMNS
 from harness.core.errors import InputError
 

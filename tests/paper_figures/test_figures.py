@@ -17,8 +17,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from analysis.claims.arms import ends_by_run, rewarmed
 from analysis.formulas.formula import Array
+from analysis.measures.arms import ends_by_run, rewarmed
 from analysis.results.windows import FrozenWindows, forgetting
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run

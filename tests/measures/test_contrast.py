@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.claims.contrast import (
+from analysis.measures.contrast import (
     Contrast,
     Resampled,
     detectable,

@@ -1,6 +1,6 @@
 """When a contrast reproduces what a paper says, and when it contradicts it.
 
-Between `analysis.claims.contrast` and `analysis.claims.claims`. "The interval includes zero" is never evidence of
+Between `analysis.measures.contrast` and `analysis.measures.evidence`. "The interval includes zero" is never evidence of
 equality, and no verdict is reproduced that the other rules would have allowed to be.
 
     sign(contrast, -1)            # the 95 % interval lies below 0
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from analysis.claims.contrast import (
+from analysis.measures.contrast import (
     MOST_SEEDS,
     Contrast,
     Power,

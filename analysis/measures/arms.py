@@ -1,8 +1,8 @@
 """Arms of the papers' experiments: which runs are re-warmed, constant, from scratch, ... and how each of them ended.
 
-Beneath `analysis.claims.claims` and the figures of `paper_figures`. An arm is picked by what its runs are, not by the
-sweep they came from, so that one table serves several claims and figures. Functions take a table of measurements or one
-of ends (`ends_by_run`): both have the columns of a run's settings.
+Beneath `analysis.measures.evidence` and the figures of `paper_figures`. An arm is picked by what its runs are, not by
+the sweep they came from, so that one table serves several claims and figures. Functions take a table of measurements or
+one of ends (`ends_by_run`): both have the columns of a run's settings.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Grid:
 
 def mixture_grids(ends: pd.DataFrame, curves: Mapping[tuple[str, str], tuple[Array, Array]]) -> list[Grid]:
     """The grids among runs, each with two values at least of size, tokens and share. `ends`, `curves`: those of
-    `analysis.claims.evidence.Evidence`. A run of the general corpus alone serves all domains of its family."""
+    `analysis.measures.evidence.Evidence`. A run of the general corpus alone serves all domains of its family."""
     points, found = _mixture_points(ends[continued(ends) & ends.schedule.isin((ANNEALED, FLAT))], curves), []
     for key, family in points.groupby(OF_A_GRID, dropna=False):
         alone = family[family.r == 0].assign(downstream="").drop_duplicates(["N", "D", "seed"])

@@ -1,7 +1,7 @@
 """What measures of claims are made of: arms that must be there, contrasts paired by seed, tests over pairs of corpora.
 
-Between `analysis.claims.arms`, `rules` and the papers (`rewarm`, `scalable`). A measure takes the evidence of the seeds
-that a verdict is of and gives tests; where an arm, a position or a shift is not there it raises `MissingError`.
+Between `analysis.measures.arms`, `rules` and the papers (`rewarm`, `scalable`). A measure takes the evidence of the
+seeds that a verdict is of and gives tests; where an arm, a position or a shift is not there it raises `MissingError`.
 
 U, V = final losses upstream and downstream; w1 = warm-up 1 %, peak 1x, no replay; h = share of the run.
 """
@@ -16,11 +16,11 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.claims.arms import baseline, by_seed, ends_by_run, w1_but
-from analysis.claims.contrast import Contrast, paired
-from analysis.claims.rules import Part, sign
 from analysis.forecasts.forecast import Forecast
 from analysis.formulas.formula import Array
+from analysis.measures.arms import baseline, by_seed, ends_by_run, w1_but
+from analysis.measures.contrast import Contrast, paired
+from analysis.measures.rules import Part, sign
 from analysis.results.tables import of_curves
 
 LEAST = 0.01  # nats: a smaller difference is none

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import dcpt
-from analysis.claims.arms import mixture_grids
 from analysis.claims.claims import CLAIMS
-from analysis.claims.evidence import Evidence, MissingError, judged
-from analysis.claims.rules import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE, Part, combined
 from analysis.claims.verdict import judge
 from analysis.laws.law import Law
+from analysis.measures import dcpt
+from analysis.measures.arms import mixture_grids
+from analysis.measures.evidence import Evidence, MissingError, judged
+from analysis.measures.rules import CONTRADICTED, INCONCLUSIVE, REPRODUCED, UNTESTABLE, Part, combined
 from tests.claims.test_verdict import Arms
 from tests.claims.test_verdict import planted as measured
 

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from analysis.claims.contrast import Contrast, sign_power
-from analysis.claims.rules import (
+from analysis.measures.contrast import Contrast, sign_power
+from analysis.measures.rules import (
     CONTRADICTED,
     INCONCLUSIVE,
     REPRODUCED,

@@ -1,6 +1,6 @@
 """A difference between two arms, paired by seed, and what it takes to call it one: intervals, tests and seeds needed.
 
-Beneath `analysis.claims.rules`. Differences are in nats; the sampling error of the windows, which all seeds share, is
+Beneath `analysis.measures.rules`. Differences are in nats; the sampling error of the windows, which all seeds share, is
 added to intervals in quadrature.
 
     contrast = Contrast("warm-up 0 - 1 %, V", values, windows_se=0.003, typical_sd=0.006)
