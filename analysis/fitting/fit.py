@@ -32,7 +32,7 @@ from analysis.fitting.search import Found, Progress, search
 from analysis.fitting.standard_errors import Information, believed, intervals, unidentified
 from analysis.formulas.formula import Array
 from analysis.laws.law import Bound, Law
-from analysis.results.checks import POSITIVE, check, check_sums
+from analysis.results.checks import POSITIVE, check, check_sums, grown_together
 from harness.core.errors import InputError
 from harness.core.units import decimal, percent
 
@@ -110,9 +110,8 @@ class Fit:
     @property
     def warnings(self) -> list[str]:
         """What speaks against this fit, or against its intervals: to be read before its numbers."""
-        parameters, found = len(self.parameters), []
-        if not self.converged:
-            found.append("NOT CONVERGED: the best minimum found may not be the best there is")
+        parameters = len(self.parameters)
+        found = [] if self.converged else ["NOT CONVERGED: the best minimum found may not be the best there is"]
         found += grouping_warnings(self.grouped, self.group, self.n_runs)
         if self.n_runs is not None and self.n_runs <= parameters + 1 < self.n_points:
             found.append(f"{self.n_runs} runs for {parameters} parameters are too few to say how far runs differ")
@@ -138,6 +137,7 @@ class Fit:
             found.append(f"the data do not identify {', '.join(told)}")
         elif not self.redundant and self.condition > BLURRED:
             found.append(f"condition {self.condition:.1g}: the data hardly tell the parameters apart")
+        found += grown_together(self.rows, self.law.variables)
         if self.on_bound:
             found.append(f"on a bound, where intervals are not what they say: {', '.join(self.on_bound)}")
         if self.draws is not None and self.draws.failed:

@@ -7,6 +7,8 @@ Between `analysis.results.tables` and the fits.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -28,6 +30,7 @@ AMOUNTS = {"parameters": (1e4, 1e14, 20.0), "tokens": (1e5, 1e18, 5e3)}
 # Laws take powers of these, which at zero are infinite or have no slope. Of several learning-rate sums (before and in
 # continual pre-training) one may be zero.
 POSITIVE = ("parameters", "tokens", "FLOPs")
+TOGETHER = 10.0  # variance inflation: standard errors are three times those of a design whose amounts vary apart
 SUM = "learning-rate sum"
 NON_NEGATIVE = ("parameters", "tokens", "FLOPs", "steps", "learning rate")
 
@@ -101,6 +104,23 @@ def check_sums(table: pd.DataFrame, shares: Collection[str]) -> None:
         why = f"in {len(bad)} rows they do not sum to one, but to {total.min():.3g} to {total.max():.3g}"
         remedy = "name all domains of the mixture in the law, or map each to its share of their sum"
         raise InputError("shares", ", ".join(shares), f"{why} ({row_numbers(bad)})", remedy)
+
+
+def grown_together(rows: pd.DataFrame | None, variables: Mapping[str, str]) -> list[str]:
+    """What is to be said of amounts that rise together over the rows, so that their exponents cannot be told apart:
+    their logarithms inflate the variance of each other's coefficient, 1/(1 - correlation^2), by more than TOGETHER."""
+    amounts = [name for name, unit in variables.items() if unit in POSITIVE and rows is not None]
+    found = []
+    for a, b in itertools.combinations(amounts, 2):
+        x, y = (np.log(as_numbers(rows[name]).to_numpy(dtype=float)) for name in (a, b) if rows is not None)
+        if min(np.ptp(x), np.ptp(y)) > 0 and (together := float(np.corrcoef(x, y)[0, 1])) > math.sqrt(1 - 1 / TOGETHER):
+            inflated = "without end" if together > 1 - 1e-12 else f"{1 / (1 - together**2):.0f} times"
+            how = f"correlation of their logarithms {together:.3f}, which inflates variances {inflated}"
+            remedy = f"add runs with other {b} at the same {a}"
+            found.append(
+                f"{a} and {b} grow together: above {TOGETHER:g} times exponents are not told apart ({how}); {remedy}"
+            )
+    return found
 
 
 def _beside(name: str, variables: Mapping[str, str], numbers: Mapping[str, pd.Series[Any]]) -> bool:

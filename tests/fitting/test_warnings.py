@@ -63,6 +63,27 @@ def test_each_number_that_contradicts_a_fit_is_said(changed: dict[str, Any], sai
     assert warning_lines({"general": GOOD, "domain": fit}) == [f"warning: the fit of domain: {warning}"]
 
 
+def test_sizes_and_tokens_that_grow_together_are_told() -> None:
+    """As in a grid that trains every size on 20 tokens a parameter: the sum of both terms is all that it shows."""
+    random = np.random.default_rng(1)
+    table = chinchilla_rows()
+
+    def told(scatter: float, power: float = 1.0) -> list[str]:
+        tokens = 20e9 * (table.N / 1e9) ** power * 10 ** (scatter * random.standard_normal(40))
+        rows = table.assign(D=tokens)
+        rows["loss"] = CHINCHILLA.value(PARAMETERS, rows) * np.exp(0.003 * random.standard_normal(40))
+        return [text for text in fit_law(CHINCHILLA, rows).warnings if "grow together" in text]
+
+    (exact,) = told(0.0)
+    assert exact.startswith("N and D grow together: above 10 times exponents are not told apart")
+    assert "correlation of their logarithms 1.000, which inflates variances without end" in exact
+    (near,) = told(0.1)
+    assert 30 < float(near.partition("inflates variances ")[2].split()[0]) < 60
+    assert near.endswith("add runs with other D at the same N")
+    assert told(0.4) == []
+    assert told(0.0, power=-1.0) == []  # one falls as the other grows: the loss has a valley
+
+
 def test_warnings_stand_before_the_numbers_and_in_the_file() -> None:
     table = chinchilla_rows().assign(loss=lambda rows: 2 + 0.1 * np.log10(rows.N))  # grows with the size
     fit = fit_law(CHINCHILLA, table)
