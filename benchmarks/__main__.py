@@ -45,6 +45,7 @@ ALL = {
     "plan": planning.plan,
     "refusals": refusals.refusals,
     "ingest": ingest.ingest,
+    "clean": ingest.clean,
     "tables": tables.tables,
     "deciding": deciding.deciding,
     "fits": fits.fits,

@@ -21,6 +21,8 @@ from benchmarks.table import Row
 from benchmarks.workload import REPOSITORY, Bench, print_line
 from harness.core import files
 from harness.core.cores import cores
+from harness.measure.overlap import find_overlaps
+from harness.store.history import Measure
 from harness.texts.listed import FilesSource, ListedFile, Part, listing
 from harness.texts.recipe import CORPUS_CODE, Recipe, given_tokenizer
 
@@ -64,6 +66,30 @@ def ingest(bench: Bench) -> list[Row]:
     what = f"ingest: peak memory of the largest process, {sizes[1]:,} MB of text against {sizes[0]:,}"
     rows.append(Row(what, "MB", (peaks[1],), (peaks[0],), 1.1, at_most=True, note="units of 1 GB"))
     return rows
+
+
+def clean(bench: Bench) -> list[Row]:
+    """Looking for measured windows in what is trained on, against building it: seconds on all cores."""
+    folder = bench.scratch / "clean"
+    folder.mkdir()
+    size, pairs = (2, 1) if bench.quick else (60, min(3, bench.pairs))
+    data, vocabulary, out = folder / "texts.jsonl", folder / "tokenizer.json", folder / "out"
+    _train(vocabulary, 1000 if bench.quick else 32_768)
+    _write(data, size * MEGABYTE)
+    key = recipe_of(data, vocabulary).key
+    pairs_of = [(Measure("texts", key, windows, 128, least=1), key) for windows in (64, 1024)]
+    built, looked = [], []
+    for pair in range(pairs):
+        shutil.rmtree(out, ignore_errors=True)
+        built.append(size / _ask("build", data, vocabulary, out)["MB/s"])
+        began = time.perf_counter()
+        found = find_overlaps(out, pairs_of)
+        looked.append(time.perf_counter() - began)
+        print_line(f"clean, pair {pair + 1} of {pairs}: build {built[-1]:.4g} s, look {looked[-1]:.4g} s")
+    windows = max(len(overlap.shares) for overlap in found.values())
+    note = f"{size} MB of one jsonl file, {windows:,} windows of 128 tokens, {cores()} cores"
+    what = "clean: looking for measured windows in what is trained on, against building it"
+    return [Row(what, "s", tuple(looked), tuple(built), 0.05, at_most=True, note=note)]
 
 
 def recipe_of(data: Path, vocabulary: Path) -> Recipe:

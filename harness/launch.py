@@ -26,7 +26,7 @@ from harness.slurm.submissions import Submitted
 from harness.store.store import Store
 from harness.workers import pool, worker
 from harness.workers.display import Display
-from harness.workers.needed_corpora import build_corpora, needed_corpora
+from harness.workers.needed_corpora import build_corpora, look_for_overlaps, needed_corpora, pairs_of
 from harness.workers.session import Session, Stop, print_outcome
 from harness.workers.tracker import Tracker
 
@@ -58,6 +58,7 @@ def launch(
     if not jobs.all:
         write_documents(plan, store)
         recorded()
+        look_for_overlaps(pairs_of(plan.points), store.root, progress=progress)
         _warn(plan, store)
         _require_states(plan, jobs, store, outcome)
         print_outcome(outcome)

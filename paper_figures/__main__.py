@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     from paper_figures import compare, data, drawing, report
 
     if options.freeze:
-        results = data.from_store(options.root, options.sweep, overrides, windows=True)
+        results = data.from_store(options.root, options.sweep, overrides)
         print("\n".join(data.freeze(results, options.freeze, arguments)))
         return 0
     live = data.from_store(options.root, options.sweep, overrides) if options.live or options.sweep else None

@@ -110,7 +110,9 @@ def how_final(arms: Sequence[Arm]) -> str:
     found = ends_of(pd.concat([arm.table for arm in arms]))
     if not found.alone.all():
         return f"mean of the last {FINAL_POSITIONS} evaluations"
-    return f"at the last position, on {found.windows.max():,} windows"
+    dirty = found.dirty[found.dirty > 0]
+    of = f" that are not contained in what is trained on ({dirty.max():,.0f} are)" if len(dirty) else ""
+    return f"at the last position, on {found.windows.max():,} windows{of}"
 
 
 def base_loss(arms: Sequence[Arm], role: str, *, final: bool = False) -> float | None:

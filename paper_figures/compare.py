@@ -23,9 +23,9 @@ ROW = [*(column for column in SHARED if column not in (*NAMES, "seed")), "positi
 def verdict(live: Results, name: str) -> str:
     """How the runs of a store compare with paper_figures/data/`name`.csv. Raises InputError if there is no such."""
     committed = frozen(name)
-    everything = _rows(committed.table)
-    theirs = everything[everything.seed.isin([*live.table.seed, *live.lacking.seed])]
-    pairs = theirs.merge(_rows(live.table), left_index=True, right_index=True, suffixes=("", "_now"))
+    everything = _rows(committed.measured)
+    theirs = everything[everything.seed.isin([*live.measured.seed, *live.lacking.seed])]
+    pairs = theirs.merge(_rows(live.measured), left_index=True, right_index=True, suffixes=("", "_now"))
     if pairs.empty:
         seeds = _listed(everything.seed)
         return f"not compared: {committed.source} (seeds {seeds}) has no row of the runs that are done here"

@@ -2,25 +2,27 @@
 
 A frozen table holds the rows at D >= 0 of the members of a sweep that are done, and an empty row for each that is not,
 so that a figure can say what it lacks. Its first line is the command that made it. Beside it, in NAME_windows.parquet,
-the losses of the single windows at their ends (`analysis.results.windows.FrozenWindows`).
+the losses of the single windows at their ends (`analysis.results.windows.FrozenWindows`): what is drawn is of the clean
+ones, what is compared and frozen is all that was measured.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.results.runs import read_runs
+from analysis.results.table_files import read_file
 from analysis.results.tables import COLUMNS, SHARED, table_of
-from analysis.results.windows import WindowReader, windows_table, write_windows
+from analysis.results.windows import FrozenWindows, beside, windows_table, with_clean_ends, write_windows
 from harness.core.command import unwritable
 from harness.core.errors import InputError
 from harness.core.shipped import shipped
-from harness.store.store import Store
 
 FROZEN = shipped("paper_figures", "data")
 WHOLE = ("N", "N_total", "base_tokens", "run_tokens", "warmup_tokens", "seed", "position", "tokens", "D", "windows")
@@ -30,17 +32,20 @@ WHOLE = ("N", "N_total", "base_tokens", "run_tokens", "warmup_tokens", "seed", "
 class Results:
     """Measurements of runs that are done, those of their ends among them, and one row of facts for each that is not."""
 
-    table: pd.DataFrame
+    measured: pd.DataFrame
     lacking: pd.DataFrame
     source: str
-    windows: pd.DataFrame | None = None
-    """Of the ends of those runs that kept the losses of single windows; None: not asked for."""
+    windows: pd.DataFrame = field(default_factory=lambda: windows_table([]))
+    """`FROZEN_COLUMNS` of the ends of those runs that kept the losses of single windows."""
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The measurements, those of ends of the clean windows where it is known which these are."""
+        return with_clean_ends(self.measured, FrozenWindows(self.windows)) if len(self.windows) else self.measured
 
 
-def from_store(
-    root: str | Path, sweeps: Sequence[str] | None, overrides: Sequence[str], *, windows: bool = False
-) -> Results:
-    """The runs of a store, or the members of sweeps; `windows`: with the losses of single ones. Raises InputError.
+def from_store(root: str | Path, sweeps: Sequence[str] | None, overrides: Sequence[str]) -> Results:
+    """The runs of a store, or the members of sweeps. Raises InputError.
 
     One training that was measured on several grids is one line in a figure: the densest.
     """
@@ -52,7 +57,8 @@ def from_store(
     facts = pd.DataFrame([{**{name: getattr(r.facts, name) for name in SHARED}, "status": r.status} for r in lacking])
     source = f"{root}" if sweeps is None else f"{' '.join(sweeps)} in {root}"
     done = [run for run in runs if run.status == "done"]
-    single = windows_table(WindowReader(Store(root)), done) if windows else None
+    kept = [(run, {corpus: ends for corpus in run.ends if (ends := run.windows(corpus)) is not None}) for run in done]
+    single = windows_table((run.facts.run, run.facts.base_address, ends) for run, ends in kept)
     return Results(table_of(done, ends=True), facts.reindex(columns=COLUMNS), source, single)
 
 
@@ -70,7 +76,8 @@ def frozen(name: str) -> Results:
     for column in WHOLE:
         if table[column].notna().all():
             table[column] = table[column].astype("int64")
-    return Results(table, everything[empty], f"paper_figures/data/{path.name}")
+    windows = read_file(beside(path)) if beside(path).is_file() else windows_table([])
+    return Results(table, everything[empty], f"paper_figures/data/{path.name}", windows)
 
 
 def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
@@ -78,26 +85,23 @@ def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
 
     `arguments` are those of the command that did it. Raises InputError if nothing is done.
     """
-    if results.table.empty:
+    measured, single = results.measured, results.windows
+    if measured.empty:
         raise InputError("--freeze", name, f"no run of {results.source} is done", "run the sweep first")
-    rows = (
-        pd.concat([results.table[results.table.D >= 0], results.lacking])
-        if len(results.lacking)
-        else (results.table[results.table.D >= 0])
-    )
+    rows = measured[measured.D >= 0]
+    rows = pd.concat([rows, results.lacking]) if len(results.lacking) else rows
     for column in WHOLE:
         rows = rows.assign(**{column: rows[column].astype("Int64")})
-    path, beside = FROZEN / f"{name}.csv", FROZEN / f"{name}_windows.parquet"
-    single = pd.DataFrame({"run": []}) if results.windows is None else results.windows
-    without = results.table.run.nunique() - int(results.table.run.drop_duplicates().isin(single.run).sum())
+    path, number = FROZEN / f"{name}.csv", measured.run.nunique()
+    without = number - int(measured.run.drop_duplicates().isin(single.run).sum())
     command = shlex.join(["python", "-m", "paper_figures", *arguments])
     try:
         FROZEN.mkdir(exist_ok=True)
         path.write_text(f"# {command}\n" + rows.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
-        beside.unlink(missing_ok=True)  # of other runs
+        beside(path).unlink(missing_ok=True)  # of other runs
         if len(single):
-            write_windows(single, beside)
+            write_windows(single, beside(path))
     except OSError as error:
         raise unwritable("--freeze", path, error) from None
-    said = f": {without} of {results.table.run.nunique()} runs kept no losses of single windows" if without else ""
-    return [str(path), f"{beside if len(single) else 'no windows'}{said}"]
+    said = f": {without} of {number} runs kept no losses of single windows" if without else ""
+    return [str(path), f"{beside(path) if len(single) else 'no windows'}{said}"]

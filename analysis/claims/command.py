@@ -21,6 +21,7 @@ from analysis.claims.page import document, lines
 from analysis.claims.verdict import judge
 from analysis.forecasts.forecast import read_forecast
 from analysis.results.tables import COLUMNS, read
+from analysis.results.windows import FrozenWindows, beside, left_out, with_clean_ends
 from harness.core.errors import InputError
 from harness.core.options import path
 from harness.core.shipped import shipped
@@ -47,8 +48,9 @@ def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
             raise InputError("claim", name, "there is no such claim", f"choose of {', '.join(known)}")
     chosen = [known[name] for name in options.claim] or list(CLAIMS)
     forecasts = [read_forecast(file) for file in options.forecast or sorted(Path("forecasts").glob("*.json"))]
-    found = judge(read_tables(options.table or committed(), options.scale), chosen, forecasts)
-    return document(found, options.scale), lines(found)
+    table = read_tables(options.table or committed(), options.scale)
+    found, which = judge(table, chosen, forecasts), _which(table)
+    return {**document(found, options.scale), "final_losses": which}, [*lines(found), which]
 
 
 def committed() -> list[Path]:
@@ -57,7 +59,8 @@ def committed() -> list[Path]:
 
 
 def read_tables(paths: Sequence[Path], scale: str) -> pd.DataFrame:
-    """Measurements of one scale, a run that several tables hold once. Raises InputError."""
+    """Measurements of one scale, a run that several tables hold once; final losses are of clean windows where those of
+    single ones were frozen with them. Raises InputError."""
     tables = []
     for file in paths:
         table = read(file)
@@ -69,4 +72,14 @@ def read_tables(paths: Sequence[Path], scale: str) -> pd.DataFrame:
     scales = sorted(whole.scale.dropna().unique())
     if scale not in scales:
         raise InputError("scale", scale, f"no run is of it (there are {', '.join(scales)})", f"--scale {scales[0]}")
-    return whole[whole.scale == scale].drop_duplicates(["run", "position", "corpus", "windows"])
+    whole = whole[whole.scale == scale].drop_duplicates(["run", "position", "corpus", "windows"])
+    for kept in (beside(file) for file in paths if beside(file).is_file()):
+        whole = with_clean_ends(whole, FrozenWindows(kept))
+    return whole
+
+
+def _which(table: pd.DataFrame) -> str:
+    """What final losses are of, as a line."""
+    dirty = table.groupby(["corpus", "run"]).dirty.max() if "dirty" in table else pd.Series(index=[[], []], dtype=float)
+    by_corpus = {str(name): own.to_list() for name, own in dirty.groupby(level=0)}
+    return f"final losses: {left_out(by_corpus)}"

@@ -21,6 +21,7 @@ from analysis.commands import laws as laws_command
 from analysis.commands import mix as mix_command
 from analysis.commands import next as next_command
 from analysis.forecasts import command as forecast_command
+from analysis.report import clean as clean_command
 from analysis.report.runs_table import csv_text, entries_of, flat, gathered, ordered, table_lines
 from analysis.report.show import (
     diff_document,
@@ -33,6 +34,7 @@ from analysis.report.show import (
 from analysis.results.facts import folder_name
 from analysis.results.run_record import RunRecord
 from analysis.results.runs import read_runs
+from analysis.results.windows import left_out
 from harness.core.command import check_file, narrowed, terminal_width, unwritable
 from harness.core.errors import InputError
 from harness.core.options import Parser, path, refuse_words
@@ -99,12 +101,13 @@ def _diff(options: argparse.Namespace, _: Sequence[str]) -> Output:
     return document, diff_lines(document)
 
 
-SWEPT = ("runs", "fit", "compare", "decide", "forecast")  # commands that take the overrides of a sweep
+SWEPT = ("runs", "clean", "fit", "compare", "decide", "forecast")  # commands that take the overrides of a sweep
 FILES = ("next",)  # commands that print a file: a line that is wrapped would be another one
 COMMANDS: dict[str, Callable[[argparse.Namespace, Sequence[str]], Output]] = {
     "runs": _runs,
     "show": _show,
     "diff": _diff,
+    "clean": clean_command.run,
     "laws": laws_command.run,
     "fit": fit_auto.run,
     "compare": compare_command.run,
@@ -141,7 +144,18 @@ def _how_final(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     if not windows:
         return ["losses: mean of the last evaluations"] if means else []
     among = f"; in {means} of {len(entries)} runs the mean of the last evaluations on fewer" if means else ""
-    return [f"losses: of the last position, on {' or '.join(map(str, windows))} windows{among}"]
+    on = f"{windows[0]} to {windows[-1]}" if len(windows) > 2 else " or ".join(map(str, windows))
+    lines = [f"losses: of the last position, on {on} windows{among}"]
+    corpora = dict.fromkeys(entry[role] for entry in entries for role in ("upstream", "downstream"))
+    ends = [{corpus: one for corpus, one in e["measured"].items() if one["is"] == "end"} for e in entries]
+    dirty = {corpus: [each[corpus].get("dirty") for each in ends if corpus in each] for corpus in corpora}
+    lines.append(f"losses: {left_out(dirty)}")
+    whole = [(entry, entry["on_all_windows"]) for entry in entries if entry["on_all_windows"]]
+    for name in ("forgetting", "adaptation"):
+        moved = [e[name] - all_[name] for e, all_ in whole if e[name] is not None and all_[name] is not None]
+        if moved:
+            lines.append(f"{name}: {min(moved):+.4f} to {max(moved):+.4f} against that on all windows")
+    return lines
 
 
 def _otherwise(run: RunRecord, entry: Mapping[str, Any]) -> bool:
@@ -193,6 +207,14 @@ def _parser(description: str) -> Parser:
     show.add_argument("run", nargs=1, metavar="RUN", help="name, folder or key, or the beginning of one")
     diff = commands.add_parser("diff", parents=[store, output], help="what tells two runs apart")
     diff.add_argument("run", nargs=2, metavar="RUN", help="as for show")
+    clean = commands.add_parser(
+        "clean",
+        parents=[store, output],
+        help="measured windows that are contained in what is trained on",
+        description=clean_command.__doc__,
+        formatter_class=PLAIN,
+    )
+    clean_command.add_clean_arguments(clean)
     laws = commands.add_parser(
         "laws",
         parents=[output],

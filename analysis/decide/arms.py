@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.formulas.formula import Array
+from analysis.results.windows import left_out
 from harness.core.errors import InputError
 from harness.core.units import count
 
@@ -104,6 +105,10 @@ def arms_of(ends: pd.DataFrame, knobs: Sequence[str] | None = None, bases: str =
         which = "all ends are" if means.sum() == ends.status.eq("done").sum() else f"the ends of {means.sum()} runs are"
         notes.append(f"{which} means of the last few evaluations on few windows, which is less than the last on many")
     upstream, downstream = str(ends.upstream.iloc[0]), str(ends.downstream.iloc[0])
+    if dirty := {
+        name: ends[f"dirty {name}"][ends.status == "done"] for name in (upstream, downstream) if f"dirty {name}" in ends
+    }:
+        notes.append(f"final losses: {left_out({name: values.to_list() for name, values in dirty.items()})}")
     if upstream == downstream:
         raise InputError("downstream", downstream, "is upstream, too: nothing is adapted to", "give runs of a shift")
     ends = _with_tokens(ends, knobs)

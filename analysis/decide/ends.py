@@ -7,12 +7,14 @@ Above `analysis.results`, below `analysis.decide.arms`.
 
 Columns: those of SETTINGS that are known, `run`, `status` (done, failed, ...), `last_alone` (whether its final losses
 are those of the last position on windows enough, not means of the last few), and of every corpus `final CORPUS` and
-`base CORPUS`, losses in nats per token, NaN where there are none. Of a store, and of some runs whose windows were kept,
-`sampling CORPUS` is the standard error of the change from base to end, had other windows of the corpus been drawn.
+`base CORPUS`, losses in nats per token, NaN where there are none, and `dirty CORPUS`, how many windows these leave out
+as contained in what is trained on, NaN: not known. Of some runs whose windows were kept, `sampling CORPUS` is the
+standard error of the change from base to end, had other windows of the corpus been drawn.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,8 @@ import pandas as pd
 from analysis.results.run_record import RunRecord, summary
 from analysis.results.runs import read_runs
 from analysis.results.tables import ends_of, read
-from analysis.results.windows import WindowReader, forgetting
+from analysis.results.windows import FrozenWindows, beside, forgetting, with_clean_ends
 from harness.core.errors import InputError
-from harness.store.store import Store
 
 SETTINGS = (
     "model",
@@ -59,11 +60,10 @@ def ends_of_store(root: Path, sweep: Sequence[str] | None = None, **reading: Any
     runs = read_runs(root, sweep, **reading)
     ends = pd.DataFrame([_end(run) for run in runs])
     done = [number for number, run in enumerate(runs) if run.status == "done" and run.document["base_position"]]
-    windows = WindowReader(Store(root, reading.get("parents", ())))
     for number in done[:: -(-len(done) // SAMPLED) or 1]:
         for corpus in runs[number].ends:
-            if (kept := windows.of(runs[number], corpus)) is not None:
-                ends.loc[number, f"sampling {corpus}"] = forgetting(kept).se
+            if (kept := runs[number].windows(corpus)) is not None:
+                ends.loc[number, f"sampling {corpus}"] = forgetting(kept.counted).se
     return ends
 
 
@@ -79,6 +79,7 @@ def _end(run: RunRecord) -> dict[str, Any]:
         "last_alone": all(one["is"] == "end" for one in found["measured"].values()),
         **_losses("final", found["loss"]),
         **_losses("base", found["base_loss"]),
+        **{f"dirty {corpus}": one.get("dirty", math.nan) for corpus, one in found["measured"].items()},
     }
 
 
@@ -94,6 +95,8 @@ def ends_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.Da
     for corpus, rows in measured.groupby("corpus", sort=True):
         own = rows.set_index("run")
         ends[f"final {corpus}"], ends[f"base {corpus}"] = own.loss, own.base
+        if "address" in table:  # of our runs: of others nobody knows what they were trained on
+            ends[f"dirty {corpus}"] = own.dirty
     ends["last_alone"] = measured.groupby("run").alone.all()
     unfinished = ends.status != "done"
     ends.loc[unfinished, [name for name in ends if str(name).startswith("final ")]] = np.nan
@@ -113,7 +116,9 @@ def curves_of_table(path: Path, columns: Mapping[str, str] | None = None) -> pd.
         if name not in table:
             why = f"there is no such column (there are {', '.join(map(str, table.columns))})"
             raise InputError("table", name, why, f"give it: --map {name}=...")
-    return table.assign(**{column: usual for column, usual in USUAL.items() if column not in table})
+    table = table.assign(**{column: usual for column, usual in USUAL.items() if column not in table})
+    kept = beside(path)
+    return with_clean_ends(table, FrozenWindows(kept)) if kept.is_file() and "base_address" in table else table
 
 
 def _losses(when: str, losses: Mapping[str, float]) -> dict[str, float]:

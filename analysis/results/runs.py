@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from analysis.results.facts import Document, Facts, asked, facts
 from analysis.results.measurements import BATCH, Wanted, measurements
 from analysis.results.run_record import RunRecord
+from analysis.results.windows import WindowReader
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
 from harness.core.errors import CorruptError, InputError
@@ -53,7 +54,8 @@ def read_runs(
     with without_collection():
         reading = Reading(root, sweep, overrides, parents, windows)
         read = [each for batch in reading.batches() for each in batch]
-        return [RunRecord(each.facts, each.document, each.measured, reading.fate(each)) for each in read]
+        windows_of = WindowReader(reading.store)
+        return [RunRecord(one.facts, one.document, one.measured, reading.fate(one), windows_of) for one in read]
 
 
 @contextlib.contextmanager

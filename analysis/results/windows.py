@@ -1,39 +1,44 @@
-"""How sure the end of a run is: from the losses of its single windows, the sampling errors of losses and differences.
+"""How sure the end of a run is, and which windows count: from the losses of its single windows at base and end.
 
-Beside `analysis.results.runs`, whose final losses are means over windows of a corpus; here is what other windows of it
-would have given. The windows of all runs are the same ones, so errors of a difference are those of the *paired*
-differences, window by window: smaller by far than those of two losses. What seeds do is not among them.
+Beneath `analysis.results.run_record`, whose final losses are means over those windows of a corpus that are *clean*: not
+contained in what is trained on (`harness.plan.exposure`). Other windows of the corpus would have given other losses;
+the windows of all runs are the same ones, so errors of a difference are those of the *paired* differences, window by
+window: smaller by far than those of two losses. What seeds do is not among them.
 
-    windows = WindowReader(store)
-    ends = windows.of(run, "docs")                        # losses of base and end, window by window; None: not kept
-    forgetting(ends), forgetting(ends, other)               # an Estimate: value and sampling error; of one arm, of two
-    mean(ends.end.part(ends.end.window < 100))            # any subset
-    difference(average(seeds_of_one), average(seeds_of_other))    # what windows leave in a mean over seeds
+    ends = run.windows("docs")                              # of base and end, window by window; None: not kept
+    forgetting(ends.counted), forgetting(ends.counted, other.counted)      # an Estimate: value and sampling error
+    mean(ends.end.part(ends.end.window < 100))              # any subset
+    difference(average(seeds_of_one), average(seeds_of_other))             # what windows leave in a mean over seeds
 
 States do not outlive a machine: `windows_table` puts these losses into one small table, which
-`python -m paper_figures --freeze NAME` writes to NAME_windows.parquet beside NAME.csv, and `FrozenWindows` reads it.
+`python -m paper_figures --freeze NAME` writes to NAME_windows.parquet beside NAME.csv. `FrozenWindows` reads it, and
+`with_clean_ends` takes final losses of a table from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.formulas.formula import Array, Integers
-from analysis.results.run_record import RunRecord
 from analysis.results.table_files import read_file
 from harness.core.errors import InputError
+from harness.plan.exposure import Exposure
 from harness.store.store import Store
 from harness.store.windows import WindowHistory, WindowLosses, merged
 
 # A row a window: of the end of a run, or, with the address of a base as `run`, of where it ended, once for all of
 # its runs. In the order of the windows; `loss` in nats per token; `clean` is null where nobody has looked.
 FROZEN_COLUMNS = ("run", "corpus", "windows_hash", "window", "tokens", "bytes", "loss", "clean")
+HOW_TO_KNOW = "python -m analysis clean"
+NONE_DIRTY = "none of the windows is contained in what is trained on"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +75,22 @@ class Ends:
     base: Windows | None
     """At its base's; None: from scratch."""
 
+    def part(self, chosen: NDArray[np.bool_]) -> Ends:
+        """Of the windows of a mask, see `Windows.part`."""
+        return Ends(self.end.part(chosen), None if self.base is None else self.base.part(chosen))
+
+    @property
+    def left_out(self) -> int | None:
+        """How many windows are not clean, so that final losses are not of them. None where all count: nobody has
+        looked, or fewer than two are clean."""
+        clean = self.end.clean
+        return None if clean is None or clean.sum() < 2 else int((~clean).sum())
+
+    @property
+    def counted(self) -> Ends:
+        """Of the windows that final losses are of."""
+        return self if self.end.clean is None or self.left_out is None else self.part(self.end.clean)
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -86,26 +107,24 @@ class WindowReader:
     """The losses of single windows in a store and its parents; of each state they are read once."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self.exposure = store, Exposure(store)
         self._known: dict[str, WindowHistory] = {}
 
-    def of(self, run: RunRecord, corpus: str) -> Ends | None:
-        """Of one corpus of a run; None unless its final loss is that of the last position and its windows are kept."""
-        found = run.ends.get(corpus)
-        if found is None or not found.alone or found.loss is None:
+    def of(self, document: Mapping[str, Any], windows_hash: str) -> Ends | None:
+        """Of the run of a run.json, where its base ended and where it did; None if they are not kept of both."""
+        start, stop = document["base_position"], document["steps"]
+        wanted = {(at, windows_hash) for at in (start, stop) if at is not None}
+        history = self._read(document, wanted)
+        if not wanted <= history.keys():
             return None
-        start, stop = run.document["base_position"], run.document["steps"]
-        history = self._read(run, {(at, found.windows_hash) for at in (start, stop) if at is not None})
-        end = history.get((stop, found.windows_hash))
-        base = None if start is None else history.get((start, found.windows_hash))
-        if end is None or (found.base is not None and base is None):
-            return None
-        return Ends(_windows(found.windows_hash, end), base if base is None else _windows(found.windows_hash, base))
+        clean = self.exposure.clean(document, windows_hash)
+        found = {at: _windows(windows_hash, history[at, windows_hash], clean) for at, _ in wanted}
+        return Ends(found[stop], None if start is None else found[start])
 
-    def _read(self, run: RunRecord, wanted: set[tuple[int, str]]) -> WindowHistory:
+    def _read(self, document: Mapping[str, Any], wanted: set[tuple[int, str]]) -> WindowHistory:
         """From the states on the path of a run, the deepest first, until nothing is missing."""
         history: WindowHistory = {}
-        for stop in sorted(run.document["path"], key=lambda stop: -int(stop["position"])):
+        for stop in sorted(document["path"], key=lambda stop: -int(stop["position"])):
             if wanted <= history.keys():
                 break
             address = stop["address"]
@@ -116,12 +135,12 @@ class WindowReader:
 
 
 class FrozenWindows:
-    """The same from a file that `--freeze` wrote. Raises InputError for another one."""
+    """The same from a file that `--freeze` wrote, or its table. Raises InputError for another one."""
 
-    def __init__(self, path: Path) -> None:
-        table = read_file(path, {"run", "corpus", "windows_hash"})
+    def __init__(self, source: Path | pd.DataFrame) -> None:
+        table = source if isinstance(source, pd.DataFrame) else read_file(source)
         if tuple(table.columns) != FROZEN_COLUMNS or not np.isfinite(table.loss.astype(float)).all():
-            raise InputError("table", path, "it holds no losses of single windows", "freeze the runs again")
+            raise InputError("table", source, "it holds no losses of single windows", "freeze the runs again")
         groups = table.groupby(["run", "corpus", "windows_hash"])
         self._found = {tuple(map(str, key)): _thawed(str(key[2]), rows) for key, rows in groups}
         self._ends = {(run, corpus): hash_ for run, corpus, hash_ in self._found}
@@ -139,15 +158,14 @@ class FrozenWindows:
         return None if base is None else Ends(end, replace(base, clean=end.clean))
 
 
-def windows_table(reader: WindowReader, runs: Iterable[RunRecord]) -> pd.DataFrame:
-    """FROZEN_COLUMNS of all corpora of runs whose windows are kept; no row of the others."""
+def windows_table(runs: Iterable[tuple[str, str | None, Mapping[str, Ends]]]) -> pd.DataFrame:
+    """FROZEN_COLUMNS of runs, each its name, the address of its base and its ends by corpus."""
     found: dict[tuple[str, str, str], Windows] = {}
-    for run in runs:
-        for corpus in run.ends:
-            if (ends := reader.of(run, corpus)) is not None:
-                found[run.facts.run, corpus, ends.end.hash] = ends.end
-                if ends.base is not None and run.facts.base_address is not None:
-                    found.setdefault((run.facts.base_address, corpus, ends.base.hash), replace(ends.base, clean=None))
+    for run, base_address, by_corpus in runs:
+        for corpus, ends in by_corpus.items():
+            found[run, corpus, ends.end.hash] = ends.end
+            if ends.base is not None and base_address is not None:
+                found.setdefault((base_address, corpus, ends.base.hash), replace(ends.base, clean=None))
     parts = [_frozen(*key, windows) for key, windows in found.items()]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(FROZEN_COLUMNS))
 
@@ -157,6 +175,48 @@ def write_windows(table: pd.DataFrame, path: Path) -> None:
     plain = [name for name in FROZEN_COLUMNS if name != "loss"]
     split = {"loss": "BYTE_STREAM_SPLIT"}
     table.to_parquet(path, index=False, compression="zstd", use_dictionary=plain, column_encoding=split)
+
+
+def beside(table: Path) -> Path:
+    """The file of single windows that belongs to a frozen table."""
+    return table.with_name(f"{table.stem}_windows.parquet")
+
+
+def with_clean_ends(table: pd.DataFrame, windows: FrozenWindows) -> pd.DataFrame:
+    """A table of measurements whose final losses, and those of bases on the same windows, are of the clean windows
+    alone, as `windows` says of how many; those of runs whose windows are not kept, or that nobody has looked at, as
+    they were. In these rows the column `dirty` says how many windows are left out, NaN: not known."""
+    table = table.copy() if "dirty" in table else table.assign(dirty=math.nan)
+    most = table.groupby(["run", "corpus"])["windows"].transform("max") == table.windows
+    last = table.groupby("run").D.transform("max") == table.D
+    for key, rows in table[most & (last | (table.D == 0))].groupby(["run", "corpus"]):
+        ends = windows.of(str(key[0]), rows.base_address.iloc[0], str(key[1]))
+        if ends is None or ends.left_out is None or len(ends.end.window) != rows.windows.iloc[0]:
+            continue
+        left = ends.left_out
+        for part, chosen in ((ends.counted.end, rows.D != 0), (ends.counted.base, rows.D == 0)):
+            table.loc[rows.index[chosen], "dirty"] = left
+            if part is not None and left:
+                at, loss_sum = rows.index[chosen], float(part.loss_sum.sum())
+                table.loc[at, "loss"] = loss_sum / part.tokens.sum()
+                table.loc[at, "bits_per_byte"] = loss_sum / (math.log(2) * part.bytes.sum())
+                table.loc[at, "windows"] = len(part.window)
+    return table
+
+
+def left_out(dirty: Mapping[str, Iterable[float | None]]) -> str:
+    """What final losses are of, as half a sentence: by corpus how many windows are left out, of each run; None or NaN:
+    not known."""
+    numbers = {corpus: np.array([math.nan if v is None else v for v in values]) for corpus, values in dirty.items()}
+    known = {corpus: values[np.isfinite(values)] for corpus, values in numbers.items()}
+    unknown = max((len(values) - len(known[corpus]) for corpus, values in numbers.items()), default=0)
+    none = f"which windows are contained in what is trained on is not known{{}} ({HOW_TO_KNOW})"
+    if not any(len(values) for values in known.values()):
+        return none.format("")
+    ranges = {corpus: sorted({int(values.min()), int(values.max())}) for corpus, values in known.items() if len(values)}
+    parts = [f"{' to '.join(f'{n:,}' for n in ends)} of {corpus}" for corpus, ends in ranges.items() if ends[-1]]
+    found = f"without windows that are contained in what is trained on ({', '.join(parts)})" if parts else NONE_DIRTY
+    return f"{found}; {none.format(f' of {unknown} runs')}" if unknown else found
 
 
 def average(several: Sequence[Windows]) -> Windows:
@@ -229,7 +289,7 @@ def _thawed(windows_hash: str, rows: pd.DataFrame) -> Windows:
     return Windows(windows_hash, window, rows.loss.to_numpy(float) * tokens, tokens, bytes_, clean)
 
 
-def _windows(windows_hash: str, losses: WindowLosses) -> Windows:
-    columns = (losses[name] for name in ("window", "loss_sum", "token_count", "byte_count"))
-    window, loss_sum, tokens, bytes_ = columns
-    return Windows(windows_hash, window, loss_sum, tokens.astype(np.int64), bytes_.astype(np.int64))
+def _windows(windows_hash: str, losses: WindowLosses, clean: NDArray[np.bool_] | None) -> Windows:
+    window, loss_sum = losses["window"], losses["loss_sum"]
+    tokens, bytes_ = (losses[name].astype(np.int64) for name in ("token_count", "byte_count"))
+    return Windows(windows_hash, window, loss_sum, tokens, bytes_, clean)

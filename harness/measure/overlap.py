@@ -7,8 +7,8 @@ for (2005.14165, appendix C, in words): shorter ones are idioms, longer ones bre
 
 Validation is small, so the 64-bit hashes of *its* n-grams are sorted into a table, and the tokens of the training split
 stream past it once, in as much memory for 300 B of them as for a million. What comes out is a file beside the corpus
-that is measured, named by which windows and which training corpus it is of; `harness.plan.exposure` reads it. No
-command asks for it yet: losses are still of all windows.
+that is measured, named by which windows and which training corpus it is of; `harness.workers.needed_corpora` makes it
+where corpora are built, `harness.plan.exposure` reads it.
 
     find_overlaps(root, [(measure, key_of_training)])       # what is missing of these, where the corpora are there
     overlap_of([root], measure.key, measure.hash, key_of_training).dirty

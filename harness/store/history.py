@@ -188,6 +188,9 @@ class End:
     """Over so many of the last positions the final loss is the mean."""
     alone: bool
     """The last position alone is the final loss, for it is of many windows."""
+    dirty: int | None = None
+    """How many further windows are left out, since they are contained in what is trained on; None: nobody has looked,
+    or the losses of single windows are not kept, and it is of all."""
 
 
 def is_final(windows: int, of_curve: int) -> bool:

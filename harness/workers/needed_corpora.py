@@ -8,17 +8,21 @@ Without torch; `harness.launch` calls it, and so do jobs of a cluster that build
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from harness.corpora.corpus import Corpus
 from harness.corpora.held_out import read_of
 from harness.ingest.build import build
 from harness.ingest.windows import require_windows
+from harness.measure.overlap import Pair, find_overlaps
 from harness.plan.jobs import Jobs
-from harness.plan.plan import Plan
+from harness.plan.plan import Plan, PlannedRun
 from harness.store.history import Measure
 from harness.texts.recipe import Recipe
 
@@ -31,6 +35,8 @@ class Needed:
     sizes: tuple[tuple[int, int], ...]
     """(seq_len, sequences of a batch; 0: it is only measured)."""
     measures: tuple[Measure, ...]
+    pairs: tuple[Pair, ...] = ()
+    """What of measured windows is to be looked for in what is trained on, where one of both is this corpus."""
 
     @property
     def trained(self) -> bool:
@@ -69,14 +75,49 @@ def needed_corpora(plan: Plan, jobs: Jobs) -> list[Needed]:
         for recipe in point.run.recipes.values():
             trained = recipe.key in point.program.corpora
             sizes[recipe.key].add((point.run.seq_len, point.run.batch if trained else 0))
+    pairs = pairs_of(plan.left)
     return [
-        Needed(jobs.recipes[key], tuple(sorted(sizes[key])), tuple(one for _, one in sorted(measures[key].items())))
+        Needed(
+            jobs.recipes[key],
+            tuple(sorted(sizes[key])),
+            tuple(one for _, one in sorted(measures[key].items())),
+            tuple((measure, other) for measure, other in pairs if key in (measure.key, other)),
+        )
         for key in keys
     ]
 
 
+def pairs_of(points: Iterable[PlannedRun]) -> list[Pair]:
+    """All that runs measure, with all that each trains on, and with upstream and downstream where it does not."""
+    found: dict[Pair, None] = {}
+    for point in points:
+        recipes = point.run.recipes
+        held = {recipes[name].key for name in (point.run.upstream, point.run.downstream) if name in recipes}
+        for measure in point.request.measures.values():
+            found |= dict.fromkeys((measure, key) for key in sorted(held | point.program.corpora))
+    return list(found)
+
+
+def look_for_overlaps(pairs: Iterable[Pair], root: Path, *, progress: bool) -> None:
+    """Which measured windows are contained in what is trained on, where nobody has looked yet: once for all runs."""
+    try:
+        made = find_overlaps(root, pairs)
+    except OSError as error:  # a store that others own
+        print(f"warning: which measured windows are trained on is not known ({error})", file=sys.stderr)
+        return
+    most: dict[str, Measure] = {}
+    for measure, _ in made:
+        most[measure.corpus] = max(most.get(measure.corpus, measure), measure, key=lambda one: one.windows)
+    for corpus, measure in sorted(most.items()) if progress else ():
+        dirty = np.any([overlap.dirty for (one, _), overlap in made.items() if one == measure], axis=0)
+        if dirty.any():
+            told = f"{dirty.sum():,} of {len(dirty):,} windows that are measured are contained in what is trained on"
+            print(f"corpus {corpus}: {told}", file=sys.stderr)
+
+
 def build_corpora(needed: Sequence[Needed], root: Path, *, progress: bool, processes: int | None = None) -> None:
-    """Build what is missing of them. Raises InputError where one lacks the windows that are asked of it."""
+    """Build what is missing of them, and look which measured windows are contained in what is trained on. Raises
+    InputError where one lacks the windows that are asked of it."""
     by_key = {one.recipe.key: one for one in needed}
 
     def check(recipe: Recipe, corpus: Corpus) -> None:
@@ -84,3 +125,4 @@ def build_corpora(needed: Sequence[Needed], root: Path, *, progress: bool, proce
 
     recipes, measured = [one.recipe for one in needed], {one.recipe.key for one in needed if not one.trained}
     build(recipes, root, measured=measured, progress=progress, processes=processes, check=check)
+    look_for_overlaps([pair for one in needed for pair in one.pairs], root, progress=progress)

@@ -10,7 +10,7 @@ import torch
 
 from analysis.results.run_record import summary
 from analysis.results.runs import read_runs
-from analysis.results.windows import WindowReader, adaptation, difference, forgetting, mean
+from analysis.results.windows import adaptation, difference, forgetting, mean
 from harness.core.errors import InputError
 from harness.corpora.corpus import open_corpus
 from harness.plan.over_store import plan_over
@@ -126,8 +126,8 @@ def test_sampling_errors_are_paired_over_windows(texts: Path, tmp_path: Path) ->
     plan = planned(texts, store, *(f"replay={share} evaluate.final_windows=200" for share in (0, 0.25)))
     train(plan, store)
     write_documents(plan, store)
-    runs, reader = read_runs(tmp_path), WindowReader(store)
-    one, other = (reader.of(run, "upstream") for run in runs)
+    runs = read_runs(tmp_path)
+    one, other = (run.windows("upstream") for run in runs)
     assert one is not None
     assert other is not None
     for run, ends in zip(runs, (one, other), strict=True):
@@ -135,7 +135,7 @@ def test_sampling_errors_are_paired_over_windows(texts: Path, tmp_path: Path) ->
         assert found.value == pytest.approx(entry["forgetting"], abs=1e-5)
         assert mean(ends.end).value == pytest.approx(entry["loss"]["upstream"], rel=1e-6)
         assert found.windows == entry["measured"]["upstream"]["windows"]
-        down = reader.of(run, "downstream")
+        down = run.windows("downstream")
         assert down is not None
         assert adaptation(down).value == pytest.approx(entry["adaptation"], abs=1e-5)
         assert ends.base is not None

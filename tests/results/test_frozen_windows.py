@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +13,6 @@ from analysis.results.runs import read_runs
 from analysis.results.windows import (
     Ends,
     FrozenWindows,
-    WindowReader,
     Windows,
     adaptation,
     average,
@@ -26,7 +24,6 @@ from analysis.results.windows import (
 )
 from harness.core.errors import InputError
 from harness.plan.plan import PlannedRun
-from harness.store.store import Store
 from tests.synthetic_store import points_of, write
 
 
@@ -37,8 +34,9 @@ def loss(point: PlannedRun, corpus: str, tokens: int, end: int) -> float:
 
 def test_what_was_frozen_is_what_the_states_hold(tmp_path: Path) -> None:
     write(tmp_path, points_of(["rewarm_warmup"], ["seed=0,1"]), loss, windows=True)
-    runs, reader, file = read_runs(tmp_path), WindowReader(Store(tmp_path)), tmp_path / "x.parquet"
-    table = windows_table(reader, runs)
+    runs, file = read_runs(tmp_path), tmp_path / "x.parquet"
+    kept = {run.facts.run: {name: ends for name in run.ends if (ends := run.windows(name))} for run in runs}
+    table = windows_table((run.facts.run, run.facts.base_address, kept[run.facts.run]) for run in runs)
     write_windows(table, file)
     bases = {run.facts.base_address for run in runs}
     assert len(table) == (len(runs) + len(bases)) * 2 * 1024
@@ -46,8 +44,7 @@ def test_what_was_frozen_is_what_the_states_hold(tmp_path: Path) -> None:
     frozen = FrozenWindows(file)
     for run in runs:
         for corpus, change in (("docs", forgetting), ("python", adaptation)):
-            there, back = reader.of(run, corpus), frozen.of(run.facts.run, run.facts.base_address, corpus)
-            assert there is not None
+            there, back = kept[run.facts.run][corpus], frozen.of(run.facts.run, run.facts.base_address, corpus)
             assert back is not None
             assert back.end.hash == there.end.hash
             assert np.array_equal(back.end.window, there.end.window)
@@ -83,11 +80,9 @@ def ends(number: int, clean: np.ndarray) -> dict[tuple[str, str], Ends]:
 def test_a_grid_of_108_runs_takes_less_than_2_mb(tmp_path: Path) -> None:
     clean = np.arange(1024) % 50 != 0
     known = ends(108, clean)
-    reader = SimpleNamespace(of=lambda run, corpus: known[run.facts.run, corpus])
-    facts = [SimpleNamespace(run=f"run-{n}", base_address=f"{n % 10:032}") for n in range(108)]
-    runs = [SimpleNamespace(facts=fact, ends=["docs", "python"]) for fact in facts]
-    file = tmp_path / "x.parquet"
-    write_windows(windows_table(cast(Any, reader), cast(Any, runs)), file)
+    corpora, file = ("docs", "python"), tmp_path / "x.parquet"
+    runs = [(f"run-{n}", f"{n % 10:032}", {name: known[f"run-{n}", name] for name in corpora}) for n in range(108)]
+    write_windows(windows_table(runs), file)
     assert file.stat().st_size < 1e6  # .78, of which nearly all is losses
     back = FrozenWindows(file).of("run-7", f"{7:032}", "python")
     assert back is not None
