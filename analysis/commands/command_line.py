@@ -135,21 +135,20 @@ def runs_lines(runs: Sequence[RunRecord], entries: Sequence[Mapping[str, Any]], 
 
 
 def _how_final(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the losses of a table are: one line, none without a loss."""
+    """What the losses of a table are; no line without a loss."""
     measured = [
         [on for corpus, on in e["measured"].items() if corpus in (e["upstream"], e["downstream"])] for e in entries
     ]
     means = sum(any(on["is"] == "mean" for on in each) for each in measured)
     windows = sorted({on["windows"] for each in measured for on in each if on["is"] == "end"})
-    if not windows:
-        return ["losses: mean of the last evaluations"] if means else []
+    if not windows and not means:
+        return []
     among = f"; in {means} of {len(entries)} runs the mean of the last evaluations on fewer" if means else ""
     on = f"{windows[0]} to {windows[-1]}" if len(windows) > 2 else " or ".join(map(str, windows))
-    lines = [f"losses: of the last position, on {on} windows{among}"]
+    how = f"of the last position, on {on} windows{among}" if windows else "mean of the last evaluations"
     corpora = dict.fromkeys(entry[role] for entry in entries for role in ("upstream", "downstream"))
-    ends = [{corpus: one for corpus, one in e["measured"].items() if one["is"] == "end"} for e in entries]
-    dirty = {corpus: [each[corpus].get("dirty") for each in ends if corpus in each] for corpus in corpora}
-    lines.append(f"losses: {left_out(dirty)}")
+    dirty = {name: [e["measured"][name].get("dirty") for e in entries if name in e["measured"]] for name in corpora}
+    lines = [f"losses: {how}", f"losses: {left_out(dirty)}"]
     whole = [(entry, entry["on_all_windows"]) for entry in entries if entry["on_all_windows"]]
     for name in ("forgetting", "adaptation"):
         moved = [e[name] - all_[name] for e, all_ in whole if e[name] is not None and all_[name] is not None]

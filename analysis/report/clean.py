@@ -87,9 +87,9 @@ def entry_of(one: RunRecord, exposure: Exposure, at: int | None = None) -> dict[
         ends = one.windows(corpus)
         hash_ = one.facts.finals.get(corpus, one.facts.windows[corpus])
         clean = exposure.clean(one.document, hash_)
-        windows = one.document["measures"][hash_]["windows"] if clean is None else len(clean)
+        end, asked = one.whole_ends.get(corpus), one.document["measures"][hash_]["windows"]
         corpora[corpus] = {
-            "windows": windows,
+            "windows": len(clean) if clean is not None else asked if end is None else end.windows,
             "dirty": None if clean is None else int((~clean).sum()),
             "contained_in": _contained_in(one, exposure, hash_),
             "read": _read(one, exposure, hash_, at),
@@ -98,35 +98,34 @@ def entry_of(one: RunRecord, exposure: Exposure, at: int | None = None) -> dict[
         }
     changes = {}
     for name, corpus, sign in (("forgetting", one.facts.upstream, 1), ("adaptation", one.facts.downstream, -1)):
-        end, base = (corpora.get(corpus, {}).get(what) or {} for what in ("loss", "base_loss"))
-        both = {which: (end.get(which), base.get(which)) for which in ("clean", "all", "dirty")}
+        last, base = (corpora.get(corpus, {}).get(what) or {} for what in ("loss", "base_loss"))
+        both = {which: (last.get(which), base.get(which)) for which in ("clean", "all", "dirty")}
         changes[name] = {which: None if a is None or b is None else sign * (a - b) for which, (a, b) in both.items()}
     return {"run": one.facts.run, "status": one.status, "corpora": corpora, **changes}
 
 
 def lines(document: Mapping[str, Any]) -> list[str]:
     """The document for a terminal."""
-    width = max(len(entry["run"]) for entry in document["runs"])
-    wide = max(len(corpus) for entry in document["runs"] for corpus in entry["corpora"])
-    read = f"{'read by':>15}"
+    wide = max((len(corpus) for entry in document["runs"] for corpus in entry["corpora"]), default=0)
     found = [
-        f"{'':{width}}  {'':{wide}}  {'':>7} {'':>6} {read}  final loss on",
-        f"{'run':{width}}  {'corpus':{wide}}  {'windows':>7} {'dirty':>6} {'base':>7} {'end':>7}  "
+        f"  {'':{wide}}  {'':>7} {'':>6} {'read by':>15}  final loss on",
+        f"  {'corpus':{wide}}  {'windows':>7} {'dirty':>6} {'base':>7} {'end':>7} "
         f"{'clean':>8} {'all':>8} {'dirty':>8}  contained in",
     ]
     for entry in document["runs"]:
+        found.append(entry["run"])
         for corpus, one in entry["corpora"].items():
             parts = ", ".join(f"{name} {number}" for name, number in (one["contained_in"] or {}).items() if number)
-            counts = [one["read"].get("base"), one["read"].get("end")] if one["read"] else [None, None]
+            counts = [_count((one["read"] or {}).get(when)) for when in ("base", "end")]
             cells = " ".join(f"{_number(one['loss'].get(which)):>8}" for which in ("clean", "all", "dirty"))
             found.append(
-                f"{entry['run']:{width}}  {corpus:{wide}}  {one['windows']:>7} {_count(one['dirty']):>6} "
-                f"{_count(counts[0]):>7} {_count(counts[1]):>7}  {cells}  {parts}".rstrip()
+                f"  {corpus:{wide}}  {one['windows']:>7,} {_count(one['dirty']):>6} {counts[0]:>7} {counts[1]:>7} "
+                f"{cells}  {parts}".rstrip()
             )
     found += ["", *_changes(document["runs"]), *_unknown(document["runs"])]
     found.append(
-        f"dirty: {document['contained']:.0%} of its distinct {document['n_gram']}-grams of tokens occur in what there"
-        + " is to train on; read: in windows that the run drew"
+        f"dirty: {document['contained']:.0%} of its distinct {document['n_gram']}-grams of tokens occur in what there "
+        "is to train on; read: in windows that the run drew"
     )
     return [*found, *_listed(document.get("windows", ()))]
 
@@ -211,11 +210,14 @@ def _unknown(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     parts = [(entry, one) for entry in entries for one in entry["corpora"].values()]
     if many := len({entry["run"] for entry, one in parts if one["dirty"] is None}):
         yield (
-            f"of {many} runs it is not known which windows are dirty: the store lacks tokens of their corpora "
-            "(the same command as trained them makes those again)"
+            f"of {many} runs it is not known which windows are dirty: "
+            "the store does not hold all tokens of their corpora, and nobody looked while it did"
         )
     done = [(entry, one) for entry, one in parts if entry["status"] == "done" and one["dirty"]]
-    if many := len({entry["run"] for entry, one in done if one["loss"]["clean"] is None}):
+    none = [(entry, one) for entry, one in done if one["windows"] - one["dirty"] < 2]
+    if many := len({entry["run"] for entry, _ in none}):
+        yield f"in {many} runs fewer than two windows of a corpus are clean: its final losses are of all windows"
+    if many := len({entry["run"] for entry, one in done if one["loss"]["clean"] is None and (entry, one) not in none}):
         yield f"{many} runs kept no losses of single windows at their ends: their final losses are of all windows"
     if many := sum((one["read"] or {}).get("perhaps", 0) for _, one in parts):
         yield f"{many} more windows may have been read: their text occurs oftener than its places are kept"

@@ -98,7 +98,7 @@ def ends_of(table: pd.DataFrame) -> pd.DataFrame:
 
     `loss`: that of the last position, where it was measured on windows enough, else the mean of the last evaluations;
     `base`: the loss at D = 0 on the same windows (NaN from scratch); `windows` of both; `alone`: the former; `dirty`:
-    how many windows are left out (`windows.with_clean_ends`), NaN: not known.
+    how many further windows are left out (`windows.with_clean_ends`), NaN: not known.
     """
     found = []
     measured = table.loc[table.D >= 0, ["run", "corpus", "start", "D", "windows", "loss"]]
@@ -113,9 +113,8 @@ def ends_of(table: pd.DataFrame) -> pd.DataFrame:
             base, last = curve[curve.D == 0], curve[curve.D > 0].tail(FINAL_POSITIONS)
         at_base = math.nan if scratch or not len(base) else base.loss.iloc[0]
         dirty = last.dirty.max() if "dirty" in last else math.nan
-        found.append(
-            (run, corpus, last.loss.mean(), at_base, int(last.windows.max()) if len(last) else 0, alone, dirty)
-        )
+        windows = int(last.windows.max() - np.nan_to_num(dirty)) if len(last) else 0
+        found.append((run, corpus, last.loss.mean(), at_base, windows, alone, dirty))
     return pd.DataFrame(found, columns=["run", "corpus", "loss", "base", "windows", "alone", "dirty"])
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from harness.store.windows import WindowHistory, WindowLosses, merged
 # its runs. In the order of the windows; `loss` in nats per token; `clean` is null where nobody has looked.
 FROZEN_COLUMNS = ("run", "corpus", "windows_hash", "window", "tokens", "bytes", "loss", "clean")
 HOW_TO_KNOW = "python -m analysis clean"
+KEPT = 64  # states whose windows are held in memory: the corpora of a run, and bases of several
 NONE_DIRTY = "none of the windows is contained in what is trained on"
 
 
@@ -104,11 +106,11 @@ class Estimate:
 
 
 class WindowReader:
-    """The losses of single windows in a store and its parents; of each state they are read once."""
+    """The losses of single windows in a store and its parents."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self.exposure = store, Exposure(store)
-        self._known: dict[str, WindowHistory] = {}
+        self.exposure = Exposure(store)
+        self._windows = lru_cache(KEPT)(store.windows)
 
     def of(self, document: Mapping[str, Any], windows_hash: str) -> Ends | None:
         """Of the run of a run.json, where its base ended and where it did; None if they are not kept of both."""
@@ -127,10 +129,7 @@ class WindowReader:
         for stop in sorted(document["path"], key=lambda stop: -int(stop["position"])):
             if wanted <= history.keys():
                 break
-            address = stop["address"]
-            if address not in self._known:
-                self._known[address] = self._store.windows(address)
-            history = merged(history, self._known[address])
+            history = merged(history, self._windows(stop["address"]))
         return history
 
 
@@ -185,7 +184,7 @@ def beside(table: Path) -> Path:
 def with_clean_ends(table: pd.DataFrame, windows: FrozenWindows) -> pd.DataFrame:
     """A table of measurements whose final losses, and those of bases on the same windows, are of the clean windows
     alone, as `windows` says of how many; those of runs whose windows are not kept, or that nobody has looked at, as
-    they were. In these rows the column `dirty` says how many windows are left out, NaN: not known."""
+    they were. In these rows the column `dirty` says how many of `windows` are left out, NaN: not known."""
     table = table.copy() if "dirty" in table else table.assign(dirty=math.nan)
     most = table.groupby(["run", "corpus"])["windows"].transform("max") == table.windows
     last = table.groupby("run").D.transform("max") == table.D
@@ -200,23 +199,22 @@ def with_clean_ends(table: pd.DataFrame, windows: FrozenWindows) -> pd.DataFrame
                 at, loss_sum = rows.index[chosen], float(part.loss_sum.sum())
                 table.loc[at, "loss"] = loss_sum / part.tokens.sum()
                 table.loc[at, "bits_per_byte"] = loss_sum / (math.log(2) * part.bytes.sum())
-                table.loc[at, "windows"] = len(part.window)
     return table
 
 
 def left_out(dirty: Mapping[str, Iterable[float | None]]) -> str:
     """What final losses are of, as half a sentence: by corpus how many windows are left out, of each run; None or NaN:
-    not known."""
+    nobody has looked, or they cannot be."""
     numbers = {corpus: np.array([math.nan if v is None else v for v in values]) for corpus, values in dirty.items()}
     known = {corpus: values[np.isfinite(values)] for corpus, values in numbers.items()}
     unknown = max((len(values) - len(known[corpus]) for corpus, values in numbers.items()), default=0)
-    none = f"which windows are contained in what is trained on is not known{{}} ({HOW_TO_KNOW})"
+    every = f"all windows count{{}}, contained in what is trained on or not ({HOW_TO_KNOW})"
     if not any(len(values) for values in known.values()):
-        return none.format("")
+        return every.format("")
     ranges = {corpus: sorted({int(values.min()), int(values.max())}) for corpus, values in known.items() if len(values)}
     parts = [f"{' to '.join(f'{n:,}' for n in ends)} of {corpus}" for corpus, ends in ranges.items() if ends[-1]]
     found = f"without windows that are contained in what is trained on ({', '.join(parts)})" if parts else NONE_DIRTY
-    return f"{found}; {none.format(f' of {unknown} runs')}" if unknown else found
+    return f"{found}; {every.format(f' in {unknown} runs')}" if unknown else found
 
 
 def average(several: Sequence[Windows]) -> Windows:

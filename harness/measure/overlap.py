@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,7 +33,7 @@ import numpy.typing as npt
 
 from harness.core import files
 from harness.core.cores import cores
-from harness.core.errors import CorruptError
+from harness.core.errors import CorruptError, InputError
 from harness.core.identity import digest
 from harness.corpora.corpus import Corpus, open_corpus, recipe_of_key
 from harness.corpora.splits import Stream
@@ -48,8 +49,8 @@ PLACES = 64  # of one n-gram that are kept: of one that occurs oftener a run has
 
 _BLOCK = 1 << 16  # tokens looked at together: what is needed on the way stays in the cache of the processor
 _PART = 1 << 24  # tokens that a thread takes at once
-_SPARSE = 32  # places of the filter for each n-gram of the table: one n-gram in so many passes it by chance
-_LARGEST_FILTER = 28  # bits of an index into it
+_SPARSE = 16  # places in each of two filters for an n-gram of the table: one n-gram in so many passes one by chance
+_LARGEST_FILTER = 28  # bits of a place in them
 _FACTOR, _MIX = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93  # odd
 
 Pair: TypeAlias = tuple[Measure, str]  # windows that are measured, and the recipe key of what is trained on
@@ -80,9 +81,9 @@ class Overlap:
 
 
 def find_overlaps(root: Path, pairs: Iterable[Pair], threads: int | None = None) -> dict[Pair, Overlap]:
-    """Look for what is missing of these pairs, where both corpora are built; what was looked for now.
+    """Look for what is missing of these pairs, where both corpora are built and whole; what was looked for now.
 
-    A training split is read once, whatever is measured. Raises CorruptError for a damaged corpus, and OSError.
+    A training split is read once, whatever is measured. Raises OSError where a file cannot be written.
     """
     missing: dict[str, dict[str, Measure]] = defaultdict(dict)
     for measure, key in dict.fromkeys(pairs):
@@ -90,9 +91,8 @@ def find_overlaps(root: Path, pairs: Iterable[Pair], threads: int | None = None)
             missing[key][measure.hash] = measure
     made: dict[Pair, Overlap] = {}
     for key, measures in sorted(missing.items()):
-        with contextlib.suppress(FileNotFoundError):  # it is not built: whoever builds it looks
-            trained = open_corpus(root, recipe_of_key(root, key))
-            there = [(measure, corpus) for measure in measures.values() for corpus in _there(root, measure)]
+        for trained in _there(root, key, whole=True):
+            there = [(one, corpus) for one in measures.values() for corpus in _there(root, one.key, whole=False)]
             windows = [_windows(*pair) for pair in there]
             found = overlaps(trained.train, windows, trained.end_of_document, threads)
             for (measure, corpus), overlap in zip(there, found, strict=True):
@@ -168,9 +168,8 @@ def _passed(train: Stream, table: Hashes, n: int, threads: int) -> Hits:
     """Where the n-grams of a table occur, by their numbers: of each the first places, one more than are kept."""
     starts = max(0, train.tokens - n + 1)  # of n-grams
     bits = min(max(16, (_SPARSE * len(table)).bit_length()), _LARGEST_FILTER)
-    shift = np.uint64(64 - bits)
-    near = np.zeros(1 << bits, np.bool_)
-    near[table >> shift] = True
+    head, tail = np.uint64(64 - bits), np.uint64((1 << bits) - 1)
+    heads, tails = _marked(table >> head, bits), _marked(table & tail, bits)
 
     def look(first: int) -> Hits:
         stop = min(first + _PART, starts)
@@ -178,7 +177,8 @@ def _passed(train: Stream, table: Hashes, n: int, threads: int) -> Hits:
         seen = np.zeros(len(table), np.uint8)
         for at in range(first, stop, _BLOCK):
             hashes = hashes_of(train.span(at, min(at + _BLOCK, stop) + n - 1), n)
-            maybe = np.flatnonzero(near[hashes >> shift])
+            maybe = _set(heads, hashes >> head)
+            maybe = maybe[_set(tails, hashes[maybe] & tail)]
             number = np.minimum(np.searchsorted(table, hashes[maybe]), len(table) - 1)
             hit = table[number] == hashes[maybe]
             ids = number[hit]
@@ -188,8 +188,29 @@ def _passed(train: Stream, table: Hashes, n: int, threads: int) -> Hits:
         return _first(found)
 
     parts = range(0, starts, _PART)
+    found: list[Hits] = []
     with ThreadPoolExecutor(max(1, min(threads, len(parts)))) as pool:
-        return _first(list(pool.map(look, parts)))
+        for hits in pool.map(look, parts):
+            found.append(hits)
+            if sum(len(ids) for ids, _ in found[1:]) > max(_PART, len(found[0][0])):
+                found = [_first(found)]  # the first places of all n-grams so far
+    return _first(found)
+
+
+def _marked(places: Hashes, bits: int) -> npt.NDArray[np.uint8]:
+    """Bits, those at some places set. As bits they fit a cache: most of the time was spent waiting for memory."""
+    found = np.zeros(1 << bits >> 3, np.uint8)
+    np.bitwise_or.at(found, places >> np.uint64(3), np.left_shift(1, places.view(np.int64) & 7).astype(np.uint8))
+    return found
+
+
+def _set(marked: npt.NDArray[np.uint8], places: Hashes) -> Integers:
+    """Which of some places have a bit that is set."""
+    at = places.view(np.int64)
+    found = marked.take(at >> 3)
+    found >>= (at & 7).astype(np.uint8)
+    found &= 1
+    return np.flatnonzero(found.view(np.bool_))
 
 
 def _first(found: Sequence[Hits]) -> Hits:
@@ -239,10 +260,15 @@ def overlap_from(content: bytes) -> Overlap:
         raise CorruptError(f"not a file of overlaps ({error})") from None
 
 
-def _there(root: Path, measure: Measure) -> Iterator[Corpus]:
-    """The corpus that is measured, if it is built."""
-    with contextlib.suppress(FileNotFoundError):
-        yield open_corpus(root, recipe_of_key(root, measure.key), whole=False)
+def _there(root: Path, key: str, *, whole: bool) -> list[Corpus]:
+    """The corpus of a recipe key, if it is built (whoever builds it looks) and can be read."""
+    try:
+        return [open_corpus(root, recipe_of_key(root, key), whole=whole)]
+    except FileNotFoundError:
+        return []
+    except (CorruptError, InputError) as error:
+        print(f"warning: corpus {key[:12]} cannot be looked at ({error})", file=sys.stderr)
+        return []
 
 
 def _windows(measure: Measure, corpus: Corpus) -> Integers:

@@ -74,9 +74,9 @@ class Exposure:
             grams = np.bincount(owner, weights=places, minlength=len(overlap.found)) > 0
             surely.append(_contained(overlap, grams))
             perhaps.append(_contained(overlap, grams | (overlap.more & (program.drawn(position).get(key, 0) > 0))))
-        none = np.zeros(0, np.bool_)
-        mask = np.any(surely, axis=0) if surely else none
-        return mask, int((np.any(perhaps, axis=0) & ~mask).sum()) if perhaps else 0
+        windows = max((len(overlap.shares) for overlap in found.values()), default=0)
+        mask = np.any([np.zeros(windows, np.bool_), *surely], axis=0)
+        return mask, int((np.any([mask, *perhaps], axis=0) & ~mask).sum())
 
     def look(self, documents: Iterable[Document]) -> None:
         """Look for what nobody has looked for yet of some runs, where their corpora are in the store."""

@@ -8,14 +8,17 @@ Without torch; `harness.launch` calls it, and so do jobs of a cluster that build
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from harness.core import files
+from harness.core.errors import CorruptError
 from harness.corpora.corpus import Corpus
 from harness.corpora.held_out import read_of
 from harness.ingest.build import build
@@ -24,7 +27,9 @@ from harness.measure.overlap import Pair, find_overlaps
 from harness.plan.jobs import Jobs
 from harness.plan.plan import Plan, PlannedRun
 from harness.store.history import Measure
-from harness.texts.recipe import Recipe
+from harness.texts.recipe import Recipe, corpus_folder
+
+AT_ONCE = 5e8  # tokens that are looked at in less than a minute on two cores
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,15 @@ def pairs_of(points: Iterable[PlannedRun]) -> list[Pair]:
     return list(found)
 
 
-def look_for_overlaps(pairs: Iterable[Pair], root: Path, *, progress: bool) -> None:
-    """Which measured windows are contained in what is trained on, where nobody has looked yet: once for all runs."""
+def look_for_overlaps(
+    pairs: Iterable[Pair], root: Path, *, progress: bool, built: Collection[str] = (), threads: int | None = None
+) -> None:
+    """Which measured windows are contained in what is trained on, where nobody has looked yet: once for all runs. Of
+    what was not `built` just now (recipe keys) only where it takes seconds: `python -m analysis clean` does the rest.
+    """
     try:
-        made = find_overlaps(root, pairs)
+        few = [pair for pair in pairs if pair[1] in built or _tokens(root, pair[1]) <= AT_ONCE]
+        made = find_overlaps(root, few, threads)
     except OSError as error:  # a store that others own
         print(f"warning: which measured windows are trained on is not known ({error})", file=sys.stderr)
         return
@@ -124,5 +134,14 @@ def build_corpora(needed: Sequence[Needed], root: Path, *, progress: bool, proce
         by_key[recipe.key].check(corpus)
 
     recipes, measured = [one.recipe for one in needed], {one.recipe.key for one in needed if not one.trained}
+    lacking = {key for key in by_key if not _tokens(root, key)}
     build(recipes, root, measured=measured, progress=progress, processes=processes, check=check)
-    look_for_overlaps([pair for one in needed for pair in one.pairs], root, progress=progress)
+    pairs = [pair for one in needed for pair in one.pairs]
+    look_for_overlaps(pairs, root, progress=progress, built=lacking, threads=processes)
+
+
+def _tokens(root: Path, key: str) -> int:
+    """Tokens of a training split, as its manifest says; 0: it is not there."""
+    with contextlib.suppress(FileNotFoundError, CorruptError, KeyError):
+        return int(files.read_sealed(corpus_folder(root, key) / "manifest.json")["splits"]["train"]["tokens"])
+    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def test_what_nobody_has_looked_for_is_said_and_looked_for(trained: Path, capsys
     assert "dirty" not in listed["measured"]["upstream"]
     assert listed["loss"]["upstream"] == pytest.approx(before["corpora"]["upstream"]["loss"]["all"], rel=1e-6)
     main(["runs", "--root", str(trained)])
-    assert "is not known (python -m analysis clean)" in capsys.readouterr().out
+    assert "losses: all windows count, contained in what is trained on or not" in capsys.readouterr().out
     (again,) = entries(capsys, trained)["runs"]
     assert again == before
     assert {file: file.read_bytes() for file in made} == contents
@@ -171,6 +172,36 @@ def test_what_nobody_has_looked_for_is_said_and_looked_for(trained: Path, capsys
     assert entries(capsys, trained)["runs"] == [before]
     assert made[0].read_bytes() == contents[made[0]]
     assert {file: file.read_bytes() for file in manifests} == manifests
+
+
+def test_a_damaged_corpus_is_not_looked_at_and_nothing_is_called_clean(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained, root := tmp_path / "root")
+    for file in (root / "corpora").glob("*/overlap-*.npz"):
+        file.unlink()
+    for shard in (root / "corpora").glob("*/shard-*"):
+        shard.write_bytes(bytes(shard.stat().st_size))
+    main(["clean", "--root", str(root)])
+    told = capsys.readouterr()
+    assert "warning: corpus" in told.err
+    assert "the checksum does not match; the folder was set aside" in told.err
+    assert "of 1 runs it is not known which windows are dirty" in told.out
+    (entry,) = entries(capsys, root)["runs"]
+    assert {one["dirty"] for one in entry["corpora"].values()} == {None}
+    assert {one["loss"]["clean"] for one in entry["corpora"].values()} == {None}
+
+
+def test_where_no_window_is_clean_all_of_them_count_and_that_is_said(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.measure.overlap.DIRTY", 0.0)
+    main(["runs", "--root", str(trained)])
+    assert "losses: all windows count, contained in what is trained on or not" in capsys.readouterr().out
+    main(["clean", "--root", str(trained)])
+    assert "in 1 runs fewer than two windows of a corpus are clean: its final losses are of all windows" in (
+        capsys.readouterr().out
+    )
 
 
 def test_runs_that_kept_no_losses_of_windows_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.results.runs import read_runs
+from analysis.results.tables import ends_of
 from analysis.results.windows import (
     Ends,
     FrozenWindows,
@@ -18,8 +19,10 @@ from analysis.results.windows import (
     average,
     difference,
     forgetting,
+    left_out,
     mean,
     windows_table,
+    with_clean_ends,
     write_windows,
 )
 from harness.core.errors import InputError
@@ -116,3 +119,28 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"run": ["a"], "loss": [1.0]}).to_parquet(tmp_path / "x.parquet")
     with pytest.raises(InputError, match="holds no losses of single windows"):
         FrozenWindows(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("clean", [np.arange(1024) % 8 > 0, np.arange(1024) < 30, np.zeros(1024, bool)])
+def test_final_losses_of_a_table_are_of_the_clean_windows_however_few_they_are(clean: np.ndarray) -> None:
+    """Fewer than of the curve (64), too; where none is clean all of them count, and none is said to be left out."""
+    known = ends(1, clean)["run-0", "docs"]
+    assert known.base is not None
+    rows = [
+        {"run": "run-0", "corpus": "docs", "base_address": "b", "start": "pretrain", "D": d, "windows": n, "loss": loss}
+        for d, n, loss in [(0, 64, 9.0), (5, 64, 8.0), (10, 64, 7.0), (0, 1024, 3.0), (10, 1024, 2.0)]
+    ]
+    table = pd.DataFrame(rows).assign(bits_per_byte=1.0)
+    windows = FrozenWindows(windows_table([("run-0", "b", {"docs": known})]))
+    (end,) = ends_of(with_clean_ends(table, windows)).to_dict("records")
+    assert end["alone"]
+    if not clean.any():
+        assert (end["loss"], end["base"], end["windows"]) == (2.0, 3.0, 1024)
+        assert left_out({"docs": [end["dirty"]]}).startswith(
+            "all windows count, contained in what is trained on or not"
+        )
+        return
+    assert end["loss"] == pytest.approx(mean(known.end.part(clean)).value)
+    assert end["base"] == pytest.approx(mean(known.base.part(clean)).value)
+    assert (end["windows"], end["dirty"]) == (clean.sum(), 1024 - clean.sum())
+    assert f"({1024 - clean.sum()} of docs)" in left_out({"docs": [end["dirty"]]})

@@ -67,6 +67,7 @@ def test_what_is_of_fewer_positions_or_other_windows_says_so(tmp_path: Path) -> 
     assert "docs: other losses are on 1024 windows, see --windows 1024" in lines
     moved = replace(run, facts=replace(run.facts, windows={**run.facts.windows, "docs": "f" * 16}))
     assert "losses: mean of the last evaluations" in told([run])
+    assert "losses: all windows count, contained in what is trained on or not (python -m analysis clean)" in told([run])
     compared = diff_document(run, moved)
     assert list(compared["loss"]) == ["python"]
     assert "docs: a and b are measured on different windows" in diff_lines(compared)

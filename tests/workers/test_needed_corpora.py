@@ -12,6 +12,7 @@ from harness.core.errors import InputError
 from harness.plan.jobs import Jobs
 from harness.plan.plan import plan
 from harness.store.store import Store
+from harness.workers import needed_corpora as needed
 from harness.workers.needed_corpora import build_corpora, needed_corpora
 from tests.composed import points_of, run_of
 from tests.tiny import command
@@ -68,3 +69,30 @@ def test_the_share_held_out_and_the_longest_document_are_knobs(texts: Path, tmp_
     with pytest.raises(InputError, match=r"^(up|down)stream=.*longer than 300 bytes.*corpus\.longest_document=BYTES"):
         build(tmp_path / "root", limited)
     assert not (tmp_path / "root").exists()
+
+
+def test_overlaps_are_found_where_corpora_are_built_and_later_where_it_takes_seconds(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kept() -> dict[str, bytes]:
+        found = {str(file): file.read_bytes() for file in tmp_path.glob("root/corpora/*/overlap-*.npz")}
+        for file in found:
+            Path(file).unlink()
+        return found
+
+    monkeypatch.setattr(needed, "AT_ONCE", 0)
+    build(tmp_path / "root", command(texts))
+    first = kept()
+    assert len(first) == 4
+    build(tmp_path / "root", command(texts))
+    assert not kept()  # too much to hold a command up for
+    monkeypatch.undo()
+    build(tmp_path / "root", command(texts))
+    assert kept() == first
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("harness.measure.overlap.files.write_file", full)
+    build(tmp_path / "root", command(texts))  # training is not held up
+    assert "warning: which measured windows are trained on is not known ([Errno 28] No space" in capsys.readouterr().err
