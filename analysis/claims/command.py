@@ -10,6 +10,7 @@ and says how many seeds it takes. Not testable: the runs are not there, and what
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,6 @@ def read_tables(paths: Sequence[Path], scale: str) -> pd.DataFrame:
 
 def _which(table: pd.DataFrame) -> str:
     """What final losses are of, as a line."""
-    dirty = table.groupby(["corpus", "run"]).dirty.max() if "dirty" in table else pd.Series(index=[[], []], dtype=float)
-    by_corpus = {str(name): own.to_list() for name, own in dirty.groupby(level=0)}
-    return f"final losses: {left_out(by_corpus)}"
+    rows = table if "dirty" in table else table.assign(dirty=math.nan)
+    by_corpus = rows.groupby(["corpus", "run"]).dirty.max().groupby(level=0)
+    return f"final losses: {left_out({str(name): own.to_list() for name, own in by_corpus})}"

@@ -101,7 +101,8 @@ def ends_of(table: pd.DataFrame) -> pd.DataFrame:
     how many further windows are left out (`windows.with_clean_ends`), NaN: not known.
     """
     found = []
-    measured = table.loc[table.D >= 0, ["run", "corpus", "start", "D", "windows", "loss"]]
+    needed = ["run", "corpus", "start", "D", "windows", "loss", *(["dirty"] if "dirty" in table else [])]
+    measured = table.loc[table.D >= 0, needed]
     for (run, corpus), rows in measured.groupby(["run", "corpus"], sort=False):
         usual, scratch = rows.windows.min(), rows.start.iloc[0] == "scratch"
         many = rows[[is_final(int(windows), int(usual)) for windows in rows.windows]]
