@@ -16,7 +16,7 @@ from typing import Any
 from analysis.results.recorded_program import peak_lr, shares, warmup_steps
 from harness.config.corpora import parts_of
 from harness.config.fields import measured_sets
-from harness.config.schedules import tokens_of
+from harness.config.schedules import schedules_named, tokens_of
 from harness.core import units
 from harness.core.errors import InputError
 from harness.core.identity import rounded
@@ -109,7 +109,7 @@ def facts(document: Document, rows: frozenset[RowKey], windows: int | None = Non
         warmup=_warmup(settings),
         warmup_tokens=program.tokens(base + warmup) - program.tokens(base),
         replay=share.get(upstream, 0.0) if upstream != downstream else 0.0,
-        schedule=_schedule(settings),
+        schedule=schedules_named(settings),
         start=settings["start"]["kind"],
         at=float(settings["start"].get("at", 1)),
         optimizer_state=settings["optimizer_state"],
@@ -173,18 +173,10 @@ def _often(rows: frozenset[RowKey]) -> Counter[str]:
     return Counter(hash_ for _, hash_ in rows)
 
 
-def _schedule(settings: Mapping[str, Any]) -> str:
-    default = settings["schedule"]["name"]
-    if settings["stages"] is None:
-        return str(default)
-    named = [stage.get("schedule", None if i else default) for i, stage in enumerate(settings["stages"])]
-    return "+".join(str(s["name"] if isinstance(s, dict) else s) for s in named if s is not None)
-
-
 def _warmup(settings: Mapping[str, Any]) -> float:
     """Share of the horizon that the first warm-up takes, as the settings gives it."""
     first = settings["stages"][0] if settings["stages"] else {}
-    if _schedule(settings).split("+")[0] == "constant":
+    if schedules_named(settings).split("+")[0] == "constant":
         return 0.0
     if settings["warmup_tokens"] is not None and not first:
         horizon = _tokens(settings, settings["horizon"] or settings["tokens"])

@@ -26,7 +26,7 @@ from harness.config.fields import (
     whole,
 )
 from harness.config.measuring import MeasureGrid, measurements
-from harness.config.schedules import Tokens
+from harness.config.schedules import Tokens, schedules_named
 from harness.config.shift import corpora
 from harness.config.stages import Stage, base_stage, check_knobs, cpt_stages, seed_of
 from harness.config.start import Origin, from_checkpoint, read_start, with_published_rates
@@ -257,7 +257,7 @@ def _check_fit(
 
 def _name(config: Config, origin: Origin | None) -> str:
     """A readable name for folders and tables; the key behind it tells runs apart, not the name."""
-    start, schedule = config["start"], config["schedule"]["name"]
+    start, schedule = config["start"], schedules_named(config)
     parts = [str(config["shift"]["name"]), schedule]
     if start["kind"] == "pretrain":
         parts += [f"at{_short(start['at'])}"] if float(start["at"]) != 1 else []

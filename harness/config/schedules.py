@@ -25,6 +25,15 @@ def tokens_of(field: str, value: Any, budget: float) -> float:
     return as_number(field, value, amount=True, above=0)
 
 
+def schedules_named(config: Mapping[str, Any]) -> str:
+    """The schedules of continual pre-training by name, `cosine`; of stages that begin another one, `cosine+cosine`."""
+    default = config["schedule"]["name"]
+    if config["stages"] is None:
+        return str(default)
+    named = [stage.get("schedule", None if i else default) for i, stage in enumerate(config["stages"])]
+    return "+".join(str(s["name"] if isinstance(s, dict) else s) for s in named if s is not None)
+
+
 class Tokens:
     """Amounts of tokens: numbers or multiples of the scale's CPT budget, and their steps."""
 

@@ -32,7 +32,8 @@ from tests.repository import REPOSITORY
 
 SENTENCE = "the model learns from data that the loss of a run shows when it is trained again with more replay"
 WORDS = SENTENCE.split()
-SHARES = {"docs": 0.02, "python": 0.02, "cpp": 0.03, "sympy": 0.05}
+SHARES = {"docs": 0.02, "python": 0.02, "cpp": 0.03, "sympy": 0.05, "systems": 0.03, "science": 0.03}
+HALVES = ("systems", "science")  # of the packages of docs
 
 
 def texts(count: int, seed: int = 0) -> list[str]:
@@ -526,10 +527,16 @@ def test_sources_are_files_of_packages_and_of_no_machine(installed: dict[str, Co
     tops = {name.split("/")[0] for name in json.loads((installed["python"].folder / "files.json").read_text())}
     assert not tops & {"sympy", "mpmath"}
     assert "torch" in tops
+    systems, science = ({*json.loads((installed[name].folder / "files.json").read_text())} for name in HALVES)
+    tops = {name.split("/")[0] for name in science}
+    assert {"numpy", "scipy"} <= tops
+    assert not tops & {"torch", "transformers"}
+    assert not systems & science
 
 
-def test_docs_are_prose(installed: dict[str, Corpus]) -> None:
-    made = installed["docs"]
+@pytest.mark.parametrize("name", ["docs", *HALVES])
+def test_docs_are_prose(installed: dict[str, Corpus], name: str) -> None:
+    made = installed[name]
     paragraphs = [part for text in decoded(made, made.train) for part in text.split("\n\n")]
     assert len(paragraphs) > 500
     assert sum(map(extract.is_prose, paragraphs)) > 0.98 * len(paragraphs)
@@ -620,7 +627,7 @@ QUOTED = 'a # b'
 def test_the_default_sample_is_enough_for_the_presets(tmp_path: Path) -> None:
     recipes = [recipe.embedded(name) for name in recipe.DEFAULT_SAMPLE]
     build(recipes, tmp_path)
-    for given, needed in zip(recipes, (6e6, 2e6, 2e6, 1e6), strict=True):
+    for given, needed in zip(recipes, (6e6, 2e6, 2e6, 1e6, 4e6, 4e6), strict=True):
         made = open_corpus(tmp_path, given)
         assert made.train.tokens >= needed
         assert made.validation.windows(128) >= 1000
