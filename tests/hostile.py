@@ -21,7 +21,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-MEMORY, SECONDS = 2 * 2**30, 60
+MEMORY, SECONDS = 2 * 2**30, 300
 DEEP, LONG = 3_000, 100_000
 EVENTS = (
     "exec",
