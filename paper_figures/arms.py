@@ -59,10 +59,11 @@ def grid(table: pd.DataFrame, knob: str, label: Callable[[float], str]) -> list[
 
 def peaks(table: pd.DataFrame, same_data: bool = False) -> list[Arm]:
     """The arms of the paper's learning-rate figures: peaks, and the baselines that are there."""
-    knobs = {"warmup": W1["warmup"], "replay": 0.0}
     (rate,) = usual_rate(table)
     arms = grid(
-        rewarmed(table, same_data=same_data, **knobs), rate, lambda value: f"{RATES[rate]} {rate_text(rate, value)}"
+        rewarmed(table, same_data=same_data, warmup=W1["warmup"], replay=0.0),
+        rate,
+        lambda value: f"{RATES[rate]} {rate_text(rate, value)}",
     )
     others = [
         ("re-warmed, no decay", NO_DECAY, baseline(table, "warmup_constant", same_data)),

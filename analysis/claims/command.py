@@ -1,7 +1,7 @@
 """`python -m analysis claims`: every claim of the three papers, with a verdict and its interval.
 
-python -m analysis claims                         from the tables that are committed
-python -m analysis claims S2 R4 --table mine.csv  some of them, from tables of `python -m paper_figures --freeze`
+python -m analysis claims                         a line or two on each, from the tables that are committed
+python -m analysis claims S2 R4 --table mine.csv  every test of some, from tables of `python -m paper_figures --freeze`
 
 Rules were fixed before the runs that verdicts are of (seeds from 10 on). Seeds 0 to 2 are a pilot: it settles nothing,
 and says how many seeds it takes. Not testable: the runs are not there, and what is missing.
@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.claims.claims import CLAIMS
-from analysis.claims.page import document, lines
+from analysis.claims.page import document, lines, overview
 from analysis.claims.verdict import judge
 from analysis.forecasts.forecast import read_forecast
 from analysis.results.tables import COLUMNS, read
@@ -49,9 +49,12 @@ def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
             raise InputError("claim", name, "there is no such claim", f"choose of {', '.join(known)}")
     chosen = [known[name] for name in options.claim] or list(CLAIMS)
     forecasts = [read_forecast(file) for file in options.forecast or sorted(Path("forecasts").glob("*.json"))]
-    table = read_tables(options.table or committed(), options.scale)
-    found, which = judge(table, chosen, forecasts), _which(table)
-    return {**document(found, options.scale), "final_losses": which}, [*lines(found), which]
+    tables = options.table or committed()
+    windows = frozen_windows(tables)
+    table = read_tables(tables, options.scale, windows)
+    found, which = judge(table, chosen, forecasts, windows), _which(table)
+    told = (lines if options.claim else overview)(found)
+    return {**document(found, options.scale), "final_losses": which}, [*told, which]
 
 
 def committed() -> list[Path]:
@@ -59,9 +62,14 @@ def committed() -> list[Path]:
     return sorted(shipped("paper_figures", "data").glob("*.csv"))
 
 
-def read_tables(paths: Sequence[Path], scale: str) -> pd.DataFrame:
-    """Measurements of one scale, a run that several tables hold once; final losses are of clean windows where those of
-    single ones were frozen with them. Raises InputError."""
+def frozen_windows(tables: Sequence[Path]) -> list[FrozenWindows]:
+    """The losses of single windows that were frozen with tables. Raises InputError."""
+    return [FrozenWindows(file) for table in tables if (file := beside(table)).is_file()]
+
+
+def read_tables(paths: Sequence[Path], scale: str, windows: Sequence[FrozenWindows] = ()) -> pd.DataFrame:
+    """Measurements of one scale, a run that several tables hold once; final losses are of clean windows where `windows`
+    have them. Raises InputError."""
     tables = []
     for file in paths:
         table = read(file)
@@ -74,8 +82,8 @@ def read_tables(paths: Sequence[Path], scale: str) -> pd.DataFrame:
     if scale not in scales:
         raise InputError("scale", scale, f"no run is of it (there are {', '.join(scales)})", f"--scale {scales[0]}")
     whole = whole[whole.scale == scale].drop_duplicates(["run", "position", "corpus", "windows"])
-    for kept in (beside(file) for file in paths if beside(file).is_file()):
-        whole = with_clean_ends(whole, FrozenWindows(kept))
+    for kept in windows:
+        whole = with_clean_ends(whole, kept)
     return whole
 
 

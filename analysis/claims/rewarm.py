@@ -5,7 +5,7 @@ Between `analysis.measures.rewarm`, which measures them, and `analysis.claims.cl
 
 from __future__ import annotations
 
-from analysis.claims.claim import REWARM, Claim
+from analysis.claims.claim import REWARM, SWEEP, Claim
 from analysis.measures import rewarm
 
 CLAIMS = (
@@ -16,6 +16,7 @@ CLAIMS = (
         "U and V of warm-up 0, .5 and 2 % less 1 %, at h = .17 and at the end, 2 shifts",
         "equal within delta, all",
         rewarm.warmup_leaves_no_mark,
+        SWEEP + "scalable_weak scalable_strong",
         shifts=2,
     ),
     Claim(
@@ -25,6 +26,7 @@ CLAIMS = (
         "largest U up to h = .02 of warm-up 0 less 2 %",
         "above 0",
         rewarm.no_warmup_spikes,
+        SWEEP + "scalable_weak scalable_strong",
     ),
     Claim(
         "R3",
@@ -33,15 +35,18 @@ CLAIMS = (
         "V: .5x > 1x > 2x; U: constant < .5x < 1x < 2x; 2 shifts",
         "every adjacent sign",
         rewarm.peak_orders_losses,
+        SWEEP + "scalable_weak scalable_strong",
         shifts=2,
     ),
     Claim(
         "R4",
         REWARM,
         "re-warmed models beat training from scratch downstream",
-        "V of scratch less the worst re-warmed V",
+        "V of scratch less the worst re-warmed V, for as many tokens as the base",
         "above 0",
         rewarm.rewarmed_beats_scratch,
+        SWEEP + "scalable_baselines",
+        seeds=5,
     ),
     Claim(
         "R5",
@@ -50,15 +55,16 @@ CLAIMS = (
         "V of constant less w1, at h = .02 and at the end",
         "below 0, then above",
         rewarm.constant_is_overtaken,
+        SWEEP + "scalable_weak scalable_strong",
     ),
     Claim(
         "R6",
         REWARM,
         "training from scratch downstream keeps lowering the upstream loss",
-        "slope of U on log D, h > .5, weak shift",
+        "slope of U on log D over h above .5, of a weak shift",
         "below 0",
-        None,
-        lacks="runs of a weak shift, from prose to prose",
+        rewarm.scratch_lowers_upstream,
+        SWEEP + "scalable_weak",
     ),
     Claim(
         "R7",
@@ -67,15 +73,16 @@ CLAIMS = (
         "U: constant < .5x < 1x < 2x; U of w1 at the end less its base's; unseen windows",
         "every adjacent sign, and above 0",
         rewarm.same_data_hurts,
+        SWEEP + "rewarm_same_data",
     ),
     Claim(
         "R8",
         REWARM,
         "on the same data the two perplexities move linearly with each other",
-        "R2 of one on the other after the warm-up",
-        "lower end of the bootstrap at least .95",
-        None,
-        lacks="same-data runs in which a second corpus is measured",
+        "R2 of one on the other after the warm-up, of a run, at peaks .5x, 1x and 2x",
+        "above .95, by a bootstrap over seeds",
+        rewarm.perplexities_move_together,
+        SWEEP + "rewarm_same_data",
     ),
     Claim(
         "R9",
@@ -84,5 +91,6 @@ CLAIMS = (
         "V from the last base less V from 19 % and 7 % of pre-training",
         "no worse by delta_V",
         rewarm.later_base_adapts_no_worse,
+        SWEEP + "rewarm_checkpoints",
     ),
 )

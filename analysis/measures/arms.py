@@ -7,7 +7,7 @@ one of ends (`ends_by_run`): both have the columns of a run's settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,26 +16,48 @@ import pandas as pd
 
 from analysis.formulas.formula import Array
 from analysis.results.tables import ends_of
+from analysis.results.windows import Ends, FrozenWindows
 
 DECAYING = ("cosine", "cosine_clipped")
 ANNEALED, FLAT = "wsd", "warmup_constant"  # schedules of grids of mixtures, whose points lie in no decay
 OF_A_GRID = ["upstream", "schedule", "peak", "warmup"]  # what its runs share, whatever their domain
+NEAR = 0.2  # relative: an evaluation, or a length, this far from what is asked for stands for it
+KINDS = {
+    **dict.fromkeys(("docs", "systems", "science"), "prose"),
+    **dict.fromkeys(("python", "cpp", "sympy"), "code"),
+    **dict.fromkeys(("pile", "slimpajama"), "English"),
+    "german": "German",
+}
+CHOSEN = {"weak": 0.05, "strong": 0.25}  # replay that 2403.08763 settles on, by the strength of the shift
 W1 = {"warmup": 0.01, "peak": 1.0, "replay": 0.0}  # the arm that others are compared with
 
 
-def rewarmed(table: pd.DataFrame, *, same_data: bool = False, **knobs: float) -> pd.DataFrame:
+class MissingError(Exception):
+    """What a claim lacks."""
+
+
+def rewarmed(
+    table: pd.DataFrame, *, same_data: bool = False, optimizer_state: str = "reset", **knobs: float
+) -> pd.DataFrame:
     """Runs that re-warm and re-decay from the finished base, with the given knobs at their values."""
-    chosen: pd.DataFrame = table[continued(table, same_data) & table.schedule.isin(DECAYING)]
+    chosen: pd.DataFrame = table[continued(table, same_data, optimizer_state) & table.schedule.isin(DECAYING)]
     for knob, value in knobs.items():
         chosen = chosen[np.isclose(chosen[knob].astype(float), value)]
     return chosen
 
 
 def w1_but(
-    table: pd.DataFrame, *, warmup: float = 0.01, peak: float = 1.0, replay: float = 0.0, same_data: bool = False
+    table: pd.DataFrame,
+    *,
+    warmup: float = 0.01,
+    peak: float = 1.0,
+    replay: float = 0.0,
+    same_data: bool = False,
+    optimizer_state: str = "reset",
 ) -> pd.DataFrame:
     """w1, but for what is given."""
-    return rewarmed(table, same_data=same_data, warmup=warmup, peak=peak, replay=replay)
+    own = rewarmed(table, same_data=same_data, optimizer_state=optimizer_state, warmup=warmup, peak=peak)
+    return own[np.isclose(own.replay.astype(float), replay)]
 
 
 def usual_rate(table: pd.DataFrame) -> dict[str, float]:
@@ -51,12 +73,12 @@ def usual_rate(table: pd.DataFrame) -> dict[str, float]:
 
 def at_usual_rate(table: pd.DataFrame, **knobs: float) -> pd.DataFrame:
     """Re-warmed to the usual rate, with the given knobs at their values."""
-    return rewarmed(table, same_data=False, **knobs, **usual_rate(table))
+    return rewarmed(table, same_data=False, optimizer_state="reset", **knobs, **usual_rate(table))
 
 
-def continued(table: pd.DataFrame, same_data: bool = False) -> Any:
-    """Mask: runs from the finished base with a fresh optimizer, onto other data or on the same."""
-    finished = (table.start != "scratch") & (table["at"] == 1) & (table.optimizer_state == "reset")
+def continued(table: pd.DataFrame, same_data: bool = False, optimizer_state: str = "reset") -> Any:
+    """Mask: runs from the finished base, onto other data or on the same; by default with a fresh optimizer."""
+    finished = (table.start != "scratch") & (table["at"] == 1) & (table.optimizer_state == optimizer_state)
     return finished & ((table.upstream == table.downstream) == same_data)
 
 
@@ -78,18 +100,64 @@ def scratch(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table.start == "scratch") & (table.upstream != table.downstream) & plain]
 
 
-def ends_by_run(table: pd.DataFrame) -> pd.DataFrame:
+def union(ends: pd.DataFrame, tokens: float, share: float) -> pd.DataFrame:
+    """Trained on upstream and downstream mixed, from random weights: as many `tokens`, a `share` of them upstream."""
+    mixed = (ends.start == "scratch") & ends.schedule.isin(DECAYING) & np.isclose(ends.peak.astype(float), 1)
+    near = (ends.run_tokens - tokens).abs() <= NEAR * tokens
+    return ends[mixed & near & ((ends.replay.astype(float) - share).abs() <= NEAR / 2)]
+
+
+def strength(ends: pd.DataFrame) -> str:
+    """Of the shift of one pair of corpora: `weak` within a kind of text, `strong` between two; empty: none, or one of
+    corpora that KINDS does not know."""
+    pair = [str(ends[role].iloc[0]) for role in ("upstream", "downstream")]
+    kinds = [KINDS.get(name) for name in pair]
+    return "" if None in kinds or pair[0] == pair[1] else "weak" if kinds[0] == kinds[1] else "strong"
+
+
+def arm(runs: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The runs of an arm. Raises MissingError where there are none."""
+    if runs.empty:
+        raise MissingError(f"no run of {what}")
+    return runs
+
+
+def ends_by_run(table: pd.DataFrame, windows: Sequence[FrozenWindows] = ()) -> pd.DataFrame:
     """A row a run that is done: its settings, final losses U and V (upstream, downstream), those of its base U_base and
     V_base (NaN from scratch), and `alone`: whether these are of the last position on windows enough, not means of the
-    last few evaluations."""
+    last few evaluations. `rate`: the peak that 1x is of.
+
+    A run that draws from several corpora beside upstream has them all as its `downstream`, python+cpp, and as V their
+    mean, weighted as they are drawn. `windows`: columns U_windows, V_windows, U_base_windows, ... of what these losses
+    are of, (weight, Windows) each; None where single windows are not kept.
+    """
     shared = table.drop_duplicates("run").set_index("run")
-    measured = ends_of(table)
-    facts = shared.loc[measured.run, ["upstream", "downstream"]].reset_index(drop=True)
-    for letter, role in (("U", "upstream"), ("V", "downstream")):
-        own = measured[(measured.corpus == facts[role]).to_numpy()].set_index("run")
-        shared[letter], shared[f"{letter}_base"] = own.loss, own.base
-    shared["alone"] = measured.groupby("run").alone.all()
-    return shared.reset_index()
+    losses = ends_of(table).set_index(["run", "corpus"])
+    drawn = table.loc[table.r > 0, ["run", "corpus", "r"]].drop_duplicates().groupby("run", sort=False)
+    sources = {str(run): dict(zip(rows.corpus, rows.r, strict=True)) for run, rows in drawn}
+    rows = []
+    facts: Any
+    for run, facts in zip(shared.index.astype(str), shared.itertuples(), strict=True):
+        down = {name: share for name, share in sources.get(run, {}).items() if name != facts.upstream}
+        down = down if len(down) > 1 else {facts.downstream: 1.0}
+        own: dict[str, Any] = {"downstream": "+".join(sorted(down)), "alone": bool(losses.loc[run].alone.all())}
+        for letter, mixture in (("U", {facts.upstream: 1.0}), ("V", down)):
+            total = sum(mixture.values())
+            for suffix, column in (("", "loss"), ("_base", "base")):
+                each = [share / total * losses[column].get((run, name), np.nan) for name, share in mixture.items()]
+                own[letter + suffix] = float(np.sum(each))
+            single = [_windows(windows, run, facts.base_address, name) for name in mixture]
+            for suffix, which in (("", "end"), ("_base", "base")):
+                of = [None if one is None else getattr(one, which) for one in single]
+                weights = [share / total for share in mixture.values()]
+                own[f"{letter}{suffix}_windows"] = None if None in of else tuple(zip(weights, of, strict=True))
+        rows.append(own)
+    found = shared.drop(columns="downstream").join(pd.DataFrame(rows, index=shared.index)).reset_index()
+    return found.assign(rate=(found.lr / found.peak.astype(float)).round(9))
+
+
+def _windows(windows: Sequence[FrozenWindows], run: str, base: str | None, corpus: str) -> Ends | None:
+    return next((found for one in windows if (found := one.of(run, base, corpus)) is not None), None)
 
 
 def by_seed(ends: pd.DataFrame, value: str) -> pd.Series[float]:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ Power = Callable[[int, float, float], float]  # of seeds, an effect and the sd o
 MOST_SEEDS = 10
 POWER = 0.8
 LEAST_P = 1e-12
+DRAWS = 2000  # resamples of seeds
 NODES = np.polynomial.legendre.leggauss(200)
 
 
@@ -41,6 +43,10 @@ class Contrast:
     """Standard error that the choice of windows leaves in their mean."""
     typical_sd: float = 0.0
     """Median sd over seeds of the contrasts of the sweep; a smaller one of its own is luck."""
+    floor: float = math.nan
+    """sd of one of `values` that the order of the data alone makes; NaN: not known."""
+    seeds: tuple[int, ...] = ()
+    """Whose values these are, where they are of seeds."""
     unit: str = "seeds"
     """What `values` has a number for each of; only those of seeds are in nats."""
     note: str = ""
@@ -82,6 +88,36 @@ class Contrast:
             return LEAST_P
         return float(brentq(lambda p: self.half(1 - p) - away, LEAST_P, 1.0))
 
+    def without(self, seed: int) -> Self:
+        """The same without one seed."""
+        if seed not in self.seeds:
+            return self
+        at = self.seeds.index(seed)
+        return replace(self, values=np.delete(self.values, at), seeds=self.seeds[:at] + self.seeds[at + 1 :])
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrapped(Contrast):
+    """The same of values that no t distribution fits, such as an R2: its intervals are quantiles of the means of
+    DRAWS resamples of the seeds."""
+
+    @cached_property
+    def draws(self) -> Array:
+        """The means (DRAWS,)."""
+        chosen = np.random.default_rng(0).integers(self.n, size=(DRAWS, self.n))
+        return np.asarray(self.values[chosen].mean(axis=1))
+
+    def interval(self, level: float) -> tuple[float, float]:
+        return _quantiles(self.draws, level) if self.n > 1 else (-math.inf, math.inf)
+
+    def half(self, level: float) -> float:
+        low, high = self.interval(level)
+        return (high - low) / 2
+
+    def p(self, bound: float) -> float:
+        """At least 1 over the number of draws."""
+        return _beyond(self.draws, bound) if self.n > 1 else 1.0
+
 
 @dataclass(frozen=True, eq=False)
 class Resampled(Contrast):
@@ -108,8 +144,7 @@ class Resampled(Contrast):
     def interval(self, level: float) -> tuple[float, float]:
         if self.n < 2:
             return -math.inf, math.inf
-        low, high = np.quantile(self.values, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        return _quantiles(self.values, level)
 
     def half(self, level: float) -> float:
         low, high = self.interval(level)
@@ -117,13 +152,18 @@ class Resampled(Contrast):
 
     def p(self, bound: float) -> float:
         """At least 1 over the number of draws: so few say no more."""
-        beyond = min(float((self.values <= bound).mean()), float((self.values >= bound).mean()))
-        return 1.0 if self.n < 2 else min(1.0, max(2 * beyond, 1 / len(self.values)))
+        return 1.0 if self.n < 2 else _beyond(self.values, bound)
 
 
-def paired(name: str, one: npt.ArrayLike, other: npt.ArrayLike, windows_se: float = 0.0) -> Contrast:
-    """one - other, both in the order of the same seeds."""
-    return Contrast(name, np.subtract(one, other, dtype=float), windows_se)
+def _quantiles(draws: Array, level: float) -> tuple[float, float]:
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _beyond(draws: Array, bound: float) -> float:
+    """p, two-sided, of what lies on the less frequent side of a bound."""
+    beyond = min(float((draws <= bound).mean()), float((draws >= bound).mean()))
+    return min(1.0, max(2 * beyond, 1 / len(draws)))
 
 
 def holm(p: Sequence[float]) -> Array:

@@ -22,9 +22,9 @@ from analysis.forecasts.usages import questions
 from analysis.formulas.formula import Array
 from analysis.laws.law import Bound, Law
 from analysis.laws.library import LAWS
-from analysis.measures.arms import Grid, mixture_grids
+from analysis.measures.arms import Grid, MissingError, mixture_grids
 from analysis.measures.contrast import Contrast, Resampled
-from analysis.measures.evidence import LEAST, OF_ADAPTATION, OF_FORGETTING, Evidence, MissingError, Test
+from analysis.measures.evidence import LEAST, OF_ADAPTATION, OF_FORGETTING, Evidence, Test
 from analysis.measures.rules import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Part, no_worse, sign
 
 L3 = LAWS["dcpt"]

@@ -18,18 +18,17 @@ import pandas as pd
 
 from analysis.forecasts.forecast import Forecast
 from analysis.formulas.formula import Array
-from analysis.measures.arms import baseline, by_seed, ends_by_run, w1_but
-from analysis.measures.contrast import Contrast, paired
+from analysis.measures.arms import NEAR, MissingError, arm, baseline, ends_by_run, strength, w1_but
+from analysis.measures.contrast import Contrast
+from analysis.measures.differences import difference, with_order_noise
 from analysis.measures.rules import Part, sign
 from analysis.results.tables import of_curves
+from analysis.results.windows import FrozenWindows
 
 LEAST = 0.01  # nats: a smaller difference is none
 OF_ADAPTATION, OF_FORGETTING = 0.02, 0.05  # of those of w1
-NEAR = 0.2  # relative: an evaluation this far from where it is asked for stands for it
-
-
-class MissingError(Exception):
-    """What a claim lacks."""
+PAIRS = 5  # of runs that differ in the order of the data alone, for a noise floor
+SETTING = ("model", "run_tokens", "rate")  # what runs share that are compared
 
 
 @dataclass(frozen=True)
@@ -37,20 +36,30 @@ class Evidence:
     """Runs of one pair of corpora, or of several."""
 
     curves: Mapping[tuple[str, str], tuple[Array, Array]]
-    """By run and role: shares h of the run, 0 at its base, and the losses there."""
+    """By run and role, or a further corpus: shares h of the run, 0 at its base, and the losses there."""
     ends: pd.DataFrame
     """A row a run: `arms.ends_by_run`."""
     forecasts: Sequence[Forecast] = ()
     """What was frozen of runs before they were trained."""
 
     @staticmethod
-    def from_table(table: pd.DataFrame, forecasts: Sequence[Forecast] = ()) -> Evidence:
-        """Of measurements, as a frozen table has them."""
+    def from_table(
+        table: pd.DataFrame, forecasts: Sequence[Forecast] = (), windows: Sequence[FrozenWindows] = ()
+    ) -> Evidence:
+        """Of measurements, as a frozen table has them, and the `windows` beside it. One training that was measured on
+        several grids is one run: the densest."""
         rows = of_curves(table.loc[table.D >= 0, ["run", "corpus", "role", "windows", "D", "run_tokens", "loss"]])
         curves = {}
+        rows = rows.assign(role=rows.role.where(rows.role != "further", rows.corpus))
         for (run, role), own in rows.groupby(["run", "role"]):
             curves[str(run), str(role)] = ((own.D / own.run_tokens).to_numpy(float), own.loss.to_numpy(float))
-        return Evidence(curves, ends_by_run(table), forecasts)
+        ends = ends_by_run(table, windows)
+        points = ends.run.map(rows.groupby("run").size())
+        address = ends.address.astype(object).where(ends.address.notna(), ends.run)
+        same = [address, *(ends[name] for name in ("upstream", "downstream", "start", "at"))]
+        densest = points.eq(points.groupby(same, dropna=False).transform("max"))
+        first = ~pd.concat(same, axis=1)[densest].duplicated()
+        return Evidence(curves, with_order_noise(ends[densest][first], PAIRS), forecasts)
 
     def of(self, runs: pd.DataFrame) -> Evidence:
         """The part that some runs (rows of `ends`) are."""
@@ -70,6 +79,8 @@ class Test:
     rule: Callable[[Contrast], Part]
     pair: str = ""
     """Of corpora that it is of."""
+    part: str = ""
+    """Of its claim, which takes tests of several parts."""
 
 
 def judged(tests: Sequence[Test]) -> list[Part]:
@@ -80,42 +91,45 @@ def judged(tests: Sequence[Test]) -> list[Part]:
     return [test.rule(contrast) for test, contrast in zip(tests, named, strict=True)]
 
 
-def over_shifts(evidence: Evidence, measure: Callable[[Evidence], list[Test]], same_data: bool = False) -> list[Test]:
-    """The tests of every pair of corpora that has them. Raises MissingError where none has."""
+def over_shifts(
+    evidence: Evidence,
+    measure: Callable[[Evidence], list[Test]],
+    same_data: bool = False,
+    by: Sequence[str] = SETTING,
+) -> list[Test]:
+    """The tests of every pair of corpora that has them. Runs of a pair that differ in what `by` names (by default
+    model, tokens and the rate that peaks are multiples of) are not compared: of those that have the arms, the most
+    are. Raises MissingError where none has."""
     tests, lacking = [], []
     for _, ends in evidence.ends.groupby(["upstream", "downstream"], sort=True):
         if (ends.upstream.iloc[0] == ends.downstream.iloc[0]) != same_data:
             continue
-        one = evidence.of(ends)
-        try:
-            tests += [replace(test, pair=one.name) for test in measure(one)]
-        except MissingError as error:
-            lacking.append(f"{one.name}: {error}")
+        alike = sorted(ends.groupby(list(by), dropna=False), key=lambda one: -len(one[1]))
+        whole = evidence.of(ends)
+        for number, (_, runs) in enumerate(alike):
+            one = evidence.of(runs)
+            try:
+                tests += [replace(test, pair=one.name, part=test.part or strength(runs)) for test in measure(one)]
+                break
+            except MissingError as error:
+                if number == 0:
+                    lacking.append(f"{whole.name}: {error}")
     if not tests:
         raise MissingError("; ".join(lacking) or ("no runs on the same data" if same_data else "no runs of a shift"))
     return tests
 
 
-def arm(runs: pd.DataFrame, what: str) -> pd.DataFrame:
-    """The runs of an arm. Raises MissingError where there are none."""
-    if runs.empty:
-        raise MissingError(f"no run of {what}")
-    return runs
-
-
-def difference(name: str, one: pd.DataFrame, other: pd.DataFrame, value: str) -> Contrast:
-    """one - other in a column of ends, at the seeds that both have. Raises MissingError without any."""
-    a, b = by_seed(one, value).dropna(), by_seed(other, value).dropna()
-    seeds = a.index.intersection(b.index)
-    if seeds.empty:
-        raise MissingError(f"no seed that both arms of {name} have")
-    return paired(name, a[seeds].to_list(), b[seeds].to_list())
-
-
-def change(name: str, runs: pd.DataFrame, of: str, less: str) -> Contrast:
-    """One column of ends less another, of the same runs."""
-    changes = by_seed(runs.assign(change=runs[of] - runs[less]), "change").dropna()
-    return Contrast(name, np.asarray(changes, dtype=np.float64))
+def gathered(*measures: Callable[[], list[Test]]) -> list[Test]:
+    """The tests of all parts that are there. Raises MissingError where none is."""
+    tests, lacking = [], []
+    for measure in measures:
+        try:
+            tests += measure()
+        except MissingError as error:
+            lacking.append(str(error))
+    if not tests:
+        raise MissingError("; ".join(dict.fromkeys(lacking)) or "no runs")
+    return tests
 
 
 def deltas(ends: pd.DataFrame, same_data: bool = False) -> tuple[float, float]:
@@ -123,6 +137,15 @@ def deltas(ends: pd.DataFrame, same_data: bool = False) -> tuple[float, float]:
     w1 = arm(w1_but(ends, same_data=same_data), "w1")
     forgets, adapts = float((w1.U - w1.U_base).mean()), float((w1.V_base - w1.V).mean())
     return max(LEAST, OF_FORGETTING * forgets), max(LEAST, OF_ADAPTATION * adapts)
+
+
+def long(ends: pd.DataFrame) -> pd.DataFrame:
+    """Runs of as many tokens as the base of their corpora, whether they begin from it or not."""
+    base_tokens = float(ends.base_tokens.max())
+    runs = ends[(ends.run_tokens >= (1 - NEAR) * base_tokens) & (ends.run_tokens <= (1 + NEAR) * base_tokens)]
+    if runs.empty or base_tokens == 0:
+        raise MissingError(f"no run of as many tokens as its base ({base_tokens:.3g})")
+    return runs
 
 
 def at(evidence: Evidence, runs: pd.DataFrame, h: float, role: str) -> pd.DataFrame:

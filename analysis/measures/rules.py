@@ -62,6 +62,11 @@ class Part:
         """Whether the seeds needed are no more than a verdict is given; of other units, if they are known."""
         return self.needed is not None and (self.contrast.unit != "seeds" or self.needed <= MOST_SEEDS)
 
+    @property
+    def small(self) -> bool:
+        """Whether a sign is of a difference that the order of the data alone makes as large."""
+        return self.margin is None and abs(self.contrast.mean) < self.contrast.floor
+
 
 def sign(contrast: Contrast, side: int) -> Part:
     """The difference lies on one side of zero: `side` 1 above, -1 below."""

@@ -28,7 +28,7 @@ from analysis.formulas.expressions import (
     quote,
     refuse_missing,
 )
-from analysis.formulas.formula import Integers
+from analysis.formulas.formula import Array, Integers
 from analysis.results.facts import Facts
 from analysis.results.measurements import ROWS
 from analysis.results.run_record import RunRecord
@@ -100,23 +100,38 @@ def ends_of(table: pd.DataFrame) -> pd.DataFrame:
     `base`: the loss at D = 0 on the same windows (NaN from scratch); `windows` of both; `alone`: the former; `dirty`:
     how many further windows are left out (`windows.with_clean_ends`), NaN: not known.
     """
-    found = []
-    needed = ["run", "corpus", "start", "D", "windows", "loss", *(["dirty"] if "dirty" in table else [])]
-    measured = table.loc[table.D >= 0, needed]
-    for (run, corpus), rows in measured.groupby(["run", "corpus"], sort=False):
-        usual, scratch = rows.windows.min(), rows.start.iloc[0] == "scratch"
-        many = rows[[is_final(int(windows), int(usual)) for windows in rows.windows]]
-        last = many[many.D.eq(rows.D.max()) & (many.windows == many.windows.max())]
-        base = many[(many.D == 0) & (many.windows == many.windows.max())]
-        alone = len(last) == 1 and (scratch or len(base) == 1)
-        if not alone:
-            curve = rows[rows.windows == usual].sort_values("D")
-            base, last = curve[curve.D == 0], curve[curve.D > 0].tail(FINAL_POSITIONS)
-        at_base = math.nan if scratch or not len(base) else base.loss.iloc[0]
-        dirty = last.dirty.max() if "dirty" in last else math.nan
-        windows = int(last.windows.max() - np.nan_to_num(dirty)) if len(last) else 0
-        found.append((run, corpus, last.loss.mean(), at_base, windows, alone, dirty))
+    measured = table.loc[table.D >= 0]
+    names = ("D", "windows", "loss", "dirty")
+    columns = [measured[n].to_numpy(float) if n in measured else np.full(len(measured), math.nan) for n in names]
+    groups = measured.groupby(["run", "corpus"], sort=False)
+    starts = groups.start.first()
+    found = [
+        (run, corpus, *_end(*(column[rows] for column in columns), scratch=starts[run, corpus] == "scratch"))
+        for (run, corpus), rows in zip(
+            starts.index.to_list(), map(groups.indices.__getitem__, starts.index), strict=True
+        )
+    ]
     return pd.DataFrame(found, columns=["run", "corpus", "loss", "base", "windows", "alone", "dirty"])
+
+
+def _end(
+    D: Array, windows: Array, loss: Array, dirty: Array, *, scratch: bool
+) -> tuple[float, float, int, bool, float]:
+    """Of the rows of a run and corpus: loss, base, windows, alone, dirty."""
+    usual = windows.min()
+    many = np.array([is_final(int(one), int(usual)) for one in windows])
+    of_most = many & (windows == windows[many].max(initial=0))
+    last, base = of_most & (D.max() == D), of_most & (D == 0)
+    alone = bool(last.sum() == 1 and (scratch or base.sum() == 1))
+    if not alone:
+        curve = windows == usual
+        after = np.flatnonzero(curve & (D > 0))
+        last, base = after[np.argsort(D[after], kind="stable")][-FINAL_POSITIONS:], curve & (D == 0)
+    at_base = math.nan if scratch or not base.any() else float(loss[base][0])
+    if not len(loss[last]):
+        return math.nan, at_base, 0, alone, math.nan
+    left_out = np.nanmax(dirty[last]) if np.isfinite(dirty[last]).any() else math.nan
+    return float(loss[last].mean()), at_base, int(windows[last].max() - np.nan_to_num(left_out)), alone, float(left_out)
 
 
 def _curves(run: Read | RunRecord) -> NDArray[np.void]:
