@@ -18,10 +18,10 @@ def write(page: Path, name: str, facts: dict[str, Any], rows: Sequence[Row]) -> 
     notes = [f"- {row.name}: {row.note}" for row in rows if row.note]
     content = "\n".join([machine_line(facts), "", *table, *(["", *notes] if notes else [])])
     text = page.read_text(encoding="utf-8")
-    marks = re.compile(rf"(?s)(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)")
+    marks = re.compile(rf"(?s)(<!-- {name} -->\n).*?((?<=\n)<!-- end of {name} -->)")
     if not marks.search(text):
         raise InputError("--page", page, f"it has no section for {name}", f"put <!-- {name} --> and its end there")
-    page.write_text(marks.sub(lambda found: found[1] + content + found[2], text), encoding="utf-8")
+    page.write_text(marks.sub(lambda found: found[1] + content + "\n" + found[2], text), encoding="utf-8")
 
 
 def _line(texts: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ say which run is which, and nobody can say it afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ def questions(forecasts: Sequence[Forecast], ends: pd.DataFrame) -> pd.DataFrame
     """
     rows = []
     for frozen in forecasts:
-        said = pd.DataFrame([vars(one) for one in frozen.said]).set_index("key")
+        said = pd.DataFrame([asdict(one) for one in frozen.said]).set_index("key")
         for _, run in ends[ends.key.isin(said.index) & (frozen.of == "end")].iterrows():
             if {run.upstream, run.downstream} <= set(frozen.fits):
                 measured = [run.U if corpus == run.upstream else run.V for corpus in said.loc[[run.key]].corpus]

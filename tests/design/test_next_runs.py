@@ -375,8 +375,9 @@ def test_the_interval_now_is_that_of_the_draws_or_of_the_linearised_variance(
 
 
 def test_models_near_the_data_share_vocabulary_and_length() -> None:
-    assert set(models_near([SIZES["mini"], LARGEST])) == set(NAMES)
-    assert set(models_near([SIZES["mini"]])) == {"mini"}  # 1M is more than four times as large
+    assert set(models_near([SIZES["mini"], LARGEST])) == {*NAMES, "mini_160k", "mini_720k"}
+    assert set(models_near([SIZES["mini"]])) == {"mini", "mini_160k", "mini_720k"}  # 1M is over four times as large
+    assert set(models_near([SIZES["mini"]], ["mini"])) == {"mini"}
     assert set(models_near([3e8, 1e9])) >= {"pythia-410m", "pythia-1b"}
     with pytest.raises(InputError, match="factor of 4"):
         models_near([1e15])
@@ -392,17 +393,19 @@ def test_lengths_go_down_by_roots_of_two() -> None:
 
 
 def test_a_candidate_is_measured_where_the_planner_says(sweep: Path) -> None:
-    runs = candidates(sweep, models_near([SIZES["mini"]]), [3e5, 4.24e5], [0.5, 1.0], 7.5e4)
+    runs = candidates(sweep, models_near([SIZES["mini"]], ["mini"]), [3e5, 4.24e5], [0.5, 1.0], 7.5e4)
     assert [(run.model, run.D, run.r) for run in runs] == [("mini", D, r) for D in (3e5, 4.24e5) for r in (0.5, 1.0)]
     np.testing.assert_allclose(runs[0].at, [7.5e4, 1.5e5, 2.25e5, 3e5], atol=512)  # a step has 512 tokens
     np.testing.assert_allclose(runs[2].at, [7.5e4, 1.5e5, 2.25e5, 3e5, 3.75e5, 4.24e5], atol=512)
-    assert len(candidates(sweep, models_near([SIZES["mini"]]), [3e5], [0.5], 1.4e5)[0].at) == 3
+    assert len(candidates(sweep, models_near([SIZES["mini"]], ["mini"]), [3e5], [0.5], 1.4e5)[0].at) == 3
 
 
 def test_no_run_is_too_short_for_its_warm_up_and_three_measurements(sweep: Path, tmp_path: Path) -> None:
     """A final loss is the mean of the last three."""
     tokens = token_grid(1e4, 6e5)
-    assert min(run.D for run in candidates(sweep, models_near([SIZES["mini"]]), tokens, [0.5], 1e4)) == 300_000
+    assert (
+        min(run.D for run in candidates(sweep, models_near([SIZES["mini"]], ["mini"]), tokens, [0.5], 1e4)) == 300_000
+    )
     base = yaml.safe_load(sweep.read_text(encoding="utf-8"))
     long = tmp_path / "long.yaml"
     early = {"every": EVERY, "early": [1e3, 2e3, 3e3, 4e3]}  # early ones make no run long enough
@@ -425,7 +428,7 @@ def test_seconds_are_flops_that_could_have_been_trained(evidence: dict[str, Evid
     assert seconds.cost.source == "10 s a run, as given, at the 4.5e+10 FLOP/s that scale=mini assumes"
     assert flops.cost.source == "4.5e+11 FLOPs a run, as given"
     assumed = next_runs(evidence, QUESTION, 3e13, sweep=sweep)
-    sizes = [parameters(models()[name]) for name in ("mini", "mini_3m")]
+    sizes = [parameters(models()[name]) for name in ("mini_160k", "mini_3m")]  # those within a factor of 4
     low, high = (5 + 12 * size / 2e8 for size in sizes)
     assert assumed.cost.source.startswith(
         f"assumed {low:.3g} to {high:.3g} s a run to start (5 s) and to load, for no store"
