@@ -4,8 +4,8 @@ python -m paper_figures                                        all of them, with
 python -m paper_figures rewarm_fig1 --live --sweep demo        one, from the runs of a sweep in ./runs
 python -m paper_figures --live --sweep demo seed=0,1,2         with the overrides that the sweep was called with
 python -m paper_figures --sweep demo --check demo              and whether the runs equal the committed table
-python -m paper_figures --freeze demo --sweep demo             a store's results into paper_figures/data/demo.csv,
-                                                               losses of single windows into demo_windows.parquet
+python -m paper_figures --freeze demo --sweep demo             a store's results added to paper_figures/data/demo.csv,
+                                                               losses of single windows to demo_windows.parquet
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _parser() -> Parser:
     parser.add_argument("--out", type=path, default=Path("figures"), help="where they are written (default: figures)")
     parser.add_argument("--report", type=path, metavar="FILE", help="one page, .html or .md, with all that was drawn")
     parser.add_argument("--check", metavar="NAME", help="say at the end whether the store equals data/NAME.csv")
-    parser.add_argument("--freeze", metavar="NAME", help="write the table to paper_figures/data, draw nothing")
+    parser.add_argument("--freeze", metavar="NAME", help="add runs to paper_figures/data/NAME.csv, draw nothing")
     return parser
 
 

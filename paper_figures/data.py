@@ -1,7 +1,8 @@
 """Where a figure's table comes from: frozen results (data/NAME.csv), or a store.
 
 A frozen table holds the rows at D >= 0 of the members of a sweep that are done, and an empty row for each that is not,
-so that a figure can say what it lacks. Its first line is the command that made it. Beside it, in NAME_windows.parquet,
+so that a figure can say what it lacks. Its first lines are the commands that made it: freezing adds runs, so that those
+of some seeds can be kept before the others are trained. Beside it, in NAME_windows.parquet,
 the losses of the single windows at their ends (`analysis.results.windows.FrozenWindows`): what is drawn is of the clean
 ones, what is compared and frozen is all that was measured.
 """
@@ -81,27 +82,47 @@ def frozen(name: str) -> Results:
 
 
 def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
-    """Write a frozen table, and the losses of single windows of its runs, if there are any: a line for each.
+    """Add runs to a frozen table, and the losses of their single windows, if there are any: a line for each file.
 
-    `arguments` are those of the command that did it. Raises InputError if nothing is done.
+    Rows of runs that are not in `results` stay as they are. `arguments` are those of the command that did it. Raises
+    InputError if nothing is done.
     """
-    measured, single = results.measured, results.windows
+    measured = results.measured
     if measured.empty:
         raise InputError("--freeze", name, f"no run of {results.source} is done", "run the sweep first")
-    rows = measured[measured.D >= 0]
-    rows = pd.concat([rows, results.lacking]) if len(results.lacking) else rows
+    commands, before, windows_before = _before(name, set(measured.run))
+    rows, lacking = measured[measured.D >= 0], results.lacking[~results.lacking.run.isin(before.run)]
+    rows = pd.concat([rows, lacking]) if len(lacking) else rows
     for column in WHOLE:
         rows = rows.assign(**{column: rows[column].astype("Int64")})
     path, number = FROZEN / f"{name}.csv", measured.run.nunique()
-    without = number - int(measured.run.drop_duplicates().isin(single.run).sum())
-    command = shlex.join(["python", "-m", "paper_figures", *arguments])
+    without = number - int(measured.run.drop_duplicates().isin(results.windows.run).sum())
+    commands = [*dict.fromkeys([*commands, f"# {shlex.join(['python', '-m', 'paper_figures', *arguments])}"])]
+    text = rows.to_csv(index=False, lineterminator="\n", header=before.empty)
+    text = text if before.empty else before.to_csv(index=False, lineterminator="\n") + text
+    single = pd.concat([part for part in (windows_before, results.windows) if len(part)] or [results.windows])
+    single = single.drop_duplicates(["run", "corpus", "windows_hash", "window"], ignore_index=True)  # of bases
+    single = single.astype({"clean": "boolean"})  # of a file they are true, false or None
     try:
         FROZEN.mkdir(exist_ok=True)
-        path.write_text(f"# {command}\n" + rows.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
-        beside(path).unlink(missing_ok=True)  # of other runs
+        path.write_text("\n".join(commands) + "\n" + text, encoding="utf-8")
+        beside(path).unlink(missing_ok=True)
         if len(single):
             write_windows(single, beside(path))
     except OSError as error:
         raise unwritable("--freeze", path, error) from None
+    added = f": {number} runs added to {before.run.nunique()}" if len(before) else ""
     said = f": {without} of {number} runs kept no losses of single windows" if without else ""
-    return [str(path), f"{beside(path) if len(single) else 'no windows'}{said}"]
+    return [f"{path}{added}", f"{beside(path) if len(single) else 'no windows'}{said}"]
+
+
+def _before(name: str, anew: set[str]) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
+    """Of a table that is there: the commands that made it, the measurements as text and windows of other runs than
+    `anew`. Raises InputError for a table of other columns."""
+    path = FROZEN / f"{name}.csv"
+    if not path.is_file():
+        return [], pd.DataFrame(columns=COLUMNS), windows_table([])
+    windows = frozen(name).windows
+    commands = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    rows = pd.read_csv(path, comment="#", dtype=str, keep_default_na=False)
+    return commands, rows[~rows.run.isin(anew) & (rows.loss != "")], windows[~windows.run.isin(anew)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def loss(point: PlannedRun, corpus: str, tokens: int, end: int) -> float:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("figures") / "store"
-    write(folder, points_of(["demo", "rewarm_max_lr"], SEEDS), loss)
+    write(folder, points_of(["demo", "rewarm_max_lr", "rewarm_warmup"], SEEDS), loss)
     return folder
 
 
@@ -355,11 +356,39 @@ def test_single_windows_are_frozen_with_their_runs(
         kept = windows.of(run, base_address, "docs")
         assert kept is not None
         assert forgetting(kept).value == pytest.approx(change, abs=1e-6)
-    before = ["--freeze", "demo", "--sweep", "rewarm_max_lr", "--root", str(root)]  # states of before, which kept none
-    assert main(before) == 0
+    without = ["--freeze", "none", "--sweep", "rewarm_max_lr", "--root", str(root)]  # states of before, which kept none
+    assert main(without) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "no windows: 8 of 8 runs kept no losses of single windows"
-    assert not beside.exists()
+    assert not (tmp_path / "data" / "none_windows.parquet").exists()
+
+
+def test_freezing_adds_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that seeds can be trained on machines that do not outlive them."""
+    monkeypatch.setattr(data, "FROZEN", tmp_path / "data")
+    arguments = ["--freeze", "demo", "--sweep", "rewarm_warmup"]
+    for seed in ("1", "2"):
+        write(tmp_path / seed, points_of(["rewarm_warmup"], [f"seed={seed}"]), loss, windows=True)
+    first = [*arguments, "--root", str(tmp_path / "1"), "seed=1"]
+    assert main(first) == 0
+    table, beside = tmp_path / "data" / "demo.csv", tmp_path / "data" / "demo_windows.parquet"
+    one, its = table.read_text().splitlines(), pd.read_parquet(beside)
+    second = [*arguments, "--root", str(tmp_path / "2"), "seed=1,2"]  # seed 1 is not there, but it is frozen
+    assert main(second) == 0
+    assert capsys.readouterr().out.splitlines()[2] == f"{table}: 4 runs added to 4"
+    both, theirs = table.read_text().splitlines(), pd.read_parquet(beside)
+    assert both[:2] == [f"# {shlex.join(['python', '-m', 'paper_figures', *given])}" for given in (first, second)]
+    assert both[2 : len(one) + 1] == one[1:]  # to the letter
+    assert data.frozen("demo").lacking.empty
+    assert sorted(data.frozen("demo").table.seed.unique()) == [1, 2]
+    pd.testing.assert_frame_equal(theirs[: len(its)], its)
+    assert set(theirs.run) - set(its.run) >= set(data.frozen("demo").table.query("seed == 2").run)
+    assert main(first) == 0  # again: the same runs, no further ones
+    assert capsys.readouterr().out.splitlines()[0] == f"{table}: 4 runs added to 4"
+    assert sorted(table.read_text().splitlines()) == sorted(both)
+    assert len(pd.read_parquet(beside)) == len(theirs)
 
 
 @pytest.mark.slow
