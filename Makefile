@@ -2,10 +2,11 @@
 # ARGS= goes to the command behind a target: `make demo ARGS="seed=1 root=/elsewhere"`, `make test ARGS="-k schedule"`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-slow test-slurm test-all bench figures lint hooks clean
+.PHONY: help install demo test test-slow test-slurm test-all bench figures reproduce lint hooks clean
 
 PYTHON ?= python3
 ARGS ?=
+SCALE ?= micro
 BIN := .venv/bin
 READY := .venv/.ready
 TWO := --numprocesses=2 --dist=loadgroup
@@ -53,6 +54,9 @@ bench: $(READY)  ## speed of training, planning, reading and fitting against wha
 
 figures: $(READY)  ## the papers' figures from the committed tables, no training
 	$(BIN)/python -m paper_figures $(ARGS)
+
+reproduce: $(READY)  ## train committed tables anew and compare: SCALE=micro, a few runs; SCALE=mini, all, in hours
+	$(BIN)/python -m paper_figures.reproduce $(SCALE) $(ARGS)
 
 lint: $(READY)  ## format, ruff and mypy
 	$(BIN)/ruff format --check

@@ -34,7 +34,7 @@ FIGURES = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    options, words = _parser().read(arguments)
+    options, words = parser().read(arguments)
     names = [word for word in words if "=" not in word]
     overrides = [word for word in words if "=" in word]
     _check(options, names, overrides)
@@ -70,7 +70,8 @@ def _check(options: argparse.Namespace, names: Sequence[str], overrides: Sequenc
     check_folder("--out", options.out)
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
+    """Of this command, which frozen tables name in their first lines."""
     plain = argparse.RawDescriptionHelpFormatter
     usage = "python -m paper_figures [FIGURE ...] [options] [--sweep NAME [KNOB=VALUE ...]]"
     described = f"{__doc__}\nFigures: {', '.join(FIGURES)}"

@@ -9,6 +9,7 @@ ones, what is compared and frozen is all that was measured.
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -123,6 +124,11 @@ def _before(name: str, anew: set[str]) -> tuple[list[str], pd.DataFrame, pd.Data
     if not path.is_file():
         return [], pd.DataFrame(columns=COLUMNS), windows_table([])
     windows = frozen(name).windows
-    commands = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     rows = pd.read_csv(path, comment="#", dtype=str, keep_default_na=False)
-    return commands, rows[~rows.run.isin(anew) & (rows.loss != "")], windows[~windows.run.isin(anew)]
+    return commands_of(name), rows[~rows.run.isin(anew) & (rows.loss != "")], windows[~windows.run.isin(anew)]
+
+
+def commands_of(name: str) -> list[str]:
+    """The commands that made a frozen table, as its first lines have them: `# python -m paper_figures --freeze ...`."""
+    with (FROZEN / f"{name}.csv").open(encoding="utf-8") as file:
+        return [line.rstrip("\n") for line in itertools.takewhile(lambda line: line.startswith("#"), file)]
