@@ -1,10 +1,10 @@
 """Where a figure's table comes from: frozen results (data/NAME.csv), or a store.
 
 A frozen table holds the rows at D >= 0 of the members of a sweep that are done, and an empty row for each that is not,
-so that a figure can say what it lacks. Its first lines are the commands that made it: freezing adds runs, so that those
-of some seeds can be kept before the others are trained. Beside it, in NAME_windows.parquet,
-the losses of the single windows at their ends (`analysis.results.windows.FrozenWindows`): what is drawn is of the clean
-ones, what is compared and frozen is all that was measured.
+so that a figure can say what it lacks. Its first lines are the commands that made it, each with what its runs took to
+train: freezing adds runs, so that those of some seeds can be kept before the others are trained. Beside it, in
+NAME_windows.parquet, the losses of the single windows at their ends (`analysis.results.windows.FrozenWindows`): what is
+drawn is of the clean ones, what is compared and frozen is all that was measured.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from analysis.results.windows import FrozenWindows, beside, windows_table, with_
 from harness.core.command import unwritable
 from harness.core.errors import InputError
 from harness.core.shipped import shipped
+from harness.store.store import Store
+from paper_figures.training import trained
 
 FROZEN = shipped("paper_figures", "data")
+COMMAND = "# python -m paper_figures "
 WHOLE = ("N", "N_total", "base_tokens", "run_tokens", "warmup_tokens", "seed", "position", "tokens", "D", "windows")
 
 
@@ -39,6 +42,8 @@ class Results:
     source: str
     windows: pd.DataFrame = field(default_factory=lambda: windows_table([]))
     """`FROZEN_COLUMNS` of the ends of those runs that kept the losses of single windows."""
+    took: str = ""
+    """What the runs took to train, see `paper_figures.training`; empty: not of a store."""
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -61,7 +66,8 @@ def from_store(root: str | Path, sweeps: Sequence[str] | None, overrides: Sequen
     done = [run for run in runs if run.status == "done"]
     kept = [(run, {corpus: ends for corpus in run.ends if (ends := run.windows(corpus)) is not None}) for run in done]
     single = windows_table((run.facts.run, run.facts.base_address, ends) for run, ends in kept)
-    return Results(table_of(done, ends=True), facts.reindex(columns=COLUMNS), source, single)
+    took = trained(Store(root), [run.document for run in done])
+    return Results(table_of(done, ends=True), facts.reindex(columns=COLUMNS), source, single, took)
 
 
 def frozen(name: str) -> Results:
@@ -91,14 +97,15 @@ def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
     measured = results.measured
     if measured.empty:
         raise InputError("--freeze", name, f"no run of {results.source} is done", "run the sweep first")
-    commands, before, windows_before = _before(name, set(measured.run))
+    head, before, windows_before = _before(name, set(measured.run))
     rows, lacking = measured[measured.D >= 0], results.lacking[~results.lacking.run.isin(before.run)]
     rows = pd.concat([rows, lacking]) if len(lacking) else rows
     for column in WHOLE:
         rows = rows.assign(**{column: rows[column].astype("Int64")})
     path, number = FROZEN / f"{name}.csv", measured.run.nunique()
     without = number - int(measured.run.drop_duplicates().isin(results.windows.run).sum())
-    commands = [*dict.fromkeys([*commands, f"# {shlex.join(['python', '-m', 'paper_figures', *arguments])}"])]
+    head[shlex.join(arguments)] = f"#   {number} runs, {results.took}\n"
+    first = "".join(f"{COMMAND}{command}\n{took}" for command, took in head.items())
     text = rows.to_csv(index=False, lineterminator="\n", header=before.empty)
     text = text if before.empty else before.to_csv(index=False, lineterminator="\n") + text
     single = pd.concat([part for part in (windows_before, results.windows) if len(part)] or [results.windows])
@@ -106,7 +113,7 @@ def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
     single = single.astype({"clean": "boolean"})  # of a file they are true, false or None
     try:
         FROZEN.mkdir(exist_ok=True)
-        path.write_text("\n".join(commands) + "\n" + text, encoding="utf-8")
+        path.write_text(first + text, encoding="utf-8")
         beside(path).unlink(missing_ok=True)
         if len(single):
             write_windows(single, beside(path))
@@ -117,18 +124,24 @@ def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
     return [f"{path}{added}", f"{beside(path) if len(single) else 'no windows'}{said}"]
 
 
-def _before(name: str, anew: set[str]) -> tuple[list[str], pd.DataFrame, pd.DataFrame]:
-    """Of a table that is there: the commands that made it, the measurements as text and windows of other runs than
-    `anew`. Raises InputError for a table of other columns."""
+def _before(name: str, anew: set[str]) -> tuple[dict[str, str], pd.DataFrame, pd.DataFrame]:
+    """Of a table that is there: its first lines, and the measurements as text and windows of other runs than `anew`.
+    Raises InputError for a table of other columns."""
     path = FROZEN / f"{name}.csv"
     if not path.is_file():
-        return [], pd.DataFrame(columns=COLUMNS), windows_table([])
+        return {}, pd.DataFrame(columns=COLUMNS), windows_table([])
     windows = frozen(name).windows
     rows = pd.read_csv(path, comment="#", dtype=str, keep_default_na=False)
     return commands_of(name), rows[~rows.run.isin(anew) & (rows.loss != "")], windows[~windows.run.isin(anew)]
 
 
-def commands_of(name: str) -> list[str]:
-    """The commands that made a frozen table, as its first lines have them: `# python -m paper_figures --freeze ...`."""
+def commands_of(name: str) -> dict[str, str]:
+    """The commands that made a frozen table: the arguments of each, and the lines below it."""
+    found: dict[str, str] = {}
     with (FROZEN / f"{name}.csv").open(encoding="utf-8") as file:
-        return [line.rstrip("\n") for line in itertools.takewhile(lambda line: line.startswith("#"), file)]
+        for line in itertools.takewhile(lambda line: line.startswith("#"), file):
+            if line.startswith(COMMAND):
+                found[line.removeprefix(COMMAND).rstrip()] = ""
+            elif found:
+                found[[*found][-1]] += line
+    return found

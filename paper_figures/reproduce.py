@@ -63,7 +63,7 @@ def parts_of(name: str) -> Iterator[Part]:
     from paper_figures.data import commands_of
 
     for command in commands_of(name):
-        options, words = parser().read(shlex.split(command.removeprefix("# python -m paper_figures")))
+        options, words = parser().read(shlex.split(command))
         yield Part(name, options.sweep, words)
 
 

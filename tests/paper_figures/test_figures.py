@@ -379,8 +379,9 @@ def test_freezing_adds_runs(
     assert main(second) == 0
     assert capsys.readouterr().out.splitlines()[2] == f"{table}: 4 runs added to 4"
     both, theirs = table.read_text().splitlines(), pd.read_parquet(beside)
-    assert both[:2] == [f"# {shlex.join(['python', '-m', 'paper_figures', *given])}" for given in (first, second)]
-    assert both[2 : len(one) + 1] == one[1:]  # to the letter
+    took = "#   4 runs, 5.4M tokens"
+    assert both[:4] == [f"{data.COMMAND}{shlex.join(first)}", took, f"{data.COMMAND}{shlex.join(second)}", took]
+    assert both[4 : len(one) + 2] == one[2:]  # to the letter
     assert data.frozen("demo").lacking.empty
     assert sorted(data.frozen("demo").table.seed.unique()) == [1, 2]
     pd.testing.assert_frame_equal(theirs[: len(its)], its)

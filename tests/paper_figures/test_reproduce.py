@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,11 @@ def test_a_table_is_made_again_to_the_last_bit(
     assert freeze(["--freeze", "small", *root, "--sweep", "rewarm_warmup", *SMALL]) == 0
     rows = len(data.frozen("small").table)
     assert rows > 0
+    (took,) = data.commands_of("small").values()
+    expected = (
+        r"#   3 runs, 240k tokens, 0\.\d\d hours of one worker: cpu .*, python 3.*, torch .*\n"  # two warm-ups are one
+    )
+    assert re.fullmatch(expected, took), took
     assert main(["mini", "--root", str(tmp_path / "anew")]) == 0
     told = capfd.readouterr().out
     assert f"1 of 1: small: rewarm_warmup {SMALL[0]}" in told
