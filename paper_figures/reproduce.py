@@ -35,7 +35,7 @@ class Part(NamedTuple):
     overrides: list[str]
 
 
-MICRO = Part("rewarm_warmup", ["rewarm_warmup"], ["seed=10,11"])
+MICRO = Part("rewarm_warmup", ["rewarm_warmup"], ["seed=0,1"])
 """Of mini's runs: two bases, one for each of two cores, and four arms of each."""
 
 
