@@ -24,6 +24,7 @@ KNOBS = (
     "base_tokens",
     "optimizer_state",
 )  # colour goes to the first
+TOKENS = ("base_tokens", "run_tokens")
 CHANGES = ("forgetting", "adaptation")
 
 
@@ -66,11 +67,20 @@ def label(knob: str, value: object) -> str:
     """`replay 5 %`, `peak 2×`, `constant`."""
     if isinstance(value, str):
         return value if knob == "schedule" else f"optimizer {value}"
+    names = {"lr": "learning rate", "warmup": "warm-up", "at": "base at", "base_tokens": "base"}
+    return f"{names.get(knob, knob)} {amount(knob, value)}"
+
+
+def amount(knob: str, value: object) -> str:
+    """`5 %`, `2×`, `3M tokens`; a name as it is, `-` for none."""
+    if isinstance(value, str):
+        return value
     assert isinstance(value, int | float | np.number)
     number = float(value)
-    texts = {"peak": times(number), "lr": f"{number:.3g}", "base_tokens": f"{count(number)} tokens"}
-    names = {"lr": "learning rate", "warmup": "warm-up", "at": "base at", "base_tokens": "base"}
-    return f"{names.get(knob, knob)} {texts.get(knob) or percent(float(f'{number:.3g}'))}"
+    if np.isnan(number):
+        return "-"
+    texts = {"peak": times(number), "lr": f"{number:.3g}", **dict.fromkeys(TOKENS, f"{count(number)} tokens")}
+    return texts.get(knob) or percent(float(f"{number:.3g}"))
 
 
 def front(forgetting: Sequence[float], adaptation: Sequence[float]) -> list[int]:
