@@ -37,6 +37,8 @@ class Results:
     measured: pd.DataFrame
     lacking: pd.DataFrame
     source: str
+    frozen: str = ""
+    """The name of the committed table; empty: a store."""
     windows: pd.DataFrame = field(default_factory=lambda: windows_table([]))
     """`FROZEN_COLUMNS` of the ends of those runs that kept the losses of single windows."""
 
@@ -61,7 +63,7 @@ def from_store(root: str | Path, sweeps: Sequence[str] | None, overrides: Sequen
     done = [run for run in runs if run.status == "done"]
     kept = [(run, {corpus: ends for corpus in run.ends if (ends := run.windows(corpus)) is not None}) for run in done]
     single = windows_table((run.facts.run, run.facts.base_address, ends) for run, ends in kept)
-    return Results(table_of(done, ends=True), facts.reindex(columns=COLUMNS), source, single)
+    return Results(table_of(done, ends=True), facts.reindex(columns=COLUMNS), source, windows=single)
 
 
 def frozen(name: str) -> Results:
@@ -79,7 +81,7 @@ def frozen(name: str) -> Results:
         if table[column].notna().all():
             table[column] = table[column].astype("int64")
     windows = read_file(beside(path)) if beside(path).is_file() else windows_table([])
-    return Results(table, everything[empty], f"paper_figures/data/{path.name}", windows)
+    return Results(table, everything[empty], f"paper_figures/data/{path.name}", name, windows)
 
 
 def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:

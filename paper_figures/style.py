@@ -105,8 +105,8 @@ def caption_of(figure: Figure) -> str:
 
 
 def save(figure: Figure, out: Path, name: str) -> list[Path]:
-    """NAME.pdf, NAME.png, NAME.md (the caption) and NAME.svg, which is without its caption: on a page that is text. Equal
-    figures are equal bytes. Raises InputError if it cannot."""
+    """NAME.pdf, NAME.png, NAME.md (the caption) and NAME.svg, which is without its caption: on a page that is text.
+    Equal figures are equal bytes. Raises InputError if it cannot."""
     paths = [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "md", "svg")]
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -146,11 +146,15 @@ def _setting(part: Part) -> tuple[str, float, int]:
 
 
 def _summary(parts: Sequence[Part]) -> str:
-    counts = Counter(part.verdict for part in parts)
-    told = ", ".join(f"{number} {TESTS[verdict]}" for verdict, number in counts.most_common())
     most = max(parts, key=lambda part: math.inf if part.needed is None else part.needed)
     needed = "thousands of" if most.needed is None else str(most.needed)
-    return f"{told}; to tell all takes {needed} {most.contrast.unit}"
+    return f"{tally(parts)}; to tell all takes {needed} {most.contrast.unit}"
+
+
+def tally(parts: Sequence[Part]) -> str:
+    """How many tests are `12 as claimed, 1 open`."""
+    of_each = Counter(part.verdict for part in parts)
+    return ", ".join(f"{number} {TESTS[verdict]}" for verdict, number in of_each.most_common())
 
 
 def _adjusted(one: Verdict) -> str:

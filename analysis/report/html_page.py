@@ -31,7 +31,7 @@ from analysis.report.blocks import (
     spans,
 )
 
-LONG = 40  # characters: columns of texts above that are kept wide enough to be read
+SHORT, LONG = 20, 40  # characters: columns of less are not broken, of more kept wide enough to be read
 SHOWN, READ = 130, 96  # pixels of an inch of a figure: where there is room, and at least
 STYLE = """
 :root{color-scheme:light dark;
@@ -40,7 +40,8 @@ STYLE = """
 :root{--text:#e8e8e8;--soft:#b8b8b8;--rule:#4a4a4a;--back:#161618;--code:#232327;--link:#8ab8f0;--here:#44401f}}
 *{box-sizing:border-box}
 body{font:16px/1.5 system-ui,sans-serif;margin:0;color:var(--text);background:var(--back)}
-main{max-width:60rem;margin:0 auto;padding:1rem;overflow-wrap:anywhere}
+main{max-width:68rem;margin:0 auto;padding:1rem;overflow-wrap:anywhere}
+p,ul,figcaption{max-width:48rem}
 h1{font-size:1.7rem;line-height:1.25}h2{margin-top:2.5rem}h3{margin-top:2.2rem;font-size:1.1rem}
 h1,h2,h3{text-wrap:balance}
 a{color:var(--link)}
@@ -56,6 +57,7 @@ th,td{padding:.25rem .9rem .25rem 0;text-align:left;vertical-align:top;border-bo
 thead th{vertical-align:bottom}
 tbody th{font-weight:inherit}
 .long{min-width:13rem}
+tbody .short{white-space:nowrap}
 .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 pre{background:var(--code);padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}
 details{margin:1rem 0}
@@ -64,11 +66,12 @@ summary{cursor:pointer;color:var(--link)}
 @page{margin:14mm}
 :root{color-scheme:light;--text:#000;--soft:#333;--rule:#bbb;--back:#fff;--code:#f4f4f4;--link:#000;--here:transparent}
 body{font-size:10pt}
-main{max-width:none;padding:0}
+main,p,ul,figcaption{max-width:none;padding-inline:0}
+ul{padding-left:1.5rem}
 a{text-decoration:none}
-table{font-size:7.5pt;width:100%;overflow-wrap:anywhere}
+table{font-size:7.5pt;width:100%}
 th,td{padding-right:.4rem}
-.long{min-width:8rem}
+.long{min-width:6rem;overflow-wrap:anywhere}
 .wide{overflow:visible}
 figure .wide img{min-width:0!important}
 h1,h2,h3,summary{break-after:avoid}
@@ -115,10 +118,8 @@ def _block(block: Block, images: Mapping[str, bytes]) -> str:
 
 
 def _table(table: Table) -> str:
-    long = [max((len(_text(row[k])) for row in table.rows), default=0) > LONG for k in range(len(table.header))]
-    kinds = [
-        " class='number'" if k in table.numbers else " class='long'" if wide else "" for k, wide in enumerate(long)
-    ]
+    most = [max((len(_text(row[k])) for row in table.rows), default=0) for k in range(len(table.header))]
+    kinds = [" class='number'" if k in table.numbers else _kind(characters) for k, characters in enumerate(most)]
     heads = "".join(
         f"<th scope='col'{kind}>{_escaped(text)}</th>" for text, kind in zip(table.header, kinds, strict=True)
     )
@@ -131,6 +132,11 @@ def _table(table: Table) -> str:
         )
         rows.append(f"<tr{_anchor(anchor)}>{first}{''.join(others)}</tr>")
     return _wide(table.name, f"<table>{head}<tbody>{LINES.join(rows)}</tbody></table>")
+
+
+def _kind(characters: int) -> str:
+    """Of a column of texts, the longest of so many."""
+    return " class='long'" if characters > LONG else " class='short'" if characters < SHORT else ""
 
 
 def _figure(name: str, shows: str, caption: str, inches: float, kind: str, data: bytes) -> str:
