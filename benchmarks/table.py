@@ -46,11 +46,12 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """`met`, or by what share of the target it was missed; empty without a target."""
+        """`met`, or by what share of the target it was missed, of none by how much; empty without a target."""
         if self.target is None:
             return ""
-        short = (self.judged - self.target if self.at_most else self.target - self.judged) / self.target
-        return "met" if short <= 0 else f"missed by {short:.1%}"
+        short = self.judged - self.target if self.at_most else self.target - self.judged
+        by = f"{short / self.target:.1%}" if self.target else f"{short:g}"
+        return "met" if short <= 0 else f"missed by {by}"
 
 
 def machine() -> dict[str, Any]:

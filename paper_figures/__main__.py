@@ -6,6 +6,7 @@ python -m paper_figures --live --sweep demo seed=0,1,2         with the override
 python -m paper_figures --sweep demo --check demo              and whether the runs equal the committed table
 python -m paper_figures --freeze demo --sweep demo             a store's results added to paper_figures/data/demo.csv,
                                                                losses of single windows to demo_windows.parquet
+python -m paper_figures --report report.html                   verdicts on all claims, figures and their numbers
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.core.command import check_file, check_folder, guarded
+from harness.core.command import check_folder, guarded
 from harness.core.errors import InputError
 from harness.core.options import Parser, path
 
@@ -66,7 +67,9 @@ def _check(options: argparse.Namespace, names: Sequence[str], overrides: Sequenc
     if overrides and not options.sweep:
         raise InputError("arguments", " ".join(overrides), "overrides need a sweep", "give --sweep NAME")
     if options.report:
-        check_file("--report", options.report, (".html", ".md"))
+        from analysis.report.page import check_page
+
+        check_page("--report", options.report)
     check_folder("--out", options.out)
 
 
@@ -80,7 +83,9 @@ def parser() -> Parser:
     parser.add_argument("--root", type=path, default=Path("runs"), help="the store (default: runs)")
     parser.add_argument("--sweep", action="append", metavar="NAME", help="only the members of sweeps/NAME.yaml; live")
     parser.add_argument("--out", type=path, default=Path("figures"), help="where they are written (default: figures)")
-    parser.add_argument("--report", type=path, metavar="FILE", help="one page, .html or .md, with all that was drawn")
+    parser.add_argument(
+        "--report", type=path, metavar="FILE", help="one page, .html or .md: verdicts, what was drawn, its numbers"
+    )
     parser.add_argument("--check", metavar="NAME", help="say at the end whether the store equals data/NAME.csv")
     parser.add_argument("--freeze", metavar="NAME", help="add runs to paper_figures/data/NAME.csv, draw nothing")
     return parser

@@ -24,6 +24,13 @@ KNOBS = (
     "base_tokens",
     "optimizer_state",
 )  # colour goes to the first
+SHARES = ("replay", "warmup", "at")
+NAMES = {
+    "lr": "learning rate",
+    "warmup": "warm-up",
+    "at": "base at",
+    "base_tokens": "base",
+}  # where they are not their own
 CHANGES = ("forgetting", "adaptation")
 
 
@@ -66,11 +73,21 @@ def label(knob: str, value: object) -> str:
     """`replay 5 %`, `peak 2×`, `constant`."""
     if isinstance(value, str):
         return value if knob == "schedule" else f"optimizer {value}"
+    return f"{NAMES.get(knob, knob)} {amount(knob, value)}"
+
+
+def amount(knob: str, value: object) -> str:
+    """`5 %`, `2×`, `3M tokens`; a name as it is, `-` where there is no number."""
+    if isinstance(value, str):
+        return value
     assert isinstance(value, int | float | np.number)
     number = float(value)
-    texts = {"peak": times(number), "lr": f"{number:.3g}", "base_tokens": f"{count(number)} tokens"}
-    names = {"lr": "learning rate", "warmup": "warm-up", "at": "base at", "base_tokens": "base"}
-    return f"{names.get(knob, knob)} {texts.get(knob) or percent(float(f'{number:.3g}'))}"
+    if np.isnan(number):
+        return "-"
+    if knob.endswith("tokens"):
+        return f"{count(number)} tokens"
+    texts = {"peak": times(number), **dict.fromkeys(SHARES, percent(float(f"{number:.3g}")))}
+    return texts.get(knob) or (count(number) if number >= 1e4 else f"{number:.3g}")
 
 
 def front(forgetting: Sequence[float], adaptation: Sequence[float]) -> list[int]:

@@ -40,6 +40,8 @@ class Results:
     measured: pd.DataFrame
     lacking: pd.DataFrame
     source: str
+    frozen: str = ""
+    """The name of the committed table; empty: a store."""
     windows: pd.DataFrame = field(default_factory=lambda: windows_table([]))
     """`FROZEN_COLUMNS` of the ends of those runs that kept the losses of single windows."""
     took: str = ""
@@ -67,7 +69,7 @@ def from_store(root: str | Path, sweeps: Sequence[str] | None, overrides: Sequen
     kept = [(run, {corpus: ends for corpus in run.ends if (ends := run.windows(corpus)) is not None}) for run in done]
     single = windows_table((run.facts.run, run.facts.base_address, ends) for run, ends in kept)
     took = trained(Store(root), [run.document for run in done])
-    return Results(table_of(done, ends=True), facts.reindex(columns=COLUMNS), source, single, took)
+    return Results(table_of(done, ends=True), facts.reindex(columns=COLUMNS), source, windows=single, took=took)
 
 
 def frozen(name: str) -> Results:
@@ -85,7 +87,7 @@ def frozen(name: str) -> Results:
         if table[column].notna().all():
             table[column] = table[column].astype("int64")
     windows = read_file(beside(path)) if beside(path).is_file() else windows_table([])
-    return Results(table, everything[empty], f"paper_figures/data/{path.name}", windows)
+    return Results(table, everything[empty], f"paper_figures/data/{path.name}", name, windows)
 
 
 def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
@@ -138,10 +140,15 @@ def _before(name: str, anew: set[str]) -> tuple[dict[str, str], pd.DataFrame, pd
 def commands_of(name: str) -> dict[str, str]:
     """The commands that made a frozen table: the arguments of each, and the lines below it."""
     found: dict[str, str] = {}
-    with (FROZEN / f"{name}.csv").open(encoding="utf-8") as file:
-        for line in itertools.takewhile(lambda line: line.startswith("#"), file):
-            if line.startswith(COMMAND):
-                found[line.removeprefix(COMMAND).rstrip()] = ""
-            elif found:
-                found[[*found][-1]] += line
+    for line in first_lines(name):
+        if line.startswith(COMMAND):
+            found[line.removeprefix(COMMAND)] = ""
+        elif found:
+            found[[*found][-1]] += line + "\n"
     return found
+
+
+def first_lines(name: str) -> list[str]:
+    """Of a frozen table: its commands, each with what its runs took to train."""
+    with (FROZEN / f"{name}.csv").open(encoding="utf-8") as file:
+        return [line.rstrip("\n") for line in itertools.takewhile(lambda line: line.startswith("#"), file)]

@@ -1,6 +1,7 @@
 """How the figures become files: each from its own table, one file for each setting in it.
 
-A figure is a module with `SWEEP`, whose table it reads when no store is given, `select` and `draw`.
+A figure is a module with `SWEEP`, whose table it reads when no store is given, `CLAIMS`, those of `analysis.claims`
+that it shows, `select` and `draw`; the first sentence of its docstring is its title on a page.
 
     drawn, notes = draw(["rewarm_fig1"], None, Path("figures"), required=True)
 """
@@ -10,24 +11,43 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness.core.errors import InputError
-from paper_figures import arms, data, report, style
+from paper_figures import arms, data, style
 from paper_figures.data import Results
 
 SPLIT = ("scale", "model", "shift", "run_tokens")  # runs that differ in these are never in one figure
 
 
-def draw(
-    names: Sequence[str], live: Results | None, out: Path, *, required: bool
-) -> tuple[list[report.Drawn], list[str]]:
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on disk."""
+
+    name: str
+    """Of its files: the module's, and the setting where it has several."""
+    title: str
+    shows: str
+    """Said where it is not seen."""
+    claims: Sequence[str]
+    """Those that it shows."""
+    image: Path
+    """SVG, without the caption."""
+    caption: str
+    rows: pd.DataFrame
+    """What it is drawn from."""
+    table: str
+    """The name of the committed table; empty: a store."""
+
+
+def draw(names: Sequence[str], live: Results | None, out: Path, *, required: bool) -> tuple[list[Drawn], list[str]]:
     """These figures as files, from a store or the committed tables; and lines on what is missing. Raises InputError if
     all are, or one that is `required`."""
-    drawn: list[report.Drawn] = []
+    drawn: list[Drawn] = []
     notes: list[str] = []
     left = live.table if live else pd.DataFrame()
     for name in names:
@@ -62,7 +82,7 @@ def _in_none(left: pd.DataFrame) -> str:
     return f"in no figure: {'; '.join(parts)}"
 
 
-def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[report.Drawn], str]:
+def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[Drawn], str]:
     """One figure for each setting in a table, and one line on the runs that are missing."""
     table = module.select(results.table)
     lacking = module.select(results.lacking) if len(results.lacking) else results.lacking
@@ -71,10 +91,14 @@ def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[rep
         note = f"{name}: no run of it in {results.source}"
     drawn = []
     for suffix, part in _settings(table, getattr(module, "SPLIT", SPLIT)):
-        figure = module.draw(arms.even(part))
+        rows = arms.even(part)
+        figure = module.draw(rows)
         paths = style.save(figure, out, name + suffix)
         print(paths[0])
-        drawn.append(report.Drawn(name + suffix, paths[1], style.caption_of(figure)))
+        shows = " ".join(str(module.__doc__).partition("\n\n")[0].split())
+        title = shows.partition(". ")[0].removesuffix(".") + suffix.replace("-", ", ")
+        caption = style.caption_of(figure)
+        drawn.append(Drawn(name + suffix, title, shows, module.CLAIMS, paths[-1], caption, rows, results.frozen))
     return drawn, note
 
 

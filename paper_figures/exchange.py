@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from paper_figures import arms, changes, style
 
 SWEEP = "peak_replay"
+CLAIMS = ("S2", "X1")
 MOST = 10  # entries of a legend for one knob
 MARKERS = "osD^v<>Pph*X8d"
 SIZE = 5.0

@@ -13,6 +13,7 @@ from paper_figures.arms import Arm
 from paper_figures.style import Look
 
 SWEEP = "demo"
+CLAIMS = ("R1", "R3", "R7", "S1", "S2", "S3")
 SPLIT = ("scale", "model", "upstream", "run_tokens")  # same-data runs belong to the picture of their upstream corpus
 MIXED = Look("#0072b2", "-", "o")
 SAME = Look("#d55e00", "-", "s")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from paper_figures import arms, changes, style
 
 SWEEP = "peak_replay"
+CLAIMS = ("X1",)
 FINE = 0.5  # nats: cells that differ by less have three digits
 LEAST = 4  # settings, with two values of each at least
 SPLIT = ("scale", "model", "shift", "run_tokens", "schedule", "warmup", "at", "optimizer_state")  # a map each

@@ -9,6 +9,7 @@ from analysis.measures.arms import at_usual_rate
 from paper_figures import arms, style
 
 SWEEP = "rewarm_warmup"
+CLAIMS = ("R1", "R2")
 LEAST_SPAN = 0.1  # nats: final losses that differ by less are to look alike
 
 

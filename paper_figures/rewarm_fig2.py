@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from paper_figures import arms, peaks
 
 SWEEP = "rewarm_max_lr"
+CLAIMS = ("R3", "R4", "R5", "S1")
 select = arms.select_peaks
 
 

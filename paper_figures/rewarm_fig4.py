@@ -16,6 +16,7 @@ from analysis.measures.arms import usual_rate
 from paper_figures import arms, style
 
 SWEEP = "rewarm_max_lr"
+CLAIMS = ("R3",)
 MOST_TICKS = 9
 STEPS = (  # of logarithmic axes, from fine to coarse: multiples, and of which powers of ten
     ((1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9), 1),

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from paper_figures import arms, style
 
 SWEEP = "rewarm_same_data"
+CLAIMS = ("R7", "S8")
 
 
 def select(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from analysis.measures.arms import W1, at_usual_rate
 from paper_figures import arms, style
 
 SWEEP = "scalable_replay"
+CLAIMS = ("S2", "S3")
 
 
 def select(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,9 @@ matplotlib.use("Agg")  # files only: works where there is no display
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from analysis.figures.style import PAGE, SMALL, Look, amount, legend_above, ordered, panels, percent, token_unit
 from harness.core.command import unwritable
@@ -99,20 +101,37 @@ def _ticks_apart(axes: Axes) -> bool:
 
 def caption_of(figure: Figure) -> str:
     """The caption as one line, with plain spaces."""
-    return next(" ".join(text.get_text().split()) for text in figure.texts if text.get_gid() == CAPTION)
+    return " ".join(_caption(figure).get_text().split())
 
 
 def save(figure: Figure, out: Path, name: str) -> list[Path]:
-    """NAME.pdf, NAME.png and NAME.md (the caption). Equal figures are equal bytes. Raises InputError if it cannot."""
-    paths = [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "md")]
+    """NAME.pdf, NAME.png, NAME.md (the caption) and NAME.svg, which is without its caption: on a page that is text.
+    Equal figures are equal bytes. Raises InputError if it cannot."""
+    paths = [out / f"{name}.{suffix}" for suffix in ("pdf", "png", "md", "svg")]
     try:
         out.mkdir(parents=True, exist_ok=True)
         figure.savefig(paths[0], metadata={"CreationDate": None, "Producer": None, "Creator": None})
         figure.savefig(paths[1], metadata={"Software": None})
         paths[2].write_text(f"![{name}]({name}.png)\n\n{caption_of(figure)}\n", encoding="utf-8")
+        _caption(figure).set_visible(False)
+        figure.savefig(paths[3], metadata={"Date": None, "Creator": None}, bbox_inches=_above_caption(figure))
     except OSError as error:
         raise unwritable("--out", out, error) from None
+    finally:
+        _caption(figure).set_visible(True)
     return paths
+
+
+def _caption(figure: Figure) -> Text:
+    return next(text for text in figure.texts if text.get_gid() == CAPTION)
+
+
+def _above_caption(figure: Figure) -> Bbox:
+    """In inches."""
+    width, height = figure.get_size_inches()
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    return Bbox([[0, engine.get()["rect"][1] * height], [width, height]])
 
 
 def times(multiple: float) -> str:

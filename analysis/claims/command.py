@@ -17,15 +17,18 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.claims.claim import Claim
 from analysis.claims.claims import CLAIMS
 from analysis.claims.page import document, lines, overview
-from analysis.claims.verdict import judge
+from analysis.claims.verdict import Verdict, judge
 from analysis.forecasts.forecast import read_forecast
 from analysis.results.tables import COLUMNS, read
 from analysis.results.windows import FrozenWindows, beside, left_out, with_clean_ends
 from harness.core.errors import InputError
 from harness.core.options import path
 from harness.core.shipped import shipped
+
+SCALE = "mini"  # whose runs are judged unless another is asked for
 
 
 def add_claims_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +41,7 @@ def add_claims_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what was frozen of the answers of D5 (default: forecasts/*.json)",
     )
-    parser.add_argument("--scale", default="mini", metavar="NAME", help="of the runs (mini)")
+    parser.add_argument("--scale", default=SCALE, metavar="NAME", help=f"of the runs ({SCALE})")
 
 
 def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -48,13 +51,20 @@ def run(options: argparse.Namespace, _: Sequence[str]) -> tuple[dict[str, Any], 
         if name not in known:
             raise InputError("claim", name, "there is no such claim", f"choose of {', '.join(known)}")
     chosen = [known[name] for name in options.claim] or list(CLAIMS)
-    forecasts = [read_forecast(file) for file in options.forecast or sorted(Path("forecasts").glob("*.json"))]
-    tables = options.table or committed()
-    windows = frozen_windows(tables)
-    table = read_tables(tables, options.scale, windows)
-    found, which = judge(table, chosen, forecasts, windows), _which(table)
+    found, which = verdicts_of(chosen, options.table or committed(), options.forecast, options.scale)
     told = (lines if options.claim else overview)(found)
     return {**document(found, options.scale), "final_losses": which}, [*told, which]
+
+
+def verdicts_of(
+    claims: Sequence[Claim], tables: Sequence[Path], forecasts: Sequence[Path] | None = None, scale: str = SCALE
+) -> tuple[list[Verdict], str]:
+    """Verdicts on claims from frozen tables, their single windows and forecasts (None: those in forecasts/); and a line
+    on what final losses are of. Raises InputError."""
+    windows = frozen_windows(tables)
+    table = read_tables(tables, scale, windows)
+    files = forecasts or sorted(Path("forecasts").glob("*.json"))
+    return judge(table, claims, [read_forecast(file) for file in files], windows), _which(table)
 
 
 def committed() -> list[Path]:

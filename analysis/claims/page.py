@@ -72,13 +72,16 @@ def overview(verdicts: Sequence[Verdict]) -> list[str]:
     found = []
     for one in verdicts:
         found.append(f"{one.verdict.upper()}  {one.claim.id}: {one.claim.claim}")
-        if one.settled is not None:
-            found.append(f"    {_told(one.settled)}{_adjusted(one)}")
-        elif one.parts:
-            found.append(f"    {_summary(one.parts)}")
-        if one.pilot:
-            found.append(f"    pilot: {_summary(one.pilot)}")
-    return [*found, "", *_counts(verdicts), *_training(verdicts), "python -m analysis claims S2: every test of a claim"]
+        found += [f"    {text}" for text in what_was_found(one)]
+    return [*found, "", *counts(verdicts), *_training(verdicts), "python -m analysis claims S2: every test of a claim"]
+
+
+def what_was_found(one: Verdict) -> list[str]:
+    """What a verdict hangs on, with its interval; else how its tests are so far; and what the pilot says."""
+    pilot = [f"pilot: {_summary(one.pilot)}"] if one.pilot else []
+    if one.settled is not None:
+        return [f"{_told(one.settled)}{_adjusted(one)}", *pilot]
+    return [_summary(one.parts), *pilot] if one.parts else pilot
 
 
 def lines(verdicts: Sequence[Verdict]) -> list[str]:
@@ -97,12 +100,13 @@ def lines(verdicts: Sequence[Verdict]) -> list[str]:
         if claim.command and (one.settled is None or "seeds are there" in one.why):
             found.append(f"  to train: {claim.command}")
         found.append("")
-    return [*found, *_counts(verdicts)]
+    return [*found, *counts(verdicts)]
 
 
-def _counts(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    counts = Counter(one.verdict for one in verdicts)
-    yield f"{len(verdicts)} claims: " + ", ".join(f"{number} {name}" for name, number in counts.most_common())
+def counts(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """How many claims have which verdict; and for how many of them another one comes of leaving out one seed."""
+    of_each = Counter(one.verdict for one in verdicts)
+    yield f"{len(verdicts)} claims: " + ", ".join(f"{number} {name}" for name, number in of_each.most_common())
     changes = [one.changes for one in verdicts if one.changes is not None]
     if changes:
         yield f"leaving out one seed gives another verdict for {sum(map(bool, changes))} of {len(changes)} of them"
@@ -142,11 +146,15 @@ def _setting(part: Part) -> tuple[str, float, int]:
 
 
 def _summary(parts: Sequence[Part]) -> str:
-    counts = Counter(part.verdict for part in parts)
-    told = ", ".join(f"{number} {TESTS[verdict]}" for verdict, number in counts.most_common())
     most = max(parts, key=lambda part: math.inf if part.needed is None else part.needed)
     needed = "thousands of" if most.needed is None else str(most.needed)
-    return f"{told}; to tell all takes {needed} {most.contrast.unit}"
+    return f"{tally(parts)}; to tell all takes {needed} {most.contrast.unit}"
+
+
+def tally(parts: Sequence[Part]) -> str:
+    """How many tests are `12 as claimed, 1 open`."""
+    of_each = Counter(part.verdict for part in parts)
+    return ", ".join(f"{number} {TESTS[verdict]}" for verdict, number in of_each.most_common())
 
 
 def _adjusted(one: Verdict) -> str:

@@ -34,7 +34,7 @@ SEARCHES = 4  # at most
 LOST = 2  # whose best descent did not end, of those
 LOOKS, ENOUGH = 8, 2  # minima through which grids are laid in one search, at most and at least
 LOOKED_AT, NEARLY = 1_000, 60  # rows and steps for their starts
-OFF = 6  # places where a parameter on a bound is held off it
+OFF = 6  # places where a parameter at its end is held off it
 APART = 1e-5  # relative difference of two of their ends that both go on
 MOST, BRIEF = 30, 40  # steps of starts, and of those that only have to show whether they are lower
 LONG = 1000  # steps, for the best ends where most were not enough
@@ -80,7 +80,7 @@ def search(objective: Objective, seed: int = 0) -> Found:
     sure, lost = False, 0
     while not sure and len(lowest) < SEARCHES and lost < LOST:
         new = _of_starts(objective, [next(batches), next(batches)], seed + len(lowest))
-        plain = _agreeing(objective, new) == len(new) and not _at_an_end(objective, new[0][2])
+        plain = _agreeing(objective, new) == len(new) and not _at_end(objective, new[0][2]).any()
         if not plain:
             new = _released(objective, _looked_around(objective, new, seed + len(lowest)))
         new = _settled(objective, new)
@@ -190,12 +190,14 @@ def _looked_around(objective: Objective, ends: list[End], seed: int) -> list[End
 
 
 def _released(objective: Objective, ends: list[End]) -> list[End]:
-    """The ends, with those of the lowest when a parameter that is on a bound is held off it, at places all over the
-    range of its starts, and then let go: far from a bound there may be a minimum that no small step leads to."""
+    """The ends, with those of the lowest when a parameter that is at its end is held off it, at places all over the
+    range of its starts, and then let go: far from an end there may be a minimum that no small step leads to."""
     law, lowest, last = objective.bound.law, ends[0][2], objective.corners[1][-1:]
-    low, high = law.inward_bounds
-    on = [name for name in law.starts if _on(lowest, low, high)[law.parameters.index(name)]]
-    if not on or not np.isfinite(ends[0][0]):
+    if not np.isfinite(ends[0][0]):
+        return ends
+    at_end = _at_end(objective, lowest)
+    on = [name for name in law.starts if at_end[law.parameters.index(name)]]
+    if not on:
         return ends
     index = np.repeat([law.parameters.index(name) for name in on], OFF)
     places = np.concatenate([axis(law, name, OFF) for name in on])
@@ -204,16 +206,12 @@ def _released(objective: Objective, ends: list[End]) -> list[End]:
     return _ranked([*ends, *_descended(objective, off, last, BRIEF)])
 
 
-def _on(theta: Array, low: Array, high: Array) -> npt.NDArray[np.bool_]:
-    """Which parameters are on a bound."""
-    return np.minimum(theta - low, high - theta) < 1e-9
-
-
-def _at_an_end(objective: Objective, theta: Array) -> bool:
-    """Whether a parameter is on a bound, or a term too small to be told from none."""
+def _at_end(objective: Objective, theta: Array) -> npt.NDArray[np.bool_]:
+    """Which parameters are on a bound, or so small that their terms are not told from none."""
+    low, high = objective.bound.law.inward_bounds
     _, _, _, majorizer = objective.derivatives(theta[None], objective.corners[1][-1])
     vanished = objective.logarithms & (np.diag(majorizer[0]) <= SMALL**2 * objective.scale)
-    return bool(_on(theta, *objective.bound.law.inward_bounds).any() or vanished.any())
+    return np.asarray((np.minimum(theta - low, high - theta) < 1e-9) | vanished)
 
 
 def improved(objective: Objective, found: Found, theta: Array, seed: int) -> Found:

@@ -27,7 +27,8 @@ from analysis.fitting.profile import Profile, profiled
 from analysis.fitting.resampling import grouping_of
 from analysis.fitting.search import search
 from analysis.fitting.standard_errors import Information
-from analysis.report.page import Block, Code, Heading, Items, Page, Picture, Table, Text, write_page
+from analysis.report.blocks import Block, Code, Heading, Items, Page, Picture, Table, Text
+from analysis.report.page import write_page
 from analysis.results.table_files import read_file
 from harness.core.errors import InputError
 from harness.core.files import sha256

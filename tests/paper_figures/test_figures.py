@@ -25,7 +25,7 @@ from harness.compose.compose import sweep_points
 from harness.config.run import read_run
 from harness.plan.plan import PlannedRun, compile_points
 from harness.store.store import Store
-from paper_figures import arms, data, overview, rewarm_fig1, style
+from paper_figures import arms, data, overview, report, rewarm_fig1, style
 from paper_figures.__main__ import FIGURES, command, main
 from paper_figures.data import Results
 from tests.drawn import points as points_drawn
@@ -294,23 +294,26 @@ def test_arms_are_told_apart_without_colour() -> None:
 
 
 def test_the_command_writes_figures_captions_and_a_page(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(report, "verdicts_of", lambda *_: ([], "none"))  # seconds: see test_report.py
     page = tmp_path / "page.html"
     arguments = ["rewarm_fig1", "rewarm_fig5", "--live", "--root", str(root), "--out", str(tmp_path / "out")]
     assert main([*arguments, "--report", str(page)]) == 0
     assert capsys.readouterr().err == ""
     files = {file.name for file in (tmp_path / "out").iterdir()}
-    assert files == {f"{name}.{kind}" for name in ("rewarm_fig1", "rewarm_fig5") for kind in ("pdf", "png", "md")}
+    kinds = ("pdf", "png", "md", "svg")
+    assert files == {f"{name}.{kind}" for name in ("rewarm_fig1", "rewarm_fig5") for kind in kinds}
     text = page.read_text()
     assert text.count("<img") == 2
-    assert text.count("data:image/png;base64,") == 2
+    assert text.count("data:image/svg+xml;base64,") == 2
+    assert "The figures below are of a store, the verdicts are not." in text
     assert "Scale mini" in text
     assert "Scale mini" in (tmp_path / "out" / "rewarm_fig1.md").read_text()
     before = (tmp_path / "out" / "rewarm_fig5.pdf").read_bytes()
     assert main(["rewarm_fig5", *arguments[2:], "--report", str(tmp_path / "page.md")]) == 0
     assert (tmp_path / "out" / "rewarm_fig5.pdf").read_bytes() == before  # equal figures are equal bytes
-    assert "![rewarm_fig5](out/rewarm_fig5.png)" in (tmp_path / "page.md").read_text()
+    assert "](<page_files/rewarm_fig5.svg>)" in (tmp_path / "page.md").read_text()
 
 
 @pytest.mark.slow

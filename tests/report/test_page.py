@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import re
@@ -13,7 +14,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.report import page as module
-from analysis.report.page import OWNER, Block, Code, Heading, Items, Page, Picture, Table, Text, check_page, write_page
+from analysis.report.blocks import (
+    Block,
+    Code,
+    Details,
+    Heading,
+    Image,
+    Items,
+    Link,
+    Page,
+    Picture,
+    Table,
+    Text,
+)
+from analysis.report.html_page import _POLICY
+from analysis.report.page import OWNER, check_page, write_page
 from harness.core.errors import InputError
 
 HOSTILE = "a|b`c`*d*_e_<script>alert(1)</script>[x](http://evil)![y](z) $1$ @you &amp; \"'\n# h"
@@ -23,7 +38,7 @@ def line(ax: Axes) -> None:
     ax.plot([0, 1], [1, 2])
 
 
-def page(text: str = "text", *, second: str = "one") -> Page:
+def page(text: str = "text", *more: Block, second: str = "one") -> Page:
     blocks: list[Block] = [
         Heading(text),
         Text(text),
@@ -31,6 +46,7 @@ def page(text: str = "text", *, second: str = "one") -> Page:
         Code(f"{text}\n```\nmore"),
         Table(("name", text), [(text, "1"), (second, "-2")], (1,)),
         Picture("first", text, (line, line)),
+        *more,
     ]
     return Page(text, blocks, {"fit.json": b"{}"})
 
@@ -67,8 +83,8 @@ def test_html_is_one_file_that_needs_nothing_else(tmp_path: Path) -> None:
     assert not {tag for tag, _ in read.tags} & {"script", "link", "iframe", "object"}
     (image,) = (attributes for tag, attributes in read.tags if tag == "img")
     assert (image["src"] or "").startswith("data:image/png;base64,iVBOR")
-    assert ("meta", {"http-equiv": "Content-Security-Policy", "content": module._POLICY}) in read.tags
-    assert "default-src 'none'" in module._POLICY
+    assert ("meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY}) in read.tags
+    assert "default-src 'none'" in _POLICY
 
 
 def test_html_shows_every_text_as_it_is(tmp_path: Path) -> None:
@@ -77,9 +93,51 @@ def test_html_shows_every_text_as_it_is(tmp_path: Path) -> None:
     read = Reader(text)
     shown = HOSTILE.replace("\n", " ")
     assert read.text.count(shown) >= 6
-    known = "html meta title style h1 h2 p ul li pre table tr th td figure img figcaption"
+    known = "html meta title style main h1 h2 p ul li pre div table thead tbody tr th td figure img figcaption"
     assert {tag for tag, _ in read.tags} == set(known.split(" "))
     assert [attributes["alt"] for tag, attributes in read.tags if tag == "img"] == [shown]
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="144pt" height="72pt" viewBox="0 0 144 72"></svg>'
+
+
+def linked(text: str = "text") -> list[Block]:
+    """A heading, a row and links to them; a table that is folded."""
+    table = Table(("claim", "figures"), [(text, (Link(text, "figure-a"), ", ", text))], anchors=["claim-R1"])
+    folded = Details(text, [Text(("see ", Link("R1", "claim-R1"))), Table(("a",), [("b",)])])
+    return [Heading(text, 3, "figure-a"), Image("a", text, SVG, "two lines"), table, folded]
+
+
+def test_links_lead_to_headings_and_rows(tmp_path: Path) -> None:
+    for name in ("page.html", "page.md"):
+        write_page("--report", tmp_path / name, page(HOSTILE, *linked(HOSTILE)))
+    text = (tmp_path / "page.html").read_text()
+    read = Reader(text)
+    ids = {attributes["id"]: tag for tag, attributes in read.tags if "id" in attributes}
+    assert ids == {"figure-a": "h3", "claim-R1": "tr"}
+    links = [attributes["href"] for tag, attributes in read.tags if tag == "a"]
+    assert links == ["#figure-a", "#claim-R1"]
+    assert [attributes["alt"] for tag, attributes in read.tags if tag == "img"][1] == "two lines"
+    assert f"data:image/svg+xml;base64,{base64.b64encode(SVG).decode()}" in text
+    assert "<details><summary>a|b`c" in text
+    markdown = (tmp_path / "page.md").read_text()
+    assert set(re.findall(r'<a id="([^"]*)"></a>', markdown)) == set(ids)
+    assert re.findall(r"\]\(#([^)]*)\)", markdown) == [link[1:] for link in links if link]
+    assert "![two lines](<page_files/a.svg>)" in markdown
+    assert (tmp_path / "page_files" / "a.svg").read_bytes() == SVG
+
+
+def test_tables_name_their_rows_and_columns(tmp_path: Path) -> None:
+    """For a screen reader; without a header there is no empty one. What is wide can be scrolled by keyboard."""
+    long = "a sentence that takes more than forty characters"
+    tables = [Table(("arm", "n"), [("one", "1"), (long, "2")], (1,), name="arms"), Table(("", ""), [("a", "b")])]
+    write_page("--report", tmp_path / "page.html", Page("two", tables))
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("<thead>") == 1
+    assert "<th scope='col' class='long'>arm</th><th scope='col' class='number'>n</th>" in text
+    assert "<th scope='row' class='long'>one</th><td class='number'>1</td>" in text
+    assert '<div class="wide" role="region" tabindex="0" aria-label="arms"><table>' in text
+    assert text.count("<main>") == text.count("name='viewport'") == 1
 
 
 def test_markdown_escapes_what_would_mean_something(tmp_path: Path) -> None:
