@@ -69,6 +69,8 @@ def test_the_page_has_a_section_for_every_benchmark(tmp_path: Path) -> None:
         (Row("bound", "s", (120.0,), (100.0,), 1.0, at_most=True), "missed by 20.0%"),
         (Row("separate", "s", (10.0,), (40.0,), 3.0, inverse=True), "met"),
         (Row("seconds", "s", (1.0, 6.0, 7.0), target=5.0, at_most=True), "missed by 20.0%"),
+        (Row("none", "fits", (0.0,), target=0.0, at_most=True), "met"),
+        (Row("one of none", "fits", (1.0,), target=0.0, at_most=True), "missed by 1"),
         (Row("no target", "s", (1.0,)), ""),
     ],
     ids=lambda value: value.name if isinstance(value, Row) else "",
