@@ -1,4 +1,4 @@
-"""The first cell of every sweep file, trained on a sample of the embedded texts at a tenth of the mini budgets."""
+"""The first cell of every sweep file, trained on a sample of the embedded texts at a twentieth of the mini budgets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.plan.plan import compile_points
 from harness.store.history import final_loss
 from harness.store.store import Store
 
-SMALLER = ["scale.tokens=60000", "scale.horizon=60000", "base.tokens=240000", "corpus.sample=0.1"]
+SMALLER = ["scale.tokens=30000", "scale.horizon=30000", "base.tokens=120000", "corpus.sample=0.1"]
 SMALLER += ["evaluate.windows=16", "evaluate.final_windows=null", "evaluate.early=[]", "warmup=0.05"]
 
 
