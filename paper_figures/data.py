@@ -82,6 +82,20 @@ def frozen(name: str) -> Results:
     return Results(table, everything[empty], f"paper_figures/data/{path.name}", windows)
 
 
+def frozen_together(names: Sequence[str]) -> Results:
+    """Committed tables as one, a run that several hold once. Raises InputError."""
+    found = [frozen(name) for name in names]
+    if len(found) == 1:
+        return found[0]
+    row = ["run", "position", "corpus", "windows"]
+    measured = pd.concat([one.measured for one in found], ignore_index=True).drop_duplicates(row)
+    lacking = pd.concat([one.lacking for one in found], ignore_index=True).drop_duplicates("run")
+    windows = pd.concat([one.windows for one in found], ignore_index=True)
+    windows = windows.drop_duplicates(["run", "corpus", "windows_hash", "window"])
+    lacking = lacking[~lacking.run.isin(measured.run)]
+    return Results(measured, lacking, ", ".join(one.source for one in found), windows)
+
+
 def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
     """Add runs to a frozen table, and the losses of their single windows, if there are any: a line for each file.
 

@@ -1,6 +1,7 @@
 """How the figures become files: each from its own table, one file for each setting in it.
 
-A figure is a module with `SWEEP`, whose table it reads when no store is given, `select` and `draw`.
+A figure is a module with `SWEEP`, whose table it reads when no store is given (or several, with spaces between),
+`select` and `draw`.
 
     drawn, notes = draw(["rewarm_fig1"], None, Path("figures"), required=True)
 """
@@ -20,6 +21,7 @@ from paper_figures import arms, data, report, style
 from paper_figures.data import Results
 
 SPLIT = ("scale", "model", "shift", "run_tokens")  # runs that differ in these are never in one figure
+IN_DEMO = ("demo", "rewarm_warmup", "rewarm_max_lr", "rewarm_same_data", "scalable_replay", "peak_replay")
 
 
 def draw(
@@ -90,6 +92,11 @@ def _settings(table: pd.DataFrame, split: Sequence[str]) -> Iterator[tuple[str, 
 
 
 def _frozen(module: Any, required: bool) -> Results | None:
-    """The table of the figure's own sweep, or else of the demo."""
-    own = [name for name in (module.SWEEP, "demo") if (data.FROZEN / f"{name}.csv").is_file()]
-    return data.frozen(own[0] if own else module.SWEEP) if own or required else None
+    """The tables of the figure's own sweeps that are there, or else of the demo, where it has such runs."""
+
+    def there(names: Sequence[str]) -> list[str]:
+        return [name for name in names if (data.FROZEN / f"{name}.csv").is_file()]
+
+    sweeps = module.SWEEP.split()
+    own = there(sweeps) or there(["demo"] if set(sweeps) & set(IN_DEMO) else [])
+    return data.frozen_together(own or sweeps) if own or required else None
