@@ -1,5 +1,5 @@
-"""2406.01375, tables 1 to 4: how well the D-CPT law (L3) fits, and how well it predicts mixtures, lengths and sizes that
-it has not seen, beside what the paper prints."""
+"""2406.01375, tables 1 to 4: how well the D-CPT law (L3) fits, and how well it predicts mixtures, lengths and
+sizes that it has not seen, beside what the paper prints."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def draw(table: pd.DataFrame) -> Figure:
     _key(row[0], [grid.domain_corpus for grid in grids])
     style.legend_above(figure, row[0], 7)
     words = [
-        "How well the D-CPT law fits the means over seeds of all sizes, lengths and mixtures of a domain, and how well it",
-        "predicts each ratio, length and size from the others. Open: the loss of the nearest run that is left, which a",
-        "law has to beat.",
+        "How well the D-CPT law fits the means over seeds of all sizes, lengths and mixtures of a domain, and how well",
+        "it predicts each ratio, length and size from the others. Open: the loss of the nearest run that is left, which",
+        "a law has to beat.",
         f"{clipped} points below {LOWEST:g} are drawn there." if clipped else "",
         origin(PRINTED).replace("Grey:", "Grey lines:"),
         mixtures.setting(table, "fitted to their mean"),

@@ -44,8 +44,8 @@ def draw(table: pd.DataFrame) -> Figure:
     words = [
         "Mixtures. Final loss (nats per token) on the general corpus and on the domain against its own share of the",
         "stream, by the length of continual pre-training (D tokens), for the smallest and the largest size (N",
-        f"parameters outside the embeddings). Lines: the D-CPT law, {mixtures.L3.formula}, fitted to the means over seeds of all",
-        f"sizes and lengths. Mean relative error: {'; '.join(told)}.",
+        f"parameters outside the embeddings). Lines: the D-CPT law, {mixtures.L3.formula}, fitted to the means over",
+        f"seeds of all sizes and lengths. Mean relative error: {'; '.join(told)}.",
         mixtures.setting(table),
     ]
     return style.caption(figure, " ".join(words))
