@@ -51,8 +51,8 @@ def draw(table: pd.DataFrame) -> Figure:
     style.legend_above(figure, row[0], 7)
     words = [
         "How well the D-CPT law fits the means over seeds of all sizes, lengths and mixtures of a domain, and how well",
-        "it predicts each ratio, length and size from the others. Open: the loss of the nearest run that is left, which",
-        "a law has to beat.",
+        "it predicts each ratio, length and size from the others. Open: the loss of the nearest run that is left,",
+        "which a law has to beat.",
         f"{clipped} points below {LOWEST:g} are drawn there." if clipped else "",
         origin(PRINTED).replace("Grey:", "Grey lines:"),
         mixtures.setting(table, "fitted to their mean"),

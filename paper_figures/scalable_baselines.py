@@ -3,7 +3,11 @@ had, against the union of both corpora and against downstream alone, from random
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.measures.arms import NEAR, W1, by_seed, rewarmed, scratch, union
@@ -61,7 +65,7 @@ def draw(table: pd.DataFrame) -> Figure:
     return style.caption(figure, " ".join(words))
 
 
-Losses = dict[str, dict[str, pd.Series]]  # arm -> U, V -> by seed
+Losses: TypeAlias = "dict[str, dict[str, pd.Series[float]]]"  # arm -> U, V -> by seed
 
 
 def ours(part: shifts.Shift) -> Losses:
@@ -93,7 +97,7 @@ def _name(share: float, peak: str) -> str:
     return f"re-warmed to {peak}, {f'replay {style.percent(share)}' if share else 'no replay'}"
 
 
-def _draw(row: list, losses: Losses, grey: bool = False) -> None:
+def _draw(row: Sequence[Axes], losses: Losses, grey: bool = False) -> None:
     for height, (name, of) in enumerate(losses.items()):
         look = LOOKS.get(name) or (WITHOUT if "no replay" in name else WITH)
         if grey:

@@ -3,6 +3,8 @@ cosine over all parts so far, and one for each. They are as good, and forget lit
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -92,7 +94,7 @@ def _curves(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylabel(f"loss\n({table.upstream.iloc[0]})")
 
 
-def _points(axes: Axes, place: float, kind: str, values: pd.Series) -> None:
+def _points(axes: Axes, place: float, kind: str, values: pd.Series[Any]) -> None:
     """A point of one schedule beside those of the others."""
     if len(values):
         aside = 0.12 * (list(LOOKS).index(kind) - 1.5)
