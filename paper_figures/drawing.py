@@ -1,7 +1,8 @@
 """How the figures become files: each from its own table, one file for each setting in it.
 
-A figure is a module with `SWEEP`, whose table it reads when no store is given (or several, with spaces between), `CLAIMS`,
-those of `analysis.claims` that it shows, `select` and `draw`; the first sentence of its docstring is its title on a page.
+A figure is a module with `SWEEP`, whose table it reads when no store is given (or several, with spaces between),
+`CLAIMS`, those of `analysis.claims` that it shows, `select` and `draw`; the first sentence of its docstring is its
+title on a page.
 
     drawn, notes = draw(["rewarm_fig1"], None, Path("figures"), required=True)
 """

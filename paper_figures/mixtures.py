@@ -38,11 +38,11 @@ DOMAINS = [  # a look for each domain, in order
 
 def select(table: pd.DataFrame) -> pd.DataFrame:
     """Runs onto one of several mixtures at several sizes, annealed to their end or at a constant rate."""
-    chosen = table[continued(table) & table.schedule.isin((ANNEALED, FLAT))]
+    chosen: pd.DataFrame = table[continued(table) & table.schedule.isin((ANNEALED, FLAT))]
     if chosen.empty:
         return chosen
     values = chosen.groupby([*SPLIT, "peak", "warmup"], dropna=False)[["N", "replay"]].transform("nunique")
-    return chosen[(LEAST["N"] <= values.N) & (values.replay >= LEAST["r"])]
+    return chosen[values.N.ge(LEAST["N"]) & values.replay.ge(LEAST["r"])]
 
 
 def of(table: pd.DataFrame) -> list[Grid]:

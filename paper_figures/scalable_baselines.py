@@ -73,8 +73,9 @@ def ours(part: shifts.Shift) -> Losses:
     ends = part.ends
     started, fresh = ends[ends.start != "scratch"], ends[ends.start == "scratch"]
     found = {BASE: started.drop_duplicates("seed").assign(U=lambda runs: runs.U_base, V=lambda runs: runs.V_base)}
-    for (share, peak), runs in started.assign(share=started.replay.astype(float)).groupby(["share", "peak"]):
-        found[_name(float(share), style.times(float(peak)))] = runs
+    for _, runs in started.assign(share=started.replay.astype(float)).groupby(["share", "peak"]):
+        share, peak = float(runs.share.iloc[0]), float(runs.peak.iloc[0])
+        found[_name(share, style.times(peak))] = runs
     found[ALONE], found[UNION] = fresh[fresh.replay == 0], fresh[fresh.replay > 0]
     return {name: {letter: by_seed(runs, letter) for letter in "UV"} for name, runs in found.items() if len(runs)}
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import HashableList
 
 from analysis.measures.arms import by_seed, ends_by_run
 from analysis.measures.strategies import COOLDOWNS
@@ -51,7 +52,7 @@ def draw(table: pd.DataFrame) -> Figure:
     longest = one.groupby("upstream").parts.transform("max")
     several = one[longest > 1]
     sequences = [rows for _, rows in chosen[chosen.upstream != chosen.downstream].groupby("parts")]
-    rows = [["curves"] * 6, ["ends"] * 3 + ["apart"] * 3]
+    rows: list[HashableList[str]] = [["curves"] * 6, ["ends"] * 3 + ["apart"] * 3]
     rows += [[f"sequence {n}" for n in range(len(sequences)) for _ in range(6 // len(sequences))]] if sequences else []
     figure = Figure(figsize=(style.PAGE, 1.9 * len(rows) + 0.35), layout="constrained")
     axes = figure.subplot_mosaic(rows)
@@ -117,7 +118,7 @@ def _since(axes: Axes, chosen: pd.DataFrame) -> None:
     ends = ends_by_run(chosen)
     first = ends[(ends.upstream == ends.downstream) & (ends.parts == 1)]
     later = ends[ends.parts > 1]
-    names = []
+    names: list[str] = []
     later = later.assign(several=later.upstream != later.downstream)
     for (several, parts, upstream, _), runs in later.groupby(["several", "parts", "upstream", "downstream"]):
         for kind in LOOKS:

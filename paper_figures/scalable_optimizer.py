@@ -3,6 +3,7 @@ It ends alike."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,8 +24,10 @@ LEAST_SPAN = 0.06  # nats
 
 def select(table: pd.DataFrame) -> pd.DataFrame:
     """w1, with the optimizer reset or kept, where both are there."""
-    usual = {**usual_rate(table), "warmup": W1["warmup"], "replay": W1["replay"]}
-    chosen = pd.concat([rewarmed(table, optimizer_state=state, **usual) for state in STATES])
+    ((rate, value),) = usual_rate(table).items()
+    usual = table[np.isclose(table[rate].astype(float), value)]
+    both = [rewarmed(usual, optimizer_state=state, warmup=W1["warmup"], replay=W1["replay"]) for state in STATES]
+    chosen = pd.concat(both)
     alike = [chosen[name] for name in ("upstream", "downstream", *SPLIT)]
     return chosen[chosen.optimizer_state.groupby(alike).transform("nunique") > 1].sort_index()
 
@@ -67,8 +70,11 @@ def _apart(axes: Axes, part: shifts.Shift) -> None:
     size, unit = style.token_unit(float(table.run_tokens.max()))
     for role, letter, look in ROLES:
         rows = table[table.role == role]
-        along = of_curves(rows).pivot_table(index="D", columns=["optimizer_state", "seed"], values="loss")
-        apart = (along["keep"] - along["reset"]).dropna()
+        kept, reset = (
+            of_curves(rows[rows.optimizer_state == state]).pivot_table(index="D", columns="seed", values="loss")
+            for state in ("keep", "reset")
+        )
+        apart = (kept - reset).dropna()
         axes.plot(apart.index / size, apart.mean(axis=1), label=f"{role}, kept less reset", **look.plot(marker=""))
         axes.fill_between(apart.index / size, apart.min(axis=1), apart.max(axis=1), color=look.color, alpha=0.18)
         last = (ends[letter]["keep"] - ends[letter]["reset"]).dropna()

@@ -24,7 +24,8 @@ SIZES = printed("2403.08763", "text", quantity="parameters").set_index("model").
 def select(table: pd.DataFrame) -> pd.DataFrame:
     """w1 without and with 5 % replay, where there are several sizes of both."""
     chosen = at_usual_rate(table, warmup=W1["warmup"])
-    chosen = chosen[np.isclose(chosen.replay.astype(float).to_numpy()[:, None], [0.0, 0.05]).any(axis=1)]
+    share = chosen.replay.astype(float)
+    chosen = chosen[np.isclose(share, 0.0) | np.isclose(share, 0.05)]
     alike = ["upstream", "downstream", *SPLIT]
     both = chosen.groupby([*alike, "model"], dropna=False).replay.transform("nunique") > 1
     chosen = chosen[both]
@@ -38,9 +39,9 @@ def draw(table: pd.DataFrame) -> Figure:
         ends = part.ends.assign(F=lambda runs: runs.U - runs.U_base)
         for share, look in REPLAY:
             means = []
-            for N, runs in ends[np.isclose(ends.replay.astype(float), share)].groupby("N_total"):
-                own = by_seed(runs, "F")
-                arms.draw_point(axes, float(N), own, look)
+            for _, runs in ends[np.isclose(ends.replay.astype(float), share)].groupby("N_total"):
+                N, own = float(runs.N_total.iloc[0]), by_seed(runs, "F")
+                arms.draw_point(axes, N, own, look)
                 means.append((N, own.mean()))
             axes.plot(*zip(*means, strict=True), color=look.color, linestyle=look.line, linewidth=0.9)
         axes.set_title(part.title)

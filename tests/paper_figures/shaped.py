@@ -25,7 +25,7 @@ def loss(point: PlannedRun, corpus: str, tokens: int, end: int) -> float:
     """Nats per token after so many tokens of continual pre-training."""
     config, x = point.run.config, max(tokens, 0) / end
     upstream, downstream = (str(point.run.config["shift"][role]) for role in ("upstream", "downstream"))
-    size = (point.program.root.shape.hidden / 64) ** -0.3 if hasattr(point.program.root, "shape") else 1.0
+    size: float = (point.program.root.shape.hidden / 64) ** -0.3 if hasattr(point.program.root, "shape") else 1.0
     schedule, own = str(config["schedule"]["name"]), OWN.get(corpus, 3.4) * size
     peak = 0.1 if schedule == "constant" else float(config["peak"] or 1.0)
     replay, warmup = float(config["replay"]), float(config["warmup"])
@@ -41,10 +41,11 @@ def loss(point: PlannedRun, corpus: str, tokens: int, end: int) -> float:
     far = FAR.get(downstream, 0.7)
     spike = 0.4 * peak * math.exp(-((x / 0.012) ** 2)) * (x > 0) * max(0.0, 1 - warmup / 0.01)
     if corpus == upstream:
-        rise = (0.12 if upstream == downstream else 0.25 + far) * math.sqrt(peak) * (1 - math.exp(-9 * x)) * size
+        rise: float = (0.12 if upstream == downstream else 0.25 + far) * math.sqrt(peak) * (1 - math.exp(-9 * x)) * size
         rise *= (max(tokens, 1) / 6e5) ** 0.15
         back = 0.6 if schedule in ("constant", "warmup_constant") else 1 - 0.35 * x
-        return own + rise * back / (1 + 25 * replay**0.8) + spike - 0.02 * x
+        mixed: float = 1 + 25 * replay**0.8
+        return own + rise * back / mixed + spike - 0.02 * x
     share = drawn.get(corpus, {})
     learnt = sum(share.values()) * end / 6e5
     decay = 0.0 if schedule in ("constant", "warmup_constant") else 0.08 * x
@@ -60,7 +61,8 @@ def _drawn(config: Any, upstream: str, downstream: str, tokens: int) -> dict[str
     replay, budget = float(config["replay"]), 6e5
     usual = {downstream: 1 - replay, upstream: replay} if upstream != downstream else {upstream: 1.0}
     stages = config["stages"] or [{"mixture": usual, "tokens": "1e9x"}]
-    names, left, found = {"upstream": upstream, "downstream": downstream}, max(tokens, 0) / budget, {}
+    names, left = {"upstream": upstream, "downstream": downstream}, max(tokens, 0) / budget
+    found: dict[str, dict[int, float]] = {}
     for number, stage in enumerate(stages):
         units = min(left, float(str(stage["tokens"]).rstrip("x")))
         left -= units

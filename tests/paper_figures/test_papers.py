@@ -180,7 +180,9 @@ def test_forgetting_and_sizes_are_the_means_over_seeds() -> None:
     for panel, part in enumerate(shifts.of(chosen)):
         ends = ends_by_run(part.table)
         F = (ends.U - ends.U_base).groupby([ends.N_total, ends.replay]).mean()
-        wanted = {(float(N), round(float(value), 6)) for (N, _), value in F.items()}
+        wanted = {
+            (float(N), round(float(value), 6)) for N, value in zip(F.index.get_level_values("N_total"), F, strict=True)
+        }
         assert len(wanted) == 8
         assert wanted <= marks(figure.axes[panel])
     theirs = np.concatenate([points(line) for line in figure.axes[2].get_lines() if len(points(line)) == 2])
