@@ -52,7 +52,7 @@ def draw(table: pd.DataFrame) -> Figure:
     longest = one.groupby("upstream").parts.transform("max")
     several = one[longest > 1]
     sequences = [rows for _, rows in chosen[chosen.upstream != chosen.downstream].groupby("parts")]
-    rows: list[HashableList[str]] = [["curves"] * 6, ["ends"] * 3 + ["apart"] * 3]
+    rows: list[HashableList[str]] = [["curves"] * 6, ["ends", "ends", "ends", "apart", "apart", "apart"]]
     rows += [[f"sequence {n}" for n in range(len(sequences)) for _ in range(6 // len(sequences))]] if sequences else []
     figure = Figure(figsize=(style.PAGE, 1.9 * len(rows) + 0.35), layout="constrained")
     axes = figure.subplot_mosaic(rows)
