@@ -28,6 +28,8 @@ FIGURES = (
     "rewarm_fig3",
     "rewarm_fig4",
     "rewarm_fig5",
+    "rewarm_fig6",
+    "rewarm_fig7",
     "scalable_warmup",
     "scalable_peaks",
     "scalable_replay",
