@@ -51,7 +51,7 @@ def draw(table: pd.DataFrame) -> Figure:
         "its peak from the first step (dashed), then re-decayed by a cosine to a tenth of the peak.",
         arms.learning_rates(drawn),
         arms.setting(drawn),
-        "The steep beginning is cut off." if cut else "",
+        "On the right the steep beginning is cut off." if cut else "",
     ]
     return style.caption(figure, " ".join(words))
 
