@@ -45,15 +45,20 @@ class Curve:
     seeds: int
 
 
-def grid(table: pd.DataFrame, knob: str, label: Callable[[float], str]) -> list[Arm]:
-    """One arm per value of a knob, in order. A peak looks the same whichever others are there."""
-    values = sorted(table[knob].astype(float).unique())
+def grid(
+    table: pd.DataFrame, knob: str, label: Callable[[float], str], among: Sequence[float] | None = None
+) -> list[Arm]:
+    """One arm per value of a knob, in order. A peak looks the same whichever others are there, and any value among the
+    ones given."""
+    there = table[knob].astype(float)
+    values = sorted(there.unique()) if among is None else sorted(among)
     looks = ordered(len(values))
     if knob == "peak" and set(values) <= set(PEAKS):
         looks = [ordered(len(PEAKS))[PEAKS.index(value)] for value in values]
     return [
         Arm(label(value), value, look, table[np.isclose(table[knob].astype(float), value) & (table.D >= 0)])
         for value, look in zip(values, looks, strict=True)
+        if np.isclose(there, value).any()
     ]
 
 
@@ -151,11 +156,20 @@ def draw_finals(axes: Axes, arms: Sequence[Arm], role: str, x: Callable[[float],
     points = [(x(arm.value), finals(arm, role), arm.look) for arm in arms if arm.value is not None]
     axes.plot([p[0] for p in points], [p[1].mean() for p in points], color="0.6", linewidth=0.8, zorder=1)
     for at, losses, look in points:
-        spread = [[losses.mean() - losses.min()], [losses.max() - losses.mean()]]
-        axes.errorbar([at], [losses.mean()], yerr=spread, color=look.color, marker=look.marker, markersize=4.5)
+        draw_point(axes, at, losses, look)
     for arm in arms:
         if arm.value is None:
             axes.axhline(finals(arm, role).mean(), color=arm.look.color, linestyle=arm.look.line, linewidth=1.2)
+
+
+def draw_point(
+    axes: Axes, x: float, values: Any, look: Look, *, across: bool = False, mean: float | None = None, **more: Any
+) -> None:
+    """The mean of values (or the one given) at x, with their range; `across`: along the x axis, at the height x."""
+    at = float(np.mean(values)) if mean is None else mean
+    spread = [[at - float(np.min(values))], [float(np.max(values)) - at]]
+    found: dict[str, Any] = {"x": [at], "y": [x], "xerr": spread} if across else {"x": [x], "y": [at], "yerr": spread}
+    axes.errorbar(**{**found, "color": look.color, "marker": look.marker, "markersize": 4.5, "linestyle": "", **more})
 
 
 def crop(axes: Axes, arms: Sequence[Arm], role: str, after: float) -> bool:
@@ -189,18 +203,34 @@ def draw_base(axes: Axes, arms: Sequence[Arm], role: str, *, final: bool = False
 def setting(arms: Sequence[Arm], spread: str = "lines are their mean and bands their range") -> str:
     """The sentence every caption has: scale, model and size, tokens, corpora, seeds."""
     table = pd.concat([arm.table for arm in arms])
-    one, started = table.iloc[0], table[table.start != "scratch"]
-    size = f"{amount(one.N)} parameters outside the embeddings, " if pd.notna(one.N) else ""
-    size += f"{amount(one.N_total)}{' in all' if size else ' parameters'}"
-    upstream, downstream = one.upstream, one.downstream
-    base = f"{amount(started.base_tokens.max())} tokens of {upstream}" if len(started) else "none"
-    theirs = sorted(started[started.start.isin(["hf", "pythia"])].model.unique())
-    base = f"the checkpoint {' or '.join(theirs)}" if theirs else base
-    onto = f"unseen windows of {upstream}" if upstream == downstream else downstream
+    sizes = table.drop_duplicates("model").sort_values("N_total")
+    size = f"{_amounts(sizes.N)} parameters outside the embeddings, " if sizes.N.notna().all() else ""
+    size += f"{_amounts(sizes.N_total)}{' in all' if size else ' parameters'}"
+    started = table[table.start != "scratch"]
+    base = f"{_amounts(started.base_tokens)} tokens of {_either(started.upstream)}" if len(started) else "none"
+    theirs = started[started.start.isin(["hf", "pythia"])].model
+    base = f"the checkpoint {_either(theirs)}" if len(theirs) else base
+    same = table.upstream == table.downstream
+    unseen = [f"{'unseen windows of ' if len(started) else ''}{_either(table.upstream[same])}"] if same.any() else []
+    onto = " or ".join([*([_either(table.downstream[~same])] if not same.all() else []), *unseen])
     return (
-        f"Scale {one.scale}; model {one.model} ({size}); base: {base}; continued on "
-        f"{amount(table.run_tokens.max())} tokens of {onto}; {seeds_text(arms, spread)}."
+        f"Scale {_either(table.scale)}; model {_either(sizes.model, ordered=True)} ({size}); base: {base}; "
+        f"{'continued' if len(started) else 'trained'} on {_amounts(table.run_tokens)} tokens of {onto}; "
+        f"{seeds_text(arms, spread)}."
     )
+
+
+def _amounts(values: pd.Series[Any]) -> str:
+    """`600 k`, or `600 k to 3 M`; what differs by the length of a few steps is one."""
+    low, high = float(values.min()), float(values.max())
+    return amount(high) if high < 1.01 * low else f"{amount(low)} to {amount(high)}"
+
+
+def _either(names: pd.Series[Any], *, ordered: bool = False) -> str:
+    """`docs`, `docs or systems`; in the order of the alphabet, unless they are `ordered`."""
+    found = [str(name) for name in names.unique()]
+    *others, last = found if ordered else sorted(found)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def seeds_text(arms: Sequence[Arm], spread: str) -> str:
@@ -229,7 +259,7 @@ def learning_rates(arms: Sequence[Arm]) -> str:
     else:
         rates = [f"peak 1× = {usual.lr.iloc[0]:.3g}"] if len(usual) else []
     rates += [f"constant = {arm.table.lr.iloc[0]:.3g}, the base's final one" for arm in arms if arm.label == "constant"]
-    return f"Learning rate: {joined(rates)}." if rates else ""
+    return f"Learning rate: {joined(list(dict.fromkeys(rates)))}." if rates else ""
 
 
 def least_span(axes: Axes, span: float) -> None:

@@ -40,8 +40,8 @@ class Results:
     measured: pd.DataFrame
     lacking: pd.DataFrame
     source: str
-    frozen: str = ""
-    """The name of the committed table; empty: a store."""
+    frozen: tuple[str, ...] = ()
+    """The names of the committed tables; none: a store."""
     windows: pd.DataFrame = field(default_factory=lambda: windows_table([]))
     """`FROZEN_COLUMNS` of the ends of those runs that kept the losses of single windows."""
     took: str = ""
@@ -87,7 +87,21 @@ def frozen(name: str) -> Results:
         if table[column].notna().all():
             table[column] = table[column].astype("int64")
     windows = read_file(beside(path)) if beside(path).is_file() else windows_table([])
-    return Results(table, everything[empty], f"paper_figures/data/{path.name}", name, windows)
+    return Results(table, everything[empty], f"paper_figures/data/{path.name}", (name,), windows)
+
+
+def frozen_together(names: Sequence[str]) -> Results:
+    """Committed tables as one, a run that several hold once. Raises InputError."""
+    found = [frozen(name) for name in names]
+    if len(found) == 1:
+        return found[0]
+    row = ["run", "position", "corpus", "windows"]
+    measured = pd.concat([one.measured for one in found], ignore_index=True).drop_duplicates(row)
+    lacking = pd.concat([one.lacking for one in found], ignore_index=True).drop_duplicates("run")
+    windows = pd.concat([one.windows for one in found], ignore_index=True)
+    windows = windows.drop_duplicates(["run", "corpus", "windows_hash", "window"])
+    lacking = lacking[~lacking.run.isin(measured.run)]
+    return Results(measured, lacking, ", ".join(one.source for one in found), tuple(names), windows)
 
 
 def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:

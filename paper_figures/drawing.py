@@ -1,7 +1,8 @@
 """How the figures become files: each from its own table, one file for each setting in it.
 
-A figure is a module with `SWEEP`, whose table it reads when no store is given, `CLAIMS`, those of `analysis.claims`
-that it shows, `select` and `draw`; the first sentence of its docstring is its title on a page.
+A figure is a module with `SWEEP`, whose table it reads when no store is given (or several, with spaces between),
+`CLAIMS`, those of `analysis.claims` that it shows, `select` and `draw`; the first sentence of its docstring is its
+title on a page.
 
     drawn, notes = draw(["rewarm_fig1"], None, Path("figures"), required=True)
 """
@@ -22,6 +23,7 @@ from paper_figures import arms, data, style
 from paper_figures.data import Results
 
 SPLIT = ("scale", "model", "shift", "run_tokens")  # runs that differ in these are never in one figure
+IN_DEMO = ("demo", "rewarm_warmup", "rewarm_max_lr", "rewarm_same_data", "scalable_replay", "peak_replay")
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Drawn:
     caption: str
     rows: pd.DataFrame
     """What it is drawn from."""
-    table: str
-    """The name of the committed table; empty: a store."""
+    tables: Sequence[str]
+    """The names of the committed tables; none: a store."""
 
 
 def draw(names: Sequence[str], live: Results | None, out: Path, *, required: bool) -> tuple[list[Drawn], list[str]]:
@@ -114,6 +116,11 @@ def _settings(table: pd.DataFrame, split: Sequence[str]) -> Iterator[tuple[str, 
 
 
 def _frozen(module: Any, required: bool) -> Results | None:
-    """The table of the figure's own sweep, or else of the demo."""
-    own = [name for name in (module.SWEEP, "demo") if (data.FROZEN / f"{name}.csv").is_file()]
-    return data.frozen(own[0] if own else module.SWEEP) if own or required else None
+    """The tables of the figure's own sweeps that are there, or else of the demo, where it has such runs."""
+
+    def there(names: Sequence[str]) -> list[str]:
+        return [name for name in names if (data.FROZEN / f"{name}.csv").is_file()]
+
+    sweeps = module.SWEEP.split()
+    own = there(sweeps) or there(["demo"] if set(sweeps) & set(IN_DEMO) else [])
+    return data.frozen_together(own or sweeps) if own or required else None

@@ -43,7 +43,7 @@ def write(path: Path, drawn: Sequence[Drawn], notes: Sequence[str]) -> None:
         Heading("Where it comes from", 2, "provenance"),
         *provenance.blocks_of(
             [table.stem for table in tables],
-            {table.stem: [_to_figure(one) for one in drawn if one.table == table.stem] for table in tables},
+            {table.stem: [_to_figure(one) for one in drawn if table.stem in one.tables] for table in tables},
         ),
     ]
     write_page("--report", path, Page(TITLE, blocks))
@@ -69,7 +69,7 @@ def claims_blocks(verdicts: Sequence[Verdict], losses: str, drawn: Sequence[Draw
         "margin delta. Contradicted: on the other side. Inconclusive: neither. Not testable: runs are lacking. "
         f"{losses[0].upper()}{losses[1:]}.",
     ]
-    about += [] if all(one.table for one in drawn) else ["The figures below are of a store, the verdicts are not."]
+    about += [] if all(one.tables for one in drawn) else ["The figures below are of a store, the verdicts are not."]
     without = changed or ["No verdict rests on seeds yet, so that none was asked again with one of them left out"]
     header = ("claim", "verdict", "what is claimed", "what was found, or what is missing", "figures", "paper")
     rows: list[list[Line]] = [
@@ -158,9 +158,8 @@ def _figures(drawn: Sequence[Drawn], notes: Sequence[str]) -> list[Block]:
     blocks: list[Block] = [Heading("Figures", 2, "figures"), *([Items(notes)] if notes else [])]
     for one in drawn:
         claims = separated([Link(name, _anchor(name)) for name in one.claims])
-        source: list[str | Link] = (
-            [", drawn from ", Link(f"{one.table}.csv", f"table-{one.table}")] if one.table else []
-        )
+        tables = separated([Link(f"{name}.csv", f"table-{name}") for name in one.tables])
+        source = [", drawn from ", *tables] if tables else []
         table = numbers_table(one.rows, f"numbers of {one.name}")
         blocks += [
             Heading(one.title, 3, f"figure-{one.name}"),

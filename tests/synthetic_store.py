@@ -2,21 +2,26 @@
 
 `write` plans the runs of a sweep as the harness does and stores every state on their paths with rows of a given
 formula; with `windows`, also the losses of single windows where base and run end, whose mean is that of the row.
+`table_of`: what a table of such a store holds, without one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 
+from analysis.results.facts import asked, facts
+from analysis.results.tables import COLUMNS, SHARED
 from harness.compose.compose import sweep_points
 from harness.config.run import read_run
 from harness.core.shipped import SWEEPS
 from harness.plan.plan import Plan, PlannedRun, compile_points, plan
-from harness.plan.run_file import write_documents
+from harness.plan.run_file import run_document, write_documents
 from harness.store.history import Row, rows_to_csv
 from harness.store.store import WINDOWS, Store
 from harness.store.windows import WINDOW, WindowLosses, to_npz
@@ -95,3 +100,24 @@ def windows_of(row: Row) -> WindowLosses:
     made["byte_count"] = 400 + np.arange(row.windows) % 97
     made["loss_sum"] = (row.loss + away - away.mean()) * WINDOW_TOKENS
     return made
+
+
+def table_of(points: Sequence[PlannedRun], loss: Loss) -> pd.DataFrame:
+    """The table that a store of these runs has, with the rows of their ends, from D = 0 on; nothing is written."""
+    rows: list[dict[str, Any]] = []
+    for point in points:
+        document = run_document(point)
+        own = facts(document, asked(document))
+        shared = {name: getattr(own, name) for name in SHARED}
+        end = point.program.tokens(point.program.steps) - own.base_tokens
+        for corpus, hash_ in own.measures:
+            role = {own.downstream: "downstream", own.upstream: "upstream"}.get(corpus, "further")
+            row = {**shared, "status": "done", "corpus": corpus, "role": role, "r": own.shares.get(corpus, 0.0)}
+            row["windows"] = document["measures"][hash_]["windows"]
+            for one in document["requested"]:
+                tokens = point.program.tokens(one["position"])
+                D = tokens - own.base_tokens
+                if one["windows_hash"] == hash_ and D >= 0:
+                    at = {"position": one["position"], "tokens": tokens, "D": D}
+                    rows.append({**row, **at, "loss": loss(point, corpus, D, end)})
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)

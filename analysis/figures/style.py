@@ -89,9 +89,14 @@ def panels(
     return figure, [list(row) for row in axes]
 
 
-def legend_above(figure: Figure, axes: Axes, columns: int) -> None:
-    """One legend for the whole figure, above all axes, in as many columns as it has room for; rows make it higher."""
-    handles, labels = axes.get_legend_handles_labels()
+def legend_above(figure: Figure, axes: Axes | Sequence[Axes], columns: int) -> None:
+    """One legend for the whole figure, above all axes, in as many columns as it has room for; rows make it higher. What
+    several axes name alike is one entry."""
+    entries: dict[str, Any] = {}
+    for one in [axes] if isinstance(axes, Axes) else axes:
+        handles, labels = one.get_legend_handles_labels()
+        entries = {**entries, **{k: v for k, v in zip(labels, handles, strict=True) if k not in entries}}
+    handles, labels = list(entries.values()), list(entries)
     width, height = figure.get_size_inches()
     for number in range(columns, 0, -1):
         legend = figure.legend(handles, labels, loc="outside upper center", ncols=number, columnspacing=1.4)

@@ -29,6 +29,7 @@ KINDS = {
     "german": "German",
 }
 CHOSEN = {"weak": 0.05, "strong": 0.25}  # replay that 2403.08763 settles on, by the strength of the shift
+KEPT = ("loss", "base")  # of ends
 W1 = {"warmup": 0.01, "peak": 1.0, "replay": 0.0}  # the arm that others are compared with
 
 
@@ -132,7 +133,9 @@ def ends_by_run(table: pd.DataFrame, windows: Sequence[FrozenWindows] = ()) -> p
     are of, (weight, Windows) each; None where single windows are not kept.
     """
     shared = table.drop_duplicates("run").set_index("run")
-    losses = ends_of(table).set_index(["run", "corpus"])
+    ends = ends_of(table)
+    losses = {column: dict(zip(zip(ends.run, ends.corpus, strict=True), ends[column], strict=True)) for column in KEPT}
+    alone = ends.groupby("run").alone.all().to_dict()
     drawn = table.loc[table.r > 0, ["run", "corpus", "r"]].drop_duplicates().groupby("run", sort=False)
     sources = {str(run): dict(zip(rows.corpus, rows.r, strict=True)) for run, rows in drawn}
     rows = []
@@ -140,7 +143,7 @@ def ends_by_run(table: pd.DataFrame, windows: Sequence[FrozenWindows] = ()) -> p
     for run, facts in zip(shared.index.astype(str), shared.itertuples(), strict=True):
         down = {name: share for name, share in sources.get(run, {}).items() if name != facts.upstream}
         down = down if len(down) > 1 else {facts.downstream: 1.0}
-        own: dict[str, Any] = {"downstream": "+".join(sorted(down)), "alone": bool(losses.loc[run].alone.all())}
+        own: dict[str, Any] = {"downstream": "+".join(sorted(down)), "alone": bool(alone[run])}
         for letter, mixture in (("U", {facts.upstream: 1.0}), ("V", down)):
             total = sum(mixture.values())
             for suffix, column in (("", "loss"), ("_base", "base")):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -16,40 +14,24 @@ from analysis.claims.claims import CLAIMS
 from analysis.claims.verdict import judge
 from analysis.measures.evidence import Evidence
 from analysis.measures.rules import UNTESTABLE
-from analysis.results.facts import Facts, asked, facts
-from analysis.results.tables import COLUMNS
 from harness.compose.compose import collect, sweep_points
 from harness.config.run import read_run
 from harness.plan.plan import compile_points
-from harness.plan.run_file import run_document
+from tests.synthetic_store import table_of
 
 MADE = [claim for claim in CLAIMS if claim.make]
 NAMES = sorted({name for claim in MADE if claim.make.startswith(SWEEP) for name in claim.make.split()[3:]})
 
 
-def rows(points: Any, random: np.random.Generator) -> Iterator[dict[str, Any]]:
+def rows(points: Any, random: np.random.Generator) -> pd.DataFrame:
     """Measurements that planned runs ask for, with losses of no meaning."""
-    for point in compile_points((point.label, read_run(point.config)) for point in points):
-        document = run_document(point)
-        own = facts(document, asked(document))
-        shared = {field.name: getattr(own, field.name) for field in fields(Facts)}
-        for windows in ("shares", "windows", "finals"):
-            shared.pop(windows)
-        shared |= {"status": "done"}
-        for corpus, hash_ in own.measures:
-            role = {own.downstream: "downstream", own.upstream: "upstream"}.get(corpus, "further")
-            row = {**shared, "corpus": corpus, "role": role, "r": own.shares.get(corpus, 0.0)}
-            row["windows"] = document["measures"][hash_]["windows"]
-            for one in document["requested"]:
-                tokens = point.program.tokens(one["position"])
-                if one["windows_hash"] == hash_ and tokens >= own.base_tokens:
-                    loss = 4 + 0.01 * random.standard_normal()
-                    yield {**row, "position": one["position"], "D": tokens - own.base_tokens, "loss": loss}
+    compiled = compile_points((point.label, read_run(point.config)) for point in points)
+    return table_of(compiled, lambda *_: 4 + 0.01 * random.standard_normal())
 
 
 def table(points: Any, seeds: range) -> pd.DataFrame:
     """The same for several seeds."""
-    first = pd.DataFrame(rows(points, np.random.default_rng(0))).reindex(columns=COLUMNS)
+    first = rows(points, np.random.default_rng(0))
     parts = []
     for seed in seeds:
         one = first.assign(seed=seed, loss=first.loss + 0.01 * np.random.default_rng(seed).standard_normal(len(first)))
@@ -81,7 +63,7 @@ def test_every_claim_finds_its_arms_in_the_sweeps_that_it_names(trained: pd.Data
 
 @pytest.mark.slow
 def test_the_orders_of_the_data_give_a_noise_floor_and_no_verdict(trained: pd.DataFrame) -> None:
-    orders = pd.DataFrame(rows(sweep_points(["data_order"], []), np.random.default_rng(1))).reindex(columns=COLUMNS)
+    orders = rows(sweep_points(["data_order"], []), np.random.default_rng(1))
     ends = Evidence.from_table(pd.concat([trained, orders], ignore_index=True)).ends
     known = ends[ends.U_order.notna()]
     assert set(zip(known.upstream, known.downstream, strict=True)) == {("systems", "science"), ("docs", "python")}

@@ -102,7 +102,7 @@ def test_a_verdict_stands_with_its_interval_and_others_with_what_is_missing(
     assert "; 2 verdicts without one seed are others; 1 of 2 differences are small" in found
     assert "missing: no runs of seeds from 10 on" in row(text, "claim-D1")
     assert "a store" not in text
-    assert "The figures below are of a store" in page([replace(drawn[0], table="")])
+    assert "The figures below are of a store" in page([replace(drawn[0], tables=())])
 
 
 def test_numbers_are_those_of_the_runs(page: Callable[[list[Drawn]], str], drawn: list[Drawn]) -> None:
