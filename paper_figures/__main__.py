@@ -42,7 +42,6 @@ FIGURES = (
     "scalable_domains",
     "dcpt_ratio",
     "dcpt_trends",
-    "dcpt_quality",
     "data_order",
     "exchange",
     "peak_replay",

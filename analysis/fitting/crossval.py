@@ -23,7 +23,7 @@ import pandas as pd
 from analysis.fitting.fit import objective_of
 from analysis.fitting.objective import Loss
 from analysis.fitting.resampling import Grouping, grouping_of, refit
-from analysis.fitting.search import CONVERGED, Found, search
+from analysis.fitting.search import CONVERGED, search
 from analysis.formulas.expressions import numbers_of
 from analysis.formulas.formula import Array
 from analysis.laws.law import Law
@@ -180,10 +180,8 @@ def cross_validate(
     target: str = "loss",
     weights: str | None = None,
     seed: int = 0,
-    found: Found | None = None,
 ) -> Tried:
-    """The law fitted to a table that has been checked, and to every fold. `weights`: a column of row weights; `found`:
-    the law's own `search` on this table, where that is done already."""
+    """The law fitted to a table that has been checked, and to every fold. `weights`: a column of row weights."""
     loss = loss or Loss()
     moving = [name for name in law.variables if table[name].dtype != object and table[name].nunique() > 1]
     why = tuple(_cannot(law, table[fold.kept], moving) for fold in folds)
@@ -198,7 +196,7 @@ def cross_validate(
             predicted[k] = law.predict(table)
         return Tried(None, np.nan, True, seconds, predicted, settled, why)
     objective = objective_of(law, table, loss, target, weights)
-    found = found or search(objective, seed)
+    found = search(objective, seed)
     seconds = time.perf_counter() - begun
     if able.any():
         kept = np.stack([fold.kept for fold in folds])[able]
