@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from paper_figures import arms, changes, style
 
-SWEEP = "peak_replay"
+SWEEP = "peak_replay peak_replay_python_to_docs"
 CLAIMS = ("X1",)
 FINE = 0.5  # nats: cells that differ by less have three digits
 LEAST = 4  # settings, with two values of each at least

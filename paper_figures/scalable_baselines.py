@@ -41,7 +41,7 @@ def draw(table: pd.DataFrame) -> Figure:
     parts = shifts.of(select(table))
     theirs = [PRINTED[PRINTED["shift"] == part.strength] for part in parts]
     rows = 2 * len(parts)
-    figure, axes = style.panels(rows, 3, row_height=1.3, sharey="row", height_ratios=[9, 6] * len(parts))
+    figure, axes = style.panels(rows, 3, row_height=1.5, sharey="row", height_ratios=[9, 6] * len(parts))
     for number, (part, printed_rows) in enumerate(zip(parts, theirs, strict=True)):
         _draw(axes[2 * number], ours(part))
         axes[2 * number][0].set_title(f"{part.title}\nupstream")
