@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.coverage import ASKED, FAR, INSIDE, RESULT, TABLES, designs, study
 
+MISSED = {("dcpt, 25 runs", "E"): 0.8, ("dcpt, 25 runs", "C"): 0.84}  # below what is asked, as docs/laws.md says
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["chinchilla, 12 runs", "mixing of 3, 20 runs"])
@@ -24,9 +26,9 @@ def test_the_committed_shares_are_of_the_study_as_it_is() -> None:
         rows = list(csv.DictReader(file))
     assert list(dict.fromkeys(row["design"] for row in rows)) == list(designs())
     told = {row["design"]: int(row["n"]) for row in rows if row["quantity"] == INSIDE}
-    assert told == {name: min(TABLES, design.tables) for name, design in designs().items()}
+    assert told == dict.fromkeys(designs(), TABLES)
     for row in rows:
         if row["where"] == "inside" and not row["design"].endswith("E = 0"):
             method = "bootstrap" if row["quantity"] in (INSIDE, FAR) else "standard errors"
-            low = 0.8 if (row["design"], row["quantity"]) == ("dcpt, 25 runs", "E") else ASKED[0]
+            low = MISSED.get((row["design"], row["quantity"]), ASKED[0])
             assert low <= float(row[method]) <= ASKED[1], row
