@@ -97,7 +97,7 @@ def lines(verdicts: Sequence[Verdict]) -> list[str]:
         found += [f"  {part.contrast.note}" for part in one.parts if part.contrast.note]
         found += _tests(one.parts, "") + _tests(one.pilot, "pilot, ")
         found += [f"  {text}" for text in one.beside]
-        if claim.command and (one.settled is None or "seeds are there" in one.why):
+        if claim.command and (one.settled is None or one.short):
             found.append(f"  to train: {claim.command}")
         found.append("")
     return [*found, *counts(verdicts)]

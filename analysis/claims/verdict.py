@@ -45,6 +45,8 @@ class Verdict:
     """How many of the verdicts that leave one seed out are others; None: not of seeds."""
     beside: tuple[str, ...]
     """What has no verdict: the pilot's where there are no other runs."""
+    short: bool = False
+    """Whether some of its seeds are still to be trained."""
 
     @property
     def settled(self) -> Part | None:
@@ -90,7 +92,7 @@ def _verdict(claim: Claim, whole: Evidence) -> Verdict:
         verdict, why = INCONCLUSIVE, f"{there} of its {claim.seeds} seeds are there, which alone are {measured}: {why}"
     elif claim.unmeasured and verdict == REPRODUCED:
         verdict, why = INCONCLUSIVE, f"what is measured holds; not looked at: {claim.unmeasured}"
-    return Verdict(claim, verdict, tuple(parts), tuple(tried), why, None, changes, shown)
+    return Verdict(claim, verdict, tuple(parts), tuple(tried), why, None, changes, shown, short)
 
 
 def _tests(claim: Claim, evidence: Evidence) -> tuple[list[Test], str]:
