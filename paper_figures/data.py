@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
@@ -44,8 +44,8 @@ class Results:
     """The names of the committed tables; none: a store."""
     windows: pd.DataFrame = field(default_factory=lambda: windows_table([]))
     """`FROZEN_COLUMNS` of the ends of those runs that kept the losses of single windows."""
-    took: str = ""
-    """What the runs took to train, see `paper_figures.training`; empty: not of a store."""
+    took: Callable[[], str] = str
+    """Says what the runs took to train, see `paper_figures.training`; nothing: not of a store."""
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def from_store(root: str | Path, sweeps: Sequence[str] | None, overrides: Sequen
     done = [run for run in runs if run.status == "done"]
     kept = [(run, {corpus: ends for corpus in run.ends if (ends := run.windows(corpus)) is not None}) for run in done]
     single = windows_table((run.facts.run, run.facts.base_address, ends) for run, ends in kept)
-    took = trained(Store(root), [run.document for run in done])
+    took = partial(trained, Store(root), [run.document for run in done])
     return Results(table_of(done, ends=True), facts.reindex(columns=COLUMNS), source, windows=single, took=took)
 
 
@@ -120,7 +120,7 @@ def freeze(results: Results, name: str, arguments: Sequence[str]) -> list[str]:
         rows = rows.assign(**{column: rows[column].astype("Int64")})
     path, number = FROZEN / f"{name}.csv", measured.run.nunique()
     without = number - int(measured.run.drop_duplicates().isin(results.windows.run).sum())
-    head[shlex.join(arguments)] = f"#   {number} runs, {results.took}\n"
+    head[shlex.join(arguments)] = f"#   {number} runs, {results.took()}\n"
     first = "".join(f"{COMMAND}{command}\n{took}" for command, took in head.items())
     text = rows.to_csv(index=False, lineterminator="\n", header=before.empty)
     text = text if before.empty else before.to_csv(index=False, lineterminator="\n") + text

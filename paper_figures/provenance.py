@@ -1,6 +1,6 @@
 """Where the committed tables come from: the commands that made them, what was trained, which commit they came with.
 
-blocks_of({"rewarm_warmup": [Link("rewarm_fig1", "figure-rewarm_fig1")]})      # of a page
+blocks_of(["rewarm_warmup"], {"rewarm_warmup": [Link("rewarm_fig1", "figure-rewarm_fig1")]})
 """
 
 from __future__ import annotations

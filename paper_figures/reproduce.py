@@ -64,6 +64,9 @@ def parts_of(name: str) -> Iterator[Part]:
 
     for command in commands_of(name):
         options, words = parser().read(shlex.split(command))
+        if not options.sweep:
+            why = f"`{command}` names no sweep, so nobody can train its runs"
+            raise InputError("table", name, why, "freeze it with --sweep NAME")
         yield Part(name, options.sweep, words)
 
 
