@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.style import DOWNSTREAM, UPSTREAM
-from analysis.measures.arms import at_usual_rate
+from analysis.measures.arms import W1, at_usual_rate
 from paper_figures import arms, shifts, style
 
 SWEEP = "data_order"
@@ -18,7 +18,7 @@ LEAST = 3  # orders of one base
 
 def select(table: pd.DataFrame) -> pd.DataFrame:
     """w1 of several seeds that share a base."""
-    chosen = at_usual_rate(table, warmup=0.01, replay=0.0)
+    chosen = at_usual_rate(table, warmup=W1["warmup"], replay=W1["replay"])
     alike = [chosen[name] for name in ("base_address", "upstream", "downstream", "run_tokens")]
     return chosen[chosen.seed.groupby(alike).transform("nunique") >= LEAST]
 

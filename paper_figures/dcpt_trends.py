@@ -3,6 +3,7 @@ with the other: dL/dr, dL/dD and d2L/dDdr below zero, from finite differences be
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +33,7 @@ def draw(table: pd.DataFrame) -> Figure:
     for row, target in zip(axes, mixtures.TARGETS, strict=True):
         for panel, (trend, along) in zip(row, TRENDS.items(), strict=True):
             falls = cells = 0
-            for number, (grid, look) in enumerate(zip(grids, mixtures.DOMAINS, strict=False)):
+            for number, (grid, look) in enumerate(mixtures.looks_of(grids)):
                 shares, slopes = slopes_of(grid, target, along)
                 aside = 0.012 * (number - (len(grids) - 1) / 2)
                 own = {"color": look.color, "marker": look.marker, "linestyle": "", "markersize": 2.4, "alpha": 0.6}
@@ -43,7 +44,7 @@ def draw(table: pd.DataFrame) -> Figure:
             panel.set_ylabel(UNITS[trend])
     for panel in axes[-1]:
         panel.set_xlabel("share of that corpus")
-    shifts.key(axes[0][0], [(grid.domain_corpus, look) for grid, look in zip(grids, mixtures.DOMAINS, strict=False)])
+    shifts.key(axes[0][0], [(grid.name, look) for grid, look in mixtures.looks_of(grids)])
     style.legend_above(figure, axes[0][0], 6)
     words = [
         "How losses change with the share of their own corpus and with tokens. Differences between neighbours in the",
@@ -57,7 +58,9 @@ def draw(table: pd.DataFrame) -> Figure:
 def slopes_of(grid: Grid, target: str, along: Sequence[str]) -> tuple[Array, Array]:
     """Where (the share in the middle) and how fast a loss changes, of every cell that is there: (cells,) each."""
     cube, shares = grid.differences(target, "".join(along))
-    mean = np.nanmean(cube, axis=0) if np.isfinite(cube).any() else cube[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of cells that no seed has
+        mean = np.nanmean(cube, axis=0)
     rows = grid.general if target == "general" else grid.domain
     r, D = np.array(shares), np.array(sorted(rows.D.unique()))
     if "r" in along:

@@ -92,7 +92,7 @@ def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[Dra
     if table.empty and not note:
         note = f"{name}: no run of it in {results.source}"
     drawn = []
-    for suffix, part in _settings(table, getattr(module, "SPLIT", SPLIT)):
+    for suffix, part in settings(table, getattr(module, "SPLIT", SPLIT)):
         rows = arms.even(part)
         figure = module.draw(rows)
         paths = style.save(figure, out, name + suffix)
@@ -104,7 +104,7 @@ def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[Dra
     return drawn, note
 
 
-def _settings(table: pd.DataFrame, split: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+def settings(table: pd.DataFrame, split: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     """(what to add to the file's name, rows) of each setting; nothing is added if there is only one."""
     varying = [column for column in split if table[column].nunique() > 1]
     if not varying:

@@ -6,7 +6,8 @@ law = mixtures.fitted(grid.targets["general"])  # losses at (N, D, r) by L3
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 import numpy as np
@@ -26,7 +27,7 @@ L3 = LAWS["dcpt"]
 SPLIT = ("scale", "schedule", "upstream")
 TARGETS = ("general", "domain")
 LEAST = {"N": 3, "r": 3}
-DOMAINS = [  # a look for each domain, in order
+DOMAINS = [  # a look for each domain, in order; of further ones again the first
     style.Look("#0072b2", "-", "o"),
     style.Look("#d55e00", "-", "s"),
     style.Look("#009e73", "-", "^"),
@@ -49,6 +50,11 @@ def of(table: pd.DataFrame) -> list[Grid]:
     """The grids of a table, one for each domain."""
     curves = Evidence.from_table(table[table.schedule == FLAT]).curves if (table.schedule == FLAT).any() else {}
     return mixture_grids(ends_by_run(table), curves)
+
+
+def looks_of(grids: Sequence[Grid]) -> list[tuple[Grid, style.Look]]:
+    """Each grid with the look of its domain."""
+    return list(zip(grids, itertools.cycle(DOMAINS), strict=False))
 
 
 def fitted(rows: pd.DataFrame) -> Callable[..., Array]:

@@ -13,7 +13,6 @@ from paper_figures import arms, style
 SWEEP = "rewarm_checkpoints"
 CLAIMS = ("R9",)
 WARMUPS = (0.0, W1["warmup"])
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 LINES = ((0, (3, 1.2)), "-")  # without and with a warm-up
 CROP = 0.05  # share of a run whose steep beginning may be cut off
 
@@ -60,7 +59,8 @@ def _arms(table: pd.DataFrame) -> list[arms.Arm]:
     """One for each point of the base and warm-up, from the earliest; random weights last."""
     started, fresh = table[table.start != "scratch"], scratch(table)
     found = []
-    for color, point in zip(COLORS, sorted(started["at"].unique()), strict=False):
+    points = sorted(started["at"].unique())
+    for color, point in zip((look.color for look in style.ordered(len(points))), points, strict=True):
         for line, warmup, marker in zip(LINES, WARMUPS, "os", strict=True):
             rows = started[(started["at"] == point) & np.isclose(started.warmup.astype(float), warmup)]
             label = f"{style.percent(float(point))} of the base, {'with' if warmup else 'no'} warm-up"

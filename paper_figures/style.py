@@ -54,8 +54,7 @@ SCRATCH = Look("0.55", "-", "+")
 def caption(figure: Figure, text: str) -> Figure:
     """Write the caption below the axes; the figure grows by its height."""
     width, height = figure.get_size_inches()
-    words = " ".join(word for word in text.split(" ") if word)  # a no-break space stays
-    lines = textwrap.wrap(words, int(width * 19.5), break_on_hyphens=False)  # characters of 7 points in an inch
+    lines = _wrapped(figure, " ".join(word for word in text.split(" ") if word))  # a no-break space stays
     depth = (len(lines) * SMALL * 1.25 + 8) / 72
     figure.set_size_inches(width, height + depth)
     share = depth / (height + depth)
@@ -72,6 +71,19 @@ def caption(figure: Figure, text: str) -> Figure:
         if not any([_texts_inside(axes) or _ticks_apart(axes) for axes in figure.axes]):  # noqa: C419  all of them
             break
     return figure
+
+
+def _wrapped(figure: Figure, words: str) -> list[str]:
+    """Lines as wide as the figure."""
+    width = figure.get_size_inches()[0]
+    for letters in range(int(width * 19.5), 0, -1):  # of 7 points in an inch; some lines have wider ones
+        lines = textwrap.wrap(words, letters, break_on_hyphens=False)
+        tried = figure.text(0.012, 0, "\n".join(lines), fontsize=SMALL)
+        fits = tried.get_window_extent().x1 <= figure.bbox.width
+        tried.remove()
+        if fits:
+            break
+    return lines
 
 
 def _texts_inside(axes: Axes) -> bool:

@@ -18,6 +18,7 @@ from analysis.measures.arms import ends_by_run
 from harness.core.shipped import SWEEPS
 from paper_figures import arms, data, printed, shifts, style
 from paper_figures.__main__ import FIGURES, main
+from paper_figures.drawing import SPLIT, settings
 from tests.drawn import points
 from tests.paper_figures.test_figures import check_legible
 
@@ -118,6 +119,8 @@ def test_a_figure_without_its_table_is_one_line(
 # --- the runs of real sweeps, with invented losses -------------------------------------------------------------------
 
 EXPECTED = {  # figure -> runs of one seed that it selects, of its own sweeps
+    "rewarm_fig6": 4,
+    "rewarm_fig7": 3 * 2 + 1,
     "scalable_warmup": 3 * 4,
     "scalable_peaks": 3 * (3 + 2 + 1),
     "scalable_forgetting": 6 + 1 + 2 * 6,
@@ -127,6 +130,8 @@ EXPECTED = {  # figure -> runs of one seed that it selects, of its own sweeps
     "scalable_infinite": 22,
     "scalable_optimizer": 4,
     "scalable_domains": 2,
+    "dcpt_ratio": 4 * 9 * (4 * 5 + 2) + 3 * 9,
+    "dcpt_trends": 4 * 9 * (4 * 5 + 2) + 3 * 9,
 }
 
 
@@ -137,9 +142,12 @@ def tables(name: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).drop_duplicates(["run", "position", "corpus", "windows"])
 
 
-def drawn(name: str) -> tuple[pd.DataFrame, Figure]:
+def drawn(name: str) -> tuple[pd.DataFrame, list[Figure]]:
+    """What it selects, and a figure for each setting, as `python -m paper_figures` draws them."""
     chosen = module(name).select(tables(name))
-    return chosen, module(name).draw(arms.even(chosen))
+    return chosen, [
+        module(name).draw(arms.even(part)) for _, part in settings(chosen, getattr(module(name), "SPLIT", SPLIT))
+    ]
 
 
 def marks(axes: Axes) -> set[tuple[float, float]]:
@@ -150,12 +158,15 @@ def marks(axes: Axes) -> set[tuple[float, float]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_figure_selects_its_runs_and_says_what_they_are(name: str) -> None:
-    chosen, figure = drawn(name)
+    chosen, figures = drawn(name)
     assert chosen.run.nunique() == 3 * EXPECTED[name]
-    caption = style.caption_of(figure)
-    for fact in ("Scale mini", "parameters outside the embeddings", "3 seeds", *chosen.upstream.unique()):
-        assert fact in caption
-    check_legible(name, figure)
+    captions = [style.caption_of(figure) for figure in figures]
+    assert all(any(corpus in caption for caption in captions) for corpus in chosen.upstream.unique())
+    for figure, caption in zip(figures, captions, strict=True):
+        for fact in ("Scale mini", "parameters outside the embeddings", "3 seeds"):
+            assert fact in caption
+        assert all(axes.lines or axes.collections or not axes.axison for axes in figure.axes), "an empty panel"
+        check_legible(name, figure)
 
 
 @pytest.mark.slow
@@ -175,7 +186,7 @@ def test_no_run_of_a_sweep_is_in_no_figure_of_it(sweep: str) -> None:
 
 @pytest.mark.slow
 def test_forgetting_and_sizes_are_the_means_over_seeds() -> None:
-    chosen, figure = drawn("scalable_sizes")
+    chosen, (figure,) = drawn("scalable_sizes")
     for panel, part in enumerate(shifts.of(chosen)):
         ends = ends_by_run(part.table)
         F = (ends.U - ends.U_base).groupby([ends.N_total, ends.replay]).mean()
@@ -190,7 +201,7 @@ def test_forgetting_and_sizes_are_the_means_over_seeds() -> None:
 
 @pytest.mark.slow
 def test_kept_less_reset_is_paired_by_seed() -> None:
-    chosen, figure = drawn("scalable_optimizer")
+    chosen, (figure,) = drawn("scalable_optimizer")
     for column, part in enumerate(shifts.of(chosen)):
         ends = ends_by_run(part.table).set_index(["optimizer_state", "seed"])
         wanted = {round(float((ends[letter]["keep"] - ends[letter]["reset"]).mean()), 6) for letter in "UV"}
@@ -199,7 +210,7 @@ def test_kept_less_reset_is_paired_by_seed() -> None:
 
 @pytest.mark.slow
 def test_the_noise_floor_is_the_spread_of_one_base() -> None:
-    chosen, figure = drawn("data_order")
+    chosen, (figure,) = drawn("data_order")
     for part in shifts.of(chosen):
         ends = ends_by_run(part.table)
         assert ends.base_address.nunique() == 1
