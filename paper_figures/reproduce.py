@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     options, words = _parser().read(arguments)
     from paper_figures import compare, data
 
+    if words and options.scale == "micro":
+        raise InputError("table", words[0], f"micro is some runs of {MICRO.table}", "give mini to name tables")
     parts = [MICRO] if options.scale == "micro" else [part for name in _tables(words) for part in parts_of(name)]
     for number, (name, sweeps, overrides) in enumerate(parts, start=1):
         print(f"{number} of {len(parts)}: {name}: {' '.join(sweeps)} {shlex.join(overrides)}", flush=True)

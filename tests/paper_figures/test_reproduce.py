@@ -39,6 +39,8 @@ def test_the_micro_runs_are_some_of_those_of_mini() -> None:
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(InputError, match=r"table=rewarm_max: no such committed table; known: .*rewarm_max_lr"):
         main(["mini", "rewarm_max"])
+    with pytest.raises(InputError, match="table=demo: micro is some runs of rewarm_warmup"):
+        main(["micro", "demo"])
     with pytest.raises(InputError, match="scale=minni: no such choice; did you mean mini"):
         main(["minni"])
 
