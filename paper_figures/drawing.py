@@ -51,22 +51,27 @@ def draw(names: Sequence[str], live: Results | None, out: Path, *, required: boo
     all are, or one that is `required`."""
     drawn: list[Drawn] = []
     notes: list[str] = []
+    without: list[str] = []
     left = live.table if live else pd.DataFrame()
     for name in names:
         module = importlib.import_module(f"paper_figures.{name}")
         results = live or _frozen(module, required)
-        made, note = _draw(name, module, results, out) if results else ([], f"{name}: no frozen table")
-        if note:
-            notes.append(note)
-            print(note, file=sys.stderr)
+        made, note = _draw(name, module, results, out) if results else ([], "")
+        notes += [note] if note else []
+        without += [] if made or note else [name]
         if required and not made:
             raise InputError("figure", name, "no run of it is done", "`python -m analysis runs` shows what is there")
         drawn += made
         if live:
             left = left[~left.run.isin(set(module.select(live.table).run))]
+    if without:
+        notes.append(
+            f"not drawn, for want of runs in {live.source if live else 'paper_figures/data'}: {', '.join(without)}"
+        )
     if live and not required and len(left):
         notes.append(_in_none(left))
-        print(notes[-1], file=sys.stderr)
+    for note in notes:
+        print(note, file=sys.stderr)
     if not drawn:
         raise InputError("figure", "all", "no run of any is done", "run a sweep, then give --live --root and --sweep")
     return drawn, notes
@@ -89,8 +94,6 @@ def _draw(name: str, module: Any, results: Results, out: Path) -> tuple[list[Dra
     table = module.select(results.table)
     lacking = module.select(results.lacking) if len(results.lacking) else results.lacking
     note = f"{name}: missing: {', '.join(lacking.name)} (of {results.source})" if len(lacking) else ""
-    if table.empty and not note:
-        note = f"{name}: no run of it in {results.source}"
     drawn = []
     for suffix, part in settings(table, getattr(module, "SPLIT", SPLIT)):
         rows = arms.even(part)

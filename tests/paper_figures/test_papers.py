@@ -101,7 +101,7 @@ def test_several_tables_are_one_and_a_run_in_both_is_there_once() -> None:
     assert data.frozen_together(["rewarm_warmup"]).source == one.source
 
 
-def test_a_figure_without_its_table_is_one_line(
+def test_figures_without_a_table_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is not drawn of the demo's runs, which are of another sweep."""
@@ -112,7 +112,7 @@ def test_a_figure_without_its_table_is_one_line(
     (tmp_path / "data" / name).write_text((Path(printed.PRINTED).parent / "data" / name).read_text())
     assert main(["--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
-    assert said.err.splitlines() == ["scalable_warmup: no frozen table", "dcpt_ratio: no frozen table"]
+    assert said.err.splitlines() == ["not drawn, for want of runs in paper_figures/data: scalable_warmup, dcpt_ratio"]
     assert said.out.splitlines() == [str(tmp_path / "out" / "rewarm_fig5.pdf")]
 
 
