@@ -30,6 +30,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What stays on one core where tests share two (`--dist=loadgroup`): a file, whose fixtures its tests share, and
     all tests against SLURM, since one munged serves all clusters of a machine."""

@@ -6,6 +6,7 @@ import ast
 import functools
 import graphlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -327,3 +328,9 @@ def test_every_field_of_a_public_value_says_what_it_is(module: str, name: str) -
             isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
         )
         assert told, f"{module}.{name}: line {found.body[at].lineno} has no docstring below"
+
+
+def test_the_tests_of_a_file_share_a_core(request: pytest.FixtureRequest) -> None:
+    """Else what they share is made on both."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@tests/test_structure.py")

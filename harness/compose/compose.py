@@ -65,14 +65,12 @@ def _points(call: Call) -> list[GridPoint]:
     @cache
     def compose(chosen: Chosen) -> Composed:
         further = {group for group, _ in chosen} - {*keys.groups()}  # groups of the user's own need a + where no file
-        present = load(name, ())[1]["runtime"]["choices"] if further else {}  # of theirs chooses from them already
+        present = load(name, ())[1] if further else {}  # of theirs chooses from them already
         for group, choice in chosen:
             if not is_pair(f"{group}/{choice}"):
                 _refuse_choice(group, choice, loader.get_group_options(group))
-        config, hydra = load(name, tuple((g if g in present or g not in further else f"+{g}", c) for g, c in chosen))
-        if folder is not None:
-            _refuse_hydras(hydra, load("config", ())[1])
-        choices = {group: str(choice) for group, choice in hydra["runtime"]["choices"].items() if "/" not in group}
+        config, made = load(name, tuple((g if g in present or g not in further else f"+{g}", c) for g, c in chosen))
+        choices = {group: str(choice) for group, choice in made.items() if "/" not in group}
         for group, choice in choices.items():
             if folder is not None and _both(folder, f"{group}/{choice}"):
                 raise InputError(group, choice, f"it is in {folder} and in the program's conf", "rename yours")
@@ -119,17 +117,17 @@ def _loader(folder: Path | None) -> Any:
     from hydra.core.plugins import Plugins
     from hydra.core.utils import JobRuntime, setup_globals
 
-    from harness.compose.user_files import UserFiles
+    from harness.compose.user_files import Files
 
     version.setbase("1.3")
     setup_globals()
     _with_pairs()
     JobRuntime.instance().set("name", "harness")
-    path = create_config_search_path(f"file://{CONF}")
+    Plugins.instance().register(Files)
+    path = create_config_search_path(f"{Files.scheme()}://{CONF}")
     if folder is not None:
-        Plugins.instance().register(UserFiles)
         anchor = SearchPathQuery(provider="schema")
-        path.prepend("command-line", f"{UserFiles.scheme()}://{folder}", anchor=anchor)
+        path.prepend("command-line", f"{Files.scheme()}://{folder}", anchor=anchor)
     return ConfigLoaderImpl(config_search_path=path)
 
 
@@ -143,23 +141,26 @@ def _with_pairs() -> None:
         Plugins.instance().register(plugin)
 
 
-def _load(loader: Any, name: str, chosen: Chosen) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What Hydra composes: the config and its own settings, as plain dicts."""
-    from hydra.types import RunMode
+def _load(loader: Any, name: str, chosen: Chosen) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """What Hydra composes, as a plain dict, and the choice in each group. Hydra's own settings, which play no part, are
+    left out: they are most of what `load_configuration` composes."""
+    from hydra._internal.defaults_list import create_defaults_list
     from omegaconf import OmegaConf
 
     overrides = [f"{group}={choice}" for group, choice in chosen]
     try:
         with warnings.catch_warnings(action="ignore"):  # what they warn of is refused below
-            loaded = loader.load_configuration(name, overrides, RunMode.RUN, from_shell=False)
+            parsed, files = loader._parse_overrides_and_create_caching_repo(name, overrides)
+            made = create_defaults_list(files, name, parsed, prepend_hydra=False, skip_missing=False)
+            loaded = loader._compose_config_from_defaults_list(defaults=made.defaults, repo=files)
         config = OmegaConf.to_container(loaded, resolve=False)
     except InputError:
         raise
     except Exception as error:  # Hydra asserts and recurses where a file is not as it expects
         raise _translated(error, name) from None
     assert isinstance(config, dict)
-    hydra = config.pop("hydra")
-    return {str(key): value for key, value in config.items()}, hydra
+    _refuse_hydras(config.pop("hydra", None) or {})
+    return {str(key): value for key, value in config.items()}, made.overrides.known_choices
 
 
 def _refuse_choice(group: str, choice: str, options: Sequence[str]) -> None:
@@ -170,16 +171,13 @@ def _refuse_choice(group: str, choice: str, options: Sequence[str]) -> None:
     raise InputError(group, choice, "no such choice", f"{known}; or give {instead}" if instead else known)
 
 
-def _refuse_hydras(given: dict[str, Any], usual: dict[str, Any]) -> None:
+def _refuse_hydras(given: Any) -> None:
     """A sweep file that sets what the program sets itself: launchers, working folders, callbacks."""
-    for key, value in given.items():
-        if key in ("runtime", "overrides", "help") or value == usual.get(key):
+    for key, value in given.items() if isinstance(given, dict) else [("", given)]:
+        if key == "help":
             continue
-        inner = {k: v for k, v in value.items() if v != usual[key].get(k)} if isinstance(value, dict) else {}
-        inner = {k: v for k, v in inner.items() if key != "job" or k not in ("name", "override_dirname", "config_name")}
-        if inner or not isinstance(value, dict):
-            where, what = (f"{key}.{next(iter(inner))}", next(iter(inner.values()))) if inner else (key, value)
-            raise hydras_own(f"hydra.{where}", what)
+        inner, what = next(iter(value.items())) if isinstance(value, dict) and value else (None, value)
+        raise hydras_own(".".join(["hydra", *(str(part) for part in (key, inner) if part)]), what)
 
 
 def _show(call: Call, arguments: Sequence[str]) -> None:
@@ -224,7 +222,8 @@ def _translated(error: Exception, name: str) -> InputError:
     text = str(error) or str(error.__cause__ or "")
     match = re.search(r"Could not override '([^'@]+)'.*No match in the defaults list", text)
     if match:
-        return keys.unknown(match[1], "in defaults")
+        own = match[1].startswith("hydra/")
+        return hydras_own(match[1], "in defaults") if own else keys.unknown(match[1], "in defaults")
     match = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if match and match[1].startswith("hydra/"):
         return hydras_own(match[1], match[2])

@@ -1,11 +1,13 @@
-"""The YAML files of a user's own folder (`-cd FOLDER`): checked as text before Hydra makes anything of them.
+"""YAML files, the program's own and those of a user's folder (`-cd FOLDER`): checked as text before Hydra makes
+anything of them.
 
 Hydra and OmegaConf end in tracebacks, or never, on files that are no UTF-8, tabs, tags, or anchors that multiply; here
-each is one line that names file and line. `checked` reads a file; `UserFiles` is how Hydra asks for it.
+each is one line that names file and line. `checked` reads a file; `Files` is how Hydra asks for it.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +24,37 @@ MOST_VALUES = 1_000_000  # of a file once its anchors are written out; a hundred
 TAGS = "tag:yaml.org,2002:"
 
 
-class UserFiles(FileConfigSource):
-    """Hydra's source of files, for the folder of `-cd`."""
+class Files(FileConfigSource):
+    """Hydra's source of files. Each is parsed once, though Hydra asks for it with every set of choices."""
 
     @staticmethod
     def scheme() -> str:
-        return "user"
+        return "checked"
 
     def load_config(self, config_path: str) -> ConfigResult:
         file = Path(self.path, self._normalize_file_name(config_path))
         if not file.is_file():
             raise ConfigLoadError(f"Config not found : {file}")
-        text = checked(file)
+        stat = file.stat()
+        header, content = _parsed(file, stat.st_mtime_ns, stat.st_size)
         return ConfigResult(
-            config=_made(file, text),
+            config=OmegaConf.create(content),
             path=f"{self.scheme()}://{self.path}",
             provider=self.provider,
-            header=self._get_header_dict(text[:512]),
+            header=self._get_header_dict(header),
         )
 
 
 def read(file: Path) -> Any:
     """What a YAML file says, nothing that `${...}` names filled in. Raises InputError with its line."""
     return OmegaConf.to_container(_made(file, checked(file)), resolve=False)
+
+
+@cache
+def _parsed(file: Path, *_: int) -> tuple[str, Any]:
+    """The beginning of a file, where Hydra looks for its package, and what it says. `_`: what tells a changed one."""
+    text = checked(file)
+    return text[:512], OmegaConf.to_container(_made(file, text), resolve=False)
 
 
 def _made(file: Path, text: str) -> Any:
