@@ -16,7 +16,6 @@ matplotlib.use("Agg")  # files only: works where there is no display
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -55,7 +54,7 @@ def caption(figure: Figure, text: str) -> Figure:
     """Write the caption below the axes; the figure grows by its height."""
     width, height = figure.get_size_inches()
     lines = _wrapped(figure, " ".join(word for word in text.split(" ") if word))  # a no-break space stays
-    depth = (len(lines) * SMALL * 1.25 + 8) / 72
+    depth = _depth(lines)
     figure.set_size_inches(width, height + depth)
     share = depth / (height + depth)
     engine = figure.get_layout_engine()
@@ -70,7 +69,15 @@ def caption(figure: Figure, text: str) -> Figure:
         figure.draw_without_rendering()
         if not any([_texts_inside(axes) or _ticks_apart(axes) for axes in figure.axes]):  # noqa: C419  all of them
             break
+    else:
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the places are found: every file is drawn at them
     return figure
+
+
+def _depth(lines: Sequence[str]) -> float:
+    """Height of a caption, in inches."""
+    return (len(lines) * SMALL * 1.25 + 8) / 72
 
 
 def _wrapped(figure: Figure, words: str) -> list[str]:
@@ -141,9 +148,7 @@ def _caption(figure: Figure) -> Text:
 def _above_caption(figure: Figure) -> Bbox:
     """In inches."""
     width, height = figure.get_size_inches()
-    engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine)
-    return Bbox([[0, engine.get()["rect"][1] * height], [width, height]])
+    return Bbox([[0, _depth(_caption(figure).get_text().split("\n"))], [width, height]])
 
 
 def times(multiple: float) -> str:

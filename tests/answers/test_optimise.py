@@ -371,6 +371,7 @@ def recovered(seed: int, draws: int) -> tuple[bool, bool]:
     return held[0], held[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_planted_optima_lie_in_the_intervals(seed: int) -> None:
     assert recovered(seed, draws=100) == (True, True)

@@ -163,6 +163,7 @@ def test_an_extrapolation_is_no_answer_if_that_is_asked(capsys: pytest.CaptureFi
     assert told(capsys, 0, *asked[:-1], "--strict")["verdict"] == "supported"
 
 
+@pytest.mark.slow
 def test_a_production_run_is_an_extrapolation(capsys: pytest.CaptureFixture[str]) -> None:
     asked = [*ONE, "--tolerance", "10%", "--for-tokens", "20e9", "--domain-tokens", "3e9"]
     found = printed(capsys, 0, *asked)

@@ -125,7 +125,7 @@ def fitted(tables: Mapping[str, pd.DataFrame], bootstrap: int = 0, profiles: boo
 
 @pytest.fixture(scope="module")
 def evidence() -> dict[str, Evidence]:
-    return fitted(trained(START, seed=3), bootstrap=100)
+    return fitted(trained(START, seed=3), bootstrap=100, profiles=False)
 
 
 def columns_of(table: pd.DataFrame) -> dict[str, Any]:
@@ -216,6 +216,7 @@ def test_rows_without_runs_have_one_variance() -> None:
 # --- the gradient ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_implicit_function(evidence: dict[str, Evidence]) -> None:
     """On the limit L_g(theta, 1 - r) = const, so dr/dtheta = (dL_g/dtheta) / (dL_g/ds), s = 1 - r."""
     fits = fits_of(evidence)

@@ -50,6 +50,7 @@ def share_free(seed: int) -> pd.DataFrame:
     return points.assign(loss=DCPT.value(truth, points) * np.exp(0.004 * noise))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))]
 )  # 0 and 5 have their minimum inside
@@ -103,6 +104,7 @@ def test_a_term_that_had_vanished_comes_back_in_the_refits_that_need_it(no_floor
     assert (gap <= 1e-9).all()
 
 
+@pytest.mark.slow
 def test_a_minimum_a_hair_inside_of_a_bound_is_not_put_on_it() -> None:
     table = share_free(1)
     law = DCPT.fixed({"eta": 0.0})

@@ -65,6 +65,7 @@ def test_the_best_known_objective_is_reached_for_forty_random_dcpt_laws() -> Non
     assert missed == []
 
 
+@pytest.mark.slow
 def test_dcpt_with_r_of_zero_is_found_again() -> None:
     table = losses(design(), TRUTH, 3, row_noise=0.005)
     fit = fit_law(DCPT, table)
@@ -246,6 +247,7 @@ def two_sizes() -> Fit:
     return fit_law(DCPT, losses(design(8, sizes=SIZES[:2]), TRUTH, 0, row_noise=0.005))
 
 
+@pytest.mark.slow
 def test_profiles_hold_the_estimate_and_say_nothing_of_what_nothing_is_known(two_sizes: Fit) -> None:
     fit = two_sizes
     for name, (low, high) in fit.profile.items():
@@ -290,10 +292,12 @@ def test_wrong_weights(value: float) -> None:
 # --- what the data cannot tell ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_sizes_cannot_tell_their_term_apart(two_sizes: Fit) -> None:
     assert {"E", "A", "alpha"} <= set(two_sizes.unidentified)
 
 
+@pytest.mark.slow
 def test_tokens_in_proportion_to_size_leave_a_flat_fit() -> None:
     table = chinchilla_table()
     table = table[np.isclose(table.D, table.D.min())].assign(D=lambda t: 20 * t.N)
@@ -304,6 +308,7 @@ def test_tokens_in_proportion_to_size_leave_a_flat_fit() -> None:
     assert {"A", "B"} <= set(fit.unidentified)
 
 
+@pytest.mark.slow
 def test_one_share_is_refused_with_what_to_do() -> None:
     table = losses(design(8, shares=(0.5,)), TRUTH, 0, row_noise=0.005)
     with pytest.raises(InputError, match=r"r=0.5: the same in all 24 rows.*fit a law without r: `fit auto` compares"):

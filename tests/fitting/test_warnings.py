@@ -63,6 +63,7 @@ def test_each_number_that_contradicts_a_fit_is_said(changed: dict[str, Any], sai
     assert warning_lines({"general": GOOD, "domain": fit}) == [f"warning: the fit of domain: {warning}"]
 
 
+@pytest.mark.slow
 def test_sizes_and_tokens_that_grow_together_are_told() -> None:
     """As in a grid that trains every size on 20 tokens a parameter: the sum of both terms is all that it shows."""
     random = np.random.default_rng(1)
@@ -98,6 +99,7 @@ def test_warnings_stand_before_the_numbers_and_in_the_file() -> None:
     assert from_document(before).warnings[0].startswith("rows count as independent")
 
 
+@pytest.mark.slow
 def test_rows_that_diverged_are_named_the_farthest_first() -> None:
     table = chinchilla_rows().assign(run=[f"r{i}" for i in range(40)])
     table.loc[[7, 21], "loss"] = (9.0, 4.0)

@@ -117,6 +117,7 @@ def test_a_forecast_is_neither_replaced_nor_changed(
         assert f"forecast={file}: " in refused(monkeypatch, capsys, "forecast", "--score", "rest", *arguments)
 
 
+@pytest.mark.slow
 def test_the_score_counts_what_the_intervals_hold(
     frozen: dict[str, Any],
     trained: Path,
@@ -234,6 +235,7 @@ def test_fixed_parameters_are_no_parameters_of_the_fit() -> None:
     assert np.concatenate(next_run(fixed, there)) == pytest.approx(np.concatenate(next_run(same, there)))
 
 
+@pytest.mark.slow
 def test_a_final_loss_is_held_against_final_losses(
     trained: Path, fit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

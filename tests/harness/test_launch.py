@@ -183,7 +183,7 @@ def files_of(folder: Path) -> dict[Path, bytes]:
 @pytest.mark.parametrize(
     ("kind", "name", "how", "verify"),
     [
-        ("local", "weights.safetensors", "flip", "once"),
+        pytest.param("local", "weights.safetensors", "flip", "once", marks=pytest.mark.slow),
         ("inline", "weights.safetensors", "flip", "once"),
         ("inline", "weights.safetensors", "remove", "true"),
         ("inline", "optimizer.safetensors", "cut", "full"),
@@ -253,7 +253,7 @@ def test_damaged_states_cost_one_check_of_the_others(
     assert sorted(checked) == sorted({segment.address for segment in plan_over([point], Store(inline[0])).segments})
 
 
-@pytest.mark.parametrize("kind", ["inline", "local"])
+@pytest.mark.parametrize("kind", ["inline", pytest.param("local", marks=pytest.mark.slow)])
 def test_a_gpu_that_torch_cannot_use_is_refused(
     texts: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +281,7 @@ def long_run(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return kept_files(root)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_on_the_way_and_the_next_call_goes_on(
     texts: Path, tmp_path: Path, long_run: dict[str, bytes]
 ) -> None:
@@ -320,6 +321,7 @@ def test_two_processes_at_once_train_each_segment_once(
 DEATHS = [("save", 0), ("save", 2), ("evaluation", 0), ("evaluation", 5), ("step", 30)]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_ends_at_the_same_bytes(
     texts: Path, tmp_path: Path, inline: tuple[Path, Outcome]
 ) -> None:

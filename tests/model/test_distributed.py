@@ -41,6 +41,7 @@ from tests.tiny import command
 
 RUN = "replay=0.25"  # 60 steps upstream, then 40 on both
 RTOL = 2e-6
+FSDP = pytest.param("fsdp", marks=pytest.mark.slow)
 ODD = ModelShape(layers=2, hidden=32, heads=2, vocab_size=97, seq_len=48)  # 97 rows: ranks hold unequal parts
 
 
@@ -52,7 +53,7 @@ def alone(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(root)
 
 
-@pytest.fixture(scope="module", params=["none", "fsdp"])
+@pytest.fixture(scope="module", params=["none", FSDP])
 def pair(request: pytest.FixtureRequest, texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """What two ranks make."""
     root = tmp_path_factory.mktemp(request.param)
@@ -127,6 +128,7 @@ def test_micro_batches_on_two_ranks(sharding: str, texts: Path, alone: Store, tm
     np.testing.assert_allclose(ours, theirs, rtol=RTOL)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_costs_two_ranks_one_run(texts: Path, tmp_path: Path) -> None:
     assert together(2, launched_by_all, texts, tmp_path, ["replay=0.25 lr=overflow", "start=scratch"]) == [1, 0]
     bad, good = points_of(*(command(texts, knobs) for knobs in ("replay=0.25 lr=overflow", "start=scratch")))
@@ -157,7 +159,7 @@ def _copied(source: Path, target: Path, sharding: str) -> int:
     return int(held > (0.35 if sharding == "fsdp" else 1) * whole)
 
 
-@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+@pytest.mark.parametrize("sharding", ["none", FSDP])
 def test_a_state_is_the_same_files_whatever_number_of_ranks_stores_it(
     sharding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

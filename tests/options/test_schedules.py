@@ -211,6 +211,7 @@ def test_laws_of_continual_pretraining_need_one_base(
         assert "begins at update 1000" in document(capsys, *LAW, *arguments)["notes"][-1]
 
 
+@pytest.mark.slow
 def test_rows_before_the_first_update_are_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A warm-up begins at zero: after the first update the sum is still zero, where the law has no value."""
     lrs = lr_curve("linear", 1e-3, 401, warmup=0.1, **SHAPE)

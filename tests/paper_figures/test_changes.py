@@ -124,7 +124,12 @@ def test_a_cross_of_two_sweeps_is_no_map(tmp_path: Path) -> None:
     assert len(changes.settings_of(changes.runs_of(exchange.select(table)))) == 11
 
 
-def test_runs_that_no_figure_shows_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_that_no_figure_shows_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of the figures take most of the time, and are not looked at here."""
+    drawn: list[str] = []
+    monkeypatch.setattr(style, "save", lambda _, out, name: drawn.append(name) or [out / f"{name}.pdf"])
     points = [*points_of(["peak_replay"], [*CALL, "seed=0"]), *points_of(["demo"])]
     odd = points_of(["rewarm_same_data"], ["replay=0", "warmup=0.3"])
     write(tmp_path / "store", [*points, *odd[:2]], loss)
@@ -134,7 +139,7 @@ def test_runs_that_no_figure_shows_are_named(tmp_path: Path, capsys: pytest.Capt
     assert "warmup0.3" in said[0]
     assert "on the data of their base" in said[0]
     assert "docs_to_python-cosine" not in said[0]
-    assert (tmp_path / "out" / "peak_replay.png").is_file()
+    assert "peak_replay" in drawn
 
 
 def test_labels_are_short() -> None:

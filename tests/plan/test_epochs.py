@@ -68,6 +68,7 @@ def test_many_epochs_are_warned_of(texts: Path, tmp_path: Path, capsys: pytest.C
     assert captured.err.count("warning: ") == 2
 
 
+@pytest.mark.slow
 def test_a_run_warns_once_its_corpora_are_built(
     texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
