@@ -129,7 +129,7 @@ CLAIMS = (
         "F(2x) less F(1x) at 5 % replay, less the same without",
         "on one side of 0",
         scalable.peak_and_replay_interact,
-        "python -m harness -m shift=docs_to_python peak=1,2 replay=0,0.05",
+        SWEEP + "two_peaks",
         seeds=5,
     ),
 )

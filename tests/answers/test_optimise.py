@@ -379,9 +379,9 @@ def test_planted_optima_lie_in_the_intervals(seed: int) -> None:
 
 @pytest.mark.slow
 def test_planted_optima_lie_in_as_many_intervals_as_they_should() -> None:
-    """90 % intervals from bootstraps of 27 runs: at least 9 of 12 hold the truth (a coverage of 90 %: 11 +- 1)."""
-    held = np.array([recovered(seed, draws=100) for seed in range(12)])
-    assert (held.sum(axis=0) >= 9).all()
+    """90 % intervals from bootstraps of 27 runs: at least 5 of 7 hold the truth (a coverage of 90 %: 6.3 +- .8)."""
+    held = np.array([recovered(seed, draws=60) for seed in range(7)])
+    assert (held.sum(axis=0) >= 5).all()
 
 
 # --- curves, input --------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_what_is_said_is_true() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("cells", "seeds"), [(9, 2), (9, 3), (16, 2), (16, 3), (36, 2), (9, 1), (16, 1)])
+@pytest.mark.parametrize(("cells", "seeds"), [(9, 2), (16, 3), (36, 2), (16, 1)])
 def test_what_is_said_is_true_over_many_tables(cells: int, seeds: int) -> None:
     found = summed(tables=30, cells=cells, seeds=seeds, first=1000)
     assert found["mean"] > 0.85

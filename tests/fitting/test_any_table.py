@@ -1,6 +1,6 @@
 """Any law on any part of any committed table: refused in one line, or a fit with a verdict; never a traceback.
 
-200 draws of a law, a table, rows and the columns that stand for its variables: amounts in place of shares, tokens in
+100 draws of a law, a table, rows and the columns that stand for its variables: amounts in place of shares, tokens in
 place of sizes, one row, one value, rates that are zero.
 """
 
@@ -27,7 +27,7 @@ from harness.core.errors import InputError
 from tests.reference import reference
 from tests.repository import REPOSITORY
 
-DRAWS, BLOCK = 200, 20
+DRAWS, BLOCK = 100, 20
 MOST_ROWS = 40
 TABLES = sorted(
     [*(REPOSITORY / "paper_figures" / "data").glob("*.csv"), *REPOSITORY.glob("analysis/notebooks/data/*.csv")]

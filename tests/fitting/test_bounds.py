@@ -51,9 +51,7 @@ def share_free(seed: int) -> pd.DataFrame:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))]
-)  # 0 and 5 have their minimum inside
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])  # 0 and 5 have their minimum inside
 def test_an_exponent_of_zero_is_found_on_its_bound(seed: int) -> None:
     """As low as the fit that is told so, or lower where noise asks for another exponent."""
     table = share_free(seed)
@@ -213,15 +211,15 @@ def test_a_law_linear_in_all_its_parameters_has_one_minimum(free: bool) -> None:
 
 @pytest.mark.slow
 def test_planted_optima_on_bounds_are_reached() -> None:
-    """A cut of `python -m benchmarks bounds`: ten truths, against scipy from the truth and from thirty starts."""
+    """A cut of `python -m benchmarks bounds`: five truths, against scipy from the truth and from thirty starts."""
     from benchmarks.bounds import compared
 
-    outcomes = [compared(number) for number in (1, 6, 10, 13, 14, 17, 19, 59, 62, 88)]
+    outcomes = [compared(number) for number in (1, 13, 14, 59, 88)]
     assert all(one.excess <= 1e-6 and one.converged for one in outcomes)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_fit_whose_terms_are_weak_says_converged_only_of_the_lowest_minimum(seed: int) -> None:
     """Two terms of three are zero in truth, and each fits noise in ways of its own: from some seeds most starts agree
     on a minimum 9e-4 above the lowest, which has B r^.77 and C (r + 10)^-.36 in place of E."""

@@ -264,8 +264,8 @@ def test_a_final_loss_is_held_against_final_losses(
 @pytest.mark.slow
 def test_nine_intervals_of_ten_hold_the_next_run() -> None:
     held = []
-    for seed in range(50):
+    for seed in range(25):
         table, there, truth = planted(seed)
         low, high = next_run(fit_law(LAW, table, group="run", bootstrap=100), there)
         held.append(low[0] <= truth <= high[0])
-    assert 0.78 <= np.mean(held) <= 0.98  # three standard errors of nine in ten
+    assert np.mean(held) >= 0.72  # three standard errors of nine in ten

@@ -381,7 +381,7 @@ def test_a_sweep_of_the_command_line_killed_at_random_moments(
         "launch.save_every=0.002",
         f"root={tmp_path}/root",
     ]
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         for line in process.stderr:

@@ -17,7 +17,7 @@ from harness.compose import keys
 from tests.attacked import Answer, Attack, attacked, differences, files_of_store, wrong_with
 from tests.tiny import KNOBS, write_texts
 
-CALLS = 300
+CALLS = 150
 NUMBERS = """0 -1 1 2 3 0.5 1.5 -0.0 1e-8 1e-320 1e24 1e308 1e400 -1e308 nan inf -inf .nan 1_000 0x10 1e3x 0.1x -1x nanx
 1e30x 1x1 0.6M 20B 3T -2M 12345678901234567890123 2**3 1/3 1,5 1e 0.1.2""".split()
 EMPTY = ["", *"null ~ None '' [] {} [[]] [null] ???".split(), '""']
