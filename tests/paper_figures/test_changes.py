@@ -129,7 +129,12 @@ def test_runs_that_no_figure_shows_are_named(
 ) -> None:
     """The files of the figures take most of the time, and are not looked at here."""
     drawn: list[str] = []
-    monkeypatch.setattr(style, "save", lambda _, out, name: drawn.append(name) or [out / f"{name}.pdf"])
+
+    def save(_: Figure, out: Path, name: str) -> list[Path]:
+        drawn.append(name)
+        return [out / f"{name}.pdf"]
+
+    monkeypatch.setattr(style, "save", save)
     points = [*points_of(["peak_replay"], [*CALL, "seed=0"]), *points_of(["demo"])]
     odd = points_of(["rewarm_same_data"], ["replay=0", "warmup=0.3"])
     write(tmp_path / "store", [*points, *odd[:2]], loss)
